@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Gives an OCI container its network, without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "ocinet", version, disable_help_subcommand = true)]
+pub struct Options {
+    /// Where records and leases are.
+    #[arg(long, global = true, value_name = "DIR", env = "OCINET_STATE_DIR", default_value = "/run/ocinet")]
+    pub state_dir: PathBuf,
+    /// The configuration [default: /etc/ocinet/config.toml, if there is one].
+    #[arg(long, global = true, value_name = "FILE", env = "OCINET_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What ocinet can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Wire a container, as a runtime's hook: its state on standard input.
+    #[command(name = "createRuntime", alias = "prestart")]
+    CreateRuntime,
+    /// Take a container's wiring back, as a runtime's hook: its state on standard input.
+    #[command(name = "poststop")]
+    Poststop,
+    /// Print what createRuntime would do, and touch nothing.
+    Plan {
+        /// A bundle whose config.json has the annotations; `-`, the default, reads the state from standard input.
+        #[arg(long, value_name = "DIR", default_value = "-")]
+        bundle: String,
+        /// `-` reads the state from standard input.
+        #[arg(value_name = "-", value_parser = ["-"])]
+        standard_input: Option<String>,
+    },
+    /// List the containers that ocinet has wired.
+    List {
+        /// Print the records as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a container's wiring and what it has sent, received and published.
+    Inspect {
+        /// The container's id.
+        id: String,
+        /// Print the record and the counters as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Prints what clap says of a command line it cannot use, in one line for an error, and returns the exit code.
+#[must_use]
+pub fn explain(error: &clap::Error) -> u8 {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = std::io::stdout().write_all(error.to_string().as_bytes());
+        return 0;
+    }
+    let text = error.to_string();
+    let cause: Vec<&str> =
+        text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim).collect();
+    let cause = cause.join(" ").trim().trim_start_matches("error: ").to_owned();
+    let cause = if cause.is_empty() { "no command is given".to_owned() } else { cause };
+    let line = format!("ocinet: cannot read the command line: {cause}; hint: see `ocinet --help`\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    2
+}

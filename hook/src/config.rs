@@ -1,0 +1,119 @@
+//! /etc/ocinet/config.toml: the administrator's defaults.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use ocinet_shared::cidr::{Cidr, Family};
+use serde::Deserialize;
+
+use crate::error::{Error, report};
+
+/// Where the configuration is looked for when nothing names it; it need not exist there.
+pub const DEFAULT_PATH: &str = "/etc/ocinet/config.toml";
+/// The largest configuration that is read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// What the administrator may set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The subnets of the network `default`, at most one a family.
+    pub default_subnets: Vec<Cidr>,
+    /// Where the /24 of a network that names no subnet is taken from.
+    pub subnet_pool: Cidr,
+    /// How many ports one container may publish.
+    pub max_ports: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ipv4 = |a: [u8; 4], prefix| Cidr::new(a.into(), prefix);
+        let everything = Cidr::new(Family::Ipv4.unspecified(), 0);
+        // Both texts are constants of the right form; the fallback is never reached.
+        let (Some(subnet), Some(pool)) =
+            (ipv4([10, 90, 0, 0], 16).or(everything), ipv4([10, 91, 0, 0], 16).or(everything))
+        else {
+            unreachable!("a prefix length of 16 fits IPv4")
+        };
+        Self { default_subnets: vec![subnet], subnet_pool: pool, max_ports: 1024 }
+    }
+}
+
+/// Reads the configuration: the named file, or the one at the default place if there is one.
+///
+/// # Errors
+/// A file that is missing though named, is no ordinary file, may be written by everybody, or says something unknown.
+pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
+    let path = named.map_or(Path::new(DEFAULT_PATH), PathBuf::as_path);
+    let refuse = |cause: String, hint: &str| {
+        Error::Usage(report(format!("read the configuration {}", path.display()), cause, hint))
+    };
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(Config::default());
+        }
+        Err(error) => return Err(refuse(error.to_string(), "name a file that exists with --config")),
+    };
+    let metadata = file.metadata().map_err(|error| refuse(error.to_string(), "check the file"))?;
+    if !metadata.is_file() {
+        return Err(refuse("it is not an ordinary file".into(), "name a TOML file with --config"));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(refuse("everybody may write to it".into(), "take the right away with `chmod o-w`"));
+    }
+    let mut text = String::new();
+    let read = file.take(MAX_CONFIG).read_to_string(&mut text);
+    read.map_err(|error| refuse(error.to_string(), "write it as UTF-8 text"))?;
+    parse(&text).map_err(|cause| refuse(cause, "see `Configuration` in README.md for what it may hold"))
+}
+
+/// A FIFO would make the hook wait for a writer; without blocking it is opened and then refused.
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+        format!("line {line}, column {column}: {}", error.message().replace('\n', " "))
+    })?;
+    for family in Family::ALL {
+        if config.default_subnets.iter().filter(|subnet| subnet.family() == family).count() > 1 {
+            return Err(format!("default-subnets has more than one {family} subnet"));
+        }
+    }
+    let pool = config.subnet_pool;
+    if pool.family() != Family::Ipv4 || pool.prefix() > 24 || !pool.is_network() {
+        return Err(format!("subnet-pool {pool} is not an IPv4 network of /24 or wider"));
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_what_an_empty_file_says() {
+        assert_eq!(parse("").unwrap(), Config::default());
+        assert_eq!(Config::default().default_subnets[0].to_string(), "10.90.0.0/16");
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_with_its_place() {
+        assert!(parse("\nmax-prots = 5").unwrap_err().starts_with("line 2, column 1: unknown field"));
+        assert!(parse("max-ports = \"5\"").unwrap_err().starts_with("line 1, column 13:"));
+        assert!(parse("subnet-pool = \"10.0.0.0/25\"").unwrap_err().contains("/24 or wider"));
+        assert!(
+            parse("default-subnets = [\"10.0.0.0/8\", \"11.0.0.0/8\"]")
+                .unwrap_err()
+                .contains("more than one")
+        );
+    }
+}

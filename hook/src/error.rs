@@ -1,0 +1,152 @@
+//! Why ocinet did not do what it was asked, as a value until the edge.
+
+use std::fmt;
+
+use ocinet_shared::kernel::KernelError;
+use ocinet_shared::kernel::nft::InstallError;
+use ocinet_shared::record_dir::StateError;
+
+/// What a person needs to read: what was to be done, why it was not, what to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The verb and its object, as in `publish port 8080/tcp`.
+    pub doing: String,
+    /// Why it was not done.
+    pub cause: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Everything that can go wrong, by the class that the exit code tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The command line, or the state on standard input.
+    Usage(Report),
+    /// An annotation.
+    Annotation(Report),
+    /// A port, an address or a name that is taken.
+    Conflict(Report),
+    /// The kernel refused a change.
+    Kernel(Report),
+    /// nftables refused a change.
+    Nftables(Report),
+    /// The state folder.
+    State(Report),
+    /// Something was taken back only in part.
+    Partial(Report),
+}
+
+impl Error {
+    /// The class as an exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Annotation(_) => 3,
+            Self::Conflict(_) => 4,
+            Self::Kernel(_) => 5,
+            Self::Nftables(_) => 6,
+            Self::State(_) => 7,
+            Self::Partial(_) => 8,
+        }
+    }
+
+    fn report(&self) -> &Report {
+        match self {
+            Self::Usage(report)
+            | Self::Annotation(report)
+            | Self::Conflict(report)
+            | Self::Kernel(report)
+            | Self::Nftables(report)
+            | Self::State(report)
+            | Self::Partial(report) => report,
+        }
+    }
+}
+
+/// A report from its three parts.
+pub fn report(doing: impl Into<String>, cause: impl fmt::Display, hint: impl Into<String>) -> Report {
+    Report { doing: doing.into(), cause: cause.to_string(), hint: hint.into() }
+}
+
+/// An annotation that cannot be used.
+pub fn annotation(key: &str, cause: impl fmt::Display, hint: impl Into<String>) -> Error {
+    Error::Annotation(report(format!("use the annotation {key}"), cause, hint))
+}
+
+impl fmt::Display for Error {
+    /// One line: runc pastes it into a message of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { doing, cause, hint } = self.report();
+        let line = format!("cannot {doing}: {cause}; hint: {hint}");
+        // Whatever came from outside must not break the line or drive a terminal.
+        for character in line.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                write!(f, "{character}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<KernelError> for Error {
+    fn from(error: KernelError) -> Self {
+        use nix::errno::Errno;
+        let hint = match error.errno {
+            Errno::EPERM | Errno::EACCES => {
+                "run the runtime as root, or give it CAP_NET_ADMIN and CAP_SYS_ADMIN"
+            }
+            Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => {
+                "load the kernel module that this needs, or use a kernel that has it"
+            }
+            Errno::ENOBUFS | Errno::ENOMEM => "free some memory and start the container again",
+            _ => "look at the kernel's log for the reason, and start the container again",
+        };
+        let detail = error.detail.map(|detail| format!(" (kernel: {detail})")).unwrap_or_default();
+        let cause = format!("{}{detail}", error.errno.desc());
+        Self::Kernel(report(error.doing, cause, hint))
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Self {
+        let hint = match &error {
+            StateError::Io { .. } => {
+                "make room in the state folder and make it writable for root, or name another with --state-dir"
+            }
+            StateError::Malformed { .. } => "move the file away once its container has ended",
+            StateError::Busy { .. } => "end the process that holds it (`fuser` names it), and try again",
+        };
+        Self::State(report("use the state folder", error, hint))
+    }
+}
+
+impl From<InstallError> for Error {
+    fn from(error: InstallError) -> Self {
+        let hint = match &error {
+            InstallError::Missing => "install the package nftables",
+            InstallError::Run(..) | InstallError::Refused(_) => {
+                "try `nft list ruleset` as root; the kernel needs nf_tables with NAT, fib and the bridge family"
+            }
+        };
+        Self::Nftables(report("make the table inet ocinet", error, hint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_line_whatever_it_quotes() {
+        let error = annotation("net.ip", "\"1\n2\x1b[31m\" is not an address", "give one");
+        assert_eq!(
+            error.to_string(),
+            "cannot use the annotation net.ip: \"1\\n2\\u{1b}[31m\" is not an address; hint: give one"
+        );
+    }
+}

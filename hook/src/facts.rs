@@ -1,0 +1,168 @@
+//! What a plan needs to know of the host: reading only.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::{link, route};
+use ocinet_shared::mac::fnv1a;
+use ocinet_shared::network::Network;
+use ocinet_shared::record_dir::StateDir;
+
+use crate::config::Config;
+use crate::error::{Error, annotation, report};
+use crate::ipam::{self, files};
+use crate::network::{self, Occupied};
+use crate::request::Request;
+use crate::{holder, sweep, tables};
+
+/// The network that a container belongs to: as it was made, or as it is to be made.
+///
+/// # Errors
+/// A contradiction to what it was made with, or no subnet for it.
+pub fn network(state: &StateDir, config: &Config, request: &Request) -> Result<Network, Error> {
+    let path = state.path(&format!("networks/{}.json", request.network));
+    match state.read_json::<Network>(&path)? {
+        Some(network) => network::share(request, network),
+        None => network::make(request, config, &occupied(state, request)?),
+    }
+}
+
+/// The ranges that a new network must keep clear of: the host's routes, and the subnets of other networks.
+fn occupied(state: &StateDir, request: &Request) -> Result<Vec<Occupied>, Error> {
+    let mut occupied: Vec<Occupied> = Vec::new();
+    for other in tables::networks(state)? {
+        let by = format!("the subnet of network {}", other.name);
+        occupied.extend(other.subnets().map(|range| Occupied { range, by: by.clone() }));
+    }
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
+    let own = match &request.bridge {
+        Some(bridge) => link::find(&mut channel, bridge)?,
+        None => network::bridge_of(&request.network)
+            .ok()
+            .map(|name| link::find(&mut channel, &name))
+            .transpose()?
+            .flatten(),
+    };
+    for family in Family::ALL {
+        for route in route::list(&mut channel, family)? {
+            let to = route.destination;
+            let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);
+            // Everything overlaps the default route, and a link-local one is on every link.
+            if to.prefix() > 0 && !ours && !is_on_every_link(&to) {
+                occupied.push(Occupied { range: to, by: format!("the host's route to {to}") });
+            }
+        }
+    }
+    Ok(occupied)
+}
+
+fn is_on_every_link(range: &Cidr) -> bool {
+    match range.address() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+    }
+}
+
+/// The addresses to try for a container, one for each of the network's families.
+///
+/// # Errors
+/// One that cannot be had, or none left.
+pub fn addresses(
+    state: &StateDir,
+    request: &Request,
+    network: &Network,
+    id: &ContainerId,
+    boot_id: &str,
+) -> Result<Vec<IpAddr>, Error> {
+    for address in &request.addresses {
+        network::check_address(network, *address)?;
+    }
+    for range in &request.ip_ranges {
+        let inside = network
+            .subnets()
+            .any(|subnet| subnet.contains(range.address()) && range.prefix() >= subnet.prefix());
+        if !inside {
+            let cause = format!("{range} is not a part of the subnet of network {}", network.name);
+            return Err(annotation("net.ip-range", cause, "give a part of the network's subnet"));
+        }
+    }
+    let mut addresses = Vec::new();
+    for subnet in network.subnets() {
+        let family = subnet.family();
+        let asked = request.addresses.iter().copied().find(|address| Family::of(*address) == family);
+        addresses.push(match asked {
+            Some(address) => named(state, network, address, id, boot_id)?,
+            None => {
+                let pool = request
+                    .ip_ranges
+                    .iter()
+                    .find(|range| range.family() == family)
+                    .copied()
+                    .unwrap_or(subnet);
+                free(state, network, pool, id, boot_id)?
+            }
+        });
+    }
+    Ok(addresses)
+}
+
+/// An address that the container asks for: a dead container's claim to it does not count.
+fn named(
+    state: &StateDir,
+    network: &Network,
+    address: IpAddr,
+    id: &ContainerId,
+    boot_id: &str,
+) -> Result<IpAddr, Error> {
+    let path = files::lease_path(state, &network.name, address);
+    match files::holder(state, &path)? {
+        Some(other) if other != *id && !sweep::if_dead(state, &other, boot_id)? => {
+            Err(holder::of_lease(state, &network.name, address))
+        }
+        _ => Ok(address),
+    }
+}
+
+/// The first address of the pool that nobody has. Only a pool that is full makes dead containers be looked for.
+fn free(
+    state: &StateDir,
+    network: &Network,
+    pool: Cidr,
+    id: &ContainerId,
+    boot_id: &str,
+) -> Result<IpAddr, Error> {
+    let path = |address| files::lease_path(state, &network.name, address);
+    if let Some(address) = ipam::candidates(network, pool, id).find(|address| !path(*address).exists()) {
+        return Ok(address);
+    }
+    for address in ipam::candidates(network, pool, id) {
+        match files::holder(state, &path(address))? {
+            Some(other) if other != *id && !sweep::if_dead(state, &other, boot_id)? => {}
+            _ => return Ok(address),
+        }
+    }
+    Err(Error::Conflict(report(
+        format!("lease an address of network {}", network.name),
+        format!("every address of {pool} is taken"),
+        "stop a container, give a wider net.ip-range, or use a network with a wider net.subnet",
+    )))
+}
+
+/// A name for the host's end of a link that was never used and never will be: the time since the epoch is in it.
+///
+/// # Errors
+/// None in practice: the name is made of letters and digits.
+pub fn host_interface(id: &ContainerId) -> Result<IfName, Error> {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = format!("{id} {} {}", now.as_nanos(), std::process::id());
+    let hash = fnv1a(seed.as_bytes());
+    let tail: String = (0..12).map(|digit| DIGITS[(hash >> (5 * digit)) as usize % 32] as char).collect();
+    format!("oc-{tail}").parse().map_err(|error| annotation("net.ifname", error, "report this as a bug"))
+}

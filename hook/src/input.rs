@@ -1,0 +1,215 @@
+//! The state that a runtime writes to a hook's standard input (OCI runtime specification, "State").
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read};
+
+use oci_spec::runtime::State;
+use ocinet_shared::container_id::ContainerId;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::error::{Error, report};
+
+/// The largest state that is read: a thousand published ports take some 20 KiB.
+const MAX_STATE: usize = 1 << 20;
+/// How much more is read and thrown away: a runtime whose write fails (EPIPE) may fail the container.
+const MAX_DRAINED: u64 = 64 << 20;
+
+/// A container as the runtime describes it to createRuntime.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its first process, in the runtime's pid namespace.
+    pub pid: u32,
+    /// Its bundle.
+    pub bundle: String,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Reads all of standard input.
+///
+/// # Errors
+/// More than 1 MiB, or what read(2) says.
+pub fn read(mut from: impl Read) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let limit = MAX_STATE as u64 + 1;
+    let read = from.by_ref().take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| refuse(error, "a runtime writes the state there; see `ocinet --help`"))?;
+    if bytes.len() > MAX_STATE {
+        let _ = io::copy(&mut from.take(MAX_DRAINED), &mut io::sink());
+        return Err(refuse("it is larger than 1 MiB", "give the container fewer or shorter annotations"));
+    }
+    Ok(bytes)
+}
+
+fn refuse(cause: impl fmt::Display, hint: &str) -> Error {
+    Error::Usage(report("read the container's state from standard input", cause, hint))
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| refuse(error, "give the JSON state that an OCI runtime gives its hooks"))
+}
+
+/// The container of a createRuntime hook.
+///
+/// # Errors
+/// Anything but a state with an id, a live process and annotations that are texts, each key once.
+pub fn parse_create(bytes: &[u8]) -> Result<Container, Error> {
+    let container = parse_plan(bytes)?;
+    if container.pid == 0 {
+        return Err(refuse(
+            format!("the state of container {} has no pid above 0", container.id),
+            "run this as a createRuntime hook, when the container's process exists",
+        ));
+    }
+    Ok(container)
+}
+
+/// The container of a state whose process need not exist; its pid is 0 then.
+///
+/// # Errors
+/// Anything but a state with an id and annotations that are texts, each key once.
+pub fn parse_plan(bytes: &[u8]) -> Result<Container, Error> {
+    let state: State = parse_json(bytes)?;
+    let unique: UniqueAnnotations = parse_json(bytes)?;
+    let pid = state.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+    let bundle = state.bundle().to_string_lossy().into_owned();
+    Ok(Container { id: parse_id(state.id())?, pid, bundle, annotations: unique.annotations.0 })
+}
+
+/// The container of a poststop hook: its id is all that is asked for, because the rest may be gone by then.
+///
+/// # Errors
+/// Anything but a JSON object with an id.
+pub fn parse_stop(bytes: &[u8]) -> Result<ContainerId, Error> {
+    #[derive(Deserialize)]
+    struct Identified {
+        #[serde(default)]
+        id: String,
+    }
+    let Identified { id } = parse_json(bytes)?;
+    parse_id(&id)
+}
+
+/// An id from outside.
+///
+/// # Errors
+/// One that cannot be a file name.
+pub fn parse_id(id: &str) -> Result<ContainerId, Error> {
+    id.parse().map_err(|error| {
+        Error::Usage(report(
+            "use the container id",
+            error,
+            "name the container with letters, digits and dashes",
+        ))
+    })
+}
+
+#[derive(Deserialize)]
+struct UniqueAnnotations {
+    #[serde(default)]
+    annotations: UniqueMap,
+}
+
+/// serde_json keeps the last of two equal keys without a word; whoever reviewed the first would be deceived.
+#[derive(Debug, Default)]
+struct UniqueMap(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = UniqueMap;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of annotations whose values are texts")
+    }
+
+    fn visit_unit<E>(self) -> Result<UniqueMap, E> {
+        Ok(UniqueMap::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMap, A::Error> {
+        let mut unique = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry::<String, String>()? {
+            if unique.contains_key(&key) {
+                return Err(serde::de::Error::custom(format_args!("the annotation {key:?} is there twice")));
+            }
+            unique.insert(key, value);
+        }
+        Ok(UniqueMap(unique))
+    }
+}
+
+/// Where a command reads a container from instead of a runtime: the bundle's config.json.
+#[derive(Debug, Deserialize)]
+pub struct BundleConfig {
+    #[serde(default)]
+    annotations: UniqueMap,
+}
+
+impl BundleConfig {
+    /// Reads a config.json.
+    ///
+    /// # Errors
+    /// Not JSON, or annotations of another form.
+    pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
+        let config: Self = serde_json::from_slice(bytes).map_err(|error| {
+            Error::Usage(report("read the bundle's config.json", error, "make one with `runc spec`"))
+        })?;
+        Ok(config.annotations.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_runc_and_crun_write() {
+        let runc = br#"{"ociVersion":"1.0.2-dev","id":"web","status":"creating","pid":7,"bundle":"/b","annotations":{"net.driver":"bridge"}}"#;
+        let crun = br#"{"ociVersion":"1.0","id":"web","pid":7,"root":"/run","bundle":"/b","status":"created","annotations":{}}"#;
+        assert_eq!(parse_create(runc).unwrap().annotations["net.driver"], "bridge");
+        assert_eq!(parse_create(crun).unwrap().pid, 7);
+        assert_eq!(
+            parse_stop(br#"{"ociVersion":"1.0","id":"web","pid":0,"status":"stopped"}"#).unwrap().as_str(),
+            "web"
+        );
+        assert_eq!(parse_stop(br#"{"id":"web"}"#).unwrap().as_str(), "web");
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "not JSON",
+            r#"{"id":"","pid":1}"#,
+            r#"{"id":"a","pid":0}"#,
+            r#"{"id":"a","pid":-1}"#,
+            r#"{"id":"a"}"#,
+            r#"{"id":"../x","pid":1}"#,
+            r#"{"id":"a","pid":1,"annotations":{"net.ip":5}}"#,
+            r#"{"id":"a","pid":1,"annotations":{"net.ip":"1","net.ip":"2"}}"#,
+        ] {
+            let error = parse_create(bad.as_bytes()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_oversized_state_is_drained_and_refused() {
+        let endless = io::repeat(b'x').take(3 << 20);
+        assert!(read(endless).unwrap_err().to_string().contains("larger than 1 MiB"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Leases and claims of ports as files that hold the container's id. A name exists once in a folder: the file system
+//! decides who has it, with no lock and at the same cost whatever the number of leases.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+/// Where a network's leases are.
+#[must_use]
+pub fn lease_folder(state: &StateDir, network: &ContainerId) -> PathBuf {
+    state.path(&format!("leases/{network}"))
+}
+
+/// Where the lease of an address is.
+#[must_use]
+pub fn lease_path(state: &StateDir, network: &ContainerId, address: IpAddr) -> PathBuf {
+    lease_folder(state, network).join(address.to_string())
+}
+
+/// Where the claims of a port are, one file for each host address.
+#[must_use]
+pub fn claim_folder(state: &StateDir, port: &PublishedPort) -> PathBuf {
+    state.path(&format!("ports/{}-{}", port.protocol, port.host_port))
+}
+
+/// Where the claim of a port that is published on one host address is.
+#[must_use]
+pub fn claim_path(state: &StateDir, port: &PublishedPort) -> Option<PathBuf> {
+    Some(claim_folder(state, port).join(port.bound_address()?.to_string()))
+}
+
+/// The file that a container's leases and claims are links to: link(2) makes a name appear with its content, so that
+/// nobody ever sees a lease without its holder, and fails where the name exists.
+fn source_path(state: &StateDir, id: &ContainerId) -> PathBuf {
+    state.path(&format!("containers/.{id}.claim"))
+}
+
+/// Takes a name for a container; false where somebody has it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, StateError> {
+    let source = source_path(state, id);
+    let fail = |error| StateError::io("make", path, error);
+    if !source.exists() {
+        drop(state.replace(&source, format!("{id}\n").as_bytes())?);
+    }
+    // The folder may be removed, as empty, between its making and the link.
+    for _ in 0..100 {
+        match fs::hard_link(&source, path) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(holder(state, path)?.as_ref() == Some(id));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => state.make_parent(path)?,
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    Err(fail(io::Error::from(io::ErrorKind::NotFound)))
+}
+
+/// Removes the file that the leases and claims were linked to; they live on without it.
+///
+/// # Errors
+/// Those of unlink(2).
+pub fn forget_source(state: &StateDir, id: &ContainerId) -> Result<(), StateError> {
+    let source = source_path(state, id);
+    match fs::remove_file(&source) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StateError::io("remove", &source, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who has a name; `None` where nobody has.
+///
+/// # Errors
+/// A file that holds no id.
+pub fn holder(state: &StateDir, path: &Path) -> Result<Option<ContainerId>, StateError> {
+    let parse = |text: String| {
+        text.trim_end()
+            .parse()
+            .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: format!("{error}") })
+    };
+    state.read(path)?.map(parse).transpose()
+}
+
+/// Gives a name back, if it is this container's.
+///
+/// # Errors
+/// Those of the file system.
+pub fn release(state: &StateDir, path: &Path, id: &ContainerId) -> Result<(), StateError> {
+    if holder(state, path)?.as_ref() != Some(id) {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder if it is empty; true where it is gone afterwards.
+///
+/// # Errors
+/// Those of rmdir(2) other than "not empty".
+pub fn remove_if_empty(folder: &Path) -> Result<bool, StateError> {
+    match fs::remove_dir(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) => Err(StateError::io("remove", folder, error)),
+    }
+}

@@ -1,0 +1,44 @@
+//! `ocinet`: gives an OCI container its network from a runtime's hooks.
+//!
+//! ```text
+//! createRuntime: input -> annotations -> request -> network, ipam, ports -> plan (drivers, nat) -> record -> apply -> record
+//! poststop:      input (the id) -> record -> take_back -> record removed
+//! ```
+//!
+//! | file | does |
+//! |---|---|
+//! | `cli.rs` `commands/` | the command line, one file a command |
+//! | `input.rs` `annotations.rs` `request.rs` `config.rs` | from text to checked values |
+//! | `network.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `plan.rs` `step.rs` `drivers/` `nat.rs` | what is to be done, pure |
+//! | `apply.rs` `tables.rs` | doing it |
+//! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
+//! | `holder.rs` `error.rs` `log.rs` | saying what went wrong |
+//!
+//! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
+//! record is on disk before the first change; no cost grows with the number of other containers.
+
+mod annotations;
+mod apply;
+pub mod cli;
+pub mod commands;
+mod config;
+mod drivers;
+mod error;
+mod facts;
+mod holder;
+mod input;
+mod ipam;
+pub mod log;
+mod nat;
+mod network;
+mod plan;
+mod ports;
+mod request;
+mod step;
+mod sweep;
+mod tables;
+mod take_back;
+
+pub use annotations::{KEYS, Key};
+pub use error::{Error, Report};

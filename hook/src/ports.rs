@@ -1,0 +1,109 @@
+//! Host ports: which are free, and which a process of the host holds.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::ports::{Bind, probe};
+use ocinet_shared::network::Network;
+use ocinet_shared::port::{Protocol, PublishedPort};
+
+use crate::error::{Error, annotation, report};
+use crate::{holder, nat};
+
+/// How many ports are tried before the search for a free one is given up.
+const TRIES: usize = 64;
+
+/// Chooses the host ports that are left to ocinet, and checks that no process of the host holds any.
+///
+/// Only the elements decide between containers; here the processes of the host are asked.
+///
+/// # Errors
+/// A port that is held, an address that is not the host's, a family that the network does not have.
+pub fn settle(
+    asked: &[PublishedPort],
+    network: &Network,
+    nft: &mut Nft,
+) -> Result<Vec<PublishedPort>, Error> {
+    check_families(asked, network)?;
+    let mut settled: Vec<PublishedPort> = Vec::with_capacity(asked.len());
+    for port in asked {
+        let port = if port.host_port == 0 { choose(port, network, nft, &settled)? } else { *port };
+        for address in addresses(&port, network) {
+            match probe(address, port.protocol, port.host_port)? {
+                Bind::Free(_) => {}
+                Bind::Taken => return Err(holder::of_host_port(address, &port)),
+                Bind::NotLocal => return Err(holder::not_local(&port)),
+            }
+        }
+        settled.push(port);
+    }
+    Ok(settled)
+}
+
+/// Checks that the network has the family of every address that a port is published on.
+///
+/// # Errors
+/// The first port that nothing could reach.
+pub fn check_families(asked: &[PublishedPort], network: &Network) -> Result<(), Error> {
+    let family_of = |port: &PublishedPort| port.host_address.map(Family::of);
+    match asked.iter().find(|port| family_of(port).is_some_and(|family| network.subnet(family).is_none())) {
+        None => Ok(()),
+        Some(port) => {
+            let family = family_of(port).unwrap_or(Family::Ipv4);
+            let cause = format!(
+                "{port} is on an {family} address, but the network {} has no {family} subnet",
+                network.name
+            );
+            Err(annotation(
+                "net.ports",
+                cause,
+                format!("give the network an {family} subnet with net.subnet"),
+            ))
+        }
+    }
+}
+
+/// The addresses that a port has to be free on.
+fn addresses(port: &PublishedPort, network: &Network) -> Vec<IpAddr> {
+    match port.host_address {
+        Some(address) => vec![address],
+        None => network.subnets().map(|subnet| subnet.family().unspecified()).collect(),
+    }
+}
+
+/// Lets the kernel choose a port that no process holds, until one is found that no container has either.
+fn choose(
+    port: &PublishedPort,
+    network: &Network,
+    nft: &mut Nft,
+    settled: &[PublishedPort],
+) -> Result<PublishedPort, Error> {
+    let places = addresses(port, network);
+    for _ in 0..TRIES {
+        let Some(first) = places.first() else { break };
+        // A kernel without SCTP sockets still translates SCTP; it chooses among TCP's ports then.
+        let free = match probe(*first, port.protocol, 0)? {
+            Bind::Free(0) => probe(*first, Protocol::Tcp, 0)?,
+            other => other,
+        };
+        let Bind::Free(host_port) = free else { return Err(holder::not_local(port)) };
+        let chosen = PublishedPort { host_port, ..*port };
+        if settled.iter().any(|other| chosen.overlaps(other)) {
+            continue;
+        }
+        let mut free = true;
+        for address in &places {
+            free &= nft.get(&nat::wildcard_element(&chosen, Family::of(*address)))?.is_none();
+            free &= matches!(probe(*address, port.protocol, host_port)?, Bind::Free(_));
+        }
+        if free && host_port != 0 {
+            return Ok(chosen);
+        }
+    }
+    Err(Error::Conflict(report(
+        format!("choose a free host port for {}/{}", port.container_port, port.protocol),
+        "every port that was tried is taken",
+        "name a free host port in net.ports",
+    )))
+}

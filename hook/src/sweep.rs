@@ -1,0 +1,102 @@
+//! Takes back what dead containers left: those whose poststop hook never ran.
+//!
+//! A start looks at a few records only, in turn, so that its cost does not grow with the number of containers: the
+//! file `sweep` holds the ids still to be looked at, and is filled again from the folder when it is empty.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use crate::error::Error;
+use crate::take_back::TakeBack;
+
+/// How many records a start looks at.
+const PER_START: usize = 4;
+/// The most bytes that hold that many ids: an id has at most 200 bytes.
+const TAIL: i64 = 1024;
+
+/// Takes back the dead among the next few containers. What cannot be taken back is logged: it is not the business of
+/// the container that is being started.
+pub fn some(state: &StateDir, boot_id: &str) {
+    let ids = match next(state) {
+        Ok(ids) => ids,
+        Err(error) => {
+            tracing::warn!("cannot sweep: {error}");
+            return;
+        }
+    };
+    for id in ids {
+        if let Err(error) = if_dead(state, &id, boot_id) {
+            tracing::warn!("cannot sweep container {id}: {error}");
+        }
+    }
+}
+
+/// Takes a container back if it is dead; whether it was.
+///
+/// # Errors
+/// Those of taking back.
+pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, Error> {
+    // Looked at without the lock first: the living, nearly all of them, are not to be held up.
+    if !state.read_record(id)?.is_some_and(|record| record.is_dead(boot_id)) {
+        return Ok(false);
+    }
+    let Some((record, _lock)) = state.lock_record(id)? else { return Ok(false) };
+    if !record.is_dead(boot_id) {
+        return Ok(false);
+    }
+    tracing::info!("container {id} ended without a poststop hook: taking it back");
+    let mut take_back = TakeBack::new(state)?;
+    let result = take_back.container(&record);
+    take_back.close();
+    result.map(|()| true)
+}
+
+fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
+    let path = state.path("sweep");
+    let fail = |error: io::Error| StateError::io("write", &path, error);
+    state.make_parent(&path)?;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = file.map_err(fail)?;
+    // Two starts at once may look at the same records, which is harmless, but must not tear the file.
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(Vec::new()),
+        Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
+    }
+    if file.metadata().map_err(fail)?.len() == 0 {
+        let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
+        file.write_all(all.as_bytes()).map_err(fail)?;
+    }
+    let length = file.metadata().map_err(fail)?.len() as i64;
+    file.seek(SeekFrom::End(-length.min(TAIL))).map_err(fail)?;
+    let mut tail = String::new();
+    file.read_to_string(&mut tail).map_err(fail)?;
+    let taken: Vec<&str> = tail.lines().rev().take(PER_START).collect();
+    let bytes: usize = taken.iter().map(|line| line.len() + 1).sum();
+    file.set_len((length as u64).saturating_sub(bytes as u64)).map_err(fail)?;
+    Ok(taken.into_iter().filter_map(|line| line.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_container_is_looked_at_in_turn() {
+        let folder = std::env::temp_dir().join(format!("ocinet-sweep-{}", std::process::id()));
+        let state = StateDir::new(&folder);
+        for number in 0..10 {
+            let path = state.record_path(&format!("c{number}").parse().unwrap());
+            drop(state.create(&path, b"{}").unwrap().unwrap());
+        }
+        let mut seen: Vec<String> =
+            (0..3).flat_map(|_| next(&state).unwrap()).map(|id| id.to_string()).collect();
+        seen.sort();
+        assert_eq!(seen, (0..10).map(|number| format!("c{number}")).collect::<Vec<_>>());
+        assert_eq!(next(&state).unwrap().len(), PER_START);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

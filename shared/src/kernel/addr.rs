@@ -1,0 +1,71 @@
+//! Addresses of links.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::KernelError;
+use super::channel::Channel;
+use crate::cidr::{Cidr, Family};
+
+/// The message that gives a link an address.
+///
+/// Duplicate address detection (RFC 4862) is off: the lease made sure of it, and it would keep the
+/// address unusable for a second.
+#[must_use]
+pub fn add(index: u32, cidr: &Cidr) -> (RouteNetlinkMessage, u16) {
+    let mut message = AddressMessage::default();
+    message.header.family = netlink_family(cidr.family());
+    message.header.prefix_len = cidr.prefix();
+    message.header.index = index;
+    message.header.scope = AddressScope::Universe;
+    message.attributes.push(AddressAttribute::Local(cidr.address()));
+    message.attributes.push(AddressAttribute::Address(cidr.address()));
+    match cidr.last() {
+        IpAddr::V4(broadcast) if cidr.prefix() < 31 => {
+            message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        }
+        IpAddr::V4(_) => {}
+        IpAddr::V6(_) => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+    }
+    (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Every address of this namespace's links, with the index of the link.
+///
+/// # Errors
+/// A refusal of the dump.
+pub fn list(channel: &mut Channel) -> Result<Vec<(u32, Cidr)>, KernelError> {
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let answers = channel.dump(&request, "list the addresses")?;
+    let found = answers.into_iter().filter_map(|answer| {
+        let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
+        let prefix = message.header.prefix_len;
+        let mut address = None;
+        for attribute in message.attributes {
+            match attribute {
+                AddressAttribute::Local(local) => address = Some(local),
+                AddressAttribute::Address(own) => address = address.or(Some(own)),
+                _ => {}
+            }
+        }
+        Some((message.header.index, Cidr::new(address?, prefix)?))
+    });
+    Ok(found.collect())
+}
+
+/// The address family number of netlink messages.
+#[must_use]
+pub fn netlink_family(family: Family) -> AddressFamily {
+    match family {
+        Family::Ipv4 => AddressFamily::Inet,
+        Family::Ipv6 => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,252 @@
+//! One netlink socket, used as a function call: messages out, answers in, nothing ever waits.
+//!
+//! The kernel answers rtnetlink and nfnetlink requests inside the send call, so that every answer is
+//! queued when it returns; receiving with `MSG_DONTWAIT` therefore never misses one and never blocks.
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
+};
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::KernelError;
+
+/// `NLMSGERR_ATTR_MSG` of linux/netlink.h: the kernel's sentence about an error.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+/// `struct nlmsghdr`, which an error answer repeats before its attributes.
+const HEADER_LENGTH: usize = 16;
+/// One datagram of a dump is at most 32 KiB (`NLMSG_GOODSIZE` as the kernel raises it).
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// Above this, a batch needs a larger socket buffer than the default of 208 KiB.
+const LARGE_BATCH: usize = 64 * 1024;
+/// How often a dump that a change interrupted (`NLM_F_DUMP_INTR`) is begun again.
+const DUMP_ATTEMPTS: usize = 5;
+
+/// The flag of a dump answer that a change made inconsistent (linux/netlink.h).
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// What the kernel said to one message.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Which of the messages, counted from 0.
+    pub index: usize,
+    /// The error number.
+    pub errno: Errno,
+    /// The kernel's sentence, where it gave one.
+    pub detail: Option<String>,
+}
+
+/// A netlink socket.
+pub struct Channel {
+    socket: Socket,
+    sequence: u32,
+    received: Vec<u8>,
+}
+
+impl Channel {
+    /// Opens a socket of a netlink family (`NETLINK_ROUTE` …) in the current network namespace; it stays
+    /// in that namespace wherever it is used from.
+    ///
+    /// # Errors
+    /// The error of socket(2).
+    pub fn open(protocol: isize) -> Result<Self, KernelError> {
+        let opened = Socket::new(protocol).and_then(|socket| {
+            socket.set_cap_ack(true)?;
+            socket.set_ext_ack(true)?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok(socket)
+        });
+        let socket = opened.map_err(|error| KernelError::from_io("open a netlink socket", &error))?;
+        Ok(Self { socket, sequence: 0, received: Vec::with_capacity(RECEIVE_BUFFER) })
+    }
+
+    /// Sends messages in one call and returns what the kernel refused and the messages it answered with.
+    ///
+    /// # Errors
+    /// Only where the socket itself fails; what the kernel thinks of a message is in the answer.
+    pub fn exchange<T>(&mut self, messages: Vec<(T, u16)>) -> io::Result<(Vec<Refusal>, Vec<T>)>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+    {
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::with_capacity(messages.len() * 128);
+        for (payload, flags) in messages {
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut message =
+                NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(payload));
+            message.header.flags = NLM_F_REQUEST | flags;
+            message.header.sequence_number = self.sequence;
+            message.finalize();
+            let start = bytes.len();
+            // Every message begins on a 4-byte boundary (NLMSG_ALIGN).
+            bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+            message.serialize(&mut bytes[start..]);
+        }
+        self.send(&bytes)?;
+        let mut refusals = Vec::new();
+        let mut answers = Vec::new();
+        self.drain(|message: NetlinkMessage<T>, detail| {
+            let index = message.header.sequence_number.wrapping_sub(first) as usize;
+            match message.payload {
+                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                NetlinkPayload::Error(error) => {
+                    if let Some(code) = error.code {
+                        refusals.push(Refusal { index, errno: Errno::from_raw(-code.get()), detail });
+                    }
+                }
+                _ => {}
+            }
+            false
+        })?;
+        Ok((refusals, answers))
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > LARGE_BATCH {
+            // The kernel doubles the value, and counts its own bookkeeping against it.
+            setsockopt(&self.socket, sockopt::SndBufForce, &(2 * bytes.len()))?;
+            setsockopt(&self.socket, sockopt::RcvBufForce, &(8 * bytes.len()))?;
+        }
+        let sent = self.socket.send(bytes, 0)?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }
+    }
+
+    /// Hands every queued message to `take` until the queue is empty or `take` returns true.
+    fn drain<T: NetlinkDeserializable>(
+        &mut self,
+        mut take: impl FnMut(NetlinkMessage<T>, Option<String>) -> bool,
+    ) -> io::Result<()> {
+        loop {
+            self.received.clear();
+            match self.socket.recv(&mut self.received, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let mut rest = self.received.as_slice();
+            while rest.len() >= HEADER_LENGTH {
+                let length = NetlinkBuffer::new_checked(rest).map_err(invalid)?.length() as usize;
+                let message = NetlinkMessage::<T>::deserialize(&rest[..length]).map_err(invalid)?;
+                let detail = sentence(&message);
+                if take(message, detail) {
+                    return Ok(());
+                }
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Changes the kernel: every message must be accepted.
+    ///
+    /// # Errors
+    /// The first refusal; `doing` names the message by its index.
+    pub fn change<T>(
+        &mut self,
+        messages: Vec<(T, u16)>,
+        doing: impl Fn(usize) -> String,
+    ) -> Result<(), KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+    {
+        let messages = messages.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK)).collect();
+        let (refusals, _) =
+            self.exchange(messages).map_err(|error| KernelError::from_io(doing(0), &error))?;
+        match refusals.into_iter().next() {
+            None => Ok(()),
+            Some(refusal) => {
+                Err(KernelError { doing: doing(refusal.index), errno: refusal.errno, detail: refusal.detail })
+            }
+        }
+    }
+
+    /// Asks for one object; `None` where the kernel says that it does not exist.
+    ///
+    /// # Errors
+    /// Any other refusal.
+    pub fn get<T>(&mut self, message: T, doing: &str) -> Result<Option<T>, KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+    {
+        let (refusals, answers) =
+            self.exchange(vec![(message, 0)]).map_err(|error| KernelError::from_io(doing, &error))?;
+        match refusals.into_iter().next() {
+            None => Ok(answers.into_iter().next()),
+            Some(Refusal { errno: Errno::ENODEV | Errno::ENOENT, .. }) => Ok(None),
+            Some(refusal) => {
+                Err(KernelError { doing: doing.to_owned(), errno: refusal.errno, detail: refusal.detail })
+            }
+        }
+    }
+
+    /// Asks for all objects of a kind, again where a change interrupted the answer.
+    ///
+    /// # Errors
+    /// A refusal, or a table that changes faster than it can be read.
+    pub fn dump<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + Clone,
+    {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut interrupted = false;
+            let mut refusal = None;
+            let mut answers = Vec::new();
+            let mut take = |message: NetlinkMessage<T>, detail: Option<String>| {
+                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                    NetlinkPayload::Done(_) => return true,
+                    NetlinkPayload::Error(error) => {
+                        let errno = error.code.map(|code| Errno::from_raw(-code.get()));
+                        refusal = errno.map(|errno| KernelError { doing: doing.to_owned(), errno, detail });
+                        return true;
+                    }
+                    _ => {}
+                }
+                false
+            };
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut request =
+                NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message.clone()));
+            request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+            request.header.sequence_number = self.sequence;
+            request.finalize();
+            let mut bytes = vec![0; request.buffer_len()];
+            request.serialize(&mut bytes);
+            let io = |error: io::Error| KernelError::from_io(doing, &error);
+            self.send(&bytes).map_err(io)?;
+            self.drain(&mut take).map_err(io)?;
+            match refusal {
+                Some(error) => return Err(error),
+                None if interrupted => {}
+                None => return Ok(answers),
+            }
+        }
+        Err(KernelError::new(doing, Errno::EAGAIN))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// With `NETLINK_CAP_ACK`, an error answer is the request's header and then attributes.
+fn sentence<T>(message: &NetlinkMessage<T>) -> Option<String> {
+    let NetlinkPayload::Error(error) = &message.payload else { return None };
+    let attributes = error.header.get(HEADER_LENGTH..)?;
+    NlasIterator::new(attributes)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
+        .map(|attribute| String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned())
+}

@@ -1,0 +1,60 @@
+//! The kernel: the only code in ocinet that opens a netlink socket, changes namespace, writes a sysctl,
+//! starts a process or forks.
+//!
+//! | file | does |
+//! |---|---|
+//! | `channel.rs` | one netlink socket: several messages in one call, one answer each |
+//! | `link.rs` `addr.rs` `route.rs` | rtnetlink |
+//! | `nft/` | the base tables, elements, counters |
+//! | `netns.rs` | the only setns |
+//! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
+
+pub mod addr;
+pub mod channel;
+pub mod link;
+pub mod netns;
+pub mod nft;
+pub mod ports;
+pub mod process;
+pub mod route;
+pub mod sysctl;
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+
+/// A change or a question that the kernel refused.
+#[derive(Debug)]
+pub struct KernelError {
+    /// What was asked, as a verb with its object: `make the link oc-abc`.
+    pub doing: String,
+    /// The kernel's error number.
+    pub errno: Errno,
+    /// The kernel's own sentence, where it gave one (`NLMSGERR_ATTR_MSG` of linux/netlink.h).
+    pub detail: Option<String>,
+}
+
+impl KernelError {
+    /// An error without a sentence of the kernel's.
+    pub fn new(doing: impl Into<String>, errno: Errno) -> Self {
+        Self { doing: doing.into(), errno, detail: None }
+    }
+
+    /// The same from an error of the standard library.
+    pub fn from_io(doing: impl Into<String>, error: &io::Error) -> Self {
+        Self::new(doing, error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+    }
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.errno.desc())?;
+        match &self.detail {
+            Some(detail) => write!(f, " (kernel: {detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for KernelError {}

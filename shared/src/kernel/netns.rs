@@ -1,0 +1,96 @@
+//! Network namespaces. This is the only file that calls setns(2).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use serde::{Deserialize, Serialize};
+
+use super::KernelError;
+
+/// What tells one namespace from another while it lives: where its file is (namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NamespaceId {
+    /// The device number of the nsfs file system.
+    pub device: u64,
+    /// The inode number.
+    pub inode: u64,
+}
+
+/// An open network namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    file: File,
+    id: NamespaceId,
+}
+
+impl Namespace {
+    /// Opens the network namespace of a process.
+    ///
+    /// # Errors
+    /// Those of open(2) on /proc/PID/ns/net.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
+    }
+
+    /// Opens the network namespace that this process is in.
+    ///
+    /// # Errors
+    /// Those of open(2) on /proc/self/ns/net.
+    pub fn own() -> io::Result<Self> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Self { file, id: NamespaceId { device: metadata.dev(), inode: metadata.ino() } })
+    }
+
+    /// What tells it from other namespaces.
+    #[must_use]
+    pub fn id(&self) -> NamespaceId {
+        self.id
+    }
+
+    /// Runs a function in this namespace and comes back to `home`.
+    ///
+    /// Where coming back fails the process is in a namespace that nothing after may act in: it aborts.
+    ///
+    /// # Errors
+    /// The error of entering, as `Err`; what the function returned otherwise.
+    pub fn enter<R>(&self, home: &Self, inside: impl FnOnce() -> R) -> Result<R, KernelError> {
+        let doing = "enter the container's network namespace";
+        set(self).map_err(|errno| KernelError::new(doing, errno))?;
+        let back = Return(home);
+        let result = inside();
+        drop(back);
+        Ok(result)
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Comes back also where the function panics, so that no undo runs in the wrong namespace.
+struct Return<'a>(&'a Namespace);
+
+impl Drop for Return<'_> {
+    fn drop(&mut self) {
+        if set(self.0).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn set(namespace: &Namespace) -> Result<(), Errno> {
+    nix::sched::setns(&namespace.file, CloneFlags::CLONE_NEWNET)
+}

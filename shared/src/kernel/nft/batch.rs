@@ -1,0 +1,320 @@
+//! Elements over nfnetlink: one transaction for everything that changes with a container.
+
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Nla as _};
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage, SetElementAttribute,
+    SetElementList, SetElementMessage,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+
+use super::super::KernelError;
+use super::super::channel::{Channel, Refusal};
+use crate::element::{Element, Set, Table};
+
+/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a batch is for.
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+/// `NFTA_COUNTER_BYTES` and `NFTA_COUNTER_PACKETS` of linux/netfilter/nf_tables.h.
+const NFTA_COUNTER_BYTES: u16 = 1;
+const NFTA_COUNTER_PACKETS: u16 = 2;
+/// The name of both tables.
+const TABLE: &str = "ocinet";
+
+/// Whether elements come or go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// They are added; a published port must be new.
+    Add,
+    /// They are added where they are missing.
+    Restore,
+    /// They are deleted.
+    Delete,
+}
+
+/// Why a batch changed nothing.
+#[derive(Debug)]
+pub enum ChangeError {
+    /// The base tables are not there.
+    NoTable,
+    /// An element exists already: the index, in the batch, of the first such.
+    Exists(usize),
+    /// Anything else.
+    Kernel(KernelError),
+}
+
+/// What an element counted since it was added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Bytes of IP packets.
+    pub bytes: u64,
+    /// Packets; for a NAT map's element, connections.
+    pub packets: u64,
+}
+
+/// An element as the kernel holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElementState {
+    /// The value's bytes, empty for a set's element.
+    pub value: Vec<u8>,
+    /// The counter, zero where the set has none.
+    pub counter: Counter,
+}
+
+/// A socket to nf_tables.
+pub struct Nft {
+    channel: Channel,
+    deleted: bool,
+}
+
+impl Nft {
+    /// Opens a socket in the current network namespace.
+    ///
+    /// # Errors
+    /// The error of socket(2).
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self { channel: Channel::open(NETLINK_NETFILTER)?, deleted: false })
+    }
+
+    /// Adds elements in one transaction: all of them, or none.
+    ///
+    /// An element of a publish map must be new: the kernel is the judge of two starts that want one port.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn add(&mut self, elements: &[Element]) -> Result<(), ChangeError> {
+        let refusals = self.transact(Change::Add, elements)?;
+        Self::judge(refusals, elements)
+    }
+
+    /// Adds elements in one transaction, those that are there already included: after somebody's flush, two
+    /// processes may put back the same ones.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; [`ChangeError::Exists`] only for a port that leads elsewhere.
+    pub fn restore(&mut self, elements: &[Element]) -> Result<(), ChangeError> {
+        let refusals = self.transact(Change::Restore, elements)?;
+        Self::judge(refusals, elements)
+    }
+
+    fn judge(refusals: Vec<Refusal>, elements: &[Element]) -> Result<(), ChangeError> {
+        let Some(first) = refusals.into_iter().next() else { return Ok(()) };
+        match first.errno {
+            Errno::ENOENT => Err(ChangeError::NoTable),
+            Errno::EEXIST | Errno::EBUSY => Err(ChangeError::Exists(first.index)),
+            errno => {
+                let doing = elements.get(first.index).map_or_else(
+                    || "commit the nftables elements".to_owned(),
+                    |element| format!("add the element {element}"),
+                );
+                Err(ChangeError::Kernel(KernelError { doing, errno, detail: first.detail }))
+            }
+        }
+    }
+
+    /// Deletes elements in one transaction; those that are not there count as deleted.
+    ///
+    /// # Errors
+    /// What the kernel says besides.
+    pub fn delete(&mut self, elements: &[Element]) -> Result<(), KernelError> {
+        let mut remaining: Vec<Element> = elements.to_vec();
+        // A round takes out what was missing; another process may delete more in between.
+        while !remaining.is_empty() {
+            let refusals = self.transact(Change::Delete, &remaining).map_err(|error| match error {
+                ChangeError::Kernel(error) => error,
+                _ => KernelError::new("delete nftables elements", Errno::EINVAL),
+            })?;
+            if refusals.is_empty() {
+                self.deleted = true;
+                return Ok(());
+            }
+            let mut missing = vec![false; remaining.len()];
+            for refusal in refusals {
+                match missing.get_mut(refusal.index) {
+                    Some(slot) if refusal.errno == Errno::ENOENT => *slot = true,
+                    _ => {
+                        let doing = "delete nftables elements".to_owned();
+                        return Err(KernelError { doing, errno: refusal.errno, detail: refusal.detail });
+                    }
+                }
+            }
+            let mut keep = missing.iter().map(|missing| !missing);
+            remaining.retain(|_| keep.next().unwrap_or(false));
+        }
+        Ok(())
+    }
+
+    /// Sends a batch and returns the refusals, their index counted in `elements`.
+    fn transact(&mut self, change: Change, elements: &[Element]) -> Result<Vec<Refusal>, ChangeError> {
+        if elements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let control = |message: ControlMessage| {
+            let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES);
+            (NetfilterMessage::new(header, message), 0)
+        };
+        let mut messages = Vec::with_capacity(elements.len() + 2);
+        messages.push(control(ControlMessage::BatchBegin));
+        for (index, element) in elements.iter().enumerate() {
+            let acknowledge = if index + 1 == elements.len() { NLM_F_ACK } else { 0 };
+            messages.push((message(change, element), flags(change, element.set) | acknowledge));
+        }
+        messages.push(control(ControlMessage::BatchEnd));
+        let (refusals, _) = self.channel.exchange(messages).map_err(|error| {
+            ChangeError::Kernel(KernelError::from_io("send nftables elements to the kernel", &error))
+        })?;
+        // Index 0 is the batch's beginning, which the kernel blames for a commit that fails as a whole.
+        Ok(refusals
+            .into_iter()
+            .map(|refusal| Refusal { index: refusal.index.wrapping_sub(1), ..refusal })
+            .collect())
+    }
+
+    /// Looks an element up; `None` where it, its set or its table is not there.
+    ///
+    /// # Errors
+    /// Any other refusal.
+    pub fn get(&mut self, element: &Element) -> Result<Option<ElementState>, KernelError> {
+        let request = NetfilterMessage::new(
+            header(element.set),
+            NfTablesMessage::GetSetElement(list(
+                element,
+                vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))],
+            )),
+        );
+        let answer = self.channel.get(request, "look up an nftables element")?;
+        Ok(answer.and_then(|answer| match answer.inner {
+            NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) => state(message),
+            _ => None,
+        }))
+    }
+
+    /// Closes the socket. After a deletion the kernel makes whoever closes the last descriptor wait some
+    /// milliseconds for RCU's grace period; a child that holds nothing else then waits in our place.
+    pub fn close(self) {
+        if self.deleted {
+            release(self);
+        }
+    }
+}
+
+/// Leaves the last reference to the socket to a child, which does nothing but end.
+#[expect(unsafe_code, reason = "fork, close_range and _exit have no safe wrapper")]
+fn release(nft: Nft) {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+
+    let descriptor = nft.channel.as_fd().as_raw_fd().unsigned_abs();
+    // SAFETY: this process has one thread (ocinet starts none), so the child is a whole copy of it; between
+    // fork and _exit the child calls only close_range(2) and _exit(2), which are async-signal-safe, and
+    // runs no destructor. The descriptor below 3 or above are numbers, not borrowed objects: the child's
+    // copies alone are closed.
+    unsafe {
+        if let Ok(nix::unistd::ForkResult::Child) = nix::unistd::fork() {
+            if descriptor > 0 {
+                nix::libc::syscall(nix::libc::SYS_close_range, 0_u32, descriptor - 1, 0_u32);
+            }
+            nix::libc::syscall(nix::libc::SYS_close_range, descriptor + 1, u32::MAX, 0_u32);
+            nix::libc::_exit(0);
+        }
+    }
+    drop(nft);
+}
+
+fn header(set: Set) -> NetfilterHeader {
+    let family = match set.place().0 {
+        Table::Inet => NetfilterProtoFamily::Inet,
+        Table::Bridge => NetfilterProtoFamily::Bridge,
+    };
+    NetfilterHeader::new(family, 0, 0)
+}
+
+fn message(change: Change, element: &Element) -> NetfilterMessage {
+    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))];
+    let message = match change {
+        Change::Add | Change::Restore => {
+            if !element.value.is_empty() {
+                attributes.push(SetElementAttribute::Data(DataAttribute::Value(element.value_bytes())));
+            }
+            NfTablesMessage::NewSetElement(list(element, attributes))
+        }
+        Change::Delete => NfTablesMessage::DeleteSetElement(list(element, attributes)),
+    };
+    NetfilterMessage::new(header(element.set), message)
+}
+
+fn flags(change: Change, set: Set) -> u16 {
+    let exclusive = matches!(set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound);
+    match change {
+        Change::Add if exclusive => NLM_F_CREATE | NLM_F_EXCL,
+        Change::Add | Change::Restore => NLM_F_CREATE,
+        Change::Delete => 0,
+    }
+}
+
+fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMessage {
+    SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(element.set.place().1.to_owned()),
+            SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
+        ],
+    }
+}
+
+fn state(message: SetElementMessage) -> Option<ElementState> {
+    let elements = message.attributes.into_iter().find_map(|attribute| match attribute {
+        SetElementList::Elements(elements) => Some(elements),
+        _ => None,
+    })?;
+    let ListAttribute::Element(attributes) = elements.into_iter().next()? else { return None };
+    let mut state = ElementState { value: Vec::new(), counter: Counter::default() };
+    for attribute in attributes {
+        match attribute {
+            SetElementAttribute::Data(DataAttribute::Value(bytes)) => state.value = bytes,
+            SetElementAttribute::Expression(expression) => {
+                if let ExpressionAttribute::Data(data) = expression {
+                    state.counter = counter(data);
+                }
+            }
+            SetElementAttribute::ListExpressions(expressions) => {
+                for expression in expressions {
+                    if let ListAttribute::Element(parts) = expression {
+                        for part in parts {
+                            if let ExpressionAttribute::Data(data) = part {
+                                state.counter = counter(data);
+                            }
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(state)
+}
+
+fn counter(data: Expressions) -> Counter {
+    let (Expressions::Unknown(attributes) | Expressions::Other { attributes, .. }) = data else {
+        return Counter::default();
+    };
+    let read = |kind: u16| {
+        let attribute = attributes.iter().find(|attribute| attribute.kind() == kind)?;
+        number(attribute)
+    };
+    Counter {
+        bytes: read(NFTA_COUNTER_BYTES).unwrap_or_default(),
+        packets: read(NFTA_COUNTER_PACKETS).unwrap_or_default(),
+    }
+}
+
+fn number(attribute: &DefaultNla) -> Option<u64> {
+    let mut bytes = [0; 8];
+    if attribute.value_len() != bytes.len() {
+        return None;
+    }
+    attribute.emit_value(&mut bytes);
+    Some(u64::from_be_bytes(bytes))
+}

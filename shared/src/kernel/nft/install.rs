@@ -1,0 +1,68 @@
+//! The base tables. This is the only file that starts a process.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The whole rule set, as nft reads it.
+const BASE: &str = include_str!("base.nft");
+
+/// Where distributions put nft. PATH is not asked: a runtime may clear it, and an image's author may not set it.
+const NFT: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
+
+/// Why the base tables could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// nft is in none of the usual places.
+    #[error("nft is in none of /usr/sbin, /sbin, /usr/bin, /usr/local/sbin")]
+    Missing,
+    /// nft could not be started or spoken to.
+    #[error("cannot run {0}: {1}")]
+    Run(&'static str, io::Error),
+    /// nft said no, in its own words.
+    #[error("nft refused the base tables: {0}")]
+    Refused(String),
+}
+
+/// Makes both base tables in one transaction. Where one exists already nothing of it is lost: sets, chains and
+/// tables that are there are taken as they are, and the rules are written anew.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install() -> Result<(), InstallError> {
+    let nft = NFT.into_iter().find(|path| Path::new(path).exists()).ok_or(InstallError::Missing)?;
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    let mut command = Command::new(nft);
+    let run = |error| InstallError::Run(nft, error);
+    let mut child = command
+        .args(["-f", "-"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(run)?;
+    let mut standard_input = child.stdin.take();
+    if let Some(input) = &mut standard_input {
+        // nft that ends early says why on its standard error, which is worth more than the broken pipe.
+        let _ = input.write_all(PREAMBLE.as_bytes()).and_then(|()| input.write_all(BASE.as_bytes()));
+    }
+    drop(standard_input);
+    let output = child.wait_with_output().map_err(run)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().next().unwrap_or("it gave no reason").to_owned();
+    Err(InstallError::Refused(first))
+}
+
+/// Two processes may find the tables missing at the same moment. `add table` and the declarations of sets and
+/// chains change nothing where they are there already; rules would be there twice, so that they are flushed first.
+const PREAMBLE: &str = "\
+add table inet ocinet
+add table bridge ocinet
+flush table inet ocinet
+flush table bridge ocinet
+";

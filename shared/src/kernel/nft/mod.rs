@@ -1,0 +1,10 @@
+//! nftables: the base tables, and the elements that come and go with containers.
+//!
+//! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
+//! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
+
+mod batch;
+mod install;
+
+pub use batch::{ChangeError, Counter, ElementState, Nft};
+pub use install::{InstallError, install};

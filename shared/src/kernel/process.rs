@@ -1,0 +1,53 @@
+//! Which process is which: a pid alone is used again.
+
+use std::fs;
+use std::io;
+
+/// When a process was started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+/// With the pid and the boot's id it names a process for ever.
+///
+/// # Errors
+/// `NotFound` where there is no such process; `InvalidData` where the kernel's answer has another form.
+pub fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name, field 2, may hold spaces and parentheses; it ends at the last one.
+    let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let mut fields = behind_name.split_ascii_whitespace();
+    let state = fields.next();
+    // A zombie has left its namespaces: for ocinet it is dead.
+    if matches!(state, Some("Z" | "X")) {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    }
+    fields
+        .nth(18)
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
+}
+
+/// Whether the process with this pid is still the one that was started at this time.
+#[must_use]
+pub fn is_alive(pid: u32, started: u64) -> bool {
+    start_time(pid).is_ok_and(|now| now == started)
+}
+
+/// The kernel's id of this boot (random(4)).
+///
+/// # Errors
+/// Those of reading /proc/sys/kernel/random/boot_id.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_no_other_with_its_pid() {
+        let pid = std::process::id();
+        let started = start_time(pid).unwrap();
+        assert!(is_alive(pid, started));
+        assert!(!is_alive(pid, started + 1));
+        assert!(!is_alive(u32::MAX, started));
+    }
+}

@@ -1,0 +1,21 @@
+//! What both of ocinet's programs need.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
+//! | `element.rs` | one element of one nftables set, as data |
+//! | `network.rs` `record.rs` `record_dir.rs` | what is written down about networks and containers, and where |
+//! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
+//!
+//! Nothing here reads an annotation or a configuration file.
+
+pub mod cidr;
+pub mod container_id;
+pub mod element;
+pub mod ifname;
+pub mod kernel;
+pub mod mac;
+pub mod network;
+pub mod port;
+pub mod record;
+pub mod record_dir;

@@ -1,0 +1,135 @@
+//! What ocinet wrote down about a container: enough to undo, inspect and apply it again.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cidr::Cidr;
+use crate::container_id::ContainerId;
+use crate::element::Element;
+use crate::ifname::IfName;
+use crate::kernel::netns::NamespaceId;
+use crate::kernel::process;
+use crate::mac::Mac;
+use crate::port::PublishedPort;
+
+/// The version of the record's form. A newer ocinet undoes what an older one wrote; an older one leaves a newer
+/// one's records alone.
+pub const VERSION: u32 = 1;
+
+/// How far the set-up of a container got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Begun: any of the steps may have been taken.
+    Pending,
+    /// Done: all of them were.
+    Ready,
+}
+
+/// What takes one step back. The list is closed: a record cannot ask for anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undo {
+    /// Gives an address back to its network's pool.
+    ReleaseLease {
+        /// The network.
+        network: ContainerId,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Takes the network with its bridge away, if this was its last container.
+    LeaveNetwork {
+        /// The network.
+        network: ContainerId,
+    },
+    /// Gives up the claim to a port on one host address.
+    ReleasePort(PublishedPort),
+    /// Deletes the host's end of a link, and with it the container's.
+    DeleteLink {
+        /// The host's end.
+        name: IfName,
+    },
+    /// Deletes elements.
+    DeleteElements {
+        /// The elements, as they were added.
+        elements: Vec<Element>,
+    },
+}
+
+/// One interface of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The interface's name in the container.
+    pub interface: IfName,
+    /// The driver that wired it.
+    pub driver: String,
+    /// The network it belongs to.
+    pub network: ContainerId,
+    /// The bridge on the host.
+    pub bridge: IfName,
+    /// The host's end of the link.
+    pub host_interface: IfName,
+    /// The index of the host's end, by which the kernel finds its counters; 0 while pending.
+    pub host_ifindex: u32,
+    /// The Ethernet address in the container.
+    pub mac: Mac,
+    /// The MTU in bytes, where it was asked for.
+    pub mtu: Option<u32>,
+    /// The addresses, with the prefix length of their subnet.
+    pub addresses: Vec<Cidr>,
+    /// The default gateways, one a family.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What is written down about a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`] of the ocinet that wrote it.
+    pub version: u32,
+    /// The container's id.
+    pub id: ContainerId,
+    /// The boot that it belongs to; another boot's records mean nothing any more.
+    pub boot_id: String,
+    /// How far its set-up got.
+    pub phase: Phase,
+    /// The container's first process.
+    pub pid: u32,
+    /// When that process was started, in clock ticks since boot.
+    pub pid_start: u64,
+    /// The container's network namespace.
+    pub netns: NamespaceId,
+    /// The container's bundle, as the runtime named it.
+    pub bundle: String,
+    /// When the set-up began, in seconds since 1970-01-01 UTC.
+    pub created: u64,
+    /// Its interfaces.
+    pub attachments: Vec<Attachment>,
+    /// Its published ports.
+    pub ports: Vec<PublishedPort>,
+    /// What takes it back, in the order in which its steps were taken.
+    pub undo: Vec<Undo>,
+    /// How long the set-up took, in microseconds; 0 while pending.
+    pub setup_us: u64,
+}
+
+impl Record {
+    /// Whether the container that the record is about has ended, or never belonged to this boot.
+    #[must_use]
+    pub fn is_dead(&self, boot_id: &str) -> bool {
+        self.boot_id != boot_id || !process::is_alive(self.pid, self.pid_start)
+    }
+
+    /// All elements that the container's steps added.
+    pub fn elements(&self) -> impl Iterator<Item = &Element> {
+        self.undo.iter().flat_map(|undo| match undo {
+            Undo::DeleteElements { elements } => elements.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// All addresses of the container.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.attachments.iter().flat_map(|attachment| attachment.addresses.iter().map(Cidr::address))
+    }
+}

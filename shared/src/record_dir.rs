@@ -1,0 +1,351 @@
+//! The state folder: records, leases, networks, claims of ports.
+//!
+//! Every file appears whole: it is written under a temporary name and then linked (where it must be new) or renamed
+//! (where it replaces itself) into place. A lock is an flock(2) on the very file it protects, so that the kernel
+//! gives it up when its holder dies, and nobody waits for a container or network that is not theirs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::container_id::ContainerId;
+use crate::record::{Record, VERSION};
+
+/// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
+/// time to take back what was begun.
+const LOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// The largest state file that is read. A record with the most ports allowed takes a third of it.
+const MAX_FILE: u64 = 4 << 20;
+
+/// What went wrong in the state folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system said no.
+    #[error("cannot {doing} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file holds something else than ocinet writes.
+    #[error("cannot read {path}: {reason}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process holds a lock for longer than is waited.
+    #[error("cannot lock {path}: another ocinet has held it for {} seconds", LOCK_DEADLINE.as_secs(), path = .path.display())]
+    Busy {
+        /// The locked file.
+        path: PathBuf,
+    },
+}
+
+impl StateError {
+    /// An error of the file system.
+    pub fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+/// A lock on a file, given up when dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Beside others that hold it shared.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The folder at a path; nothing is made or read yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// A path inside the folder.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.root.join(inside)
+    }
+
+    /// Where a container's record is.
+    #[must_use]
+    pub fn record_path(&self, id: &ContainerId) -> PathBuf {
+        self.path(&format!("containers/{id}.json"))
+    }
+
+    /// Makes the folder that a file goes into, and those above it up to the state folder's own parent.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) other than `EEXIST`.
+    pub fn make_parent(&self, path: &Path) -> Result<(), StateError> {
+        let parent = path.parent().unwrap_or(&self.root);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        made.map_err(|error| StateError::io("make the folder", parent, error))
+    }
+
+    /// Makes a new file with its content, or returns `None` where the name is taken. The file is locked exclusively
+    /// from the moment it can be seen.
+    ///
+    /// # Errors
+    /// Those of the file system; nothing is left then.
+    pub fn create(&self, path: &Path, content: &[u8]) -> Result<Option<Lock>, StateError> {
+        let (temporary, file) = self.temporary(path, content)?;
+        let locked = file.lock();
+        let linked = locked.and_then(|()| fs::hard_link(&temporary, path));
+        let removed = fs::remove_file(&temporary);
+        match linked.and(removed) {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(StateError::io("make", path, error)),
+        }
+    }
+
+    /// Replaces a file's content in one step; the new file is locked exclusively.
+    ///
+    /// # Errors
+    /// Those of the file system; the old content is left then.
+    pub fn replace(&self, path: &Path, content: &[u8]) -> Result<Lock, StateError> {
+        let (temporary, file) = self.temporary(path, content)?;
+        match file.lock().and_then(|()| fs::rename(&temporary, path)) {
+            Ok(()) => Ok(Lock(file)),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(StateError::io("write", path, error))
+            }
+        }
+    }
+
+    /// The name is the file's own with a dot before it, so that whoever takes a container back finds what a killed
+    /// process left.
+    fn temporary(&self, path: &Path, content: &[u8]) -> Result<(PathBuf, File), StateError> {
+        let temporary = temporary_path(path);
+        let mut file = match open_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_parent(path)?;
+                open_new(&temporary)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&temporary).and_then(|()| open_new(&temporary))
+            }
+            other => other,
+        }
+        .map_err(|error| StateError::io("write", &temporary, error))?;
+        match file.write_all(content) {
+            Ok(()) => Ok((temporary, file)),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(StateError::io("write", path, error))
+            }
+        }
+    }
+
+    /// Removes a file and what an interrupted write left beside it; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn remove(&self, path: &Path) -> Result<(), StateError> {
+        for path in [path, &temporary_path(path)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StateError::io("remove", path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a file; `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of the file system, and a file that is not UTF-8 or is larger than ocinet writes.
+    pub fn read(&self, path: &Path) -> Result<Option<String>, StateError> {
+        match File::open(path) {
+            Ok(mut file) => read_all(&mut file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateError::io("read", path, error)),
+        }
+    }
+
+    /// Reads a JSON file; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and content of another form.
+    pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StateError> {
+        self.read(path)?.map(|text| parse(path, &text)).transpose()
+    }
+
+    /// Locks a file and reads it; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] after the deadline; otherwise as [`Self::read`].
+    pub fn lock(&self, path: &Path, mode: Mode) -> Result<Option<(String, Lock)>, StateError> {
+        let give_up = Instant::now() + LOCK_DEADLINE;
+        loop {
+            let mut file = match File::open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(StateError::io("read", path, error)),
+            };
+            let taken = match mode {
+                Mode::Shared => file.try_lock_shared(),
+                Mode::Exclusive => file.try_lock(),
+            };
+            match taken {
+                // While we waited, the file may have been replaced or removed: then the lock is on nothing.
+                Ok(()) if is_at(&file, path) => {
+                    let text = read_all(&mut file, path)?;
+                    return Ok(Some((text, Lock(file))));
+                }
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => {
+                    if Instant::now() > give_up {
+                        return Err(StateError::Busy { path: path.to_owned() });
+                    }
+                    sleep(Duration::from_millis(1));
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(StateError::io("lock", path, error)),
+            }
+        }
+    }
+
+    /// Locks a container's record against everybody else who could take the container back, and reads it.
+    ///
+    /// # Errors
+    /// As [`Self::lock`], and a record that is not readable or is a newer ocinet's.
+    pub fn lock_record(&self, id: &ContainerId) -> Result<Option<(Record, Lock)>, StateError> {
+        let path = self.record_path(id);
+        let Some((text, lock)) = self.lock(&path, Mode::Exclusive)? else { return Ok(None) };
+        Ok(Some((parse_record(&path, &text)?, lock)))
+    }
+
+    /// Reads a container's record; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and a record that is not readable or is a newer ocinet's.
+    pub fn read_record(&self, id: &ContainerId) -> Result<Option<Record>, StateError> {
+        let path = self.record_path(id);
+        self.read(&path)?.map(|text| parse_record(&path, &text)).transpose()
+    }
+
+    /// The ids of all records, sorted.
+    ///
+    /// # Errors
+    /// Those of reading the folder; a folder that is not there is empty.
+    pub fn ids(&self) -> Result<Vec<ContainerId>, StateError> {
+        let folder = self.path("containers");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StateError::io("read", &folder, error)),
+        };
+        let mut ids: Vec<ContainerId> =
+            entries.filter_map(|entry| id_of(entry.ok()?.file_name().to_str()?)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// All records, each readable or not: one that is damaged does not hide the rest.
+    ///
+    /// # Errors
+    /// As [`Self::ids`].
+    pub fn records(&self) -> Result<Vec<Result<Record, StateError>>, StateError> {
+        let read = |id: ContainerId| self.read_record(&id).transpose();
+        Ok(self.ids()?.into_iter().filter_map(read).collect())
+    }
+}
+
+/// The id that a file of the folder of records belongs to.
+#[must_use]
+pub fn id_of(file_name: &str) -> Option<ContainerId> {
+    file_name.strip_suffix(".json")?.parse().ok()
+}
+
+/// Serializes what goes into a state file.
+///
+/// # Errors
+/// None in practice: ocinet's types all have a JSON form.
+pub fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StateError> {
+    let malformed =
+        |error: serde_json::Error| StateError::Malformed { path: path.to_owned(), reason: error.to_string() };
+    let mut bytes = serde_json::to_vec(value).map_err(malformed)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, StateError> {
+    serde_json::from_str(text)
+        .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn parse_record(path: &Path, text: &str) -> Result<Record, StateError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    match parse::<Record>(path, text) {
+        Ok(record) if record.version <= VERSION => Ok(record),
+        failed => {
+            let reason = match (parse::<Versioned>(path, text), failed) {
+                (Ok(Versioned { version }), _) if version > VERSION => {
+                    format!("it has version {version}, which a newer ocinet wrote; this one knows {VERSION}")
+                }
+                (_, Err(StateError::Malformed { reason, .. })) => reason,
+                _ => "it is not a record".to_owned(),
+            };
+            Err(StateError::Malformed { path: path.to_owned(), reason })
+        }
+    }
+}
+
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
+        _ => false,
+    }
+}
+
+fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
+    let mut text = String::new();
+    let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    read.map_err(|error| StateError::io("read", path, error))?;
+    if text.len() as u64 > MAX_FILE {
+        let reason = format!("it is larger than {MAX_FILE} bytes");
+        return Err(StateError::Malformed { path: path.to_owned(), reason });
+    }
+    Ok(text)
+}
