@@ -123,7 +123,7 @@ fn named(
     let path = files::lease_path(state, &network.name, address);
     match files::holder(state, &path)? {
         Some(other) if other != *id && !sweep::if_dead(state, &other, boot_id)? => {
-            Err(holder::of_lease(state, &network.name, address))
+            Err(holder::of_lease(state, &network.name, address).error)
         }
         _ => Ok(address),
     }

@@ -18,66 +18,81 @@ use crate::ipam::files;
 /// What to do about a port that is taken.
 const ANOTHER_PORT: &str = "publish another host port, or stop what holds this one";
 
+/// What a container did not get because another has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// An address.
+    Address(IpAddr),
+    /// A host port.
+    Port(u16),
+}
+
+/// Something that another container has.
+#[derive(Debug)]
+pub struct Taken {
+    /// What it is.
+    pub what: Wanted,
+    /// Who has it, where that could be found out.
+    pub by: Option<ContainerId>,
+    /// The conflict, for people.
+    pub error: Error,
+}
+
 fn port_taken(port: impl std::fmt::Display, by: &str) -> Error {
     Error::Conflict(report(format!("publish port {port}"), format!("{by} holds it"), ANOTHER_PORT))
 }
 
-fn container(state: &StateDir, path: &Path) -> String {
-    match files::holder(state, path) {
-        Ok(Some(id)) => format!("container {id}"),
-        _ => "another container".to_owned(),
-    }
+fn name(container: Option<&ContainerId>) -> String {
+    container.map_or_else(|| "another container".to_owned(), |id| format!("container {id}"))
 }
 
 /// An address that is leased.
 #[must_use]
-pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Error {
-    let by = container(state, &files::lease_path(state, network, address));
-    Error::Conflict(report(
+pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Taken {
+    let by = files::holder(state, &files::lease_path(state, network, address)).ok().flatten();
+    let error = Error::Conflict(report(
         format!("lease {address} from network {network}"),
-        format!("{by} has it"),
+        format!("{} has it", name(by.as_ref())),
         "give another net.ip, leave it out, or stop that container",
-    ))
+    ));
+    Taken { what: Wanted::Address(address), by, error }
 }
 
 /// A port that is claimed on one host address.
 #[must_use]
-pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Error {
-    port_taken(format_args!("{}/{}", port.host_port, port.protocol), &container(state, claim))
+pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Taken {
+    let by = files::holder(state, claim).ok().flatten();
+    let error = port_taken(format_args!("{}/{}", port.host_port, port.protocol), &name(by.as_ref()));
+    Taken { what: Wanted::Port(port.host_port), by, error }
 }
 
-/// A port whose element leads to another container: the value's bytes begin with that container's address.
+/// A port whose element is there already; its value's bytes begin with the address of the container it leads to.
 #[must_use]
-pub fn of_element(state: &StateDir, port: &PublishedPort, value: &[u8]) -> Error {
-    port_taken(format_args!("{}/{}", port.host_port, port.protocol), &by_value(state, value))
-}
-
-/// The same, with the port read from the element that was to be added.
-#[must_use]
-pub fn of_published(state: &StateDir, element: Option<&Element>, value: &[u8]) -> Error {
-    let fields = element.map(|element| element.key.as_slice()).unwrap_or_default();
-    let protocol = fields.iter().find_map(|field| match field {
+pub fn of_element(state: &StateDir, element: &Element, value: &[u8]) -> Taken {
+    let protocol = element.key.iter().find_map(|field| match field {
         Field::Protocol(protocol) => Some(*protocol),
         _ => None,
     });
-    let port = fields.iter().find_map(|field| match field {
+    let port = element.key.iter().find_map(|field| match field {
         Field::Port(port) => Some(*port),
         _ => None,
     });
-    let name = format!("{}/{}", port.unwrap_or_default(), protocol.map_or("tcp", Protocol::name));
-    port_taken(name, &by_value(state, value))
+    let port = port.unwrap_or_default();
+    let by = by_value(state, value);
+    let error =
+        port_taken(format_args!("{port}/{}", protocol.map_or("tcp", Protocol::name)), &name(by.as_ref()));
+    Taken { what: Wanted::Port(port), by, error }
 }
 
-fn by_value(state: &StateDir, value: &[u8]) -> String {
+fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
     let address = match value.len() {
-        8 => <[u8; 4]>::try_from(&value[..4]).map(IpAddr::from).ok(),
-        20 => <[u8; 16]>::try_from(&value[..16]).map(IpAddr::from).ok(),
-        _ => None,
+        8 => IpAddr::from(<[u8; 4]>::try_from(&value[..4]).ok()?),
+        20 => IpAddr::from(<[u8; 16]>::try_from(&value[..16]).ok()?),
+        _ => return None,
     };
-    let Some(address) = address else { return "another container".to_owned() };
-    let networks = std::fs::read_dir(state.path("leases")).into_iter().flatten().filter_map(Result::ok);
-    let lease = networks.map(|network| network.path().join(address.to_string())).find(|path| path.exists());
-    lease.map_or_else(|| format!("the container at {address}"), |path| container(state, &path))
+    let networks = std::fs::read_dir(state.path("leases")).ok()?.filter_map(Result::ok);
+    let leases = networks.map(|network| network.path().join(address.to_string()));
+    leases.into_iter().find_map(|lease| files::holder(state, &lease).ok().flatten())
 }
 
 /// A port that a process of the host holds.

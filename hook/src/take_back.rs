@@ -2,6 +2,8 @@
 //! asked. What is gone already counts as taken back.
 
 use netlink_sys::protocols::NETLINK_ROUTE;
+use std::path::PathBuf;
+
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
@@ -151,13 +153,18 @@ impl<'a> TakeBack<'a> {
     }
 }
 
-/// Removes a container's record and what an interrupted write of it left.
+/// Where the reason is written down why a container's last set-up failed.
+#[must_use]
+pub fn last_error(state: &StateDir, id: &ContainerId) -> PathBuf {
+    state.path(&format!("last-error/{id}.json"))
+}
+
+/// Removes a container's record and what an interrupted write of it left. The reason of a failed set-up is kept: runc
+/// runs poststop right after it, and crun's users find it nowhere else.
 ///
 /// # Errors
 /// Those of unlink(2).
 pub fn forget(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
     files::forget_source(state, id)?;
-    state.remove(&state.record_path(id))?;
-    state.remove(&state.path(&format!("last-error/{id}.json")))?;
-    Ok(())
+    Ok(state.remove(&state.record_path(id))?)
 }

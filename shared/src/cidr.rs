@@ -129,7 +129,7 @@ impl Cidr {
     /// The address with the host bits cleared.
     #[must_use]
     pub fn network(&self) -> Self {
-        Self { address: self.from_number(number(self.address) & !self.host_mask()), prefix: self.prefix }
+        Self { address: self.with_number(number(self.address) & !self.host_mask()), prefix: self.prefix }
     }
 
     /// Whether no host bit is set.
@@ -141,7 +141,7 @@ impl Cidr {
     /// The highest address of the network: IPv4's broadcast address.
     #[must_use]
     pub fn last(&self) -> IpAddr {
-        self.from_number(number(self.address) | self.host_mask())
+        self.with_number(number(self.address) | self.host_mask())
     }
 
     /// Whether the address lies inside this network.
@@ -168,7 +168,7 @@ impl Cidr {
     #[must_use]
     pub fn nth(&self, offset: u128) -> IpAddr {
         let mask = self.host_mask();
-        self.from_number((number(self.address) & !mask) | (offset & mask))
+        self.with_number((number(self.address) & !mask) | (offset & mask))
     }
 
     /// Another address with this prefix length; `None` across families.
@@ -182,7 +182,7 @@ impl Cidr {
         if host_bits == 128 { u128::MAX } else { (1 << host_bits) - 1 }
     }
 
-    fn from_number(&self, number: u128) -> IpAddr {
+    fn with_number(&self, number: u128) -> IpAddr {
         match self.family() {
             Family::Ipv4 => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),
             Family::Ipv6 => IpAddr::V6(Ipv6Addr::from_bits(number)),

@@ -15,11 +15,12 @@ use crate::annotations::Annotations;
 use crate::apply::{Applier, Failure};
 use crate::config::{self, Config};
 use crate::error::{Error, report};
+use crate::holder::{Taken, Wanted};
 use crate::input::{self, Container};
 use crate::ipam::files;
 use crate::plan::{Inputs, Plan};
 use crate::request::Request;
-use crate::take_back::TakeBack;
+use crate::take_back::{TakeBack, last_error};
 use crate::{facts, ports, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
@@ -46,7 +47,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<(), Erro
 
 fn remember<T>(state: &StateDir, id: &ContainerId, result: Result<T, Error>) -> Result<T, Error> {
     if let Err(error) = &result {
-        let path = state.path(&format!("last-error/{id}.json"));
+        let path = last_error(state, id);
         let json =
             serde_json::json!({ "id": id, "exit_code": error.exit_code(), "error": error.to_string() });
         let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json).map(drop));
@@ -106,9 +107,10 @@ impl<'a> Setup<'a> {
         for _ in 0..ATTEMPTS {
             match self.attempt(started) {
                 Ok(()) => return Ok(()),
+                Err(Failure::Stale(error)) => last = Some(error),
+                Err(Failure::Taken(taken)) if self.is_worth_another_try(&taken)? => last = Some(taken.error),
+                Err(Failure::Taken(taken)) => return Err(taken.error),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Stale(error)) if self.is_worth_another_try(&error)? => last = Some(error),
-                Err(Failure::Stale(error)) => return Err(error),
             }
         }
         Err(last.unwrap_or_else(|| {
@@ -126,18 +128,20 @@ impl<'a> Setup<'a> {
         result
     }
 
-    /// Whoever was quicker may be dead, and then has no say. An address or a network that was chosen by ocinet is chosen
-    /// anew; a port or an address that the container asks for has one holder, and is not.
-    fn is_worth_another_try(&self, error: &Error) -> Result<bool, Error> {
-        let mut freed = false;
-        for id in self.state.ids()? {
-            let named = error.to_string().contains(&format!("container {id} "));
-            if named && id != self.container.id {
-                freed |= sweep::if_dead(self.state, &id, &self.boot_id)?;
+    /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead.
+    fn is_worth_another_try(&self, taken: &Taken) -> Result<bool, Error> {
+        let asked_for = match taken.what {
+            Wanted::Address(address) => self.request.addresses.contains(&address),
+            Wanted::Port(wanted) => self.request.ports.iter().any(|port| port.host_port == wanted),
+        };
+        match &taken.by {
+            Some(holder)
+                if *holder != self.container.id && sweep::if_dead(self.state, holder, &self.boot_id)? =>
+            {
+                Ok(true)
             }
+            _ => Ok(!asked_for),
         }
-        let chosen_by_us = self.request.ports.iter().all(|port| port.host_port == 0);
-        Ok(freed || (chosen_by_us && self.request.addresses.is_empty()))
     }
 
     fn attempt(&self, started: Instant) -> Result<(), Failure> {
@@ -154,7 +158,8 @@ impl<'a> Setup<'a> {
             record.phase = Phase::Ready;
             record.setup_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             drop(self.state.replace(&path, &to_json(&record, &path)?)?);
-            Ok(files::forget_source(self.state, &self.container.id)?)
+            files::forget_source(self.state, &self.container.id)?;
+            Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
         });
         let undo = applier.undo();
         applier.close();
@@ -212,7 +217,10 @@ impl<'a> Setup<'a> {
 
 /// A failure whose undo failed too: both are said, and the record stays for poststop.
 fn both(failure: &Failure, undo: Error) -> Error {
-    let (Failure::Stale(first) | Failure::Final(first)) = failure;
+    let first = match failure {
+        Failure::Stale(error) | Failure::Final(error) => error,
+        Failure::Taken(taken) => &taken.error,
+    };
     match undo {
         Error::Partial(mut partial) => {
             partial.cause = format!("{} (after: {first})", partial.cause);

@@ -1,14 +1,14 @@
 //! Elements over nfnetlink: one transaction for everything that changes with a container.
 
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Nla as _};
+use netlink_packet_core::{
+    DecodeError, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader,
+    NetlinkSerializable, NlasIterator,
+};
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage, SetElementAttribute,
-    SetElementList, SetElementMessage,
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
@@ -18,7 +18,16 @@ use crate::element::{Element, Set, Table};
 
 /// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a batch is for.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
-/// `NFTA_COUNTER_BYTES` and `NFTA_COUNTER_PACKETS` of linux/netfilter/nf_tables.h.
+/// `struct nfgenmsg` of linux/netfilter/nfnetlink.h, in front of the attributes.
+const NFGENMSG_LENGTH: usize = 4;
+// Attributes of an element, from linux/netfilter/nf_tables.h.
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_EXPR: u16 = 7;
+const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
+const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 /// The name of both tables.
@@ -185,10 +194,10 @@ impl Nft {
                 vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))],
             )),
         );
-        let answer = self.channel.get(request, "look up an nftables element")?;
-        Ok(answer.and_then(|answer| match answer.inner {
-            NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) => state(message),
-            _ => None,
+        let answer = self.channel.get(Message::Request(request), "look up an nftables element")?;
+        Ok(answer.and_then(|answer| match answer {
+            Message::Answer(bytes) => state(&bytes),
+            Message::Request(_) => None,
         }))
     }
 
@@ -264,57 +273,69 @@ fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMe
     }
 }
 
-fn state(message: SetElementMessage) -> Option<ElementState> {
-    let elements = message.attributes.into_iter().find_map(|attribute| match attribute {
-        SetElementList::Elements(elements) => Some(elements),
-        _ => None,
-    })?;
-    let ListAttribute::Element(attributes) = elements.into_iter().next()? else { return None };
-    let mut state = ElementState { value: Vec::new(), counter: Counter::default() };
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Data(DataAttribute::Value(bytes)) => state.value = bytes,
-            SetElementAttribute::Expression(expression) => {
-                if let ExpressionAttribute::Data(data) = expression {
-                    state.counter = counter(data);
-                }
-            }
-            SetElementAttribute::ListExpressions(expressions) => {
-                for expression in expressions {
-                    if let ListAttribute::Element(parts) = expression {
-                        for part in parts {
-                            if let ExpressionAttribute::Data(data) = part {
-                                state.counter = counter(data);
-                            }
-                        }
-                    }
-                }
-            }
-            _ => {}
+/// What goes to the kernel is the library's message; what comes back is kept as it is, because the library reads only
+/// the first attribute of an element's expression, its name, and not the counter's values behind it.
+enum Message {
+    Request(NetfilterMessage),
+    Answer(Vec<u8>),
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::Request(request) => request.message_type(),
+            Self::Answer(_) => 0,
         }
     }
-    Some(state)
-}
 
-fn counter(data: Expressions) -> Counter {
-    let (Expressions::Unknown(attributes) | Expressions::Other { attributes, .. }) = data else {
-        return Counter::default();
-    };
-    let read = |kind: u16| {
-        let attribute = attributes.iter().find(|attribute| attribute.kind() == kind)?;
-        number(attribute)
-    };
-    Counter {
-        bytes: read(NFTA_COUNTER_BYTES).unwrap_or_default(),
-        packets: read(NFTA_COUNTER_PACKETS).unwrap_or_default(),
+    fn buffer_len(&self) -> usize {
+        match self {
+            Self::Request(request) => NetlinkSerializable::buffer_len(request),
+            Self::Answer(bytes) => bytes.len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Self::Request(request) => request.serialize(buffer),
+            Self::Answer(bytes) => buffer.copy_from_slice(bytes),
+        }
     }
 }
 
-fn number(attribute: &DefaultNla) -> Option<u64> {
-    let mut bytes = [0; 8];
-    if attribute.value_len() != bytes.len() {
-        return None;
+impl NetlinkDeserializable for Message {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self::Answer(payload.to_vec()))
     }
-    attribute.emit_value(&mut bytes);
-    Some(u64::from_be_bytes(bytes))
+}
+
+/// The payload of the first attribute of a kind in a row of attributes.
+fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    let found = NlasIterator::new(bytes).filter_map(Result::ok).find(|attribute| attribute.kind() == kind)?;
+    let start = found.value().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes.get(start..start + found.value_length())
+}
+
+/// Reads the answer to [`Nft::get`]: `struct nfgenmsg`, then attributes as linux/netfilter/nf_tables.h nests them.
+fn state(answer: &[u8]) -> Option<ElementState> {
+    let elements = attribute(answer.get(NFGENMSG_LENGTH..)?, NFTA_SET_ELEM_LIST_ELEMENTS)?;
+    let element = attribute(elements, NFTA_LIST_ELEM)?;
+    let value = attribute(element, NFTA_SET_ELEM_DATA).and_then(|data| attribute(data, NFTA_DATA_VALUE));
+    let one = attribute(element, NFTA_SET_ELEM_EXPR);
+    let expression =
+        one.or_else(|| attribute(attribute(element, NFTA_SET_ELEM_EXPRESSIONS)?, NFTA_LIST_ELEM));
+    let counter = expression.and_then(|expression| attribute(expression, NFTA_EXPR_DATA)).unwrap_or_default();
+    let number = |kind| {
+        let bytes = attribute(counter, kind)?;
+        bytes.try_into().ok().map(u64::from_be_bytes)
+    };
+    Some(ElementState {
+        value: value.unwrap_or_default().to_vec(),
+        counter: Counter {
+            bytes: number(NFTA_COUNTER_BYTES).unwrap_or_default(),
+            packets: number(NFTA_COUNTER_PACKETS).unwrap_or_default(),
+        },
+    })
 }

@@ -1,0 +1,92 @@
+//! Elements and claims: where the kernel and the file system decide who publishes a port.
+
+use std::fs;
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::nft::ChangeError;
+use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use super::{Applier, Failure};
+use crate::holder::{self, Taken};
+use crate::ipam::files;
+use crate::{nat, tables};
+
+impl Applier<'_> {
+    pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
+        let Some(path) = files::claim_path(self.state, port) else { return Ok(()) };
+        if !files::take(self.state, &path, self.id)? {
+            return Err(Failure::Taken(Box::new(holder::of_claim(self.state, port, &path))));
+        }
+        // Claims are made before publish elements are looked for, and publish elements before claims: of two
+        // starts at once, at least one sees the other.
+        let Some(address) = port.bound_address() else { return Ok(()) };
+        let everywhere = nat::wildcard_element(port, Family::of(address));
+        match self.nft.get(&everywhere)? {
+            Some(found) => {
+                Err(Failure::Taken(Box::new(holder::of_element(self.state, &everywhere, &found.value))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn add_elements(&mut self, elements: &[Element]) -> Result<(), Failure> {
+        let mut result = self.nft.add(elements);
+        if matches!(result, Err(ChangeError::NoTable)) {
+            tables::restore(self.state, &mut self.nft)?;
+            result = self.nft.add(elements);
+        }
+        match result {
+            Ok(()) => {}
+            Err(ChangeError::Exists(index)) => {
+                let Some(element) = elements.get(index) else {
+                    return Err(tables::change_error(ChangeError::Exists(index)).into());
+                };
+                let value = self.nft.get(element)?.map(|state| state.value).unwrap_or_default();
+                return Err(Failure::Taken(Box::new(holder::of_element(self.state, element, &value))));
+            }
+            Err(error) => return Err(tables::change_error(error).into()),
+        }
+        match bound_claim(self.state, self.id, elements)? {
+            Some(taken) => {
+                self.nft.delete(elements)?;
+                Err(Failure::Taken(Box::new(taken)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether another container publishes, on one host address, a port that these elements publish on all.
+fn bound_claim(
+    state: &StateDir,
+    id: &ContainerId,
+    elements: &[Element],
+) -> Result<Option<Taken>, StateError> {
+    for element in elements {
+        let (Set::Publish4 | Set::Publish6, [Field::Protocol(protocol), Field::Port(host_port)]) =
+            (element.set, element.key.as_slice())
+        else {
+            continue;
+        };
+        let family = if element.set == Set::Publish4 { Family::Ipv4 } else { Family::Ipv6 };
+        let port = PublishedPort {
+            host_address: None,
+            protocol: *protocol,
+            host_port: *host_port,
+            container_port: 0,
+        };
+        let Ok(claims) = fs::read_dir(files::claim_folder(state, &port)) else { continue };
+        for claim in claims.filter_map(Result::ok) {
+            let address: Option<IpAddr> = claim.file_name().to_str().and_then(|name| name.parse().ok());
+            let concerns = address.is_some_and(|address| Family::of(address) == family);
+            if concerns && files::holder(state, &claim.path())?.is_some_and(|holder| holder != *id) {
+                return Ok(Some(holder::of_claim(state, &port, &claim.path())));
+            }
+        }
+    }
+    Ok(None)
+}
