@@ -18,7 +18,7 @@ use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
 use crate::network::{self, Occupied};
 use crate::request::Request;
-use crate::{holder, sweep, tables};
+use crate::{holder, tables};
 
 /// The network that a container belongs to: as it was made, or as it is to be made.
 ///
@@ -69,6 +69,10 @@ fn is_on_every_link(range: &Cidr) -> bool {
     }
 }
 
+/// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`
+/// only looks.
+pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
+
 /// The addresses to try for a container, one for each of the network's families.
 ///
 /// # Errors
@@ -78,7 +82,7 @@ pub fn addresses(
     request: &Request,
     network: &Network,
     id: &ContainerId,
-    boot_id: &str,
+    is_gone: IsGone<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
     for address in &request.addresses {
         network::check_address(network, *address)?;
@@ -97,7 +101,7 @@ pub fn addresses(
         let family = subnet.family();
         let asked = request.addresses.iter().copied().find(|address| Family::of(*address) == family);
         addresses.push(match asked {
-            Some(address) => named(state, network, address, id, boot_id)?,
+            Some(address) => named(state, network, address, id, is_gone)?,
             None => {
                 let pool = request
                     .ip_ranges
@@ -105,7 +109,7 @@ pub fn addresses(
                     .find(|range| range.family() == family)
                     .copied()
                     .unwrap_or(subnet);
-                free(state, network, pool, id, boot_id)?
+                free(state, network, pool, id, is_gone)?
             }
         });
     }
@@ -118,11 +122,11 @@ fn named(
     network: &Network,
     address: IpAddr,
     id: &ContainerId,
-    boot_id: &str,
+    is_gone: IsGone<'_>,
 ) -> Result<IpAddr, Error> {
     let path = files::lease_path(state, &network.name, address);
     match files::holder(state, &path)? {
-        Some(other) if other != *id && !sweep::if_dead(state, &other, boot_id)? => {
+        Some(other) if other != *id && !is_gone(&other)? => {
             Err(holder::of_lease(state, &network.name, address).error)
         }
         _ => Ok(address),
@@ -135,7 +139,7 @@ fn free(
     network: &Network,
     pool: Cidr,
     id: &ContainerId,
-    boot_id: &str,
+    is_gone: IsGone<'_>,
 ) -> Result<IpAddr, Error> {
     let path = |address| files::lease_path(state, &network.name, address);
     if let Some(address) = ipam::candidates(network, pool, id).find(|address| !path(*address).exists()) {
@@ -143,7 +147,7 @@ fn free(
     }
     for address in ipam::candidates(network, pool, id) {
         match files::holder(state, &path(address))? {
-            Some(other) if other != *id && !sweep::if_dead(state, &other, boot_id)? => {}
+            Some(other) if other != *id && !is_gone(&other)? => {}
             _ => return Ok(address),
         }
     }

@@ -180,7 +180,8 @@ impl<'a> Setup<'a> {
         }
         let id = &self.container.id;
         let network = facts::network(self.state, self.config, self.request)?;
-        let addresses = facts::addresses(self.state, self.request, &network, id, &self.boot_id)?;
+        let take_back_dead = |other: &ContainerId| sweep::if_dead(self.state, other, &self.boot_id);
+        let addresses = facts::addresses(self.state, self.request, &network, id, &take_back_dead)?;
         let ports = if self.request.ports.is_empty() {
             Vec::new()
         } else {

@@ -38,10 +38,12 @@ fn plan(
     let network = facts::network(state, config, request)?;
     ports::check_families(&request.ports, &network)?;
     let boot_id = process::boot_id().unwrap_or_default();
+    let is_dead =
+        |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
     request.driver.plan(&Inputs {
         request,
         network: &network,
-        addresses: &facts::addresses(state, request, &network, id, &boot_id)?,
+        addresses: &facts::addresses(state, request, &network, id, &is_dead)?,
         ports: &request.ports,
         host_interface: &facts::host_interface(id)?,
     })

@@ -1,0 +1,233 @@
+//! Golden plans and golden errors: what `ocinet plan` prints for a set of annotations, without root and without a
+//! change to the machine. `UPDATE_EXPECT=1 cargo test -p ocinet --test golden` writes the files anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
+const NETWORKS: [(&str, &str); 4] = [
+    (
+        "default",
+        r#"{"name":"default","bridge":"ocinet0","gateways":["10.90.0.1/16"],"internal":false,"isolate":true,"mtu":null}"#,
+    ),
+    (
+        "dual",
+        r#"{"name":"dual","bridge":"oc-dual","gateways":["10.91.0.1/24","fd00:91::1/64"],"internal":false,"isolate":true,"mtu":9000}"#,
+    ),
+    (
+        "closed",
+        r#"{"name":"closed","bridge":"oc-closed","gateways":["10.91.1.1/24"],"internal":true,"isolate":true,"mtu":null}"#,
+    ),
+    (
+        "small",
+        r#"{"name":"small","bridge":"oc-small","gateways":["10.91.2.1/30"],"internal":false,"isolate":false,"mtu":null}"#,
+    ),
+];
+/// The one address of the network `small`, which somebody has.
+const LEASE: (&str, &str) = ("leases/small/10.91.2.2", "db\n");
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ocinet-golden-{name}-{}", std::process::id()));
+        for (network, content) in NETWORKS {
+            write(&path.join(format!("networks/{network}.json")), content);
+        }
+        write(&path.join(LEASE.0), LEASE.1);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn write(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test runs the program that it tests")]
+fn run(state: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ocinet"))
+        .env_clear()
+        .arg("--state-dir")
+        .arg(state)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads no input may be gone before it is written.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn state_json(annotations: &str) -> String {
+    let pairs: BTreeMap<&str, &str> = annotations.lines().filter_map(|line| line.split_once('=')).collect();
+    serde_json::json!({
+        "ociVersion": "1.0.2", "id": "web", "status": "creating", "pid": 1, "bundle": "/b", "annotations": pairs,
+    })
+    .to_string()
+}
+
+/// The name of a link is new each time: `oc-` and twelve characters.
+fn without_link_names(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("oc-") {
+        let (before, found) = rest.split_at(at);
+        out.push_str(before);
+        let tail: &str = found.get(3..15).unwrap_or_default();
+        let is_link =
+            tail.len() == 12 && tail.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b));
+        if is_link {
+            out.push_str("oc-LINK");
+            rest = &found[15..];
+        } else {
+            out.push_str("oc-");
+            rest = &found[3..];
+        }
+    }
+    out + rest
+}
+
+/// A golden file is a row of cases: `## name`, the annotations, `--`, and what the program said.
+fn check(name: &str, answer: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let golden = fs::read_to_string(&path).unwrap();
+    let mut actual = String::new();
+    let mut cases = 0;
+    for case in golden.split("## ").skip(1) {
+        let (question, _) = case.split_once("\n--\n").unwrap_or_else(|| panic!("no -- in case {case}"));
+        let (title, annotations) = question.split_once('\n').unwrap_or((question, ""));
+        actual.push_str(&format!("## {title}\n{annotations}\n--\n{}\n", answer(annotations)));
+        cases += 1;
+    }
+    assert!(cases > 0);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, actual).unwrap();
+    } else {
+        assert_eq!(golden, actual, "{name} differs; look at the difference, then UPDATE_EXPECT=1");
+    }
+}
+
+#[test]
+fn plans() {
+    let folder = Folder::new("plans");
+    check("plans.txt", |annotations| {
+        let (code, out, err) = run(&folder.0, &["plan", "-"], &state_json(annotations));
+        assert_eq!((code, err.as_str()), (0, ""), "{annotations}");
+        without_link_names(&out)
+    });
+}
+
+#[test]
+fn errors() {
+    let folder = Folder::new("errors");
+    check("errors.txt", |annotations| {
+        let (code, out, err) = run(&folder.0, &["plan", "-"], &state_json(annotations));
+        assert_eq!((out.as_str(), err.matches('\n').count()), ("", 1), "{annotations}");
+        assert_ne!(code, 0, "{annotations}");
+        format!("exit {code}\n{}", without_link_names(&err))
+    });
+}
+
+#[test]
+fn bad_input_is_one_line_and_changes_nothing() {
+    let folder = Folder::new("input");
+    let before = tree(&folder.0);
+    let huge = format!(r#"{{"id":"a","pid":1,"annotations":{{"net.ports":"{}"}}}}"#, "1".repeat(1 << 20));
+    for (input, says) in [
+        ("", "EOF while parsing"),
+        ("not JSON", "expected ident"),
+        ("{}", "it is empty"),
+        (r#"{"id":"../x","pid":1}"#, "must begin with a letter or digit"),
+        (r#"{"id":"a","pid":0}"#, "no pid above 0"),
+        (r#"{"id":"a","pid":1,"annotations":{"net.mtu":5}}"#, "expected a string"),
+        (r#"{"id":"a","pid":1,"annotations":{"net.mtu":"1","net.mtu":"2"}}"#, "is there twice"),
+        (huge.as_str(), "larger than 1 MiB"),
+    ] {
+        let (code, out, err) = run(&folder.0, &["createRuntime"], input);
+        assert_eq!((code, out.as_str(), err.matches('\n').count()), (2, "", 1), "{err}");
+        assert!(
+            err.starts_with("ocinet: cannot ") && err.contains("; hint: ") && err.contains(says),
+            "{err}"
+        );
+    }
+    assert_eq!(tree(&folder.0), before);
+}
+
+#[test]
+fn without_annotations_there_is_nothing_to_do() {
+    let folder = Folder::new("nothing");
+    let before = tree(&folder.0);
+    let input = r#"{"id":"a","pid":1,"annotations":{"org.example":"x"}}"#;
+    assert_eq!(run(&folder.0, &["createRuntime"], input), (0, String::new(), String::new()));
+    assert_eq!(run(&folder.0, &["poststop"], input), (0, String::new(), String::new()));
+    assert_eq!(tree(&folder.0), before);
+}
+
+#[test]
+fn the_command_line_is_explained_in_one_line() {
+    let folder = Folder::new("usage");
+    for arguments in [
+        &["bogus"][..],
+        &[],
+        &["inspect"],
+        &["list", "--jsn"],
+        &["inspect", "nobody"],
+        &["--config", "/nowhere", "plan"],
+    ] {
+        let (code, _, err) = run(&folder.0, arguments, "{\"id\":\"a\"}");
+        assert_eq!((code, err.matches('\n').count()), (2, 1), "{arguments:?}: {err}");
+        assert!(err.starts_with("ocinet: cannot ") && err.contains("; hint: "), "{err}");
+    }
+    let (code, out, _) = run(&folder.0, &["completions", "bash"], "");
+    assert!(code == 0 && out.contains("createRuntime") && out.contains("poststop"), "{out}");
+    let (code, out, _) = run(&folder.0, &["--help"], "");
+    assert!(code == 0 && out.contains("createRuntime"), "{out}");
+}
+
+/// Every key of the program is in the reference, and the reference has no other.
+#[test]
+fn the_annotation_reference_is_complete() {
+    let reference =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/annotations.md")).unwrap();
+    for key in ocinet::KEYS {
+        let name = format!("`net.{}`", key.name);
+        assert!(reference.contains(&name), "docs/annotations.md lacks {name}");
+    }
+    for word in reference.split('`').filter_map(|word| word.strip_prefix("net.")) {
+        let key = word.split('=').next().unwrap_or(word);
+        let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !key.is_empty();
+        assert!(
+            !is_key || ocinet::KEYS.iter().any(|known| known.name == key),
+            "docs/annotations.md has net.{key}"
+        );
+    }
+}
+
+fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.insert(entry.path(), fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
