@@ -54,6 +54,9 @@ pub enum Step {
         mac: Mac,
         /// The MTU of both ends; the kernel's default without.
         mtu: Option<u32>,
+        /// Whether the bridge sends frames back out of the port that they came in by: with br_netfilter on, it
+        /// bridges a container's packet to its own published port without routing it.
+        hairpin: bool,
     },
     /// Gives the container's end its addresses and routes, and brings it up.
     ConfigureInterface {
@@ -107,12 +110,13 @@ impl fmt::Display for Step {
                 f.write_str("add elements")?;
                 elements.iter().try_for_each(|element| write!(f, "\n  {element}"))
             }
-            Self::MakeVeth { host_interface, bridge, interface, mac, mtu } => {
+            Self::MakeVeth { host_interface, bridge, interface, mac, mtu, hairpin } => {
                 write!(
                     f,
                     "make link {host_interface} on {bridge} with {interface} ({mac}) in the container"
                 )?;
-                mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
+                mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))?;
+                f.write_str(if *hairpin { ", hairpin" } else { "" })
             }
             Self::ConfigureInterface { interface, addresses, gateways } => {
                 write!(f, "configure {interface}: addresses {}", join(addresses))?;

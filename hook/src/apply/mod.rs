@@ -126,7 +126,7 @@ impl<'a> Applier<'a> {
             Step::ClaimPort { port } => self.claim_port(port),
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),
-            Step::MakeVeth { host_interface, interface, mac, mtu, .. } => {
+            Step::MakeVeth { host_interface, interface, mac, mtu, hairpin, .. } => {
                 let bridge = self.bridge.as_ref().map(|bridge| bridge.index).unwrap_or_default();
                 let veth = Veth {
                     host_name: host_interface,
@@ -134,6 +134,7 @@ impl<'a> Applier<'a> {
                     container_name: interface,
                     mac: *mac,
                     mtu: *mtu,
+                    hairpin: *hairpin,
                 };
                 self.make_veth(&veth)
             }

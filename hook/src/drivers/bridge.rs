@@ -85,6 +85,7 @@ fn steps(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
         interface: attachment.interface.clone(),
         mac: attachment.mac,
         mtu: attachment.mtu,
+        hairpin: !inputs.ports.is_empty(),
     });
     steps.push(Step::ConfigureInterface {
         interface: attachment.interface.clone(),

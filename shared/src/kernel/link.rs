@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage,
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::KernelError;
@@ -133,6 +133,8 @@ pub struct Veth<'a> {
     pub mac: Mac,
     /// The MTU of both ends in bytes; the kernel's default without.
     pub mtu: Option<u32>,
+    /// Whether the bridge sends frames back out of the port that they came in by.
+    pub hairpin: bool,
 }
 
 /// Makes a veth pair in one message: the host's end up and on its bridge, the container's end born with its
@@ -162,7 +164,16 @@ pub fn make_veth(
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    channel.change(vec![(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)], |_| {
+    let mut messages = vec![(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)];
+    if veth.hairpin {
+        let mut port = named(veth.host_name);
+        port.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        ]));
+        messages.push((RouteNetlinkMessage::NewLink(port), 0));
+    }
+    channel.change(messages, |_| {
         format!("make the link {} with {} in the container", veth.host_name, veth.container_name)
     })
 }
