@@ -21,6 +21,9 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
             Element::new(Set::by_family(family, ipv4, ipv6), vec![Field::Address(cidr.address())])
         };
         if !inputs.network.internal {
+            let bridge = Field::Interface(attachment.bridge.to_string());
+            let member = Set::by_family(family, Set::Member4, Set::Member6);
+            elements.push(Element::new(member, vec![bridge, Field::Address(cidr.address())]));
             elements.push(own(Set::Sent4, Set::Sent6));
             elements.push(own(Set::Received4, Set::Received6));
             if inputs.request.masquerade {

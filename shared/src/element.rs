@@ -58,6 +58,10 @@ sets! {
     Open, Inet, "open";
     /// Families whose forwarding ocinet turned on.
     NoTransit, Inet, "no_transit";
+    /// (bridge, address) of every container.
+    Member4, Inet, "member4";
+    /// The same for IPv6.
+    Member6, Inet, "member6";
     /// Containers that may leave behind the host's address; counts connections.
     Masquerade4, Inet, "masquerade4";
     /// The same for IPv6.
