@@ -23,6 +23,9 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 /// The largest state file that is read. A record with the most ports allowed takes a third of it.
 const MAX_FILE: u64 = 4 << 20;
 
+/// A record with one published port takes about 3 KiB.
+const USUAL_FILE: usize = 4 << 10;
+
 /// What went wrong in the state folder.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -340,7 +343,8 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
-    let mut text = String::new();
+    // With room from the start, a file of the usual size takes one read.
+    let mut text = String::with_capacity(USUAL_FILE);
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
     read.map_err(|error| StateError::io("read", path, error))?;
     if text.len() as u64 > MAX_FILE {

@@ -1,7 +1,10 @@
 //! Which process is which: a pid alone is used again.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+
+/// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
+const STAT: usize = 2048;
 
 /// When a process was started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
 /// With the pid and the boot's id it names a process for ever.
@@ -9,7 +12,9 @@ use std::io;
 /// # Errors
 /// `NotFound` where there is no such process; `InvalidData` where the kernel's answer has another form.
 pub fn start_time(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let mut buffer = [0; STAT];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    let stat = String::from_utf8_lossy(&buffer[..length]);
     // The command's name, field 2, may hold spaces and parentheses; it ends at the last one.
     let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
     let mut fields = behind_name.split_ascii_whitespace();
