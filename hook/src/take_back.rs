@@ -131,7 +131,9 @@ impl<'a> TakeBack<'a> {
             return Ok(());
         }
         let path = self.state.path(&format!("networks/{name}.json"));
-        let Some((text, _lock)) = self.state.lock(&path, Mode::Exclusive)? else { return Ok(()) };
+        let Some((text, _lock)) = self.state.lock(&path, Mode::Exclusive)? else {
+            return Ok(self.state.remove_unmade_network(&path)?);
+        };
         if leases.exists() {
             return Ok(());
         }

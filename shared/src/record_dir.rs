@@ -182,6 +182,28 @@ impl StateDir {
         Ok(())
     }
 
+    /// Locks the folder of networks: networks are made one at a time.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn lock_networks(&self) -> Result<Lock, StateError> {
+        let folder = self.path("networks");
+        let locked = File::open(&folder).and_then(|file| file.lock().map(|()| Lock(file)));
+        locked.map_err(|error| StateError::io("lock", &folder, error))
+    }
+
+    /// Removes what an interrupted making of a network left, where the network was not made.
+    ///
+    /// # Errors
+    /// Those of flock(2) and unlink(2).
+    pub fn remove_unmade_network(&self, path: &Path) -> Result<(), StateError> {
+        if !temporary_path(path).exists() {
+            return Ok(());
+        }
+        let _making = self.lock_networks()?;
+        if path.exists() { Ok(()) } else { self.remove(path) }
+    }
+
     /// Reads a file; `None` where there is none.
     ///
     /// # Errors

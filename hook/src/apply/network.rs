@@ -37,9 +37,7 @@ impl Applier<'_> {
             }
             // Two new networks must not choose overlapping subnets: they are made one at a time.
             self.state.make_parent(&path)?;
-            let folder = self.state.path("networks");
-            let making = fs::File::open(&folder).and_then(|folder| folder.lock().map(|()| folder));
-            let _making = making.map_err(|error| StateError::io("lock", &folder, error))?;
+            let _making = self.state.lock_networks()?;
             let others = tables::networks(self.state)?;
             let overlaps = |other: &Network| {
                 other.name != network.name

@@ -69,13 +69,7 @@ pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, Sta
 /// # Errors
 /// Those of unlink(2).
 pub fn forget_source(state: &StateDir, id: &ContainerId) -> Result<(), StateError> {
-    let source = source_path(state, id);
-    match fs::remove_file(&source) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StateError::io("remove", &source, error))
-        }
-        _ => Ok(()),
-    }
+    state.remove(&source_path(state, id))
 }
 
 /// Who has a name; `None` where nobody has.
