@@ -64,6 +64,15 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What was not done and why, for a message that has a hint of its own.
+    #[must_use]
+    pub fn without_hint(&self) -> String {
+        let Report { doing, cause, .. } = self.report();
+        format!("cannot {doing}: {cause}")
+    }
+}
+
 /// A report from its three parts.
 pub fn report(doing: impl Into<String>, cause: impl fmt::Display, hint: impl Into<String>) -> Report {
     Report { doing: doing.into(), cause: cause.to_string(), hint: hint.into() }

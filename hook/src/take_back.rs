@@ -24,7 +24,7 @@ use crate::nat;
 enum Certainty {
     /// They were.
     Taken,
-    /// The process that took them was killed; any of them may be missing.
+    /// The process that took them was killed or failed half-way; any of them may be missing.
     Unknown,
 }
 
@@ -41,7 +41,13 @@ impl<'a> TakeBack<'a> {
     /// # Errors
     /// Those of socket(2).
     pub fn new(state: &'a StateDir) -> Result<Self, Error> {
-        Ok(Self { state, route: Channel::open(NETLINK_ROUTE)?, nft: Nft::open()? })
+        Ok(Self::with(state, Channel::open(NETLINK_ROUTE)?, Nft::open()?))
+    }
+
+    /// Takes over sockets that are open in the host's namespace.
+    #[must_use]
+    pub fn with(state: &'a StateDir, route: Channel, nft: Nft) -> Self {
+        Self { state, route, nft }
     }
 
     /// Takes a recorded container back and removes its record. The caller holds the record's lock.
@@ -54,20 +60,12 @@ impl<'a> TakeBack<'a> {
         forget(self.state, &record.id)
     }
 
-    /// Takes back steps that this process itself has just taken.
-    ///
-    /// # Errors
-    /// [`Error::Partial`] with everything that could not be taken back.
-    pub fn taken(&mut self, id: &ContainerId, undo: &[Undo]) -> Result<(), Error> {
-        self.steps(id, undo, Certainty::Taken)
-    }
-
     /// Goes on after an error: what can be taken back is, whatever else cannot.
     fn steps(&mut self, id: &ContainerId, undo: &[Undo], certainty: Certainty) -> Result<(), Error> {
         let mut failed = Vec::new();
         for step in undo.iter().rev() {
             if let Err(error) = self.step(id, step, certainty) {
-                failed.push(error.to_string());
+                failed.push(error.without_hint());
             }
         }
         if failed.is_empty() {

@@ -117,13 +117,16 @@ impl StateDir {
     /// Those of the file system; nothing is left then.
     pub fn create(&self, path: &Path, content: &[u8]) -> Result<Option<Lock>, StateError> {
         let (temporary, file) = self.temporary(path, content)?;
-        let locked = file.lock();
-        let linked = locked.and_then(|()| fs::hard_link(&temporary, path));
+        let linked = file.lock().and_then(|()| fs::hard_link(&temporary, path));
         let removed = fs::remove_file(&temporary);
-        match linked.and(removed) {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(StateError::io("make", path, error)),
+        match (linked, removed) {
+            (Ok(()), Ok(())) => Ok(Some(Lock(file))),
+            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            (Err(error), _) => Err(StateError::io("make", path, error)),
+            (Ok(()), Err(error)) => {
+                let _ = fs::remove_file(path);
+                Err(StateError::io("make", path, error))
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Steps to the kernel and the state folder. What was done is known at every moment; what failed is taken back.
+//! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
 //!
 //! `network.rs` makes and shares networks, `published.rs` adds elements and claims ports.
 
@@ -17,7 +17,6 @@ use ocinet_shared::kernel::link::{self, Link, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{KernelError, addr, route, sysctl};
-use ocinet_shared::record::Undo;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
 use crate::error::{Error, report};
@@ -25,6 +24,7 @@ use crate::holder::Taken;
 use crate::ipam::files;
 use crate::plan::Plan;
 use crate::step::Step;
+use crate::take_back::TakeBack;
 use crate::{holder, nat, tables};
 
 /// Why a plan was not applied.
@@ -54,7 +54,6 @@ pub struct Applier<'a> {
     nft: Nft,
     network_lock: Option<Lock>,
     bridge: Option<Link>,
-    done: Vec<Undo>,
 }
 
 impl<'a> Applier<'a> {
@@ -69,43 +68,22 @@ impl<'a> Applier<'a> {
         namespace: &'a Namespace,
     ) -> Result<Self, KernelError> {
         let (route, nft) = (Channel::open(NETLINK_ROUTE)?, Nft::open()?);
-        Ok(Self {
-            state,
-            id,
-            home,
-            namespace,
-            route,
-            nft,
-            network_lock: None,
-            bridge: None,
-            done: Vec::new(),
-        })
+        Ok(Self { state, id, home, namespace, route, nft, network_lock: None, bridge: None })
     }
 
     /// Takes every step of a plan.
     ///
     /// # Errors
-    /// The first step's that fails; [`Self::undo`] then holds what to take back.
+    /// The first step's that fails. [`Self::into_take_back`] then takes back the steps before it, and what the failed
+    /// one did.
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Failure> {
-        for step in &plan.steps {
-            // A batch of elements comes whole or not at all, and what made it fail may be another container's
-            // element. Every other step is taken back also where it failed half-way.
-            let all_or_nothing = matches!(step, Step::AddElements { .. });
-            if !all_or_nothing {
-                self.done.extend(step.undo());
-            }
-            self.step(step)?;
-            if all_or_nothing {
-                self.done.extend(step.undo());
-            }
-        }
-        Ok(())
+        plan.steps.iter().try_for_each(|step| self.step(step))
     }
 
-    /// What takes back the steps taken so far; the locks are given up.
-    pub fn undo(&mut self) -> Vec<Undo> {
-        self.network_lock = None;
-        std::mem::take(&mut self.done)
+    /// Gives up the locks, and makes of the sockets what takes the container back: a process that has no descriptors
+    /// left can still undo.
+    pub fn into_take_back(self) -> TakeBack<'a> {
+        TakeBack::with(self.state, self.route, self.nft)
     }
 
     /// The index of the host's end of the link.
@@ -218,11 +196,6 @@ impl<'a> Applier<'a> {
         messages.extend(addresses.iter().map(|address| addr::add(found.index, address)));
         messages.extend(gateways.iter().map(|gateway| route::add_default(found.index, *gateway)));
         Ok(inside.change(messages, |_| doing())?)
-    }
-
-    /// Closes the sockets; what they deleted is waited for elsewhere.
-    pub fn close(self) {
-        self.nft.close();
     }
 }
 

@@ -148,30 +148,26 @@ impl<'a> Setup<'a> {
         let plan = self.plan()?;
         let path = self.state.record_path(&self.container.id);
         let mut record = self.record(&plan);
+        let mut applier = Applier::new(self.state, &self.container.id, &self.home, &self.namespace)?;
         let pending = self.state.create(&path, &to_json(&record, &path)?)?;
         let pending = pending.ok_or_else(|| Error::from(StateError::Busy { path: path.clone() }))?;
-        let mut applier = Applier::new(self.state, &self.container.id, &self.home, &self.namespace)?;
         let result = applier.apply(&plan).and_then(|()| {
             for attachment in &mut record.attachments {
                 attachment.host_ifindex = applier.index_of(&attachment.host_interface)?;
             }
-            record.phase = Phase::Ready;
-            record.setup_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            drop(self.state.replace(&path, &to_json(&record, &path)?)?);
+            let ready = Record { phase: Phase::Ready, setup_us: microseconds(started), ..record.clone() };
+            drop(self.state.replace(&path, &to_json(&ready, &path)?)?);
             files::forget_source(self.state, &self.container.id)?;
             Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
         });
-        let undo = applier.undo();
-        applier.close();
-        let Err(failure) = result else { return Ok(()) };
-        let mut take_back = TakeBack::new(self.state)?;
-        let undone = take_back.taken(&self.container.id, &undo);
-        take_back.close();
-        undone.map_err(|error| both(&failure, error))?;
-        files::forget_source(self.state, &self.container.id)?;
-        self.state.remove(&path)?;
+        let mut take_back = applier.into_take_back();
+        let result = result.or_else(|failure| match take_back.container(&record) {
+            Ok(()) => Err(failure),
+            Err(undo) => Err(both(&failure, undo).into()),
+        });
         drop(pending);
-        Err(failure)
+        take_back.close();
+        result
     }
 
     fn plan(&self) -> Result<Plan, Error> {
@@ -216,6 +212,10 @@ impl<'a> Setup<'a> {
     }
 }
 
+fn microseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A failure whose undo failed too: both are said, and the record stays for poststop.
 fn both(failure: &Failure, undo: Error) -> Error {
     let first = match failure {
@@ -224,7 +224,7 @@ fn both(failure: &Failure, undo: Error) -> Error {
     };
     match undo {
         Error::Partial(mut partial) => {
-            partial.cause = format!("{} (after: {first})", partial.cause);
+            partial.cause = format!("{} (after: {})", partial.cause, first.without_hint());
             Error::Partial(partial)
         }
         other => other,

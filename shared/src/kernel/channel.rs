@@ -74,7 +74,8 @@ impl Channel {
         T: NetlinkSerializable + NetlinkDeserializable,
     {
         let first = self.sequence.wrapping_add(1);
-        let mut bytes = Vec::with_capacity(messages.len() * 128);
+        let count = messages.len();
+        let mut bytes = Vec::with_capacity(count * 128);
         for (payload, flags) in messages {
             self.sequence = self.sequence.wrapping_add(1);
             let mut message =
@@ -92,6 +93,10 @@ impl Channel {
         let mut answers = Vec::new();
         self.drain(|message: NetlinkMessage<T>, detail| {
             let index = message.header.sequence_number.wrapping_sub(first) as usize;
+            // An answer that an earlier, failed call did not fetch is still in the queue.
+            if index >= count {
+                return false;
+            }
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 NetlinkPayload::Error(error) => {
@@ -196,7 +201,12 @@ impl Channel {
             let mut interrupted = false;
             let mut refusal = None;
             let mut answers = Vec::new();
+            self.sequence = self.sequence.wrapping_add(1);
+            let sequence = self.sequence;
             let mut take = |message: NetlinkMessage<T>, detail: Option<String>| {
+                if message.header.sequence_number != sequence {
+                    return false;
+                }
                 interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
                     NetlinkPayload::InnerMessage(answer) => answers.push(answer),
@@ -210,11 +220,10 @@ impl Channel {
                 }
                 false
             };
-            self.sequence = self.sequence.wrapping_add(1);
             let mut request =
                 NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message.clone()));
             request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            request.header.sequence_number = self.sequence;
+            request.header.sequence_number = sequence;
             request.finalize();
             let mut bytes = vec![0; request.buffer_len()];
             request.serialize(&mut bytes);
