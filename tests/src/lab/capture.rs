@@ -1,0 +1,151 @@
+//! What arrives in a namespace, seen before any of its rules.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg};
+
+use super::netns::Netns;
+use super::raw::packet_socket;
+
+const OUTGOING: u8 = 4;
+const LOOPBACK: u16 = 772;
+
+/// A frame that arrived.
+#[derive(Debug, Clone)]
+pub struct Seen(Vec<u8>);
+
+/// Frames that arrive on the Ethernet interfaces of a namespace, from when this is made.
+#[derive(Debug)]
+pub struct Capture(OwnedFd);
+
+impl Capture {
+    /// Starts to watch.
+    #[must_use]
+    pub fn new(namespace: &Netns) -> Self {
+        Self(namespace.within(packet_socket))
+    }
+
+    /// Frames that arrived and were not read yet.
+    #[must_use]
+    pub fn drain(&self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while let Some(frame) = self.next() {
+            seen.push(frame);
+        }
+        seen
+    }
+
+    /// Waits for a frame that `wanted` accepts, and gives every frame that arrived until then.
+    ///
+    /// # Panics
+    /// When none arrives within two seconds.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let mut seen = Vec::new();
+        while Instant::now() < deadline {
+            match self.next() {
+                Some(frame) if wanted(&frame) => {
+                    seen.push(frame);
+                    return seen;
+                }
+                Some(frame) => seen.push(frame),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        panic!("{what} did not arrive");
+    }
+
+    fn next(&self) -> Option<Seen> {
+        let mut buffer = [0; 2048];
+        loop {
+            match recvfrom_now(&self.0, &mut buffer) {
+                Ok((length, Some(from))) if from.pkttype() != OUTGOING && from.hatype() != LOOPBACK => {
+                    return Some(Seen(buffer[..length].to_vec()));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn recvfrom_now(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<(usize, Option<LinkAddr>)> {
+    let mut buffers = [std::io::IoSliceMut::new(buffer)];
+    let message = recvmsg(socket.as_raw_fd(), &mut buffers, None, MsgFlags::MSG_DONTWAIT)?;
+    Ok((message.bytes, message.address))
+}
+
+impl Seen {
+    fn bytes<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.0.get(at..at + N)?.try_into().ok()
+    }
+
+    fn ethertype(&self) -> Option<u16> {
+        self.bytes(12).map(u16::from_be_bytes)
+    }
+
+    /// The sender's MAC.
+    #[must_use]
+    pub fn source_mac(&self) -> Option<[u8; 6]> {
+        self.bytes(6)
+    }
+
+    /// The protocol of an IP packet, and where in the frame its payload starts.
+    fn payload(&self) -> Option<(u8, usize)> {
+        match self.ethertype()? {
+            0x0800 => Some((*self.0.get(23)?, 14 + 4 * usize::from(self.0[14] & 15))),
+            0x86dd => Some((*self.0.get(20)?, 54)),
+            _ => None,
+        }
+    }
+
+    /// The sender of an IP packet.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        match self.ethertype()? {
+            0x0800 => self.bytes(26).map(|octets: [u8; 4]| Ipv4Addr::from(octets).into()),
+            0x86dd => self.bytes(22).map(|octets: [u8; 16]| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
+    }
+
+    /// Whether this opens a TCP connection to that port.
+    #[must_use]
+    pub fn is_syn_to(&self, port: u16) -> bool {
+        self.is_to(6, port) && self.payload().is_some_and(|(_, at)| self.0.get(at + 13) == Some(&2))
+    }
+
+    /// Whether this is a UDP datagram to that port.
+    #[must_use]
+    pub fn is_udp_to(&self, port: u16) -> bool {
+        self.is_to(17, port)
+    }
+
+    /// Whether this is an ICMPv6 message of that type.
+    #[must_use]
+    pub fn is_icmp6(&self, kind: u8) -> bool {
+        self.payload().is_some_and(|(protocol, at)| protocol == 58 && self.0.get(at) == Some(&kind))
+    }
+
+    /// What a neighbour advertisement speaks of.
+    #[must_use]
+    pub fn advertised(&self) -> Option<IpAddr> {
+        let (_, at) = self.payload().filter(|_| self.is_icmp6(136))?;
+        self.bytes(at + 8).map(|octets: [u8; 16]| Ipv6Addr::from(octets).into())
+    }
+
+    /// The MAC and address that an ARP message claims for its sender.
+    #[must_use]
+    pub fn arp_claim(&self) -> Option<([u8; 6], IpAddr)> {
+        let address: [u8; 4] = self.bytes(28).filter(|_| self.ethertype() == Some(0x0806))?;
+        Some((self.bytes(22)?, Ipv4Addr::from(address).into()))
+    }
+
+    fn is_to(&self, protocol: u8, port: u16) -> bool {
+        self.payload().is_some_and(|(found, at)| found == protocol && self.bytes(at + 2) == Some(port.to_be_bytes()))
+    }
+}

@@ -1,0 +1,35 @@
+//! Private networks in which a container is started for real and its packets are watched.
+//!
+//! ```text
+//!        wan (router; "internet" on its lo)
+//!         |
+//!   ===== lan: a bridge in namespace sw =====
+//!          |                     |
+//!        host                   peer
+//! ```
+//! `host` plays the machine: runtimes and hooks run in it. `peer` is a neighbour on its LAN.
+//! The namespaces have no name: they are held open by this process, so that they are gone when it is, however it ends.
+
+mod capture;
+mod frame;
+mod netns;
+mod process;
+mod raw;
+mod runtime;
+mod sandbox;
+mod snapshot;
+mod topology;
+mod traffic;
+
+pub use capture::{Capture, Seen};
+pub use frame::{Endpoint, Frame, checksum};
+pub use netns::Netns;
+pub use process::{Finished, command, finish};
+pub use raw::{link_address, send_frame};
+pub use runtime::{Container, Runtime};
+pub use sandbox::{Attached, Sandbox, addresses};
+pub use snapshot::Snapshot;
+pub use topology::{
+    DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
+};
+pub use traffic::{Answer, Server, ask_tcp, ask_udp, sctp_exchange, until};

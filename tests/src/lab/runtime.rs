@@ -1,0 +1,193 @@
+//! Real containers: runc, crun, and podman through its hooks.d files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::netns::Netns;
+use super::process::{Finished, command, finish};
+use super::topology::Lab;
+
+/// A container runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// runc, with the hooks in config.json.
+    Runc,
+    /// crun, with the hooks in config.json.
+    Crun,
+    /// podman on runc, with the hooks in hooks.d.
+    PodmanRunc,
+    /// podman on crun, with the hooks in hooks.d.
+    PodmanCrun,
+}
+
+/// crun refuses these machines' hybrid cgroups: it sees only the first hierarchy.
+const ONE_HIERARCHY: &str = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
+
+/// A container that a runtime has started.
+#[derive(Debug)]
+pub struct Container<'a> {
+    lab: &'a Lab,
+    runtime: Runtime,
+    /// The id that the runtime gave to its hooks.
+    pub id: String,
+    /// Its first process.
+    pub pid: u32,
+}
+
+impl Runtime {
+    /// Every runtime.
+    pub const ALL: [Self; 4] = [Self::Runc, Self::Crun, Self::PodmanRunc, Self::PodmanCrun];
+
+    /// Starts a container that sleeps. An error is what the runtime said.
+    ///
+    /// # Errors
+    /// The runtime's, with its standard error.
+    ///
+    /// # Panics
+    /// When the runtime cannot be started.
+    pub fn start<'a>(self, lab: &'a Lab, name: &str, annotations: &[(&str, &str)]) -> Result<Container<'a>, Finished> {
+        let id = lab.unique(name);
+        let started = match self {
+            Self::Runc | Self::Crun => {
+                let bundle = bundle(lab, &id, annotations);
+                self.run(lab, &["run", "-d", "-b", &bundle.display().to_string(), &id])
+            }
+            Self::PodmanRunc | Self::PodmanCrun => {
+                prepare_podman(self, lab);
+                let mut arguments = vec!["run", "-d", "--network=none", "--name", &id];
+                arguments.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+                let annotations: Vec<String> =
+                    annotations.iter().map(|(key, value)| format!("--annotation={key}={value}")).collect();
+                arguments.extend(annotations.iter().map(String::as_str));
+                arguments.extend(["lab-image", "sleep", "600"]);
+                self.run(lab, &arguments)
+            }
+        };
+        if started.code != 0 {
+            let _ = self.remove(lab, &id);
+            return Err(started);
+        }
+        let id = if self.is_podman() { started.stdout.trim().to_owned() } else { id };
+        let pid = self.pid(lab, &id);
+        Ok(Container { lab, runtime: self, id, pid })
+    }
+
+    fn is_podman(self) -> bool {
+        matches!(self, Self::PodmanRunc | Self::PodmanCrun)
+    }
+
+    fn pid(self, lab: &Lab, id: &str) -> u32 {
+        let text = if self.is_podman() {
+            self.run(lab, &["inspect", "--format", "{{.State.Pid}}", id]).ok()
+        } else {
+            let state: Value = serde_json::from_str(&self.run(lab, &["state", id]).ok()).expect("JSON");
+            state["pid"].to_string()
+        };
+        text.trim().parse().expect("a pid")
+    }
+
+    fn remove(self, lab: &Lab, id: &str) -> Finished {
+        if self.is_podman() {
+            self.run(lab, &["rm", "-f", "-t", "0", id])
+        } else {
+            self.run(lab, &["delete", "-f", id])
+        }
+    }
+
+    fn run(self, lab: &Lab, arguments: &[&str]) -> Finished {
+        let root = |name: &str| lab.dir().join(name).display().to_string();
+        let mut words: Vec<String> = ["-m", "sh", "-c", ONE_HIERARCHY, "sh"].map(str::to_owned).to_vec();
+        match self {
+            Self::Runc => {
+                words.drain(..);
+                words.extend(["-m".into(), "runc".into(), "--root".into(), root("runc")]);
+            }
+            Self::Crun => words.extend(["crun".into(), "--root".into(), root("crun")]),
+            Self::PodmanRunc | Self::PodmanCrun => {
+                let runtime = if self == Self::PodmanRunc { "runc" } else { "crun" };
+                words.extend(["podman".into(), "--root".into(), root("storage"), "--runroot".into(), root("run")]);
+                words.extend(["--tmpdir".into(), root("tmp"), "--storage-driver=vfs".into()]);
+                words.extend(["--cgroup-manager=cgroupfs".into(), format!("--runtime={runtime}")]);
+                words.extend(["--hooks-dir".into(), root("hooks.d")]);
+            }
+        }
+        words.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        // A detached container keeps what it inherits open: what the runtime says goes to files.
+        let (out, err) = (lab.dir().join("runtime.out"), lab.dir().join("runtime.err"));
+        let mut unshare = command("unshare");
+        unshare.args(&words).stdin(Stdio::null());
+        unshare.stdout(fs::File::create(&out).expect("a file")).stderr(fs::File::create(&err).expect("a file"));
+        let code = finish(lab.host.spawn(unshare), &[]).code;
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        Finished { code, stdout: text(&out), stderr: text(&err) }
+    }
+}
+
+impl Container<'_> {
+    /// The container's network namespace; drop it before the container is stopped.
+    #[must_use]
+    pub fn net(&self) -> Netns {
+        Netns::of_pid(self.pid)
+    }
+
+    /// Stops the container and removes it.
+    ///
+    /// # Panics
+    /// When the runtime fails.
+    #[track_caller]
+    pub fn stop(self) {
+        let removed = self.runtime.remove(self.lab, &self.id);
+        assert_eq!(removed.code, 0, "{:?}: {}", self.runtime, removed.stderr);
+    }
+}
+
+fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
+    let folder = lab.dir().join(format!("bundle-{id}"));
+    fs::create_dir_all(&folder).expect("make a bundle");
+    let mut spec = command("runc");
+    spec.args(["spec", "-b"]).arg(&folder);
+    assert!(spec.status().expect("runc spec").success());
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("read it")).expect("JSON");
+    config["process"]["terminal"] = json!(false);
+    config["process"]["rlimits"] = json!([]);
+    config["process"]["args"] = json!(["sleep", "600"]);
+    config["root"]["path"] = json!(lab.rootfs());
+    let annotations: serde_json::Map<String, Value> =
+        annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    config["annotations"] = json!(annotations);
+    let hook = |stage: &str| {
+        let env = format!("OCINET_STATE_DIR={}", lab.state_dir().display());
+        json!([{"path": lab.ocinet_path(), "args": ["ocinet", stage], "env": [env]}])
+    };
+    config["hooks"] = json!({"createRuntime": hook("createRuntime"), "poststop": hook("poststop")});
+    fs::write(&path, config.to_string()).expect("write it");
+    folder
+}
+
+/// The hooks.d files that ocinet ships, with the lab's program and state folder in them, and an image.
+fn prepare_podman(runtime: Runtime, lab: &Lab) {
+    let hooks = lab.dir().join("hooks.d");
+    if hooks.exists() {
+        return;
+    }
+    fs::create_dir_all(&hooks).expect("make hooks.d");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/hooks.d");
+    for entry in fs::read_dir(shipped).expect("packaging/hooks.d").flatten() {
+        let text = fs::read_to_string(entry.path()).expect("read a hooks.d file");
+        let mut hook: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(hook["hook"]["path"], "/usr/bin/ocinet");
+        hook["hook"]["path"] = json!(lab.ocinet_path());
+        hook["hook"]["env"] = json!([format!("OCINET_STATE_DIR={}", lab.state_dir().display())]);
+        fs::write(hooks.join(entry.file_name()), hook.to_string()).expect("write a hooks.d file");
+    }
+    let archive = lab.dir().join("root.tar");
+    let mut tar = command("tar");
+    tar.arg("-C").arg(lab.rootfs()).arg("-cf").arg(&archive).arg(".");
+    assert!(tar.status().expect("tar").success());
+    let imported = runtime.run(lab, &["import", &archive.display().to_string(), "lab-image"]);
+    assert_eq!(imported.code, 0, "podman import: {}", imported.stderr);
+}

@@ -1,0 +1,196 @@
+//! Containers without a runtime: a process in a namespace of its own, for which the test itself calls the hooks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use super::netns::Netns;
+use super::process::{Finished, command, finish};
+use super::topology::Lab;
+
+/// A process that keeps a network namespace alive.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The container's id.
+    pub id: String,
+    /// Its namespace; this does not keep it alive when the process has ended.
+    process: Child,
+}
+
+impl Sandbox {
+    /// A process in an empty namespace.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        let mut sleep = command("sleep");
+        sleep.arg("600");
+        Self { id: id.to_owned(), process: Netns::spawn_apart(sleep) }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its namespace, for as long as the returned value lives.
+    #[must_use]
+    pub fn net(&self) -> Netns {
+        Netns::of_pid(self.pid())
+    }
+
+    /// Ends the process.
+    pub fn end(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A sandbox that ocinet has attached.
+#[derive(Debug)]
+pub struct Attached {
+    /// The process.
+    pub sandbox: Sandbox,
+    /// The namespace; drop it before the namespace is to end.
+    pub net: Netns,
+    /// The record that createRuntime wrote.
+    pub record: Value,
+}
+
+impl Attached {
+    /// The container's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.sandbox.id
+    }
+
+    /// The container's address of a family.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    #[track_caller]
+    pub fn address(&self, ipv6: bool) -> IpAddr {
+        addresses(&self.record).into_iter().find(|address| address.is_ipv6() == ipv6).expect("an address of the family")
+    }
+
+    /// A port at the container's own address.
+    #[must_use]
+    #[track_caller]
+    pub fn at(&self, ipv6: bool, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address(ipv6), port)
+    }
+}
+
+/// The addresses of a record.
+///
+/// # Panics
+/// When it is no record.
+#[must_use]
+pub fn addresses(record: &Value) -> Vec<IpAddr> {
+    let attachments = record["attachments"].as_array().expect("attachments");
+    let cidrs = attachments.iter().flat_map(|attachment| attachment["addresses"].as_array().expect("addresses"));
+    cidrs.map(|cidr| cidr.as_str().expect("a text").split('/').next().expect("an address").parse().expect("an address")).collect()
+}
+
+impl Lab {
+    /// Runs ocinet on the host, all of `input` on its standard input.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str], input: &str) -> Finished {
+        self.run_under(&[], arguments, input)
+    }
+
+    /// The same under another program, such as strace.
+    #[track_caller]
+    pub fn run_under(&self, under: &[&str], arguments: &[&str], input: &str) -> Finished {
+        let mut program = match under.split_first() {
+            None => self.ocinet(),
+            Some((first, rest)) => {
+                let mut program = command(first);
+                program.args(rest).arg(self.ocinet_path()).env("OCINET_STATE_DIR", self.state_dir());
+                program
+            }
+        };
+        program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(self.host.spawn(program), input.as_bytes())
+    }
+
+    /// The state that a runtime writes to createRuntime.
+    #[must_use]
+    pub fn state_of(&self, sandbox: &Sandbox, annotations: &[(&str, &str)]) -> String {
+        let annotations: serde_json::Map<String, Value> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        json!({
+            "ociVersion": "1.0.2-dev", "id": sandbox.id, "status": "creating", "pid": sandbox.pid(),
+            "bundle": "/bundle", "annotations": annotations,
+        })
+        .to_string()
+    }
+
+    /// createRuntime for a sandbox.
+    #[track_caller]
+    pub fn create(&self, sandbox: &Sandbox, annotations: &[(&str, &str)]) -> Finished {
+        self.run(&["createRuntime"], &self.state_of(sandbox, annotations))
+    }
+
+    /// poststop for an id, as runc calls it: without a pid.
+    #[track_caller]
+    pub fn poststop(&self, id: &str) -> Finished {
+        self.run(&["poststop"], &json!({"ociVersion": "1.0.2-dev", "id": id, "status": "stopped"}).to_string())
+    }
+
+    /// A container that must come up.
+    ///
+    /// # Panics
+    /// When createRuntime fails.
+    #[must_use]
+    #[track_caller]
+    pub fn attach(&self, id: &str, annotations: &[(&str, &str)]) -> Attached {
+        let sandbox = Sandbox::new(id);
+        let finished = self.create(&sandbox, annotations);
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "createRuntime of {id}");
+        let net = sandbox.net();
+        Attached { net, record: self.record(id).expect("a record"), sandbox }
+    }
+
+    /// Ends a container as a runtime does: its process, its namespace, then poststop.
+    ///
+    /// # Panics
+    /// When poststop fails.
+    #[track_caller]
+    pub fn detach(&self, attached: Attached) {
+        let Attached { mut sandbox, net, .. } = attached;
+        drop(net);
+        sandbox.end();
+        let finished = self.poststop(&sandbox.id);
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "poststop of {}", sandbox.id);
+    }
+
+    /// A container's record.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    #[must_use]
+    pub fn record(&self, id: &str) -> Option<Value> {
+        let text = std::fs::read_to_string(self.state_dir().join(format!("containers/{id}.json"))).ok()?;
+        Some(serde_json::from_str(&text).expect("a record is JSON"))
+    }
+
+    /// What `ocinet inspect` counts for a container.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    #[track_caller]
+    pub fn counters(&self, id: &str) -> Value {
+        let text = self.run(&["inspect", id, "--json"], "").ok();
+        let inspected: Value = serde_json::from_str(&text).expect("JSON");
+        inspected["counters"].clone()
+    }
+}

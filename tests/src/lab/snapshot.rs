@@ -1,0 +1,76 @@
+//! Everything on the host that a container could leave behind, as text to compare.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::topology::Lab;
+
+/// The state of a lab's host at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(String);
+
+impl Snapshot {
+    /// Reads links, addresses, routes, rules, nftables and the state folder.
+    ///
+    /// # Panics
+    /// When a tool fails.
+    #[must_use]
+    #[track_caller]
+    pub fn of(lab: &Lab) -> Self {
+        let mut text = String::new();
+        for arguments in [
+            &["ip", "-br", "link"][..],
+            &["ip", "-br", "address"],
+            &["ip", "route", "show", "table", "all"],
+            &["ip", "-6", "route", "show", "table", "all"],
+            &["ip", "rule"],
+            &["nft", "-s", "list", "ruleset"],
+        ] {
+            text += &lab.host.ok(arguments);
+        }
+        let mut files = Vec::new();
+        collect(&lab.state_dir(), &mut files);
+        files.sort();
+        Self(text + &files.join("\n"))
+    }
+
+    /// Waits until the host is as it was. The kernel removes the links of a namespace some milliseconds after its end.
+    ///
+    /// # Panics
+    /// When it is not after two seconds; the message shows the lines that differ.
+    #[track_caller]
+    pub fn assert_is_back(&self, lab: &Lab, after: &str) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let now = Self::of(lab);
+            if now == *self {
+                return;
+            }
+            if Instant::now() > deadline {
+                let missing = self.0.lines().filter(|line| !now.0.lines().any(|other| other == *line));
+                let added = now.0.lines().filter(|line| !self.0.lines().any(|other| other == *line));
+                let differ: Vec<String> =
+                    missing.map(|line| format!("- {line}")).chain(added.map(|line| format!("+ {line}"))).collect();
+                panic!("after {after} the host is not as before:\n{}", differ.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The cursor of the sweep and the reasons of failures are meant to stay.
+fn collect(folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if name == "last-error" || name == "sweep" {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push(path.display().to_string());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The namespaces of one test, and the folder that belongs to it.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
+
+use super::netns::Netns;
+use super::process::command;
+
+/// The host's address on the LAN.
+pub const HOST4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10));
+/// The host's address on the LAN.
+pub const HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10));
+/// A second address of the host.
+pub const HOST_SECOND4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 12));
+/// A second address of the host.
+pub const HOST_SECOND6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x12));
+/// The LAN neighbour.
+pub const PEER4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 20));
+/// The LAN neighbour.
+pub const PEER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x20));
+/// The router's address on the LAN.
+pub const WAN4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+/// The router's address on the LAN.
+pub const WAN6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1));
+/// Somewhere beyond the router.
+pub const INTERNET4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+/// Somewhere beyond the router.
+pub const INTERNET6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xcafe, 0, 0, 0, 0, 1));
+/// The value of `net.subnet` that gives the default network both families.
+pub const DUAL: &str = "10.90.0.0/16,fd00:90::/64";
+
+const TOOLS: [&str; 8] = ["ip", "nft", "runc", "crun", "podman", "busybox", "strace", "unshare"];
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One test's machine, LAN and internet. Dropping it removes them.
+#[derive(Debug)]
+pub struct Lab {
+    /// The machine.
+    pub host: Netns,
+    /// The router.
+    pub wan: Netns,
+    /// The machine's neighbour on the LAN.
+    pub peer: Netns,
+    /// The LAN itself.
+    pub switch: Netns,
+    dir: PathBuf,
+    ocinet: PathBuf,
+    serial: u32,
+    rootfs: OnceLock<PathBuf>,
+}
+
+impl Lab {
+    /// A fresh lab.
+    ///
+    /// # Panics
+    /// Without root, without a tool that the tests need, or without a built ocinet.
+    #[must_use]
+    pub fn new() -> Self {
+        static CHECKED: Once = Once::new();
+        CHECKED.call_once(require_tools);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("ocinet-lab-{}-{serial}", std::process::id()));
+        fs::create_dir_all(dir.join("state")).expect("make the lab's folder");
+        let ocinet = dir.join("ocinet");
+        // A name of its own: a process of this file is this lab's, whatever other tests run at the same time.
+        let built = binary();
+        assert!(built.exists(), "{}: run `make build` first, or set OCINET_BIN", built.display());
+        fs::hard_link(&built, &ocinet).unwrap_or_else(|_| copy(&built, &ocinet));
+        let (host, wan, peer, switch) = (Netns::new(), Netns::new(), Netns::new(), Netns::new());
+        let lab = Self { host, wan, peer, switch, dir, ocinet, serial, rootfs: OnceLock::new() };
+        lab.wire();
+        lab
+    }
+
+    fn wire(&self) {
+        let mut lines = String::from("link add lan type bridge mcast_snooping 0\nlink set lan up\n");
+        for (name, namespace) in [("wan", &self.wan), ("host", &self.host), ("peer", &self.peer)] {
+            lines += &format!("link add {name} type veth peer name eth0 netns {}\n", namespace.path());
+            lines += &format!("link set {name} master lan up\n");
+        }
+        self.switch.batch(&lines);
+        address(&self.wan, &[WAN4, WAN6]);
+        self.wan.batch(&format!("addr add {INTERNET4}/32 dev lo\naddr add {INTERNET6}/128 dev lo nodad\n"));
+        address(&self.host, &[HOST4, HOST6, HOST_SECOND4, HOST_SECOND6]);
+        address(&self.peer, &[PEER4, PEER6]);
+        for namespace in [&self.host, &self.peer] {
+            namespace.batch(&format!("route add default via {WAN4}\nroute add default via {WAN6}\n"));
+        }
+    }
+
+    /// The folder of this lab.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// ocinet's state folder on this lab's host.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn ocinet_path(&self) -> &Path {
+        &self.ocinet
+    }
+
+    /// The program under test, with an empty environment but for the state folder.
+    pub fn ocinet(&self) -> Command {
+        let mut ocinet = command(&self.ocinet);
+        ocinet.env_clear().env("OCINET_STATE_DIR", self.state_dir());
+        ocinet
+    }
+
+    /// A container id that no other test on this machine uses: runtimes make cgroups by it.
+    #[must_use]
+    pub fn unique(&self, name: &str) -> String {
+        format!("{name}-{}-{}", std::process::id(), self.serial)
+    }
+
+    /// A folder with busybox, to be a container's root.
+    ///
+    /// # Panics
+    /// When the disk is full.
+    pub fn rootfs(&self) -> &Path {
+        self.rootfs.get_or_init(|| make_rootfs(&self.dir.join("rootfs")))
+    }
+
+    /// Processes of the program under test that are alive on this lab's host.
+    ///
+    /// # Panics
+    /// Without /proc.
+    #[must_use]
+    pub fn ocinet_processes(&self) -> Vec<u32> {
+        let pids = fs::read_dir("/proc").expect("read /proc").flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.ocinet)).collect()
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let removed = fs::remove_dir_all(&self.dir);
+        assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.dir.display());
+    }
+}
+
+fn address(namespace: &Netns, addresses: &[IpAddr]) {
+    let mut lines = String::new();
+    for address in addresses {
+        let (length, flag) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
+        lines += &format!("addr add {address}/{length} dev eth0 {flag}\n");
+    }
+    namespace.batch(&(lines + "link set eth0 up\n"));
+}
+
+fn binary() -> PathBuf {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bin/ocinet");
+    std::env::var_os("OCINET_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from)
+}
+
+fn require_tools() {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let missing = TOOLS.iter().filter(|tool| !path.split(':').any(|dir| Path::new(dir).join(tool).exists()));
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "the lab needs {missing:?}: apt-get install iproute2 nftables runc crun podman busybox-static strace");
+}
+
+fn make_rootfs(root: &Path) -> PathBuf {
+    for folder in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "www"] {
+        fs::create_dir_all(root.join(folder)).expect("make a root folder");
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    copy(Path::new(busybox.expect("busybox-static")), &root.join("bin/busybox"));
+    let applets = command(root.join("bin/busybox")).arg("--list").stdout(std::process::Stdio::piped()).output();
+    let applets = String::from_utf8(applets.expect("list busybox's applets").stdout).expect("names in ASCII");
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link an applet");
+    }
+    fs::write(root.join("www/index.html"), "from the container\n").expect("write a page");
+    root.to_path_buf()
+}
+
+/// By a program: a file that this process has open for writing cannot be executed, and any other thread's fork keeps it open.
+fn copy(from: &Path, to: &Path) {
+    let copied = command("cp").arg(from).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp {} {}", from.display(), to.display());
+}

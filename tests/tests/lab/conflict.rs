@@ -1,0 +1,114 @@
+//! What is taken: one line that names the holder, exit code 4, and nothing changed.
+
+use std::net::{TcpListener, UdpSocket};
+
+use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Snapshot};
+
+fn refused(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
+    let before = Snapshot::of(lab);
+    let sandbox = Sandbox::new("late");
+    let mut all = vec![("net.driver", "bridge")];
+    all.extend(annotations);
+    let finished = lab.create(&sandbox, &all);
+    assert_eq!((finished.code, finished.stderr.lines().count()), (code, 1), "{annotations:?}: {}", finished.stderr);
+    assert!(finished.stderr.starts_with("ocinet: cannot ") && finished.stderr.contains("; hint: "), "{}", finished.stderr);
+    assert!(finished.stderr.contains(says), "{annotations:?}: {}", finished.stderr);
+    before.assert_is_back(lab, "a refusal");
+}
+
+#[test]
+fn a_port_that_another_container_holds() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80,90-95:90-95/udp")]);
+    let held = "container web holds it";
+    refused(&lab, &[("net.ports", "8080:81")], 4, held);
+    refused(&lab, &[("net.ports", "7000:1,85-92:85-92/udp")], 4, held);
+    refused(&lab, &[("net.ports", &format!("{HOST4}:8080:80"))], 4, held);
+    refused(&lab, &[("net.ports", "127.0.0.1:8080:80")], 4, held);
+    refused(&lab, &[("net.network", "other"), ("net.ports", "8080:80")], 4, held);
+    // Another protocol's port of the same number is another port.
+    let _udp = lab.attach("udp", &[("net.driver", "bridge"), ("net.ports", "8080:80/udp")]);
+}
+
+#[test]
+fn a_port_that_another_container_holds_on_one_address() {
+    let lab = Lab::new();
+    let _local = lab.attach("local", &[("net.subnet", DUAL), ("net.ports", "127.0.0.1:8080:80")]);
+    refused(&lab, &[("net.ports", "127.0.0.1:8080:81")], 4, "container local holds it");
+    refused(&lab, &[("net.ports", "8080:81")], 4, "container local holds it");
+    refused(&lab, &[("net.ports", "0.0.0.0:8080:81")], 4, "container local holds it");
+    let _lan = lab.attach("lan", &[("net.driver", "bridge"), ("net.ports", &format!("{HOST4}:8080:80"))]);
+    let _v6 = lab.attach("v6", &[("net.driver", "bridge"), ("net.ports", "[::]:8080:80")]);
+}
+
+#[test]
+fn a_port_that_a_process_of_the_host_holds() {
+    let lab = Lab::new();
+    let me = format!("(pid {}) holds it", std::process::id());
+    let tcp = lab.host.within(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
+    refused(&lab, &[("net.ports", "8080:80")], 4, &me);
+    drop(tcp);
+    let local = lab.host.within(|| TcpListener::bind("127.0.0.1:8081")).unwrap();
+    refused(&lab, &[("net.ports", "8081:80")], 4, &me);
+    refused(&lab, &[("net.ports", "127.0.0.1:8081:80")], 4, &me);
+    drop(local);
+    let udp = lab.host.within(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+    refused(&lab, &[("net.ports", "53:53/udp")], 4, &me);
+    drop(udp);
+    let _web = lab.attach("web", &[("net.driver", "bridge"), ("net.ports", "8080:80,8081:80,53:53/udp")]);
+}
+
+#[test]
+fn a_port_on_an_address_that_the_host_does_not_have() {
+    let lab = Lab::new();
+    refused(&lab, &[("net.ports", "192.0.2.1:80:80")], 4, "192.0.2.1 is not an address of this host");
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ip", "10.90.0.7,fd00:90::7")]);
+    refused(&lab, &[("net.ip", "10.90.0.7")], 4, "container web has it");
+    refused(&lab, &[("net.ip", "fd00:90::7")], 4, "container web has it");
+}
+
+#[test]
+fn a_bridge_that_is_something_else() {
+    let lab = Lab::new();
+    lab.host.batch("link add docker0 type bridge\n");
+    refused(&lab, &[("net.bridge", "eth0")], 4, "eth0 exists and is not a bridge");
+    refused(&lab, &[("net.bridge", "docker0")], 4, "docker0 exists and is a bridge that ocinet did not make");
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    refused(&lab, &[("net.network", "other"), ("net.bridge", "ocinet0")], 4, "ocinet0");
+}
+
+#[test]
+fn a_subnet_that_the_host_routes() {
+    let lab = Lab::new();
+    let says = "it overlaps the host's route to 198.51.100.0/24";
+    refused(&lab, &[("net.network", "n"), ("net.subnet", "198.51.0.0/16")], 4, says);
+    refused(&lab, &[("net.network", "n"), ("net.subnet", "198.51.100.128/25")], 4, says);
+    refused(&lab, &[("net.network", "n"), ("net.subnet", "2001:db8:1::/48")], 4, "2001:db8:1::/64");
+}
+
+#[test]
+fn a_namespace_that_is_the_hosts_or_another_containers() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.driver", "bridge")]);
+    let shared = |pid: u32| format!(r#"{{"id":"late","pid":{pid},"annotations":{{"net.driver":"bridge"}}}}"#);
+    let before = Snapshot::of(&lab);
+    let member = lab.run(&["createRuntime"], &shared(web.sandbox.pid()));
+    assert_eq!(member.code, 4);
+    assert!(member.stderr.contains("container web shares its network namespace and has eth0"), "{}", member.stderr);
+    let mut sleep = ocinet_tests::lab::command("sleep");
+    sleep.arg("60");
+    let mut process = lab.host.spawn(sleep);
+    let host = lab.run(&["createRuntime"], &shared(process.id()));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(host.code, 2);
+    assert!(host.stderr.contains("it shares the host's network namespace"), "{}", host.stderr);
+    let dead = lab.run(&["createRuntime"], &shared(process.id()));
+    assert_eq!(dead.code, 2, "{}", dead.stderr);
+    before.assert_is_back(&lab, "a refusal");
+}

@@ -1,0 +1,267 @@
+//! From start to stop: with real runtimes and without, once, twice, and fifty at once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+
+use ocinet_tests::lab::{
+    DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp, until,
+};
+use serde_json::json;
+
+use crate::PATIENCE;
+
+const PUBLISHED: [(&str, &str); 3] = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
+
+/// A first container makes the tables, and turns forwarding on: both stay.
+fn used(lab: &Lab) {
+    let first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
+    lab.detach(first);
+    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+}
+
+fn lives_and_leaves_nothing(runtime: Runtime) {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let container = runtime.start(&lab, "web", &PUBLISHED).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
+    {
+        let net = container.net();
+        let _server = Server::tcp(&net, 80, "web");
+        let _internet = Server::tcp(&lab.wan, 80, "internet");
+        for (host, internet) in [(HOST4, INTERNET4), (HOST6, INTERNET6)] {
+            for from in [&lab.peer, &lab.host] {
+                let answer = ask_tcp(from, SocketAddr::new(host, 8080), PATIENCE);
+                assert_eq!(answer.expect("an answer").from, "web", "{runtime:?}");
+            }
+            let answer = ask_tcp(&net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
+            assert_eq!((answer.from.as_str(), answer.seen_as), ("internet", host), "{runtime:?}");
+        }
+        assert_eq!(lab.record(&container.id).expect("a record")["phase"], "ready");
+    }
+    container.stop();
+    assert!(until(|| lab.ocinet_processes().is_empty()), "a process is left");
+    before.assert_is_back(&lab, &format!("a container of {runtime:?}"));
+}
+
+#[test]
+fn runc_container_lives_and_leaves_nothing() {
+    lives_and_leaves_nothing(Runtime::Runc);
+}
+
+#[test]
+fn crun_container_lives_and_leaves_nothing() {
+    lives_and_leaves_nothing(Runtime::Crun);
+}
+
+#[test]
+fn podman_container_on_runc_lives_and_leaves_nothing() {
+    lives_and_leaves_nothing(Runtime::PodmanRunc);
+}
+
+#[test]
+fn podman_container_on_crun_lives_and_leaves_nothing() {
+    lives_and_leaves_nothing(Runtime::PodmanCrun);
+}
+
+/// Each runtime shows what it can of a refusal, and the state folder has the rest.
+#[test]
+fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
+    for runtime in Runtime::ALL {
+        let lab = Lab::new();
+        used(&lab);
+        let before = Snapshot::of(&lab);
+        let refused = runtime.start(&lab, "bad", &[("net.driver", "brigde")]).err().expect("a refusal");
+        let shows_text = runtime == Runtime::Runc;
+        assert!(!shows_text || refused.stderr.contains("the nearest one is bridge"), "{}", refused.stderr);
+        let errors: Vec<_> = fs::read_dir(lab.state_dir().join("last-error")).unwrap().flatten().collect();
+        assert_eq!(errors.len(), 1, "{runtime:?}");
+        let reason = fs::read_to_string(errors[0].path()).unwrap();
+        assert!(reason.contains("the nearest one is bridge") && reason.contains("\"exit_code\":3"), "{reason}");
+        before.assert_is_back(&lab, "a refusal");
+    }
+}
+
+#[test]
+fn poststop_twice_with_pid_0_and_for_nobody() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let mut attached = lab.attach("web", &PUBLISHED);
+    drop(attached.net);
+    attached.sandbox.end();
+    // crun's state has pid 0 and a key of its own.
+    let crun = json!({"ociVersion": "1.0", "id": "web", "pid": 0, "root": "/run/crun", "bundle": "/b", "status": "stopped"});
+    for _ in 0..2 {
+        let stopped = lab.run(&["poststop"], &crun.to_string());
+        assert_eq!((stopped.code, stopped.stdout.as_str(), stopped.stderr.as_str()), (0, "", ""));
+    }
+    assert_eq!(lab.poststop("nobody").code, 0);
+    before.assert_is_back(&lab, "poststop");
+}
+
+#[test]
+fn a_namespace_that_lives_on_loses_its_link() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let attached = lab.attach("web", &PUBLISHED);
+    let pinned = attached.net.pin();
+    lab.detach(attached);
+    before.assert_is_back(&lab, "poststop with a pinned namespace");
+    drop(pinned);
+}
+
+#[test]
+fn the_same_id_again_without_a_poststop() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let first = lab.attach("web", &PUBLISHED);
+    let second = lab.attach("web", &PUBLISHED);
+    assert_eq!(addresses(&first.record), addresses(&second.record));
+    let _server = Server::tcp(&second.net, 80, "second");
+    let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 8080), PATIENCE);
+    assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("second"));
+    drop(_server);
+    lab.detach(second);
+    before.assert_is_back(&lab, "the second life of an id");
+    drop(first);
+}
+
+#[test]
+fn an_id_gets_its_address_back() {
+    let lab = Lab::new();
+    let first = lab.attach("web", &PUBLISHED);
+    let had = addresses(&first.record);
+    lab.detach(first);
+    let other = lab.attach("other", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
+    assert_eq!(addresses(&lab.attach("web", &PUBLISHED).record), had);
+    drop(other);
+}
+
+#[test]
+fn what_a_dead_container_left_is_swept_by_the_next_start() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let mut dead = lab.attach("dead", &PUBLISHED);
+    drop(dead.net);
+    dead.sandbox.end();
+    let next = lab.attach("next", &PUBLISHED);
+    assert!(lab.record("dead").is_none(), "the record of the dead is gone");
+    let _server = Server::tcp(&next.net, 80, "next");
+    let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 8080), PATIENCE);
+    assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("next"), "its port is free");
+    drop(_server);
+    lab.detach(next);
+    before.assert_is_back(&lab, "a sweep");
+}
+
+#[test]
+fn a_network_of_a_28_has_room_for_thirteen() {
+    let lab = Lab::new();
+    let small = [("net.network", "small"), ("net.subnet", "10.93.0.0/28")];
+    let mut containers: Vec<_> = (0..13).map(|number| lab.attach(&format!("c{number}"), &small)).collect();
+    let taken: BTreeSet<_> = containers.iter().flat_map(|container| addresses(&container.record)).collect();
+    assert_eq!(taken.len(), 13);
+    let late = Sandbox::new("late");
+    let refused = lab.create(&late, &small);
+    assert_eq!(refused.code, 4);
+    assert!(refused.stderr.contains("every address of 10.93.0.0/28 is taken"), "{}", refused.stderr);
+    // A dead one's address is found, also where its turn in the sweep has not come.
+    let mut dead = containers.pop().expect("thirteen");
+    drop(dead.net);
+    dead.sandbox.end();
+    assert_eq!(lab.create(&late, &small).code, 0);
+}
+
+#[test]
+fn a_subnet_is_chosen_that_nothing_uses() {
+    let lab = Lab::new();
+    lab.host.batch("link add d type bridge\nlink set d up\naddr add 10.91.0.9/24 dev d\nroute add 10.91.1.0/24 dev d\n");
+    let blue = lab.attach("blue", &[("net.network", "blue")]);
+    let green = lab.attach("green", &[("net.network", "green")]);
+    assert!(addresses(&blue.record)[0].to_string().starts_with("10.91.2."), "{}", blue.record);
+    assert!(addresses(&green.record)[0].to_string().starts_with("10.91.3."), "{}", green.record);
+}
+
+#[test]
+fn none_and_host_drivers() {
+    let lab = Lab::new();
+    let none = lab.attach("none", &[("net.driver", "none")]);
+    assert!(none.net.ok(&["ip", "-br", "link"]).lines().all(|line| line.starts_with("lo ")));
+    let own = json!({
+        "id": "host", "pid": std::process::id(), "annotations": {"net.driver": "host"},
+    });
+    assert_eq!(lab.run(&["createRuntime"], &own.to_string()).code, 0);
+    let list = lab.run(&["list"], "").ok();
+    assert!(list.contains("host") && list.contains("none"), "{list}");
+    lab.detach(none);
+    assert_eq!(lab.poststop("host").code, 0);
+}
+
+fn start(lab: &Lab, command: &str, input: &str) -> Child {
+    let mut hook = lab.ocinet();
+    hook.arg(command).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = lab.host.spawn(hook);
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+}
+
+#[test]
+fn fifty_at_once() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let mut sandboxes: Vec<Sandbox> = (0..50).map(|number| Sandbox::new(&format!("c{number}"))).collect();
+    let hooks: Vec<Child> = sandboxes
+        .iter()
+        .enumerate()
+        .map(|(number, sandbox)| {
+            let ports = format!("{}:80,81", 9000 + number);
+            let annotations = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", ports.as_str())];
+            start(&lab, "createRuntime", &lab.state_of(sandbox, &annotations))
+        })
+        .collect();
+    for hook in hooks {
+        let output = hook.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let records: Vec<_> = sandboxes.iter().map(|sandbox| lab.record(&sandbox.id).expect("a record")).collect();
+    let distinct = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>().len();
+    assert_eq!(distinct(records.iter().flat_map(|record| addresses(record)).map(|a| a.to_string()).collect()), 100);
+    assert_eq!(distinct(records.iter().map(|record| record["attachments"][0]["mac"].to_string()).collect()), 50);
+    let ports = records.iter().flat_map(|record| record["ports"].as_array().unwrap());
+    assert_eq!(distinct(ports.map(|port| port["host_port"].to_string()).collect()), 100);
+    for (number, sandbox) in sandboxes.iter().enumerate().step_by(7) {
+        let _server = Server::tcp(&sandbox.net(), 80, &sandbox.id);
+        let port = 9000 + u16::try_from(number).unwrap();
+        let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, port), PATIENCE).expect("an answer");
+        assert_eq!(answer.from, sandbox.id);
+    }
+    sandboxes.iter_mut().for_each(Sandbox::end);
+    let hooks: Vec<Child> =
+        sandboxes.iter().map(|s| start(&lab, "poststop", &json!({"id": s.id}).to_string())).collect();
+    for hook in hooks {
+        let output = hook.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    before.assert_is_back(&lab, "fifty starts and stops");
+}
+
+#[test]
+fn no_program_is_started_once_the_tables_are_there() {
+    let lab = Lab::new();
+    used(&lab);
+    let sandbox = Sandbox::new("traced");
+    let trace = lab.dir().join("trace");
+    let trace = trace.to_str().unwrap();
+    let strace = ["strace", "-f", "-qq", "-e", "trace=execve,execveat,fork,vfork,clone,clone3", "-o", trace];
+    assert_eq!(lab.run_under(&strace, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED)).code, 0);
+    let text = fs::read_to_string(trace).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("exec")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("fork") || line.contains("clone")).count(), 0, "{text}");
+}

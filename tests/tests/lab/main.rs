@@ -1,0 +1,16 @@
+//! Behaviour by packets, in namespaces of each test's own. Needs root and the tools that `make deps` installs; nothing is
+//! skipped: what is missing is a failure.
+
+mod conflict;
+mod faults;
+mod life;
+mod publish;
+mod reach;
+mod spoof;
+
+use std::time::Duration;
+
+/// Long enough for an answer inside one machine, also on a busy one.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer that must not come is waited for; every such wait stands beside one that succeeds.
+const SILENCE: Duration = Duration::from_millis(300);

@@ -1,0 +1,239 @@
+//! Published ports: who reaches them, and who does not.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ocinet_tests::lab::{
+    Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4, PEER6,
+    Server, ask_tcp, ask_udp, sctp_exchange,
+};
+
+use crate::{PATIENCE, SILENCE};
+
+const BOTH: [bool; 2] = [false, true];
+
+fn host(ipv6: bool) -> IpAddr {
+    if ipv6 { HOST6 } else { HOST4 }
+}
+
+fn tcp(from: &Netns, to: IpAddr, port: u16) -> Option<String> {
+    ask_tcp(from, SocketAddr::new(to, port), PATIENCE).map(|answer| answer.from)
+}
+
+#[track_caller]
+fn answers(from: &Netns, to: IpAddr, port: u16, who: &str) {
+    assert_eq!(tcp(from, to, port).as_deref(), Some(who), "TCP to {to} port {port}");
+}
+
+#[track_caller]
+fn silent(from: &Netns, to: IpAddr, port: u16) {
+    assert_eq!(ask_tcp(from, SocketAddr::new(to, port), SILENCE), None, "TCP to {to} port {port}");
+}
+
+fn dual<'a>(lab: &Lab, id: &str, more: &[(&'a str, &'a str)]) -> Attached {
+    let mut annotations = vec![("net.driver", "bridge"), ("net.subnet", DUAL)];
+    annotations.extend(more);
+    lab.attach(id, &annotations)
+}
+
+#[test]
+fn published_port_from_everywhere() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let neighbour = dual(&lab, "neighbour", &[]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for ipv6 in BOTH {
+        answers(&lab.peer, host(ipv6), 8080, "web");
+        answers(&lab.host, host(ipv6), 8080, "web");
+        answers(&neighbour.net, host(ipv6), 8080, "web");
+        answers(&web.net, host(ipv6), 8080, "web");
+        answers(&lab.host, web.address(ipv6), 80, "web");
+    }
+    answers(&lab.host, [127, 0, 0, 1].into(), 8080, "web");
+    answers(&lab.peer, HOST_SECOND4, 8080, "web");
+}
+
+#[test]
+fn published_port_without_br_netfilter() {
+    let lab = Lab::new();
+    for setting in ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"] {
+        lab.host.sysctl(setting, "0");
+    }
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let neighbour = dual(&lab, "neighbour", &[]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for ipv6 in BOTH {
+        for from in [&lab.peer, &lab.host, &neighbour.net, &web.net] {
+            answers(from, host(ipv6), 8080, "web");
+        }
+    }
+}
+
+#[test]
+fn the_server_sees_the_lan_clients_own_address() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for (ipv6, peer) in [(false, PEER4), (true, PEER6)] {
+        let answer = ask_tcp(&lab.peer, SocketAddr::new(host(ipv6), 8080), PATIENCE);
+        assert_eq!(answer.map(|answer| answer.seen_as), Some(peer));
+    }
+}
+
+#[test]
+fn udp_and_sctp_ports() {
+    let lab = Lab::new();
+    let dns = dual(&lab, "dns", &[("net.ports", "53:5353/udp,3868:3869/sctp")]);
+    let _server = Server::udp(&dns.net, 5353, "dns");
+    for ipv6 in BOTH {
+        let answer = ask_udp(&lab.peer, SocketAddr::new(host(ipv6), 53), PATIENCE);
+        assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("dns"));
+        assert!(sctp_exchange(&lab.peer, &dns.net, SocketAddr::new(host(ipv6), 3868), 3869), "SCTP, IPv6 {ipv6}");
+        silent(&lab.peer, host(ipv6), 53);
+    }
+}
+
+#[test]
+fn a_range_of_ports() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "9000-9010:9100-9110")]);
+    let servers = [9100, 9105, 9110].map(|port| Server::tcp(&web.net, port, &port.to_string()));
+    for ipv6 in BOTH {
+        for (port, name) in [(9000, "9100"), (9005, "9105"), (9010, "9110")] {
+            answers(&lab.peer, host(ipv6), port, name);
+        }
+    }
+    drop(servers);
+}
+
+#[test]
+fn bound_to_one_host_address() {
+    let lab = Lab::new();
+    let ports = format!("{HOST4}:8080:80,[{HOST6}]:8080:80");
+    let web = dual(&lab, "web", &[("net.ports", &ports)]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for (address, other) in [(HOST4, HOST_SECOND4), (HOST6, HOST_SECOND6)] {
+        answers(&lab.peer, address, 8080, "web");
+        answers(&lab.host, address, 8080, "web");
+        silent(&lab.peer, other, 8080);
+        silent(&lab.host, other, 8080);
+    }
+}
+
+#[test]
+fn bound_to_127_0_0_1() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "127.0.0.1:8080:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    answers(&lab.host, [127, 0, 0, 1].into(), 8080, "web");
+    silent(&lab.host, HOST4, 8080);
+    silent(&lab.peer, HOST4, 8080);
+    // A neighbour that routes 127.0.0.0/8, or the container's address, to the host.
+    let capture = Capture::new(&web.net);
+    lab.peer.sysctl("ipv4/conf/all/route_localnet", "1");
+    lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
+    lab.peer.batch(&format!(
+        "route del local 127.0.0.0/8 dev lo table local\nroute add 127.0.0.0/8 via {HOST4}\nroute add 10.90.0.0/16 via {HOST4}\n"
+    ));
+    silent(&lab.peer, [127, 0, 0, 1].into(), 8080);
+    silent(&lab.peer, web.address(false), 80);
+    answers(&lab.host, web.address(false), 80, "web");
+    let syns = capture.drain().into_iter().filter(|seen| seen.is_syn_to(80)).filter_map(|seen| seen.source());
+    assert!(!syns.into_iter().any(|source| source == PEER4), "a SYN of the neighbour arrived");
+}
+
+#[test]
+fn a_free_port_is_chosen() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "80,81")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let port = |index: usize| u16::try_from(web.record["ports"][index]["host_port"].as_u64().unwrap()).unwrap();
+    assert_ne!(port(0), port(1));
+    for ipv6 in BOTH {
+        answers(&lab.peer, host(ipv6), port(0), "web");
+    }
+}
+
+#[test]
+fn unpublished_ports_are_closed() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let _open = Server::tcp(&web.net, 80, "web");
+    let _closed = Server::tcp(&web.net, 81, "secret");
+    let capture = Capture::new(&web.net);
+    lab.peer.batch(&format!("route add 10.90.0.0/16 via {HOST4}\nroute add fd00:90::/64 via {HOST6}\n"));
+    for ipv6 in BOTH {
+        silent(&lab.peer, host(ipv6), 81);
+        silent(&lab.peer, web.address(ipv6), 81);
+        // The published one too: only by the host's address is it published.
+        silent(&lab.peer, web.address(ipv6), 80);
+    }
+    let arrived = capture.drain();
+    assert!(!arrived.iter().any(|seen| seen.is_syn_to(81) || seen.is_syn_to(80)), "a SYN arrived");
+    for ipv6 in BOTH {
+        answers(&lab.peer, host(ipv6), 8080, "web");
+    }
+    assert!(capture.drain().iter().any(|seen| seen.is_syn_to(80)), "the capture sees SYNs");
+}
+
+#[test]
+fn traffic_through_the_host_is_not_hijacked() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let _web = Server::tcp(&web.net, 80, "web");
+    let _internet = Server::tcp(&lab.wan, 8080, "internet");
+    // The host routes for its LAN by the administrator's will: ocinet found forwarding on.
+    let lab2 = Lab::new();
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        lab2.host.sysctl(setting, "1");
+    }
+    let other = dual(&lab2, "web", &[("net.ports", "8080:80")]);
+    let _other = Server::tcp(&other.net, 80, "web");
+    let _internet2 = Server::tcp(&lab2.wan, 8080, "internet");
+    lab2.peer.batch(&format!("route add {INTERNET4} via {HOST4}\nroute add {INTERNET6} via {HOST6}\n"));
+    for (ipv6, internet) in [(false, INTERNET4), (true, INTERNET6)] {
+        answers(&lab2.peer, internet, 8080, "internet");
+        answers(&lab2.peer, host(ipv6), 8080, "web");
+        // What the host itself sends elsewhere is not hijacked either, nor what containers send.
+        answers(&lab.host, internet, 8080, "internet");
+        answers(&web.net, internet, 8080, "internet");
+    }
+}
+
+#[test]
+fn no_transit_where_ocinet_turned_forwarding_on() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let _web = Server::tcp(&web.net, 80, "web");
+    let _internet = Server::tcp(&lab.wan, 8080, "internet");
+    lab.peer.batch(&format!("route add {INTERNET4} via {HOST4}\nroute add {INTERNET6} via {HOST6}\n"));
+    for (ipv6, internet) in [(false, INTERNET4), (true, INTERNET6)] {
+        silent(&lab.peer, internet, 8080);
+        answers(&lab.peer, host(ipv6), 8080, "web");
+        answers(&web.net, internet, 8080, "internet");
+    }
+}
+
+#[test]
+fn counters_count_connections_and_bytes() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let _internet = Server::tcp(&lab.wan, 80, "internet");
+    for ipv6 in BOTH {
+        for _ in 0..3 {
+            answers(&lab.peer, host(ipv6), 8080, "web");
+        }
+        answers(&lab.host, host(ipv6), 8080, "web");
+    }
+    answers(&web.net, INTERNET4, 80, "internet");
+    let counters = lab.counters("web");
+    let port = &counters["ports"][0];
+    assert_eq!(port["connections"], 8);
+    assert_eq!(counters["masqueraded_connections"], 1);
+    for direction in ["in", "out"] {
+        let packets = port[direction]["packets"].as_u64().unwrap();
+        // A connection with one short answer takes from 3 to 8 packets each way.
+        assert!((8 * 3..=8 * 8).contains(&packets), "{packets} packets {direction}");
+    }
+    assert!(counters["sent"]["bytes"].as_u64().unwrap() > 0 && counters["received"]["bytes"].as_u64().unwrap() > 0);
+}

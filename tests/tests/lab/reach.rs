@@ -1,0 +1,178 @@
+//! Who reaches whom without published ports.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ocinet_tests::lab::{
+    Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4, PEER6, Server, ask_tcp, ask_udp,
+};
+
+use crate::{PATIENCE, SILENCE};
+
+fn net<'a>(lab: &Lab, id: &str, network: &'a str, more: &[(&'a str, &'a str)]) -> Attached {
+    let subnet = match network {
+        "default" => DUAL.to_owned(),
+        "blue" => "10.92.0.0/24,fd00:92::/64".to_owned(),
+        _ => "10.93.0.0/24,fd00:93::/64".to_owned(),
+    };
+    let mut annotations = vec![("net.network", network), ("net.subnet", subnet.as_str())];
+    annotations.extend(more);
+    lab.attach(id, &annotations)
+}
+
+#[track_caller]
+fn reaches(from: &Netns, to: IpAddr, port: u16, who: &str) {
+    let answer = ask_tcp(from, SocketAddr::new(to, port), PATIENCE);
+    assert_eq!(answer.map(|answer| answer.from).as_deref(), Some(who), "TCP to {to} port {port}");
+}
+
+#[track_caller]
+fn does_not_reach(from: &Netns, to: IpAddr, port: u16) {
+    assert_eq!(ask_tcp(from, SocketAddr::new(to, port), SILENCE), None, "TCP to {to} port {port}");
+}
+
+#[test]
+fn the_internet_by_masquerade() {
+    let lab = Lab::new();
+    let app = net(&lab, "app", "default", &[]);
+    let _tcp = Server::tcp(&lab.wan, 80, "internet");
+    let _udp = Server::udp(&lab.wan, 53, "internet");
+    for (internet, host) in [(INTERNET4, HOST4), (INTERNET6, HOST6)] {
+        for answer in [
+            ask_tcp(&app.net, SocketAddr::new(internet, 80), PATIENCE),
+            ask_udp(&app.net, SocketAddr::new(internet, 53), PATIENCE),
+        ] {
+            let answer = answer.unwrap_or_else(|| panic!("{internet} answers"));
+            assert_eq!((answer.from.as_str(), answer.seen_as), ("internet", host));
+        }
+    }
+}
+
+#[test]
+fn without_masquerade_the_container_is_seen() {
+    let lab = Lab::new();
+    let app = net(&lab, "app", "default", &[("net.masquerade", "false")]);
+    let _server = Server::tcp(&lab.wan, 80, "internet");
+    lab.wan.batch(&format!("route add 10.90.0.0/16 via {HOST4}\nroute add fd00:90::/64 via {HOST6}\n"));
+    for (internet, ipv6) in [(INTERNET4, false), (INTERNET6, true)] {
+        let answer = ask_tcp(&app.net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
+        assert_eq!(answer.seen_as, app.address(ipv6));
+    }
+}
+
+#[test]
+fn neighbours_on_one_network() {
+    let lab = Lab::new();
+    let (a, b) = (net(&lab, "a", "default", &[]), net(&lab, "b", "default", &[]));
+    let _server = Server::tcp(&b.net, 80, "b");
+    let _udp = Server::udp(&b.net, 53, "b");
+    for ipv6 in [false, true] {
+        reaches(&a.net, b.address(ipv6), 80, "b");
+        let answer = ask_udp(&a.net, b.at(ipv6, 53), PATIENCE).expect("an answer");
+        assert_eq!(answer.seen_as, a.address(ipv6));
+    }
+}
+
+#[test]
+fn networks_are_apart() {
+    let lab = Lab::new();
+    let (red, blue) = (net(&lab, "red", "default", &[]), net(&lab, "blue", "blue", &[("net.ports", "8080:80")]));
+    let friend = net(&lab, "friend", "blue", &[]);
+    let (_red, _blue) = (Server::tcp(&red.net, 80, "red"), Server::tcp(&blue.net, 80, "blue"));
+    for (ipv6, host) in [(false, HOST4), (true, HOST6)] {
+        does_not_reach(&red.net, blue.address(ipv6), 80);
+        does_not_reach(&blue.net, red.address(ipv6), 80);
+        reaches(&friend.net, blue.address(ipv6), 80, "blue");
+        // What is published is published for everybody.
+        reaches(&red.net, host, 8080, "blue");
+    }
+}
+
+#[test]
+fn two_open_networks_reach_each_other() {
+    let lab = Lab::new();
+    let open = [("net.isolate", "false")];
+    let (red, blue) = (net(&lab, "red", "default", &open), net(&lab, "blue", "blue", &open));
+    let shut = net(&lab, "shut", "green", &[]);
+    let (_blue, _shut) = (Server::tcp(&blue.net, 80, "blue"), Server::tcp(&shut.net, 80, "shut"));
+    for ipv6 in [false, true] {
+        reaches(&red.net, blue.address(ipv6), 80, "blue");
+        does_not_reach(&red.net, shut.address(ipv6), 80);
+    }
+}
+
+#[test]
+fn allow_inbound_opens_every_port_from_outside() {
+    let lab = Lab::new();
+    let open = net(&lab, "open", "default", &[("net.allow-inbound", "true")]);
+    let shut = net(&lab, "shut", "default", &[]);
+    let other = net(&lab, "other", "blue", &[]);
+    let (_open, _shut) = (Server::tcp(&open.net, 81, "open"), Server::tcp(&shut.net, 81, "shut"));
+    lab.peer.batch(&format!("route add 10.90.0.0/16 via {HOST4}\nroute add fd00:90::/64 via {HOST6}\n"));
+    for ipv6 in [false, true] {
+        reaches(&lab.peer, open.address(ipv6), 81, "open");
+        does_not_reach(&lab.peer, shut.address(ipv6), 81);
+        does_not_reach(&other.net, open.address(ipv6), 81);
+    }
+}
+
+#[test]
+fn an_internal_network_reaches_nothing_outside() {
+    let lab = Lab::new();
+    let inside = net(&lab, "inside", "blue", &[("net.internal", "true")]);
+    let friend = net(&lab, "friend", "blue", &[("net.internal", "true")]);
+    let outside = net(&lab, "outside", "default", &[("net.ports", "8080:80")]);
+    let _servers = [
+        Server::tcp(&friend.net, 80, "friend"),
+        Server::tcp(&outside.net, 80, "outside"),
+        Server::tcp(&lab.wan, 80, "internet"),
+        Server::tcp(&lab.host, 7000, "host"),
+    ];
+    // It may add a route; it still gets nowhere.
+    inside.net.batch("route add default via 10.92.0.1\nroute add default via fd00:92::1\n");
+    for (ipv6, internet, host, gateway) in
+        [(false, INTERNET4, HOST4, "10.92.0.1"), (true, INTERNET6, HOST6, "fd00:92::1")]
+    {
+        let gateway: IpAddr = gateway.parse().unwrap();
+        reaches(&inside.net, friend.address(ipv6), 80, "friend");
+        reaches(&inside.net, gateway, 7000, "host");
+        for (to, port) in [(internet, 80), (host, 7000), (host, 8080), (outside.address(ipv6), 80), (gateway, 8080)] {
+            does_not_reach(&inside.net, to, port);
+        }
+        does_not_reach(&outside.net, inside.address(ipv6), 80);
+        reaches(&outside.net, internet, 80, "internet");
+    }
+}
+
+#[test]
+fn an_internal_network_is_not_reached_from_the_lan() {
+    let lab = Lab::new();
+    let inside = net(&lab, "inside", "blue", &[("net.internal", "true")]);
+    let web = net(&lab, "web", "default", &[("net.ports", "8080:80")]);
+    let (_inside, _web) = (Server::tcp(&inside.net, 80, "inside"), Server::tcp(&web.net, 80, "web"));
+    lab.peer.batch(&format!("route add 10.92.0.0/24 via {HOST4}\nroute add fd00:92::/64 via {HOST6}\n"));
+    let capture = Capture::new(&inside.net);
+    for (ipv6, host, peer) in [(false, HOST4, PEER4), (true, HOST6, PEER6)] {
+        does_not_reach(&lab.peer, inside.address(ipv6), 80);
+        reaches(&lab.peer, host, 8080, "web");
+        reaches(&lab.host, inside.address(ipv6), 80, "inside");
+        assert!(!capture.drain().iter().any(|seen| seen.source() == Some(peer)), "a packet of the neighbour arrived");
+    }
+}
+
+#[test]
+fn the_hosts_services_are_reached_by_the_gateway_but_not_by_127() {
+    let lab = Lab::new();
+    let app = net(&lab, "app", "default", &[]);
+    let _open = Server::tcp(&lab.host, 7000, "host");
+    let _local = Server::tcp_at(&lab.host, "127.0.0.1:7001".parse().unwrap(), "loopback");
+    for gateway in ["10.90.0.1", "fd00:90::1"] {
+        reaches(&app.net, gateway.parse().unwrap(), 7000, "host");
+    }
+    reaches(&lab.host, [127, 0, 0, 1].into(), 7001, "loopback");
+    // The container routes 127.0.0.0/8 to the gateway, whose bridge has route_localnet on.
+    app.net.sysctl("ipv4/conf/all/route_localnet", "1");
+    app.net.batch("route del local 127.0.0.0/8 dev lo table local\nroute add 127.0.0.0/8 via 10.90.0.1\n");
+    let arrivals = Capture::new(&lab.host);
+    does_not_reach(&app.net, [127, 0, 0, 1].into(), 7001);
+    assert!(arrivals.drain().iter().any(|seen| seen.is_syn_to(7001)), "the frame for 127.0.0.1 was sent");
+}
