@@ -28,14 +28,17 @@ pub fn network(state: &StateDir, config: &Config, request: &Request) -> Result<N
     let path = state.path(&format!("networks/{}.json", request.network));
     match state.read_json::<Network>(&path)? {
         Some(network) => network::share(request, network),
-        None => network::make(request, config, &occupied(state, request)?),
+        None => {
+            let others = tables::networks(state)?;
+            network::make(request, config, &others, &occupied(&others, request)?)
+        }
     }
 }
 
 /// The ranges that a new network must keep clear of: the host's routes, and the subnets of other networks.
-fn occupied(state: &StateDir, request: &Request) -> Result<Vec<Occupied>, Error> {
+fn occupied(others: &[Network], request: &Request) -> Result<Vec<Occupied>, Error> {
     let mut occupied: Vec<Occupied> = Vec::new();
-    for other in tables::networks(state)? {
+    for other in others {
         let by = format!("the subnet of network {}", other.name);
         occupied.extend(other.subnets().map(|range| Occupied { range, by: by.clone() }));
     }

@@ -62,8 +62,13 @@ pub fn share(request: &Request, network: Network) -> Result<Network, Error> {
 /// What a new network is made with.
 ///
 /// # Errors
-/// A subnet that overlaps something of the host's, no subnet left, or a gateway that is not in the subnet.
-pub fn make(request: &Request, config: &Config, occupied: &[Occupied]) -> Result<Network, Error> {
+/// A bridge or a subnet that is in use, no subnet left, or a gateway that is not in the subnet.
+pub fn make(
+    request: &Request,
+    config: &Config,
+    others: &[Network],
+    occupied: &[Occupied],
+) -> Result<Network, Error> {
     let is_default = request.network.as_str() == DEFAULT_NETWORK;
     let subnets = if !request.subnets.is_empty() {
         request.subnets.clone()
@@ -72,6 +77,14 @@ pub fn make(request: &Request, config: &Config, occupied: &[Occupied]) -> Result
     } else {
         vec![next_free(config.subnet_pool, occupied)?]
     };
+    let bridge = request.bridge.clone().map_or_else(|| bridge_of(&request.network), Ok)?;
+    if let Some(other) = others.iter().find(|other| other.bridge == bridge) {
+        return Err(Error::Conflict(report(
+            format!("use the bridge {bridge}"),
+            format!("it is the bridge of network {}", other.name),
+            "name another bridge with net.bridge, or that network with net.network",
+        )));
+    }
     for subnet in &subnets {
         if let Some(overlap) = occupied.iter().find(|occupied| occupied.range.overlaps(subnet)) {
             return Err(Error::Conflict(report(
@@ -94,7 +107,7 @@ pub fn make(request: &Request, config: &Config, occupied: &[Occupied]) -> Result
     }
     Ok(Network {
         name: request.network.clone(),
-        bridge: request.bridge.clone().map_or_else(|| bridge_of(&request.network), Ok)?,
+        bridge,
         gateways,
         internal: request.internal.unwrap_or(false),
         isolate: request.isolate.unwrap_or(true),

@@ -167,8 +167,13 @@ fn boolean(from: &mut Annotations, key: &str) -> Result<Option<bool>, Error> {
         .transpose()
 }
 
+/// Items are separated by commas or, for podman, whose `--annotation` splits its value at commas, by spaces.
 fn items(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(str::trim)
+    let by_spaces = !value.contains(',') && value.contains(' ');
+    value
+        .split(if by_spaces { ' ' } else { ',' })
+        .map(str::trim)
+        .filter(move |item| !by_spaces || !item.is_empty())
 }
 
 /// A list with at most one entry for each family; IPv4 comes first.

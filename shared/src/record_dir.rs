@@ -124,7 +124,7 @@ impl StateDir {
             (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             (Err(error), _) => Err(StateError::io("make", path, error)),
             (Ok(()), Err(error)) => {
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(path).and(fs::remove_file(&temporary));
                 Err(StateError::io("make", path, error))
             }
         }

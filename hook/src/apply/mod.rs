@@ -180,7 +180,7 @@ impl<'a> Applier<'a> {
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
         let mut inside = self.namespace.enter(self.home, || {
             let settings: &[(&str, &str)] = if has_ipv6 {
-                &[("accept_ra", "0"), ("disable_ipv6", "0")]
+                &[("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
             } else {
                 &[("disable_ipv6", "1")]
             };

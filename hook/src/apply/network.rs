@@ -93,6 +93,8 @@ impl Applier<'_> {
             (Family::Ipv4, "rp_filter", "1"),
             (Family::Ipv4, "send_redirects", "0"),
             (Family::Ipv6, "accept_ra", "0"),
+            // The host asks for a container's link address by its own link-local one, and could not for a second.
+            (Family::Ipv6, "accept_dad", "0"),
         ] {
             optional(sysctl::write(&sysctl::of_interface(family, bridge, setting), value))?;
         }

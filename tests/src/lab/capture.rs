@@ -146,6 +146,7 @@ impl Seen {
     }
 
     fn is_to(&self, protocol: u8, port: u16) -> bool {
-        self.payload().is_some_and(|(found, at)| found == protocol && self.bytes(at + 2) == Some(port.to_be_bytes()))
+        self.payload()
+            .is_some_and(|(found, at)| found == protocol && self.bytes(at + 2) == Some(port.to_be_bytes()))
     }
 }

@@ -114,6 +114,19 @@ impl Netns {
         self.within(|| std::fs::write(&file, value)).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 
+    /// Sends what is for 127.0.0.0/8 to a gateway, as an attacker can who is root in a namespace.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    #[track_caller]
+    pub fn route_loopback_via(&self, gateway: std::net::IpAddr) {
+        self.sysctl("ipv4/conf/all/route_localnet", "1");
+        self.batch(&format!(
+            "route del local 127.0.0.0/8 dev lo table local\nroute del local 127.0.0.1 dev lo table local\n\
+             route add 127.0.0.0/8 via {gateway}\n"
+        ));
+    }
+
     /// A descriptor of the namespace, to keep it pinned.
     ///
     /// # Panics

@@ -44,7 +44,10 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 /// A program to start, with every stream closed until the caller says otherwise.
-#[allow(clippy::disallowed_methods, reason = "the lab starts runtimes, hooks and tools; ocinet itself does not")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the lab starts runtimes, hooks and tools; ocinet itself does not"
+)]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

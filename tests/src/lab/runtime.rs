@@ -48,7 +48,12 @@ impl Runtime {
     ///
     /// # Panics
     /// When the runtime cannot be started.
-    pub fn start<'a>(self, lab: &'a Lab, name: &str, annotations: &[(&str, &str)]) -> Result<Container<'a>, Finished> {
+    pub fn start<'a>(
+        self,
+        lab: &'a Lab,
+        name: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<Container<'a>, Finished> {
         let id = lab.unique(name);
         let started = match self {
             Self::Runc | Self::Crun => {
@@ -59,8 +64,11 @@ impl Runtime {
                 prepare_podman(self, lab);
                 let mut arguments = vec!["run", "-d", "--network=none", "--name", &id];
                 arguments.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
-                let annotations: Vec<String> =
-                    annotations.iter().map(|(key, value)| format!("--annotation={key}={value}")).collect();
+                // podman splits the option's value at commas.
+                let annotations: Vec<String> = annotations
+                    .iter()
+                    .map(|(key, value)| format!("--annotation={key}={}", value.replace(',', " ")))
+                    .collect();
                 arguments.extend(annotations.iter().map(String::as_str));
                 arguments.extend(["lab-image", "sleep", "600"]);
                 self.run(lab, &arguments)
@@ -108,7 +116,13 @@ impl Runtime {
             Self::Crun => words.extend(["crun".into(), "--root".into(), root("crun")]),
             Self::PodmanRunc | Self::PodmanCrun => {
                 let runtime = if self == Self::PodmanRunc { "runc" } else { "crun" };
-                words.extend(["podman".into(), "--root".into(), root("storage"), "--runroot".into(), root("run")]);
+                words.extend([
+                    "podman".into(),
+                    "--root".into(),
+                    root("storage"),
+                    "--runroot".into(),
+                    root("run"),
+                ]);
                 words.extend(["--tmpdir".into(), root("tmp"), "--storage-driver=vfs".into()]);
                 words.extend(["--cgroup-manager=cgroupfs".into(), format!("--runtime={runtime}")]);
                 words.extend(["--hooks-dir".into(), root("hooks.d")]);
@@ -119,7 +133,9 @@ impl Runtime {
         let (out, err) = (lab.dir().join("runtime.out"), lab.dir().join("runtime.err"));
         let mut unshare = command("unshare");
         unshare.args(&words).stdin(Stdio::null());
-        unshare.stdout(fs::File::create(&out).expect("a file")).stderr(fs::File::create(&err).expect("a file"));
+        unshare
+            .stdout(fs::File::create(&out).expect("a file"))
+            .stderr(fs::File::create(&err).expect("a file"));
         let code = finish(lab.host.spawn(unshare), &[]).code;
         let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         Finished { code, stdout: text(&out), stderr: text(&err) }

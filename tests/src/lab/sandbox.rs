@@ -77,7 +77,10 @@ impl Attached {
     #[must_use]
     #[track_caller]
     pub fn address(&self, ipv6: bool) -> IpAddr {
-        addresses(&self.record).into_iter().find(|address| address.is_ipv6() == ipv6).expect("an address of the family")
+        addresses(&self.record)
+            .into_iter()
+            .find(|address| address.is_ipv6() == ipv6)
+            .expect("an address of the family")
     }
 
     /// A port at the container's own address.
@@ -95,8 +98,13 @@ impl Attached {
 #[must_use]
 pub fn addresses(record: &Value) -> Vec<IpAddr> {
     let attachments = record["attachments"].as_array().expect("attachments");
-    let cidrs = attachments.iter().flat_map(|attachment| attachment["addresses"].as_array().expect("addresses"));
-    cidrs.map(|cidr| cidr.as_str().expect("a text").split('/').next().expect("an address").parse().expect("an address")).collect()
+    let cidrs =
+        attachments.iter().flat_map(|attachment| attachment["addresses"].as_array().expect("addresses"));
+    cidrs
+        .map(|cidr| {
+            cidr.as_str().expect("a text").split('/').next().expect("an address").parse().expect("an address")
+        })
+        .collect()
 }
 
 impl Lab {
@@ -142,7 +150,10 @@ impl Lab {
     /// poststop for an id, as runc calls it: without a pid.
     #[track_caller]
     pub fn poststop(&self, id: &str) -> Finished {
-        self.run(&["poststop"], &json!({"ociVersion": "1.0.2-dev", "id": id, "status": "stopped"}).to_string())
+        self.run(
+            &["poststop"],
+            &json!({"ociVersion": "1.0.2-dev", "id": id, "status": "stopped"}).to_string(),
+        )
     }
 
     /// A container that must come up.

@@ -139,7 +139,8 @@ impl Lab {
     pub fn ocinet_processes(&self) -> Vec<u32> {
         let pids = fs::read_dir("/proc").expect("read /proc").flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.ocinet)).collect()
+        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.ocinet))
+            .collect()
     }
 }
 
@@ -156,7 +157,9 @@ impl Drop for Lab {
     }
 }
 
+/// The interface has been up for long on a real machine: its link-local address, too, is past its detection of duplicates.
 fn address(namespace: &Netns, addresses: &[IpAddr]) {
+    namespace.sysctl("ipv6/conf/eth0/accept_dad", "0");
     let mut lines = String::new();
     for address in addresses {
         let (length, flag) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
@@ -174,7 +177,10 @@ fn require_tools() {
     let path = std::env::var("PATH").unwrap_or_default();
     let missing = TOOLS.iter().filter(|tool| !path.split(':').any(|dir| Path::new(dir).join(tool).exists()));
     let missing: Vec<_> = missing.collect();
-    assert!(missing.is_empty(), "the lab needs {missing:?}: apt-get install iproute2 nftables runc crun podman busybox-static strace");
+    assert!(
+        missing.is_empty(),
+        "the lab needs {missing:?}: apt-get install iproute2 nftables runc crun podman busybox-static strace"
+    );
 }
 
 fn make_rootfs(root: &Path) -> PathBuf {
@@ -183,7 +189,8 @@ fn make_rootfs(root: &Path) -> PathBuf {
     }
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     copy(Path::new(busybox.expect("busybox-static")), &root.join("bin/busybox"));
-    let applets = command(root.join("bin/busybox")).arg("--list").stdout(std::process::Stdio::piped()).output();
+    let applets =
+        command(root.join("bin/busybox")).arg("--list").stdout(std::process::Stdio::piped()).output();
     let applets = String::from_utf8(applets.expect("list busybox's applets").stdout).expect("names in ASCII");
     for applet in applets.lines().filter(|applet| *applet != "busybox") {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link an applet");

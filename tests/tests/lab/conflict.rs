@@ -10,8 +10,17 @@ fn refused(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
     let mut all = vec![("net.driver", "bridge")];
     all.extend(annotations);
     let finished = lab.create(&sandbox, &all);
-    assert_eq!((finished.code, finished.stderr.lines().count()), (code, 1), "{annotations:?}: {}", finished.stderr);
-    assert!(finished.stderr.starts_with("ocinet: cannot ") && finished.stderr.contains("; hint: "), "{}", finished.stderr);
+    assert_eq!(
+        (finished.code, finished.stderr.lines().count()),
+        (code, 1),
+        "{annotations:?}: {}",
+        finished.stderr
+    );
+    assert!(
+        finished.stderr.starts_with("ocinet: cannot ") && finished.stderr.contains("; hint: "),
+        "{}",
+        finished.stderr
+    );
     assert!(finished.stderr.contains(says), "{annotations:?}: {}", finished.stderr);
     before.assert_is_back(lab, "a refusal");
 }
@@ -99,7 +108,11 @@ fn a_namespace_that_is_the_hosts_or_another_containers() {
     let before = Snapshot::of(&lab);
     let member = lab.run(&["createRuntime"], &shared(web.sandbox.pid()));
     assert_eq!(member.code, 4);
-    assert!(member.stderr.contains("container web shares its network namespace and has eth0"), "{}", member.stderr);
+    assert!(
+        member.stderr.contains("container web shares its network namespace and has eth0"),
+        "{}",
+        member.stderr
+    );
     let mut sleep = ocinet_tests::lab::command("sleep");
     sleep.arg("60");
     let mut process = lab.host.spawn(sleep);

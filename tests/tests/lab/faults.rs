@@ -12,15 +12,33 @@ const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:80")];
 /// What the C library does before main, and what cannot fail, is not ocinet's.
 const NOT_OURS: [&str; 20] = [
-    "execve", "exit", "exit_group", "brk", "mmap", "munmap", "mprotect", "arch_prctl", "set_tid_address",
-    "set_robust_list", "rseq", "prlimit64", "rt_sigaction", "rt_sigprocmask", "sigaltstack", "sched_getaffinity",
-    "gettid", "getpid", "getrandom", "poll",
+    "execve",
+    "exit",
+    "exit_group",
+    "brk",
+    "mmap",
+    "munmap",
+    "mprotect",
+    "arch_prctl",
+    "set_tid_address",
+    "set_robust_list",
+    "rseq",
+    "prlimit64",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sigaltstack",
+    "sched_getaffinity",
+    "gettid",
+    "getpid",
+    "getrandom",
+    "poll",
 ];
 
 /// A lab whose tables are there, and in it another container, whose things must never be touched.
 fn lab_with_neighbour(neighbour: bool) -> (Lab, Option<ocinet_tests::lab::Attached>) {
     let lab = Lab::new();
-    let first = lab.attach("neighbour", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "9000:80")]);
+    let first =
+        lab.attach("neighbour", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "9000:80")]);
     if neighbour {
         return (lab, Some(first));
     }
@@ -78,7 +96,8 @@ fn every_point_of_a_start(what: &str, neighbour: bool) {
         let finished = lab.run_under(&words, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED));
         failed += usize::from(finished.code != 0);
         let point = format!("{what} at {call} {nth}");
-        let one_line = finished.stderr.lines().filter(|line| line.starts_with("ocinet: cannot ")).count() == 1;
+        let one_line =
+            finished.stderr.lines().filter(|line| line.starts_with("ocinet: cannot ")).count() == 1;
         // 70 is the standard library's own panic where close() fails; a negative code is a signal.
         if finished.code > 0 {
             assert!(one_line, "{point}: {}", finished.stderr);
@@ -132,7 +151,11 @@ fn a_stop_killed_at_every_step() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let _ = lab.run_under(&words, &["poststop"], input);
         let again = lab.poststop("victim");
-        assert_eq!((again.code, again.stderr.as_str()), (0, ""), "poststop again after a kill at {call} {nth}");
+        assert_eq!(
+            (again.code, again.stderr.as_str()),
+            (0, ""),
+            "poststop again after a kill at {call} {nth}"
+        );
         before.assert_is_back(&lab, &format!("a kill at {call} {nth}"));
     }
     println!("poststop: {} points tried, nothing left", points.len());
@@ -147,7 +170,8 @@ fn a_killed_start_does_not_take_another_containers_port_away() {
     let _server = Server::tcp(&web.net, 80, "web");
     let mut late = Sandbox::new("late");
     let annotations = [("net.driver", "bridge"), ("net.ports", "8080:80")];
-    let points = [("sendto", 1), ("sendto", 2), ("recvfrom", 1), ("recvfrom", 3), ("recvfrom", 4), ("recvfrom", 5)];
+    let points =
+        [("sendto", 1), ("sendto", 2), ("recvfrom", 1), ("recvfrom", 3), ("recvfrom", 4), ("recvfrom", 5)];
     for (call, nth) in points {
         let words = inject(call, nth, "signal=SIGKILL");
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -165,7 +189,8 @@ fn a_flushed_rule_set_comes_back_with_the_next_start() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
     let _server = Server::tcp(&web.net, 80, "web");
-    let ask = |address| ask_tcp(&lab.peer, SocketAddr::new(address, 8080), PATIENCE).map(|answer| answer.from);
+    let ask =
+        |address| ask_tcp(&lab.peer, SocketAddr::new(address, 8080), PATIENCE).map(|answer| answer.from);
     assert_eq!(ask(HOST4).as_deref(), Some("web"));
     lab.host.ok(&["nft", "flush", "ruleset"]);
     assert_eq!(ask(HOST4), None);
@@ -189,7 +214,11 @@ fn a_truncated_record_does_not_hide_the_rest() {
         fs::write(&path, &whole[..length]).unwrap();
         let list = lab.run(&["list"], "");
         assert_eq!(list.code, 0);
-        assert!(list.stdout.contains("other") && list.stderr.contains("web.json"), "{length}: {}", list.stderr);
+        assert!(
+            list.stdout.contains("other") && list.stderr.contains("web.json"),
+            "{length}: {}",
+            list.stderr
+        );
         let stopped = lab.poststop("web");
         assert_eq!((stopped.code, stopped.stderr.lines().count()), (7, 1), "{length}: {}", stopped.stderr);
     }

@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
 use ocinet_tests::lab::{
-    DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp, until,
+    DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Runtime, Sandbox, Server,
+    Snapshot, addresses, ask_tcp, until,
 };
 use serde_json::json;
 
 use crate::PATIENCE;
 
-const PUBLISHED: [(&str, &str); 3] = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
+const PUBLISHED: [(&str, &str); 3] =
+    [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
 
 /// A first container makes the tables, and turns forwarding on: both stay.
 fn used(lab: &Lab) {
@@ -26,7 +28,8 @@ fn lives_and_leaves_nothing(runtime: Runtime) {
     let lab = Lab::new();
     used(&lab);
     let before = Snapshot::of(&lab);
-    let container = runtime.start(&lab, "web", &PUBLISHED).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
+    let container =
+        runtime.start(&lab, "web", &PUBLISHED).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
     {
         let net = container.net();
         let _server = Server::tcp(&net, 80, "web");
@@ -37,7 +40,8 @@ fn lives_and_leaves_nothing(runtime: Runtime) {
                 assert_eq!(answer.expect("an answer").from, "web", "{runtime:?}");
             }
             let answer = ask_tcp(&net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
-            assert_eq!((answer.from.as_str(), answer.seen_as), ("internet", host), "{runtime:?}");
+            assert_eq!(answer.from, "internet", "{runtime:?}");
+            assert!([HOST4, HOST6, HOST_SECOND4, HOST_SECOND6].contains(&answer.seen_as), "{answer:?}");
         }
         assert_eq!(lab.record(&container.id).expect("a record")["phase"], "ready");
     }
@@ -79,7 +83,10 @@ fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
         let errors: Vec<_> = fs::read_dir(lab.state_dir().join("last-error")).unwrap().flatten().collect();
         assert_eq!(errors.len(), 1, "{runtime:?}");
         let reason = fs::read_to_string(errors[0].path()).unwrap();
-        assert!(reason.contains("the nearest one is bridge") && reason.contains("\"exit_code\":3"), "{reason}");
+        assert!(
+            reason.contains("the nearest one is bridge") && reason.contains("\"exit_code\":3"),
+            "{reason}"
+        );
         before.assert_is_back(&lab, "a refusal");
     }
 }
@@ -181,7 +188,7 @@ fn a_network_of_a_28_has_room_for_thirteen() {
 #[test]
 fn a_subnet_is_chosen_that_nothing_uses() {
     let lab = Lab::new();
-    lab.host.batch("link add d type bridge\nlink set d up\naddr add 10.91.0.9/24 dev d\nroute add 10.91.1.0/24 dev d\n");
+    lab.host.batch("link add other0 type bridge\nlink set other0 up\naddr add 10.91.0.9/24 dev other0\nroute add 10.91.1.0/24 dev other0\n");
     let blue = lab.attach("blue", &[("net.network", "blue")]);
     let green = lab.attach("green", &[("net.network", "green")]);
     assert!(addresses(&blue.record)[0].to_string().starts_with("10.91.2."), "{}", blue.record);
@@ -230,10 +237,17 @@ fn fifty_at_once() {
         let output = hook.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let records: Vec<_> = sandboxes.iter().map(|sandbox| lab.record(&sandbox.id).expect("a record")).collect();
+    let records: Vec<_> =
+        sandboxes.iter().map(|sandbox| lab.record(&sandbox.id).expect("a record")).collect();
     let distinct = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>().len();
-    assert_eq!(distinct(records.iter().flat_map(|record| addresses(record)).map(|a| a.to_string()).collect()), 100);
-    assert_eq!(distinct(records.iter().map(|record| record["attachments"][0]["mac"].to_string()).collect()), 50);
+    assert_eq!(
+        distinct(records.iter().flat_map(|record| addresses(record)).map(|a| a.to_string()).collect()),
+        100
+    );
+    assert_eq!(
+        distinct(records.iter().map(|record| record["attachments"][0]["mac"].to_string()).collect()),
+        50
+    );
     let ports = records.iter().flat_map(|record| record["ports"].as_array().unwrap());
     assert_eq!(distinct(ports.map(|port| port["host_port"].to_string()).collect()), 100);
     for (number, sandbox) in sandboxes.iter().enumerate().step_by(7) {
@@ -263,5 +277,9 @@ fn no_program_is_started_once_the_tables_are_there() {
     assert_eq!(lab.run_under(&strace, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED)).code, 0);
     let text = fs::read_to_string(trace).unwrap();
     assert_eq!(text.lines().filter(|line| line.contains("exec")).count(), 1, "{text}");
-    assert_eq!(text.lines().filter(|line| line.contains("fork") || line.contains("clone")).count(), 0, "{text}");
+    assert_eq!(
+        text.lines().filter(|line| line.contains("fork") || line.contains("clone")).count(),
+        0,
+        "{text}"
+    );
 }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4, PEER6,
-    Server, ask_tcp, ask_udp, sctp_exchange,
+    Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
+    PEER4, PEER6, Server, ask_tcp, ask_udp, sctp_exchange,
 };
 
 use crate::{PATIENCE, SILENCE};
@@ -87,7 +87,10 @@ fn udp_and_sctp_ports() {
     for ipv6 in BOTH {
         let answer = ask_udp(&lab.peer, SocketAddr::new(host(ipv6), 53), PATIENCE);
         assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("dns"));
-        assert!(sctp_exchange(&lab.peer, &dns.net, SocketAddr::new(host(ipv6), 3868), 3869), "SCTP, IPv6 {ipv6}");
+        assert!(
+            sctp_exchange(&lab.peer, &dns.net, SocketAddr::new(host(ipv6), 3868), 3869),
+            "SCTP, IPv6 {ipv6}"
+        );
         silent(&lab.peer, host(ipv6), 53);
     }
 }
@@ -129,13 +132,21 @@ fn bound_to_127_0_0_1() {
     silent(&lab.peer, HOST4, 8080);
     // A neighbour that routes 127.0.0.0/8, or the container's address, to the host.
     let capture = Capture::new(&web.net);
-    lab.peer.sysctl("ipv4/conf/all/route_localnet", "1");
     lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
-    lab.peer.batch(&format!(
-        "route del local 127.0.0.0/8 dev lo table local\nroute add 127.0.0.0/8 via {HOST4}\nroute add 10.90.0.0/16 via {HOST4}\n"
-    ));
+    lab.peer.route_loopback_via(HOST4);
+    lab.peer.batch(&format!("route add 10.90.0.0/16 via {HOST4}\n"));
+    let arrivals = Capture::new(&lab.host);
     silent(&lab.peer, [127, 0, 0, 1].into(), 8080);
     silent(&lab.peer, web.address(false), 80);
+    let arrivals = arrivals.drain();
+    assert!(
+        arrivals.iter().any(|seen| seen.is_syn_to(8080)),
+        "the neighbour's SYN for 127.0.0.1 reached the host"
+    );
+    assert!(
+        arrivals.iter().any(|seen| seen.is_syn_to(80)),
+        "the neighbour's SYN for the container reached the host"
+    );
     answers(&lab.host, web.address(false), 80, "web");
     let syns = capture.drain().into_iter().filter(|seen| seen.is_syn_to(80)).filter_map(|seen| seen.source());
     assert!(!syns.into_iter().any(|source| source == PEER4), "a SYN of the neighbour arrived");
@@ -146,7 +157,8 @@ fn a_free_port_is_chosen() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "80,81")]);
     let _server = Server::tcp(&web.net, 80, "web");
-    let port = |index: usize| u16::try_from(web.record["ports"][index]["host_port"].as_u64().unwrap()).unwrap();
+    let port =
+        |index: usize| u16::try_from(web.record["ports"][index]["host_port"].as_u64().unwrap()).unwrap();
     assert_ne!(port(0), port(1));
     for ipv6 in BOTH {
         answers(&lab.peer, host(ipv6), port(0), "web");
@@ -235,5 +247,8 @@ fn counters_count_connections_and_bytes() {
         // A connection with one short answer takes from 3 to 8 packets each way.
         assert!((8 * 3..=8 * 8).contains(&packets), "{packets} packets {direction}");
     }
-    assert!(counters["sent"]["bytes"].as_u64().unwrap() > 0 && counters["received"]["bytes"].as_u64().unwrap() > 0);
+    assert!(
+        counters["sent"]["bytes"].as_u64().unwrap() > 0
+            && counters["received"]["bytes"].as_u64().unwrap() > 0
+    );
 }

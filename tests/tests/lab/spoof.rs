@@ -26,7 +26,8 @@ fn arrived(attacker: &Attached, victim: &Attached, frames: &[Vec<u8>], honest: &
 #[test]
 fn another_address_or_mac_is_dropped() {
     let lab = Lab::new();
-    let (attacker, victim, third) = (container(&lab, "attacker"), container(&lab, "victim"), container(&lab, "third"));
+    let (attacker, victim, third) =
+        (container(&lab, "attacker"), container(&lab, "victim"), container(&lab, "third"));
     for ipv6 in [false, true] {
         let (me, other) = (end(&attacker, ipv6, 40000), end(&third, ipv6, 40000));
         let to = |port| end(&victim, ipv6, port);
@@ -51,7 +52,11 @@ fn a_spoofed_packet_does_not_leave_the_host() {
     let internet = |port| Endpoint::new(bridge, ocinet_tests::lab::INTERNET4, port);
     let me = end(&attacker, false, 40000);
     let capture = Capture::new(&lab.wan);
-    send_frame(&attacker.net, "eth0", &Frame::new(Endpoint::new(me.mac, third.address(false), 1), internet(1)).udp(b"lie"));
+    send_frame(
+        &attacker.net,
+        "eth0",
+        &Frame::new(Endpoint::new(me.mac, third.address(false), 1), internet(1)).udp(b"lie"),
+    );
     send_frame(&attacker.net, "eth0", &Frame::new(me, internet(9)).udp(b"honest"));
     let seen = capture.wait_for("the honest datagram", |seen| seen.is_udp_to(9));
     assert!(!seen.iter().any(|seen| seen.is_udp_to(1)), "a spoofed packet left");
@@ -60,7 +65,8 @@ fn a_spoofed_packet_does_not_leave_the_host() {
 #[test]
 fn arp_and_neighbour_advertisements_for_another_do_not_arrive() {
     let lab = Lab::new();
-    let (attacker, victim, third) = (container(&lab, "attacker"), container(&lab, "victim"), container(&lab, "third"));
+    let (attacker, victim, third) =
+        (container(&lab, "attacker"), container(&lab, "victim"), container(&lab, "third"));
     let mac = link_address(&attacker.net, "eth0");
     let capture = Capture::new(&victim.net);
     let gateway4: IpAddr = "10.90.0.1".parse().unwrap();
@@ -83,7 +89,11 @@ fn arp_and_neighbour_advertisements_for_another_do_not_arrive() {
     send_frame(&attacker.net, "eth0", &me6.router_advertisement("2001:db8:bad::".parse().unwrap()));
     send_frame(&attacker.net, "eth0", &me6.neighbour_advertisement(own6, mac));
     let seen = capture.wait_for("the honest advertisement", |seen| seen.advertised() == Some(own6.into()));
-    let claims: Vec<_> = seen.iter().filter(|seen| seen.source_mac() == Some(mac)).filter_map(|seen| seen.arp_claim()).collect();
+    let claims: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.source_mac() == Some(mac))
+        .filter_map(|seen| seen.arp_claim())
+        .collect();
     assert!(claims.iter().all(|claim| *claim == (mac, attacker.address(false))), "{claims:?}");
     assert!(!claims.is_empty(), "the honest ARP answer arrived");
     let advertised: Vec<_> = seen.iter().filter_map(|seen| seen.advertised()).collect();
@@ -99,7 +109,8 @@ fn an_advertisement_on_the_lan_does_not_change_a_container() {
     // The host's bridge speaks as a router; the container has accept_ra off.
     let bridge = link_address(&lab.host, "ocinet0");
     let router = Endpoint::new(bridge, IpAddr::V6("fe80::1".parse().unwrap()), 0);
-    let frame = Frame::new(router, end(&app, true, 0)).router_advertisement("2001:db8:bad::".parse().unwrap());
+    let frame =
+        Frame::new(router, end(&app, true, 0)).router_advertisement("2001:db8:bad::".parse().unwrap());
     let capture = Capture::new(&app.net);
     send_frame(&lab.host, "ocinet0", &frame);
     let _ = capture.wait_for("the router advertisement", |seen| seen.is_icmp6(134));
