@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Shows ocinet's main job with a real container, in namespaces of its own: the machine's own network is not touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ocinet=$PWD/target/bin/ocinet
+name=ocinet-demo-$$
+work=$(mktemp -d "/tmp/$name.XXXXXX")
+export OCINET_STATE_DIR=$work/state
+
+on() { nsenter --net="/run/netns/$name-$1" "${@:2}"; }
+show() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
+step() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+runtime() { on host runc --root "$work/runc" "$@"; }
+
+internet=
+tidy() {
+	[[ -z $internet ]] || kill "$internet" 2>/dev/null || true
+	runtime delete -f "$name" >/dev/null 2>&1 || true
+	for namespace in host lan wan; do ip netns del "$name-$namespace" 2>/dev/null || true; done
+	rm -rf "$work"
+}
+trap tidy EXIT
+
+step "A host, a neighbour on its LAN, and something that stands for the internet"
+for namespace in host lan wan; do ip netns add "$name-$namespace"; ip -n "$name-$namespace" link set lo up; done
+ip -n "$name-wan" -batch - <<-END
+	link add lan type bridge mcast_snooping 0
+	link add host type veth peer name eth0 netns $name-host
+	link add peer type veth peer name eth0 netns $name-lan
+	link set host master lan up
+	link set peer master lan up
+	addr add 198.51.100.1/24 dev lan
+	addr add 2001:db8:1::1/64 dev lan nodad
+	addr add 203.0.113.1/32 dev lo
+	addr add 2001:db8:cafe::1/128 dev lo nodad
+	link set lan up
+END
+for end in host:10 lan:20; do
+	ip -n "$name-${end%:*}" -batch - <<-END
+		addr add 198.51.100.${end#*:}/24 dev eth0
+		addr add 2001:db8:1::${end#*:}/64 dev eth0 nodad
+		link set eth0 up
+		route add default via 198.51.100.1
+		route add default via 2001:db8:1::1
+	END
+done
+ip -br -n "$name-host" address show dev eth0
+
+step "A bundle: busybox serves a page on port 80, and keeps a secret on port 81"
+bundle=$work/web
+mkdir -p "$bundle"/rootfs/{bin,dev,etc,proc,run,sys,tmp,www} "$work/internet"
+cp "$(command -v busybox)" "$bundle/rootfs/bin/busybox"
+for applet in sh httpd wget nc sleep; do ln -s busybox "$bundle/rootfs/bin/$applet"; done
+echo "hello from the container" >"$bundle/rootfs/www/index.html"
+echo "hello from the internet" >"$work/internet/index.html"
+on wan busybox httpd -f -p '[::]:80' -h "$work/internet" &
+internet=$!
+(cd "$bundle" && runc spec)
+jq --arg ocinet "$ocinet" --arg state "$OCINET_STATE_DIR" '
+	.process.terminal = false | .process.rlimits = [] |
+	.process.args = ["sh", "-c", "httpd -p [::]:81 -h /www; exec httpd -f -p [::]:80 -h /www"] |
+	.annotations = {"net.driver": "bridge", "net.subnet": "10.90.0.0/16,fd00:90::/64", "net.ports": "8080:80"} |
+	.hooks = {
+		createRuntime: [{path: $ocinet, args: ["ocinet", "createRuntime"], env: ["OCINET_STATE_DIR=" + $state]}],
+		poststop: [{path: $ocinet, args: ["ocinet", "poststop"], env: ["OCINET_STATE_DIR=" + $state]}]
+	}' "$bundle/config.json" >"$bundle/new.json"
+mv "$bundle/new.json" "$bundle/config.json"
+jq -c .annotations "$bundle/config.json"
+
+show "ocinet plan --bundle web"
+on host "$ocinet" plan --bundle "$bundle"
+
+show "runc run -d web"
+runtime run -d -b "$bundle" "$name" </dev/null >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+for _ in $(seq 50); do on host busybox nc -z 127.0.0.1 8080 2>/dev/null && break; sleep 0.05; done
+
+fetch() {
+	show "$1\$ curl $2"
+	answer=$(on "$1" curl -gsS -m 3 "$2")
+	echo "$answer"
+	[[ $answer == "$3" ]]
+}
+fetch lan http://198.51.100.10:8080/ "hello from the container"
+fetch lan 'http://[2001:db8:1::10]:8080/' "hello from the container"
+fetch host http://127.0.0.1:8080/ "hello from the container"
+
+step "Port 81 is not published: not by the host's address, nor by the container's own"
+address=$(on host "$ocinet" list --json | jq -r '.[0].attachments[0].addresses[0]' | cut -d/ -f1)
+ip -n "$name-lan" route add 10.90.0.0/16 via 198.51.100.10
+for closed in "http://198.51.100.10:81/" "http://$address:81/" "http://$address:80/"; do
+	if on lan curl -s -m 1 "$closed"; then echo "$closed answered"; exit 1; fi
+	echo "lan\$ curl $closed: no answer"
+done
+
+show "web\$ wget http://203.0.113.1/ (masqueraded)"
+answer=$(runtime exec "$name" wget -q -O - http://203.0.113.1/)
+echo "$answer"
+[[ $answer == "hello from the internet" ]]
+
+show "ocinet list"
+on host "$ocinet" list
+show "ocinet inspect web"
+on host "$ocinet" inspect "$name"
+
+show "runc delete -f web"
+runtime delete -f "$name"
+for _ in $(seq 50); do [[ $(ip -o -n "$name-host" link | wc -l) == 2 ]] && break; sleep 0.02; done
+show "ocinet list; ip -br link"
+on host "$ocinet" list
+ip -br -n "$name-host" link
+[[ $(ip -o -n "$name-host" link | wc -l) == 2 ]]
+[[ $(on host "$ocinet" list --json) == "[]" ]]
+[[ -z $(find "$OCINET_STATE_DIR"/{containers,leases,networks,ports} -type f 2>/dev/null) ]]
+step "Nothing is left but the tables, which have no elements of containers"
