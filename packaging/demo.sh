@@ -54,7 +54,7 @@ cp "$(command -v busybox)" "$bundle/rootfs/bin/busybox"
 for applet in sh httpd wget nc sleep; do ln -s busybox "$bundle/rootfs/bin/$applet"; done
 echo "hello from the container" >"$bundle/rootfs/www/index.html"
 echo "hello from the internet" >"$work/internet/index.html"
-on wan busybox httpd -f -p '[::]:80' -h "$work/internet" &
+nsenter --net="/run/netns/$name-wan" busybox httpd -f -p '[::]:80' -h "$work/internet" &
 internet=$!
 (cd "$bundle" && runc spec)
 jq --arg ocinet "$ocinet" --arg state "$OCINET_STATE_DIR" '
