@@ -18,7 +18,7 @@ RELEASE = target/$(TARGET)/release
 PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 conntrack tcpdump socat \
 	curl jq strace libsctp1 procps
 # `make bench` compares with these.
-RIVALS := containernetworking-plugins netavark iptables
+RIVALS := containernetworking-plugins netavark iptables time
 
 .PHONY: build test demo bench deny lint deps bench-deps install
 

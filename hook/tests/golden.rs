@@ -1,6 +1,8 @@
 //! Golden plans and golden errors: what `ocinet plan` prints for a set of annotations, without root and without a
 //! change to the machine. `UPDATE_EXPECT=1 cargo test -p ocinet --test golden` writes the files anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;

@@ -1,6 +1,8 @@
 //! Behaviour by packets, in namespaces of each test's own. Needs root and the tools that `make deps` installs; nothing is
 //! skipped: what is missing is a failure.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod conflict;
 mod faults;
 mod life;

@@ -1,0 +1,71 @@
+//! Debian's CNI plugins: bridge with host-local, then portmap, called as a runtime calls a plugin chain.
+
+use std::path::Path;
+
+use ocinet_tests::lab::command;
+use serde_json::{Value, json};
+
+use crate::tool::{Container, Step, StepOf, Tool};
+
+const PLUGINS: &str = "/usr/lib/cni";
+
+pub struct Cni;
+
+/// The plugins, where they are installed.
+pub fn found() -> Option<Cni> {
+    Path::new(PLUGINS).join("portmap").exists().then_some(Cni)
+}
+
+fn plugin(name: &'static str, verb: &'static str, folder: &Path, container: &Container) -> StepOf {
+    let (id, netns, port) = (container.sandbox.id.clone(), container.netns(), container.port);
+    let data = folder.join("leases");
+    Box::new(move |previous| {
+        let mut config = if name == "bridge" {
+            json!({
+                "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+                "ipam": {"type": "host-local", "dataDir": data, "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]},
+            })
+        } else {
+            json!({
+                "capabilities": {"portMappings": true},
+                "runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]},
+            })
+        };
+        config["cniVersion"] = json!("0.4.0");
+        config["name"] = json!("bench");
+        config["type"] = json!(name);
+        if let Ok(previous) = serde_json::from_str::<Value>(previous) {
+            config["prevResult"] = previous;
+        }
+        let mut plugin = command(format!("{PLUGINS}/{name}"));
+        plugin
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("CNI_COMMAND", verb)
+            .env("CNI_CONTAINERID", &id)
+            .env("CNI_NETNS", &netns)
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_PATH", PLUGINS);
+        Step { command: plugin, input: config.to_string() }
+    })
+}
+
+impl Tool for Cni {
+    fn name(&self) -> String {
+        "CNI 1.1.1".to_owned()
+    }
+
+    fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {
+        ["bridge", "portmap"].map(|name| plugin(name, "ADD", folder, container)).into()
+    }
+
+    fn down(&self, folder: &Path, container: &Container, printed: &str) -> Vec<StepOf> {
+        // DEL prints nothing: each plugin gets what ADD printed.
+        let chain = ["portmap", "bridge"].map(|name| plugin(name, "DEL", folder, container));
+        let with = |step: StepOf| {
+            let printed = printed.to_owned();
+            Box::new(move |_: &str| step(&printed)) as StepOf
+        };
+        chain.into_iter().map(with).collect()
+    }
+}

@@ -1,0 +1,230 @@
+/*
+ * The floor: what createRuntime and poststop ask of the kernel for one IPv4 container with one published port, and
+ * nothing else. No state, no leases, no parsing, no checks. What it takes is what the kernel takes.
+ *
+ *   floor up PID HOSTLINK BRIDGE ADDRESS PREFIX GATEWAY HOSTPORT PORT
+ *   floor down HOSTLINK BRIDGE ADDRESS HOSTPORT PORT alive|dying
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char buffer[16384];
+static size_t used;
+static unsigned sequence;
+
+static void die(const char *what) {
+	perror(what);
+	exit(1);
+}
+
+static struct nlmsghdr *message(int type, int flags, const void *body, size_t length) {
+	struct nlmsghdr *header = (void *)(buffer + used);
+	memset(header, 0, NLMSG_LENGTH(length));
+	header->nlmsg_type = type;
+	header->nlmsg_flags = NLM_F_REQUEST | flags;
+	header->nlmsg_seq = ++sequence;
+	header->nlmsg_len = NLMSG_LENGTH(length);
+	memcpy(NLMSG_DATA(header), body, length);
+	used += NLMSG_ALIGN(header->nlmsg_len);
+	return header;
+}
+
+static struct nlattr *attribute(struct nlmsghdr *header, int type, const void *data, size_t length) {
+	struct nlattr *a = (void *)((char *)header + NLMSG_ALIGN(header->nlmsg_len));
+	a->nla_type = type;
+	a->nla_len = NLA_HDRLEN + length;
+	if (length) memcpy((char *)a + NLA_HDRLEN, data, length);
+	header->nlmsg_len = NLMSG_ALIGN(header->nlmsg_len) + NLA_ALIGN(a->nla_len);
+	used = (char *)header - buffer + header->nlmsg_len;
+	return a;
+}
+
+static void end(struct nlmsghdr *header, struct nlattr *nest) {
+	nest->nla_len = (char *)header + header->nlmsg_len - (char *)nest;
+}
+
+static void text(struct nlmsghdr *h, int type, const char *s) { attribute(h, type, s, strlen(s) + 1); }
+
+static int open_netlink(int protocol) {
+	int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	if (s < 0 || connect(s, (void *)&kernel, sizeof kernel)) die("netlink");
+	return s;
+}
+
+/* Sends what was built and reads every answer; returns the interface index of a link in them. */
+static int exchange(int s) {
+	static char answers[65536];
+	int index = 0;
+	ssize_t n;
+	if (send(s, buffer, used, 0) != (ssize_t)used) die("send");
+	used = 0;
+	while ((n = recv(s, answers, sizeof answers, MSG_DONTWAIT)) > 0) {
+		for (struct nlmsghdr *h = (void *)answers; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
+			if (h->nlmsg_type == RTM_NEWLINK) index = ((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
+			if (h->nlmsg_type == NLMSG_ERROR) {
+				errno = -((struct nlmsgerr *)NLMSG_DATA(h))->error;
+				if (errno) die("the kernel refuses");
+			}
+		}
+	}
+	return index;
+}
+
+static int find(int s, const char *name) {
+	struct ifinfomsg link = {0};
+	unsigned mask = RTEXT_FILTER_SKIP_STATS;
+	struct nlmsghdr *h = message(RTM_GETLINK, 0, &link, sizeof link);
+	text(h, IFLA_IFNAME, name);
+	attribute(h, IFLA_EXT_MASK, &mask, sizeof mask);
+	return exchange(s);
+}
+
+static void make_link(int s, const char *host, int bridge, int ns, const unsigned char *mac) {
+	struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP}, none = {0};
+	int one = 1;
+	struct nlmsghdr *h = message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &up, sizeof up);
+	text(h, IFLA_IFNAME, host);
+	attribute(h, IFLA_MASTER, &bridge, sizeof bridge);
+	attribute(h, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+	attribute(h, IFLA_NUM_RX_QUEUES, &one, sizeof one);
+	struct nlattr *info = attribute(h, IFLA_LINKINFO, NULL, 0);
+	text(h, IFLA_INFO_KIND, "veth");
+	struct nlattr *data = attribute(h, IFLA_INFO_DATA, NULL, 0);
+	struct nlattr *peer = attribute(h, VETH_INFO_PEER, &none, sizeof none);
+	text(h, IFLA_IFNAME, "eth0");
+	attribute(h, IFLA_ADDRESS, mac, 6);
+	attribute(h, IFLA_NET_NS_FD, &ns, sizeof ns);
+	attribute(h, IFLA_NUM_TX_QUEUES, &one, sizeof one);
+	attribute(h, IFLA_NUM_RX_QUEUES, &one, sizeof one);
+	end(h, peer);
+	end(h, data);
+	end(h, info);
+	unsigned char hairpin = 1;
+	h = message(RTM_NEWLINK, NLM_F_ACK, &none, sizeof none);
+	text(h, IFLA_IFNAME, host);
+	info = attribute(h, IFLA_LINKINFO, NULL, 0);
+	text(h, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = attribute(h, IFLA_INFO_SLAVE_DATA, NULL, 0);
+	attribute(h, IFLA_BRPORT_MODE, &hairpin, 1);
+	end(h, data);
+	end(h, info);
+	exchange(s);
+}
+
+static void configure(int s, in_addr_t address, int prefix, in_addr_t gateway) {
+	int index = find(s, "eth0");
+	struct ifinfomsg lo = {.ifi_index = 1, .ifi_flags = IFF_UP, .ifi_change = IFF_UP}, eth = lo;
+	eth.ifi_index = index;
+	message(RTM_SETLINK, NLM_F_ACK, &lo, sizeof lo);
+	message(RTM_SETLINK, NLM_F_ACK, &eth, sizeof eth);
+	struct ifaddrmsg a = {.ifa_family = AF_INET, .ifa_prefixlen = prefix, .ifa_index = index};
+	struct nlmsghdr *h = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &a, sizeof a);
+	attribute(h, IFA_LOCAL, &address, 4);
+	attribute(h, IFA_ADDRESS, &address, 4);
+	struct rtmsg r = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_type = RTN_UNICAST};
+	h = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &r, sizeof r);
+	attribute(h, RTA_GATEWAY, &gateway, 4);
+	attribute(h, RTA_OIF, &index, 4);
+	exchange(s);
+}
+
+static void control(int type) {
+	struct nfgenmsg g = {.res_id = htons(NFNL_SUBSYS_NFTABLES)};
+	message(type, 0, &g, sizeof g);
+}
+
+static void element(int type, int flags, int family, const char *set, const void *key, size_t length, const void *value) {
+	struct nfgenmsg g = {.nfgen_family = family};
+	struct nlmsghdr *h = message(NFNL_SUBSYS_NFTABLES << 8 | type, flags, &g, sizeof g);
+	text(h, NFTA_SET_ELEM_LIST_TABLE, "ocinet");
+	text(h, NFTA_SET_ELEM_LIST_SET, set);
+	struct nlattr *list = attribute(h, NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, NULL, 0);
+	struct nlattr *item = attribute(h, NFTA_LIST_ELEM | NLA_F_NESTED, NULL, 0);
+	struct nlattr *k = attribute(h, NFTA_SET_ELEM_KEY | NLA_F_NESTED, NULL, 0);
+	attribute(h, NFTA_DATA_VALUE, key, length);
+	end(h, k);
+	if (value) {
+		k = attribute(h, NFTA_SET_ELEM_DATA | NLA_F_NESTED, NULL, 0);
+		attribute(h, NFTA_DATA_VALUE, value, 8);
+		end(h, k);
+	}
+	end(h, item);
+	end(h, list);
+}
+
+static void elements(int s, int add, const char *host, const char *bridge, in_addr_t ip, int host_port, int port) {
+	int type = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, make = add ? NLM_F_CREATE : 0;
+	char source[28] = {0}, member[20] = {0}, publish[8] = {6}, counter[12] = {0}, to[8] = {0};
+	unsigned short hp = htons(host_port), p = htons(port);
+	strncpy(source, host, 15);
+	source[16] = 2, source[17] = 0x6f;
+	memcpy(source + 18, &ip, 4), memcpy(source + 24, &ip, 4);
+	strncpy(member, bridge, 15), memcpy(member + 16, &ip, 4);
+	memcpy(publish + 4, &hp, 2), memcpy(to, &ip, 4), memcpy(to + 4, &p, 2);
+	memcpy(counter, &ip, 4), counter[4] = 6, memcpy(counter + 8, &p, 2);
+	control(NFNL_MSG_BATCH_BEGIN);
+	element(type, make, NFPROTO_BRIDGE, "links", source, 16, NULL);
+	element(type, make, NFPROTO_BRIDGE, "source4", source, 28, NULL);
+	element(type, make, NFPROTO_INET, "member4", member, 20, NULL);
+	element(type, make, NFPROTO_INET, "sent4", &ip, 4, NULL);
+	element(type, make, NFPROTO_INET, "received4", &ip, 4, NULL);
+	element(type, make, NFPROTO_INET, "masquerade4", &ip, 4, NULL);
+	element(type, add ? make | NLM_F_EXCL : 0, NFPROTO_INET, "publish4", publish, 8, add ? to : NULL);
+	element(type, make, NFPROTO_INET, "port_in4", counter, 12, NULL);
+	element(type, make | NLM_F_ACK, NFPROTO_INET, "port_out4", counter, 12, NULL);
+	control(NFNL_MSG_BATCH_END);
+	exchange(s);
+}
+
+int main(int argc, char **argv) {
+	int route = open_netlink(NETLINK_ROUTE), nft = open_netlink(NETLINK_NETFILTER);
+	if (argc == 10 && !strcmp(argv[1], "up")) {
+		char path[64];
+		in_addr_t ip = inet_addr(argv[5]);
+		unsigned char mac[6] = {2, 0x6f};
+		memcpy(mac + 2, &ip, 4);
+		snprintf(path, sizeof path, "/proc/%s/ns/net", argv[2]);
+		int home = open("/proc/self/ns/net", O_RDONLY), ns = open(path, O_RDONLY);
+		elements(nft, 1, argv[3], argv[4], ip, atoi(argv[8]), atoi(argv[9]));
+		make_link(route, argv[3], find(route, argv[4]), ns, mac);
+		if (setns(ns, CLONE_NEWNET)) die("setns");
+		int sysctl = open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", O_WRONLY);
+		if (sysctl < 0 || write(sysctl, "1", 1) != 1) die("disable_ipv6");
+		int inside = open_netlink(NETLINK_ROUTE);
+		if (setns(home, CLONE_NEWNET)) die("setns");
+		configure(inside, ip, atoi(argv[6]), inet_addr(argv[7]));
+		return 0;
+	}
+	if (argc == 8 && !strcmp(argv[1], "down")) {
+		if (!strcmp(argv[7], "alive")) {
+			struct ifinfomsg none = {0};
+			text(message(RTM_DELLINK, NLM_F_ACK, &none, sizeof none), IFLA_IFNAME, argv[2]);
+			exchange(route);
+		}
+		elements(nft, 0, argv[2], argv[3], inet_addr(argv[4]), atoi(argv[5]), atoi(argv[6]));
+		if (!fork()) {
+			syscall(SYS_close_range, 0, nft - 1, 0);
+			syscall(SYS_close_range, nft + 1, ~0U, 0);
+			_exit(0);
+		}
+		return 0;
+	}
+	return 2;
+}

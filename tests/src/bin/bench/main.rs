@@ -1,0 +1,118 @@
+//! `make bench`: a container's set-up and take-back by ocinet, by the floor (the same kernel calls and nothing else), by
+//! netavark and by the CNI plugins, side by side in one run, with other containers already attached.
+//!
+//! Every figure is a whole process, or the row of processes that a runtime would start, timed from outside; every set-up
+//! is proved by a connection through the published port. Rounds are interleaved: each tool once, then each tool again.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot measure panics")]
+
+mod cni;
+mod figures;
+mod floor;
+mod netavark;
+mod ocinet;
+mod tool;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ocinet_tests::lab::{Netns, Server, ask_tcp};
+
+use figures::{Figures, Row};
+use tool::{Bench, Container, Tool};
+
+/// The host's own address, on its loopback: published ports are reached by it.
+const HOST: &str = "198.51.100.10";
+
+struct Options {
+    out: Option<PathBuf>,
+    rounds: usize,
+    sizes: Vec<usize>,
+    tools: Option<Vec<String>>,
+}
+
+fn options() -> Options {
+    let mut options = Options { out: None, rounds: 15, sizes: vec![0, 100, 1000], tools: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+        match word.as_str() {
+            "--out" => options.out = Some(value.into()),
+            "--rounds" => options.rounds = value.parse().expect("a number of rounds"),
+            "--sizes" => options.sizes = value.split(',').map(|size| size.parse().expect("a size")).collect(),
+            "--tools" => options.tools = Some(value.split(',').map(str::to_owned).collect()),
+            other => panic!("{other} is none of --out --rounds --sizes --tools"),
+        }
+    }
+    options
+}
+
+fn main() {
+    let options = options();
+    let folder = std::env::temp_dir().join(format!("ocinet-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("make a folder");
+    let mut tools: Vec<Box<dyn Tool>> =
+        vec![Box::new(ocinet::Ocinet::new()), Box::new(floor::Floor::new(&folder))];
+    tools.extend(netavark::found().into_iter().map(|tool| Box::new(tool) as Box<dyn Tool>));
+    tools.extend(cni::found().map(|tool| Box::new(tool) as Box<dyn Tool>));
+    if let Some(wanted) = &options.tools {
+        tools.retain(|tool| wanted.iter().any(|name| tool.name().starts_with(name.as_str())));
+    }
+    let mut benches: Vec<Bench> = tools.into_iter().map(|tool| Bench::new(tool, &folder)).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    for &size in &options.sizes {
+        for bench in &mut benches {
+            eprintln!("{}: attaching up to {size} containers", bench.tool.name());
+            bench.attach_up_to(size);
+        }
+        let mut figures: Vec<Figures> = benches.iter().map(|_| Figures::default()).collect();
+        for round in 0..=options.rounds {
+            for (bench, figures) in benches.iter_mut().zip(&mut figures) {
+                let (up, down) = one_life(bench);
+                // The first round warms caches up and is not counted.
+                if round > 0 {
+                    figures.up.push(up);
+                    figures.down.push(down);
+                }
+            }
+        }
+        rows.extend(benches.iter().zip(figures).map(|(bench, figures)| Row {
+            tool: bench.tool.name(),
+            size,
+            figures,
+        }));
+    }
+    let costs: Vec<_> = benches.iter_mut().map(|bench| (bench.tool.name(), bench.costs())).collect();
+    let text = figures::markdown(&rows, &costs, options.rounds);
+    println!("{text}");
+    if let Some(out) = options.out {
+        std::fs::create_dir_all(out.parent().expect("a folder")).expect("make its folder");
+        std::fs::write(out, text).expect("write the result");
+    }
+    drop(benches);
+    std::fs::remove_dir_all(folder).expect("remove the folder");
+}
+
+/// One container's life: set up, proved by a connection, taken back in the state in which its runtime would do it.
+fn one_life(bench: &mut Bench) -> (Duration, Duration) {
+    let mut container = bench.next_container();
+    let up = bench.up(&container);
+    prove(&bench.host, &container);
+    if bench.tool.takes_back_the_dead() {
+        container.sandbox.end();
+    }
+    let down = bench.down(&container);
+    // The kernel ends what the container left by itself; it must not be counted in the next figure.
+    std::thread::sleep(Duration::from_millis(60));
+    (up, down)
+}
+
+fn prove(host: &Netns, container: &Container) {
+    let net = container.sandbox.net();
+    let _server = Server::tcp(&net, 80, &container.sandbox.id);
+    let address: IpAddr = HOST.parse().expect("an address");
+    let answer = ask_tcp(host, SocketAddr::new(address, container.port), Duration::from_secs(5));
+    let answer = answer
+        .unwrap_or_else(|| panic!("{}: no answer through port {}", container.sandbox.id, container.port));
+    assert_eq!(answer.from, container.sandbox.id);
+}

@@ -1,0 +1,180 @@
+//! What the tools under measurement have in common.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ocinet_tests::lab::{Netns, Sandbox, command};
+
+/// A container for a tool to wire.
+pub struct Container {
+    /// Its process.
+    pub sandbox: Sandbox,
+    /// Its number among this tool's containers; from it come its address and port.
+    pub number: usize,
+    /// The host port that leads to its port 80.
+    pub port: u16,
+}
+
+impl Container {
+    /// An address of its own in a /16.
+    pub fn address(&self, prefix: &str) -> String {
+        format!("{prefix}.{}.{}", 1 + self.number / 250, 2 + self.number % 250)
+    }
+
+    /// A path by which its namespace can be opened.
+    pub fn netns(&self) -> String {
+        format!("/proc/{}/ns/net", self.sandbox.pid())
+    }
+}
+
+/// A program to start, with its standard input.
+pub struct Step {
+    /// The program, its arguments and its environment.
+    pub command: Command,
+    /// What it reads.
+    pub input: String,
+}
+
+/// A tool that wires containers.
+pub trait Tool {
+    /// Its name in the table.
+    fn name(&self) -> String;
+    /// The programs that a runtime would start to wire a container; each gets what the one before it printed.
+    fn up(&self, folder: &Path, container: &Container, printed: &str) -> Vec<StepOf>;
+    /// The programs that take it back, given what the last of `up` printed.
+    fn down(&self, folder: &Path, container: &Container, printed: &str) -> Vec<StepOf>;
+    /// Whether its runtime calls it when the container's process has ended, as poststop is called.
+    fn takes_back_the_dead(&self) -> bool {
+        false
+    }
+    /// What it needs on its host before the first container.
+    fn prepare(&self, _host: &Netns, _folder: &Path) {}
+}
+
+/// A step that is made once what the one before it printed is known.
+pub type StepOf = Box<dyn Fn(&str) -> Step + Send>;
+
+/// A tool on a host of its own, with the containers that it has attached.
+pub struct Bench {
+    /// The tool.
+    pub tool: Box<dyn Tool>,
+    /// Its host.
+    pub host: Netns,
+    folder: PathBuf,
+    attached: Vec<Container>,
+    next: usize,
+    printed: Vec<String>,
+}
+
+impl Bench {
+    /// A fresh host for a tool.
+    pub fn new(tool: Box<dyn Tool>, folder: &Path) -> Self {
+        let folder = folder.join(tool.name().replace([' ', '.'], "-"));
+        std::fs::create_dir_all(&folder).expect("make a folder");
+        let host = Netns::new();
+        host.batch(&format!("addr add {}/32 dev lo\n", super::HOST));
+        host.sysctl("ipv4/ip_forward", "1");
+        tool.prepare(&host, &folder);
+        Self { tool, host, folder, attached: Vec::new(), next: 0, printed: Vec::new() }
+    }
+
+    /// A container that is not wired yet.
+    pub fn next_container(&mut self) -> Container {
+        let number = self.next;
+        self.next += 1;
+        let port = 10_000 + u16::try_from(number).expect("less than 50,000 containers");
+        self.printed.push(String::new());
+        Container { sandbox: Sandbox::new(&format!("bench{number}")), number, port }
+    }
+
+    /// Wires containers that stay until there are as many.
+    pub fn attach_up_to(&mut self, size: usize) {
+        while self.attached.len() < size {
+            let container = self.next_container();
+            self.up(&container);
+            self.attached.push(container);
+        }
+    }
+
+    /// Wires a container, timed.
+    pub fn up(&mut self, container: &Container) -> Duration {
+        let steps = self.tool.up(&self.folder, container, "");
+        let (took, printed) = self.run(steps, String::new(), &[]);
+        self.printed[container.number] = printed;
+        took
+    }
+
+    /// Takes a container back, timed.
+    pub fn down(&self, container: &Container) -> Duration {
+        let printed = self.printed[container.number].clone();
+        self.run(self.tool.down(&self.folder, container, &printed), printed, &[]).0
+    }
+
+    /// What one life costs besides time, from a run under strace and one under time(1): processes and system calls of a
+    /// set-up, of a take-back, and the peak memory in KiB of a set-up's largest process.
+    pub fn costs(&mut self) -> [usize; 5] {
+        let trace = self.folder.join("trace");
+        let strace = ["strace", "-f", "-qq", "-A", "-o", trace.to_str().expect("a path")];
+        let count = || {
+            let text = std::fs::read_to_string(&trace).unwrap_or_default();
+            let _ = std::fs::remove_file(&trace);
+            let executed = text.lines().filter(|line| line.contains(" execve(")).count();
+            (executed, text.lines().filter(|line| line.contains('(') && !line.contains("resumed>")).count())
+        };
+        let mut container = self.next_container();
+        let steps = self.tool.up(&self.folder, &container, "");
+        let (_, printed) = self.run(steps, String::new(), &strace);
+        let up = count();
+        if self.tool.takes_back_the_dead() {
+            container.sandbox.end();
+        }
+        let steps = self.tool.down(&self.folder, &container, &printed);
+        self.run(steps, printed, &strace);
+        let down = count();
+        let memory = self.folder.join("memory");
+        let time = ["/usr/bin/time", "-a", "-f", "%M", "-o", memory.to_str().expect("a path")];
+        let container = self.next_container();
+        let steps = self.tool.up(&self.folder, &container, "");
+        self.run(steps, String::new(), &time);
+        self.attached.push(container);
+        let text = std::fs::read_to_string(&memory).unwrap_or_default();
+        let peak = text.lines().filter_map(|line| line.trim().parse().ok()).max().unwrap_or(0);
+        [up.0, up.1, down.0, down.1, peak]
+    }
+
+    /// Runs steps on the tool's host, one after the other; what is timed is from the first start to the last end.
+    fn run(&self, steps: Vec<StepOf>, mut printed: String, under: &[&str]) -> (Duration, String) {
+        self.host.within(move || {
+            let mut took = Duration::ZERO;
+            for step in steps {
+                let step = step(&printed);
+                let mut program = wrap(step.command, under);
+                program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                let begun = Instant::now();
+                let mut child = program.spawn().unwrap_or_else(|error| panic!("{program:?}: {error}"));
+                let mut stdin = child.stdin.take().expect("a pipe");
+                let _ = stdin.write_all(step.input.as_bytes());
+                drop(stdin);
+                let output = child.wait_with_output().expect("wait");
+                took += begun.elapsed();
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                printed = text(output.stdout);
+                assert!(output.status.success(), "{program:?}: {}{printed}", text(output.stderr));
+            }
+            (took, printed)
+        })
+    }
+}
+
+/// The same program started by another, such as strace.
+fn wrap(program: Command, under: &[&str]) -> Command {
+    let Some((first, rest)) = under.split_first() else { return program };
+    let mut wrapped = command(first);
+    wrapped.args(rest).arg(program.get_program()).args(program.get_args());
+    for (key, value) in program.get_envs() {
+        wrapped.env(key, value.unwrap_or_default());
+    }
+    wrapped
+}
