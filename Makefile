@@ -60,7 +60,7 @@ demo: deps build
 	packaging/demo.sh
 
 bench: bench-deps build
-	cargo run --release --locked -p ocinet-tests --bin bench -- --out docs/benchmark.md
+	cargo run --locked -p ocinet-tests --bin bench -- --out docs/benchmark.md
 
 install: build
 	install -D -m 0755 target/bin/ocinet $(DESTDIR)$(PREFIX)/bin/ocinet

@@ -3,7 +3,7 @@
  * nothing else. No state, no leases, no parsing, no checks. What it takes is what the kernel takes.
  *
  *   floor up PID HOSTLINK BRIDGE ADDRESS PREFIX GATEWAY HOSTPORT PORT
- *   floor down HOSTLINK BRIDGE ADDRESS HOSTPORT PORT alive|dying
+ *   floor down HOSTLINK BRIDGE ADDRESS HOSTPORT PORT last|more
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -80,7 +80,7 @@ static int exchange(int s) {
 			if (h->nlmsg_type == RTM_NEWLINK) index = ((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
 			if (h->nlmsg_type == NLMSG_ERROR) {
 				errno = -((struct nlmsgerr *)NLMSG_DATA(h))->error;
-				if (errno) die("the kernel refuses");
+				if (errno && errno != ENODEV) die("the kernel refuses");
 			}
 		}
 	}
@@ -94,6 +94,48 @@ static int find(int s, const char *name) {
 	text(h, IFLA_IFNAME, name);
 	attribute(h, IFLA_EXT_MASK, &mask, sizeof mask);
 	return exchange(s);
+}
+
+static void write_sysctl(const char *link, const char *name, const char *value) {
+	char path[128];
+	snprintf(path, sizeof path, "/proc/sys/net/%s", name);
+	char *at = strstr(path, "LINK");
+	if (at) snprintf(path, sizeof path, "/proc/sys/net/%.*s%s%s", (int)(strstr(name, "LINK") - name), name, link, strstr(name, "LINK") + 4);
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+	if (file < 0 || write(file, value, 1) != 1) die(path);
+	close(file);
+}
+
+/* The network of a first container: its bridge, with the gateway's address. */
+static int make_bridge(int s, const char *name, in_addr_t gateway, int prefix) {
+	struct ifinfomsg none = {0};
+	unsigned zero = 0;
+	unsigned char mac[6] = {2, 0x6e, 1, 2, 3, 4}, off = 0;
+	struct nlmsghdr *h = message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &none, sizeof none);
+	text(h, IFLA_IFNAME, name);
+	attribute(h, IFLA_ADDRESS, mac, 6);
+	struct nlattr *info = attribute(h, IFLA_LINKINFO, NULL, 0);
+	text(h, IFLA_INFO_KIND, "bridge");
+	struct nlattr *data = attribute(h, IFLA_INFO_DATA, NULL, 0);
+	attribute(h, IFLA_BR_FORWARD_DELAY, &zero, 4);
+	attribute(h, IFLA_BR_STP_STATE, &zero, 4);
+	attribute(h, IFLA_BR_MCAST_SNOOPING, &off, 1);
+	end(h, data);
+	end(h, info);
+	exchange(s);
+	int index = find(s, name);
+	const char *settings[][2] = {{"ipv4/conf/LINK/route_localnet", "1"}, {"ipv4/conf/LINK/rp_filter", "1"},
+		{"ipv4/conf/LINK/send_redirects", "0"}, {"ipv6/conf/LINK/accept_ra", "0"},
+		{"ipv6/conf/LINK/accept_dad", "0"}, {"ipv6/conf/LINK/disable_ipv6", "1"}};
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) write_sysctl(name, settings[i][0], settings[i][1]);
+	struct ifaddrmsg a = {.ifa_family = AF_INET, .ifa_prefixlen = prefix, .ifa_index = index};
+	h = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, &a, sizeof a);
+	attribute(h, IFA_LOCAL, &gateway, 4);
+	attribute(h, IFA_ADDRESS, &gateway, 4);
+	struct ifinfomsg up = {.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+	message(RTM_SETLINK, NLM_F_ACK, &up, sizeof up);
+	exchange(s);
+	return index;
 }
 
 static void make_link(int s, const char *host, int bridge, int ns, const unsigned char *mac) {
@@ -193,6 +235,17 @@ static void elements(int s, int add, const char *host, const char *bridge, in_ad
 	exchange(s);
 }
 
+static void network_elements(int s, int add, const char *bridge) {
+	int type = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, make = add ? NLM_F_CREATE : 0;
+	char key[32] = {0};
+	strncpy(key, bridge, 15), strncpy(key + 16, bridge, 15);
+	control(NFNL_MSG_BATCH_BEGIN);
+	element(type, make, NFPROTO_INET, "bridges", key, 16, NULL);
+	element(type, make | NLM_F_ACK, NFPROTO_INET, "within", key, 32, NULL);
+	control(NFNL_MSG_BATCH_END);
+	exchange(s);
+}
+
 int main(int argc, char **argv) {
 	int route = open_netlink(NETLINK_ROUTE), nft = open_netlink(NETLINK_NETFILTER);
 	if (argc == 10 && !strcmp(argv[1], "up")) {
@@ -202,8 +255,13 @@ int main(int argc, char **argv) {
 		memcpy(mac + 2, &ip, 4);
 		snprintf(path, sizeof path, "/proc/%s/ns/net", argv[2]);
 		int home = open("/proc/self/ns/net", O_RDONLY), ns = open(path, O_RDONLY);
+		int bridge = find(route, argv[4]);
+		if (!bridge) {
+			network_elements(nft, 1, argv[4]);
+			bridge = make_bridge(route, argv[4], inet_addr(argv[7]), atoi(argv[6]));
+		}
 		elements(nft, 1, argv[3], argv[4], ip, atoi(argv[8]), atoi(argv[9]));
-		make_link(route, argv[3], find(route, argv[4]), ns, mac);
+		make_link(route, argv[3], bridge, ns, mac);
 		if (setns(ns, CLONE_NEWNET)) die("setns");
 		int sysctl = open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", O_WRONLY);
 		if (sysctl < 0 || write(sysctl, "1", 1) != 1) die("disable_ipv6");
@@ -213,12 +271,13 @@ int main(int argc, char **argv) {
 		return 0;
 	}
 	if (argc == 8 && !strcmp(argv[1], "down")) {
-		if (!strcmp(argv[7], "alive")) {
-			struct ifinfomsg none = {0};
-			text(message(RTM_DELLINK, NLM_F_ACK, &none, sizeof none), IFLA_IFNAME, argv[2]);
-			exchange(route);
-		}
 		elements(nft, 0, argv[2], argv[3], inet_addr(argv[4]), atoi(argv[5]), atoi(argv[6]));
+		if (!strcmp(argv[7], "last")) {
+			struct ifinfomsg none = {0};
+			text(message(RTM_DELLINK, NLM_F_ACK, &none, sizeof none), IFLA_IFNAME, argv[3]);
+			exchange(route);
+			network_elements(nft, 0, argv[3]);
+		}
 		if (!fork()) {
 			syscall(SYS_close_range, 0, nft - 1, 0);
 			syscall(SYS_close_range, nft + 1, ~0U, 0);

@@ -14,7 +14,7 @@ pub struct Floor(PathBuf);
 impl Floor {
     /// Compiles the program.
     pub fn new(folder: &Path) -> Self {
-        let program = folder.join("floor");
+        let program = folder.join("floor-program");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin/bench/floor.c");
         let mut compiler = command("cc");
         compiler.args(["-O2", "-static", "-o"]).arg(&program).arg(source).stderr(Stdio::inherit());
@@ -37,17 +37,16 @@ impl Tool for Floor {
         "floor".to_owned()
     }
 
-    /// The tables and the bridge are ocinet's: a first container of ocinet's makes them and stays.
+    /// The tables are ocinet's: a first container of ocinet's makes them, and leaves.
     fn prepare(&self, host: &Netns, folder: &Path) {
-        let first = Box::leak(Box::new(Sandbox::new("first")));
+        let first = Sandbox::new("first");
         let state = json!({"id": "first", "pid": first.pid(), "annotations": {"net.driver": "bridge"}});
-        let mut hook = ocinet::hook(&ocinet::program(), folder, "createRuntime", &state);
-        hook.command.stdin(Stdio::piped()).stderr(Stdio::piped());
-        assert_eq!(
-            finish(host.spawn(hook.command), hook.input.as_bytes()).code,
-            0,
-            "ocinet makes the tables"
-        );
+        for stage in ["createRuntime", "poststop"] {
+            let mut hook = ocinet::hook(&ocinet::program(), folder, stage, &state);
+            hook.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+            let finished = finish(host.spawn(hook.command), hook.input.as_bytes());
+            assert_eq!(finished.code, 0, "ocinet makes the tables: {}", finished.stderr);
+        }
     }
 
     fn up(&self, _: &Path, container: &Container, _: &str) -> Vec<StepOf> {
@@ -67,7 +66,15 @@ impl Tool for Floor {
 
     fn down(&self, _: &Path, container: &Container, _: &str) -> Vec<StepOf> {
         let port = container.port.to_string();
-        let words = ["down", &link(container), "ocinet0", &container.address("10.90"), &port, "80", "dying"];
+        let words = [
+            "down",
+            &link(container),
+            "ocinet0",
+            &container.address("10.90"),
+            &port,
+            "80",
+            if container.alone { "last" } else { "more" },
+        ];
         self.step(words.map(str::to_owned).to_vec())
     }
 

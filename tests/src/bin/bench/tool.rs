@@ -15,6 +15,8 @@ pub struct Container {
     pub number: usize,
     /// The host port that leads to its port 80.
     pub port: u16,
+    /// Whether no other container is attached.
+    pub alone: bool,
 }
 
 impl Container {
@@ -86,7 +88,12 @@ impl Bench {
         self.next += 1;
         let port = 10_000 + u16::try_from(number).expect("less than 50,000 containers");
         self.printed.push(String::new());
-        Container { sandbox: Sandbox::new(&format!("bench{number}")), number, port }
+        Container {
+            sandbox: Sandbox::new(&format!("bench{number}")),
+            number,
+            port,
+            alone: self.attached.is_empty(),
+        }
     }
 
     /// Wires containers that stay until there are as many.
