@@ -11,7 +11,7 @@ use clap_complete::Shell;
 #[command(name = "ocinet", version, disable_help_subcommand = true)]
 pub struct Options {
     /// Where records and leases are.
-    #[arg(long, global = true, value_name = "DIR", env = "OCINET_STATE_DIR", default_value = "/run/ocinet")]
+    #[arg(long, global = true, value_name = "DIR", env = "OCINET_STATE_DIR", default_value = STATE_DIR)]
     pub state_dir: PathBuf,
     /// The configuration [default: /etc/ocinet/config.toml, if there is one].
     #[arg(long, global = true, value_name = "FILE", env = "OCINET_CONFIG")]
@@ -19,6 +19,29 @@ pub struct Options {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Where the state folder is by default.
+const STATE_DIR: &str = "/run/ocinet";
+
+impl Options {
+    /// What a runtime's call means, whose one argument is the hook's name; `None` for every other command line. It spares
+    /// the two calls in every container's life the building of the whole parser.
+    #[must_use]
+    pub fn of_a_hook() -> Option<Self> {
+        let mut arguments = std::env::args_os().skip(1);
+        let command = match arguments.next()?.to_str()? {
+            "createRuntime" | "prestart" => Command::CreateRuntime,
+            "poststop" => Command::Poststop,
+            _ => return None,
+        };
+        if arguments.next().is_some() {
+            return None;
+        }
+        let state_dir =
+            std::env::var_os("OCINET_STATE_DIR").map_or_else(|| PathBuf::from(STATE_DIR), PathBuf::from);
+        Some(Self { state_dir, config: std::env::var_os("OCINET_CONFIG").map(PathBuf::from), command })
+    }
 }
 
 /// What ocinet can do.

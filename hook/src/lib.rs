@@ -29,7 +29,7 @@ mod facts;
 mod holder;
 mod input;
 mod ipam;
-pub mod log;
+mod log;
 mod nat;
 mod network;
 mod plan;

@@ -1,24 +1,52 @@
 //! The log: to standard error what OCINET_LOG asks for, and to the journal where its socket exists.
+//!
+//! It is started by the first message: a hook that has nothing to say does not look for the journal.
 
+use std::fmt::Display;
 use std::str::FromStr as _;
+use std::sync::Once;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Starts the log. Without OCINET_LOG only warnings go to standard error, because runc pastes what a hook says into its
-/// own messages.
-pub fn start() {
-    let asked = std::env::var("OCINET_LOG").ok();
-    let level =
-        asked.as_deref().and_then(|level| LevelFilter::from_str(level).ok()).unwrap_or(LevelFilter::WARN);
-    let terminal = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_filter(level);
-    let journal = tracing_journald::layer().ok().map(|layer| layer.with_filter(LevelFilter::INFO.max(level)));
-    let _ =
-        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(terminal).with(journal));
+/// Something that somebody should look at, though this command goes on.
+pub fn warn(message: impl Display) {
+    start();
+    tracing::warn!("{message}");
+}
+
+/// Something that an administrator may want to find in the journal.
+pub fn info(message: impl Display) {
+    start();
+    tracing::info!("{message}");
+}
+
+/// Something for whoever looks for a fault.
+pub fn debug(message: impl Display) {
+    if std::env::var_os("OCINET_LOG").is_some() {
+        start();
+        tracing::debug!("{message}");
+    }
+}
+
+/// Without OCINET_LOG only warnings go to standard error, because runc pastes what a hook says into its own messages.
+fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let asked = std::env::var("OCINET_LOG").ok();
+        let level =
+            asked.as_deref().and_then(|level| LevelFilter::from_str(level).ok()).unwrap_or(LevelFilter::WARN);
+        let terminal = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_filter(level);
+        let journal =
+            tracing_journald::layer().ok().map(|layer| layer.with_filter(LevelFilter::INFO.max(level)));
+        let _ = tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(terminal).with(journal),
+        );
+    });
 }

@@ -11,11 +11,10 @@ fn main() -> ExitCode {
         say(&format!("cannot go on: {panic}; hint: this is a bug, please report it with this line"));
         exit(70);
     }));
-    let options = match ocinet::cli::Options::try_parse() {
+    let options = match ocinet::cli::Options::of_a_hook().map_or_else(ocinet::cli::Options::try_parse, Ok) {
         Ok(options) => options,
         Err(error) => return ExitCode::from(ocinet::cli::explain(&error)),
     };
-    ocinet::log::start();
     match ocinet::commands::run(&options) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

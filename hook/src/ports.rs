@@ -20,15 +20,11 @@ const TRIES: usize = 64;
 ///
 /// # Errors
 /// A port that is held, an address that is not the host's, a family that the network does not have.
-pub fn settle(
-    asked: &[PublishedPort],
-    network: &Network,
-    nft: &mut Nft,
-) -> Result<Vec<PublishedPort>, Error> {
+pub fn settle(asked: &[PublishedPort], network: &Network) -> Result<Vec<PublishedPort>, Error> {
     check_families(asked, network)?;
     let mut settled: Vec<PublishedPort> = Vec::with_capacity(asked.len());
     for port in asked {
-        let port = if port.host_port == 0 { choose(port, network, nft, &settled)? } else { *port };
+        let port = if port.host_port == 0 { choose(port, network, &settled)? } else { *port };
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
                 Bind::Free(_) => {}
@@ -76,9 +72,9 @@ fn addresses(port: &PublishedPort, network: &Network) -> Vec<IpAddr> {
 fn choose(
     port: &PublishedPort,
     network: &Network,
-    nft: &mut Nft,
     settled: &[PublishedPort],
 ) -> Result<PublishedPort, Error> {
+    let mut nft = Nft::open()?;
     let places = addresses(port, network);
     for _ in 0..TRIES {
         let Some(first) = places.first() else { break };

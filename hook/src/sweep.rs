@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::take_back::TakeBack;
 
 /// How many records a start looks at.
-const PER_START: usize = 4;
+const PER_START: usize = 2;
 /// The most bytes that hold that many ids: an id has at most 200 bytes.
 const TAIL: i64 = 1024;
 
@@ -23,13 +23,13 @@ pub fn some(state: &StateDir, boot_id: &str) {
     let ids = match next(state) {
         Ok(ids) => ids,
         Err(error) => {
-            tracing::warn!("cannot sweep: {error}");
+            crate::log::warn(format_args!("cannot sweep: {error}"));
             return;
         }
     };
     for id in ids {
         if let Err(error) = if_dead(state, &id, boot_id) {
-            tracing::warn!("cannot sweep container {id}: {error}");
+            crate::log::warn(format_args!("cannot sweep container {id}: {error}"));
         }
     }
 }
@@ -47,7 +47,7 @@ pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool
     if !record.is_dead(boot_id) {
         return Ok(false);
     }
-    tracing::info!("container {id} ended without a poststop hook: taking it back");
+    crate::log::info(format_args!("container {id} ended without a poststop hook: taking it back"));
     let mut take_back = TakeBack::new(state)?;
     let result = take_back.container(&record);
     take_back.close();
@@ -57,20 +57,27 @@ pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool
 fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     let path = state.path("sweep");
     let fail = |error: io::Error| StateError::io("write", &path, error);
-    state.make_parent(&path)?;
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = file.map_err(fail)?;
+    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            state.make_parent(&path)?;
+            open()
+        }
+        other => other,
+    }
+    .map_err(fail)?;
     // Two starts at once may look at the same records, which is harmless, but must not tear the file.
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => return Ok(Vec::new()),
         Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
     }
-    if file.metadata().map_err(fail)?.len() == 0 {
+    let mut length = file.metadata().map_err(fail)?.len() as i64;
+    if length == 0 {
         let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
         file.write_all(all.as_bytes()).map_err(fail)?;
+        length = all.len() as i64;
     }
-    let length = file.metadata().map_err(fail)?.len() as i64;
     file.seek(SeekFrom::End(-length.min(TAIL))).map_err(fail)?;
     let mut tail = String::new();
     file.read_to_string(&mut tail).map_err(fail)?;
@@ -93,7 +100,7 @@ mod tests {
             drop(state.create(&path, b"{}").unwrap().unwrap());
         }
         let mut seen: Vec<String> =
-            (0..3).flat_map(|_| next(&state).unwrap()).map(|id| id.to_string()).collect();
+            (0..5).flat_map(|_| next(&state).unwrap()).map(|id| id.to_string()).collect();
         seen.sort();
         assert_eq!(seen, (0..10).map(|number| format!("c{number}")).collect::<Vec<_>>());
         assert_eq!(next(&state).unwrap().len(), PER_START);

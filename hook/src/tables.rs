@@ -33,7 +33,7 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<(), Error> {
                 put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => crate::log::warn(error),
         }
     }
     Ok(())
@@ -44,7 +44,7 @@ fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
         Ok(()) => Ok(()),
         Err(ChangeError::Exists(index)) => {
             let what = elements.get(index).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!("another element is where {what} was");
+            crate::log::warn(format_args!("another element is where {what} was"));
             Ok(())
         }
         Err(error) => Err(change_error(error)),

@@ -54,6 +54,7 @@ pub struct Applier<'a> {
     nft: Nft,
     network_lock: Option<Lock>,
     bridge: Option<Link>,
+    host_index: u32,
 }
 
 impl<'a> Applier<'a> {
@@ -68,7 +69,7 @@ impl<'a> Applier<'a> {
         namespace: &'a Namespace,
     ) -> Result<Self, KernelError> {
         let (route, nft) = (Channel::open(NETLINK_ROUTE)?, Nft::open()?);
-        Ok(Self { state, id, home, namespace, route, nft, network_lock: None, bridge: None })
+        Ok(Self { state, id, home, namespace, route, nft, network_lock: None, bridge: None, host_index: 0 })
     }
 
     /// Takes every step of a plan.
@@ -86,15 +87,10 @@ impl<'a> Applier<'a> {
         TakeBack::with(self.state, self.route, self.nft)
     }
 
-    /// The index of the host's end of the link.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn index_of(&mut self, name: &IfName) -> Result<u32, KernelError> {
-        let found = link::find(&mut self.route, name)?;
-        found
-            .map(|link| link.index)
-            .ok_or_else(|| KernelError::new(format!("find the link {name}"), Errno::ENODEV))
+    /// The index of the host's end of the link; 0 where none was made.
+    #[must_use]
+    pub fn host_index(&self) -> u32 {
+        self.host_index
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
@@ -192,6 +188,7 @@ impl<'a> Applier<'a> {
         let doing = || format!("configure {interface} in the container");
         let found =
             link::find(&mut inside, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        self.host_index = found.peer.unwrap_or_default();
         let mut messages = vec![link::up(LOOPBACK), link::up(found.index)];
         messages.extend(addresses.iter().map(|address| addr::add(found.index, address)));
         messages.extend(gateways.iter().map(|gateway| route::add_default(found.index, *gateway)));

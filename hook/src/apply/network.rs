@@ -1,18 +1,15 @@
 //! A network and its bridge: shared where it is there, made where it is not.
 
-use std::fs;
-
 use nix::errno::Errno;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::{KernelError, addr, sysctl};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::{Mode, StateError, to_json};
+use ocinet_shared::record_dir::{Mode, to_json};
 
 use super::{Applier, Failure, optional};
 use crate::error::{Error, report};
-use crate::ipam::files;
 use crate::{nat, tables};
 
 impl Applier<'_> {
@@ -48,16 +45,6 @@ impl Applier<'_> {
                 return Err(stale());
             }
             drop(self.state.create(&path, &to_json(network, &path)?)?);
-        }
-        let leases = files::lease_folder(self.state, &network.name);
-        match fs::create_dir(&leases) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.state.make_parent(&leases.join("."))?;
-            }
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(StateError::io("make the folder", &leases, error).into());
-            }
-            _ => {}
         }
         self.ensure_bridge(network)
     }

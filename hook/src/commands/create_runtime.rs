@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::netns::Namespace;
-use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::process;
 use ocinet_shared::record::{Phase, Record, VERSION};
 use ocinet_shared::record_dir::{StateDir, StateError, to_json};
@@ -37,7 +36,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<(), Erro
         Request::parse(Annotations::new(container.annotations.clone()), &config),
     )?
     else {
-        tracing::debug!("container {} has no net. annotation: nothing to do", container.id);
+        crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
         return Ok(());
     };
     let id = container.id.clone();
@@ -52,7 +51,7 @@ fn remember<T>(state: &StateDir, id: &ContainerId, result: Result<T, Error>) -> 
             serde_json::json!({ "id": id, "exit_code": error.exit_code(), "error": error.to_string() });
         let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json).map(drop));
         if let Err(error) = written {
-            tracing::warn!("{error}");
+            crate::log::warn(error);
         }
     }
     result
@@ -153,7 +152,7 @@ impl<'a> Setup<'a> {
         let pending = pending.ok_or_else(|| Error::from(StateError::Busy { path: path.clone() }))?;
         let result = applier.apply(&plan).and_then(|()| {
             for attachment in &mut record.attachments {
-                attachment.host_ifindex = applier.index_of(&attachment.host_interface)?;
+                attachment.host_ifindex = applier.host_index();
             }
             let ready = Record { phase: Phase::Ready, setup_us: microseconds(started), ..record.clone() };
             drop(self.state.replace(&path, &to_json(&ready, &path)?)?);
@@ -178,11 +177,7 @@ impl<'a> Setup<'a> {
         let network = facts::network(self.state, self.config, self.request)?;
         let take_back_dead = |other: &ContainerId| sweep::if_dead(self.state, other, &self.boot_id);
         let addresses = facts::addresses(self.state, self.request, &network, id, &take_back_dead)?;
-        let ports = if self.request.ports.is_empty() {
-            Vec::new()
-        } else {
-            ports::settle(&self.request.ports, &network, &mut Nft::open()?)?
-        };
+        let ports = ports::settle(&self.request.ports, &network)?;
         self.request.driver.plan(&Inputs {
             request: self.request,
             network: &network,

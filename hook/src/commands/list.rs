@@ -11,7 +11,7 @@ pub(super) fn run(state: &StateDir, json: bool) -> Result<(), Error> {
     for record in state.records()? {
         match record {
             Ok(record) => records.push(record),
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => crate::log::warn(error),
         }
     }
     if json {

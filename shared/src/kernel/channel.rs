@@ -4,7 +4,7 @@
 //! queued when it returns; receiving with `MSG_DONTWAIT` therefore never misses one and never blocks.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
+    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr};
@@ -244,6 +244,65 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A message of the library's to the kernel, whose answer is kept as the bytes that came: the library would read every
+/// attribute of a link, and of an nftables element's expression only the first.
+pub enum Question<T> {
+    /// What is asked.
+    Ask(T),
+    /// What was answered, behind the netlink header.
+    Answer(Vec<u8>),
+}
+
+impl<T> Question<T> {
+    /// The bytes of an answer; none of a question.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Ask(_) => &[],
+            Self::Answer(bytes) => bytes,
+        }
+    }
+}
+
+impl<T: NetlinkSerializable> NetlinkSerializable for Question<T> {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::Ask(message) => message.message_type(),
+            Self::Answer(_) => 0,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        match self {
+            Self::Ask(message) => message.buffer_len(),
+            Self::Answer(bytes) => bytes.len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Self::Ask(message) => message.serialize(buffer),
+            Self::Answer(bytes) => buffer.copy_from_slice(bytes),
+        }
+    }
+}
+
+impl<T> NetlinkDeserializable for Question<T> {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self::Answer(payload.to_vec()))
+    }
+}
+
+/// The payload of the first attribute of a kind in a row of attributes.
+#[must_use]
+pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    let found = NlasIterator::new(bytes).filter_map(Result::ok).find(|attribute| attribute.kind() == kind)?;
+    let start = found.value().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes.get(start..start + found.value_length())
 }
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {

@@ -10,7 +10,7 @@ use netlink_packet_route::link::{
 };
 
 use super::KernelError;
-use super::channel::Channel;
+use super::channel::{Channel, Question, attribute};
 use crate::ifname::IfName;
 use crate::mac::Mac;
 
@@ -27,38 +27,43 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Whether it is administratively up.
     pub is_up: bool,
-    /// Its MTU in bytes.
-    pub mtu: u32,
+    /// The index of its peer, in the peer's namespace.
+    pub peer: Option<u32>,
     /// The id, in the namespace it is seen from, of the namespace that its peer is in.
     pub peer_namespace: Option<i32>,
 }
 
 impl Link {
-    fn from_message(message: LinkMessage) -> Self {
-        let mut link = Self {
-            index: message.header.index,
-            name: String::new(),
-            is_bridge: false,
-            mac: None,
-            is_up: message.header.flags.contains(LinkFlags::Up),
-            mtu: 0,
-            peer_namespace: None,
-        };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(Mac),
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::LinkNetNsId(id) => link.peer_namespace = Some(id),
-                LinkAttribute::LinkInfo(infos) => {
-                    link.is_bridge =
-                        infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)));
-                }
-                _ => {}
-            }
-        }
-        link
+    /// Reads `struct ifinfomsg` and the attributes behind it (rtnetlink(7), linux/if_link.h).
+    fn from_answer(bytes: &[u8]) -> Option<Self> {
+        let (header, attributes) = bytes.split_at_checked(IFINFOMSG_LENGTH)?;
+        let number = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
+        let word = |kind| attribute(attributes, kind)?.try_into().ok().map(u32::from_ne_bytes);
+        let kind = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND));
+        Some(Self {
+            index: number(4)?,
+            name: text(attribute(attributes, IFLA_IFNAME)?),
+            is_bridge: kind.is_some_and(|kind| text(kind) == "bridge"),
+            mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
+            is_up: number(8)? & LinkFlags::Up.bits() != 0,
+            peer: word(IFLA_LINK),
+            peer_namespace: word(IFLA_LINK_NETNSID).map(u32::cast_signed),
+        })
     }
+}
+
+/// `struct ifinfomsg` of linux/rtnetlink.h: family, type, index at 4, flags at 8, change mask.
+const IFINFOMSG_LENGTH: usize = 16;
+// Attributes of a link, from linux/if_link.h.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_LINK_NETNSID: u16 = 37;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
 /// Looks a link up by name in the channel's namespace.
@@ -69,10 +74,8 @@ pub fn find(channel: &mut Channel, name: &IfName) -> Result<Option<Link>, Kernel
     let mut message = named(name);
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let doing = format!("look up the link {name}");
-    match channel.get(RouteNetlinkMessage::GetLink(message), &doing)? {
-        Some(RouteNetlinkMessage::NewLink(message)) => Ok(Some(Link::from_message(message))),
-        _ => Ok(None),
-    }
+    let answer = channel.get(Question::Ask(RouteNetlinkMessage::GetLink(message)), &doing)?;
+    Ok(answer.and_then(|answer| Link::from_answer(answer.bytes())))
 }
 
 /// Whether the network namespace at the other end of a link still has a user.
@@ -88,7 +91,7 @@ pub fn peer_namespace_lives(channel: &mut Channel, link: &Link) -> Result<bool, 
     // Index 1 is the loopback link, which every network namespace has.
     message.header.index = 1;
     message.attributes.push(LinkAttribute::IfNetnsId(namespace));
-    let asked = channel.exchange(vec![(RouteNetlinkMessage::GetLink(message), 0)]);
+    let asked = channel.exchange(vec![(Question::Ask(RouteNetlinkMessage::GetLink(message)), 0)]);
     let (refusals, answers) =
         asked.map_err(|error| KernelError::from_io("look up a namespace by its id", &error))?;
     Ok(refusals.is_empty() && !answers.is_empty())

@@ -138,6 +138,17 @@ fn the_same_id_again_without_a_poststop() {
     drop(first);
 }
 
+/// The exporter will find the counters of the host's end by this index.
+#[test]
+fn the_record_has_the_index_of_the_hosts_end() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let attachment = &web.record["attachments"][0];
+    let name = attachment["host_interface"].as_str().unwrap();
+    let line = lab.host.ok(&["ip", "-o", "link", "show", "dev", name]);
+    assert_eq!(line.split(':').next(), Some(attachment["host_ifindex"].to_string().as_str()), "{line}");
+}
+
 #[test]
 fn an_id_gets_its_address_back() {
     let lab = Lab::new();

@@ -1,9 +1,6 @@
 //! Elements over nfnetlink: one transaction for everything that changes with a container.
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader,
-    NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
 };
@@ -13,7 +10,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
 use super::super::KernelError;
-use super::super::channel::{Channel, Refusal};
+use super::super::channel::{Channel, Question, Refusal, attribute};
 use crate::element::{Element, Set, Table};
 
 /// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a batch is for.
@@ -194,11 +191,8 @@ impl Nft {
                 vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))],
             )),
         );
-        let answer = self.channel.get(Message::Request(request), "look up an nftables element")?;
-        Ok(answer.and_then(|answer| match answer {
-            Message::Answer(bytes) => state(&bytes),
-            Message::Request(_) => None,
-        }))
+        let answer = self.channel.get(Question::Ask(request), "look up an nftables element")?;
+        Ok(answer.and_then(|answer| state(answer.bytes())))
     }
 
     /// Closes the socket. After a deletion the kernel makes whoever closes the last descriptor wait some
@@ -271,51 +265,6 @@ fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMe
             SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
         ],
     }
-}
-
-/// What goes to the kernel is the library's message; what comes back is kept as it is, because the library reads only
-/// the first attribute of an element's expression, its name, and not the counter's values behind it.
-enum Message {
-    Request(NetfilterMessage),
-    Answer(Vec<u8>),
-}
-
-impl NetlinkSerializable for Message {
-    fn message_type(&self) -> u16 {
-        match self {
-            Self::Request(request) => request.message_type(),
-            Self::Answer(_) => 0,
-        }
-    }
-
-    fn buffer_len(&self) -> usize {
-        match self {
-            Self::Request(request) => NetlinkSerializable::buffer_len(request),
-            Self::Answer(bytes) => bytes.len(),
-        }
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        match self {
-            Self::Request(request) => request.serialize(buffer),
-            Self::Answer(bytes) => buffer.copy_from_slice(bytes),
-        }
-    }
-}
-
-impl NetlinkDeserializable for Message {
-    type Error = DecodeError;
-
-    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        Ok(Self::Answer(payload.to_vec()))
-    }
-}
-
-/// The payload of the first attribute of a kind in a row of attributes.
-fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    let found = NlasIterator::new(bytes).filter_map(Result::ok).find(|attribute| attribute.kind() == kind)?;
-    let start = found.value().as_ptr() as usize - bytes.as_ptr() as usize;
-    bytes.get(start..start + found.value_length())
 }
 
 /// Reads the answer to [`Nft::get`]: `struct nfgenmsg`, then attributes as linux/netfilter/nf_tables.h nests them.

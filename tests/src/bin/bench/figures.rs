@@ -37,8 +37,8 @@ pub fn markdown(rows: &[Row], costs: &[(String, [usize; 5])], rounds: usize) -> 
          bridge with one published port; whole\nprocesses timed from outside, in milliseconds; every set-up proved by a \
          connection through the port. `floor` is a static C program with the same kernel\ncalls and nothing else \
          (`tests/src/bin/bench/floor.c`). ocinet and the floor take back a container that has ended, as poststop finds \
-         it; the others\nare called before, as their runtimes call them. Compare within this table only: the machine \
-         is shared.\n",
+         it; the others\nare called before, as their runtimes call them. State folders are on a tmpfs, as /run is. \
+         Compare within this table only: the\nmachine is shared.\n",
         kernel(),
         std::thread::available_parallelism().map_or(0, usize::from),
     );

@@ -49,7 +49,8 @@ fn options() -> Options {
 
 fn main() {
     let options = options();
-    let folder = std::env::temp_dir().join(format!("ocinet-bench-{}", std::process::id()));
+    // State folders are on a tmpfs, as /run is.
+    let folder = std::path::Path::new("/dev/shm").join(format!("ocinet-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("make a folder");
     let mut tools: Vec<Box<dyn Tool>> =
         vec![Box::new(ocinet::Ocinet::new()), Box::new(floor::Floor::new(&folder))];
