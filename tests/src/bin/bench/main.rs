@@ -68,8 +68,11 @@ fn main() {
         }
         let mut figures: Vec<Figures> = benches.iter().map(|_| Figures::default()).collect();
         for round in 0..=options.rounds {
-            for (bench, figures) in benches.iter_mut().zip(&mut figures) {
-                let (up, down) = one_life(bench);
+            for turn in 0..benches.len() {
+                // Each tool is first in its turn: what one leaves to the kernel would else fall on always the same next.
+                let index = (round + turn) % benches.len();
+                let (up, down) = one_life(&mut benches[index]);
+                let figures = &mut figures[index];
                 // The first round warms caches up and is not counted.
                 if round > 0 {
                     figures.up.push(up);
