@@ -160,9 +160,9 @@ impl<'a> Setup<'a> {
             Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
         });
         let mut take_back = applier.into_take_back();
-        let result = result.or_else(|failure| match take_back.container(&record) {
-            Ok(()) => Err(failure),
-            Err(undo) => Err(both(&failure, undo).into()),
+        let result = result.map_err(|failure| match take_back.container(&record) {
+            Ok(()) => failure,
+            Err(undo) => both(&failure, undo).into(),
         });
         drop(pending);
         take_back.close();

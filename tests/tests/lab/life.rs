@@ -77,7 +77,7 @@ fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
         let lab = Lab::new();
         used(&lab);
         let before = Snapshot::of(&lab);
-        let refused = runtime.start(&lab, "bad", &[("net.driver", "brigde")]).err().expect("a refusal");
+        let refused = runtime.start(&lab, "bad", &[("net.driver", "brigde")]).expect_err("a refusal");
         let shows_text = runtime == Runtime::Runc;
         assert!(!shows_text || refused.stderr.contains("the nearest one is bridge"), "{}", refused.stderr);
         let errors: Vec<_> = fs::read_dir(lab.state_dir().join("last-error")).unwrap().flatten().collect();
@@ -251,10 +251,7 @@ fn fifty_at_once() {
     let records: Vec<_> =
         sandboxes.iter().map(|sandbox| lab.record(&sandbox.id).expect("a record")).collect();
     let distinct = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>().len();
-    assert_eq!(
-        distinct(records.iter().flat_map(|record| addresses(record)).map(|a| a.to_string()).collect()),
-        100
-    );
+    assert_eq!(distinct(records.iter().flat_map(addresses).map(|a| a.to_string()).collect()), 100);
     assert_eq!(
         distinct(records.iter().map(|record| record["attachments"][0]["mac"].to_string()).collect()),
         50

@@ -4,6 +4,7 @@
 //! Every figure is a whole process, or the row of processes that a runtime would start, timed from outside; every set-up
 //! is proved by a connection through the published port. Rounds are interleaved: each tool once, then each tool again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot measure panics")]
+#![allow(clippy::print_stderr, reason = "it says what takes so long")]
 
 mod cni;
 mod figures;
