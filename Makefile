@@ -51,7 +51,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 test: deps build lint
-	cargo test --locked --workspace
+	cargo test --locked --workspace -- --include-ignored
 
 deny:
 	cargo deny check
