@@ -175,6 +175,7 @@ fn without_annotations_there_is_nothing_to_do() {
     let before = tree(&folder.0);
     let input = r#"{"id":"a","pid":1,"annotations":{"org.example":"x"}}"#;
     assert_eq!(run(&folder.0, &["createRuntime"], input), (0, String::new(), String::new()));
+    assert_eq!(run(&folder.0, &["prestart"], input), (0, String::new(), String::new()));
     assert_eq!(run(&folder.0, &["poststop"], input), (0, String::new(), String::new()));
     assert_eq!(tree(&folder.0), before);
 }

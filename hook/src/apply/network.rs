@@ -24,6 +24,7 @@ impl Applier<'_> {
                 "start the container again",
             )))
         };
+        let mut fresh = false;
         loop {
             if let Some((text, lock)) = self.state.lock(&path, Mode::Shared)? {
                 if serde_json::from_str::<Network>(&text).ok().as_ref() != Some(network) {
@@ -44,17 +45,18 @@ impl Applier<'_> {
             if others.iter().any(overlaps) {
                 return Err(stale());
             }
-            drop(self.state.create(&path, &to_json(network, &path)?)?);
+            fresh |= self.state.create(&path, &to_json(network, &path)?)?.is_some();
         }
-        self.ensure_bridge(network)
+        self.ensure_bridge(network, fresh)
     }
 
-    /// A bridge that is up is a bridge that is complete: bringing it up is the last thing done to it.
-    fn ensure_bridge(&mut self, network: &Network) -> Result<(), Failure> {
+    /// A bridge that is up is a bridge that is complete: bringing it up is the last thing done to it. One that is there
+    /// before its network was left behind by another network of the same name, with other addresses perhaps.
+    fn ensure_bridge(&mut self, network: &Network, fresh: bool) -> Result<(), Failure> {
         let mac = Mac::of_bridge(network.name.as_str());
         match link::find(&mut self.route, &network.bridge)? {
             Some(found) if !is_ours(&found, mac) => return Err(not_ours(network, &found).into()),
-            Some(found) if found.is_up => self.bridge = Some(found),
+            Some(found) if found.is_up && !fresh => self.bridge = Some(found),
             _ => {
                 self.add_elements(&nat::network_elements(network))?;
                 match link::make_bridge(&mut self.route, &network.bridge, mac, network.mtu) {

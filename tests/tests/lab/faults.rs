@@ -229,3 +229,16 @@ fn a_truncated_record_does_not_hide_the_rest() {
     let stopped = lab.poststop("web");
     assert!(stopped.code == 7 && stopped.stderr.contains("a newer ocinet"), "{}", stopped.stderr);
 }
+
+/// The state folder was lost, the bridge was not: it gets what the network of its name is made with now.
+#[test]
+fn a_bridge_without_its_network_is_used_again() {
+    let lab = Lab::new();
+    let before = lab.attach("before", &[("net.network", "n"), ("net.subnet", "10.95.0.0/24")]);
+    fs::remove_dir_all(lab.state_dir()).unwrap();
+    let after = lab.attach("after", &[("net.network", "n"), ("net.subnet", "10.96.0.0/24")]);
+    let _server = Server::tcp(&lab.host, 7000, "host");
+    let gateway = SocketAddr::new("10.96.0.1".parse().unwrap(), 7000);
+    assert_eq!(ask_tcp(&after.net, gateway, PATIENCE).map(|answer| answer.from).as_deref(), Some("host"));
+    drop(before);
+}

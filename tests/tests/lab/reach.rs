@@ -185,3 +185,32 @@ fn the_hosts_services_are_reached_by_the_gateway_but_not_by_127() {
     does_not_reach(&app.net, [127, 0, 0, 1].into(), 7001);
     assert!(arrivals.drain().iter().any(|seen| seen.is_syn_to(7001)), "the frame for 127.0.0.1 was sent");
 }
+
+#[test]
+fn what_a_container_asks_for_it_gets() {
+    let lab = Lab::new();
+    let asked = lab.attach(
+        "asked",
+        &[
+            ("net.network", "asked"),
+            ("net.subnet", "10.94.0.0/24,fd00:94::/64"),
+            ("net.gateway", "10.94.0.254,fd00:94::fe"),
+            ("net.ip", "10.94.0.7,fd00:94::7"),
+            ("net.mac", "02:00:00:00:00:07"),
+            ("net.mtu", "1400"),
+            ("net.ifname", "wan0"),
+        ],
+    );
+    let ranged = lab.attach("ranged", &[("net.network", "asked"), ("net.ip-range", "10.94.0.64/30")]);
+    let link = asked.net.ok(&["ip", "-o", "link", "show", "dev", "wan0"]);
+    assert!(link.contains("02:00:00:00:00:07") && link.contains("mtu 1400"), "{link}");
+    let IpAddr::V4(address) = ranged.address(false) else { panic!("an IPv4 address") };
+    assert!((64..68).contains(&address.octets()[3]), "{address}");
+    let (_asked, _internet) = (Server::tcp(&asked.net, 80, "asked"), Server::tcp(&lab.wan, 80, "internet"));
+    for (address, internet) in [("10.94.0.7", INTERNET4), ("fd00:94::7", INTERNET6)] {
+        reaches(&ranged.net, address.parse().unwrap(), 80, "asked");
+        reaches(&asked.net, internet, 80, "internet");
+    }
+    assert!(asked.net.ok(&["ip", "route", "get", "192.0.2.1"]).contains("via 10.94.0.254 "));
+    assert!(asked.net.ok(&["ip", "-6", "route", "get", "2001:db8:ffff::1"]).contains("via fd00:94::fe "));
+}
