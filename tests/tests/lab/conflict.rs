@@ -131,7 +131,9 @@ fn a_namespace_that_is_the_hosts_or_another_containers() {
 fn a_host_that_lives_by_router_advertisements_is_not_made_a_router() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.driver", "bridge")]);
-    lab.host.batch("route del default via 2001:db8:1::1\nroute add default via 2001:db8:1::1 dev eth0 proto ra\n");
+    lab.host.batch(
+        "route del default via 2001:db8:1::1\nroute add default via 2001:db8:1::1 dev eth0 proto ra\n",
+    );
     let dual = [("net.network", "n"), ("net.subnet", "10.95.0.0/24,fd00:95::/64")];
     refused(&lab, &dual, 5, "from a router advertisement");
     refused(&lab, &dual, 5, "accept_ra=2");

@@ -242,3 +242,16 @@ fn a_bridge_without_its_network_is_used_again() {
     assert_eq!(ask_tcp(&after.net, gateway, PATIENCE).map(|answer| answer.from).as_deref(), Some("host"));
     drop(before);
 }
+
+/// SIGCHLD ignored is inherited: nft's exit status is then lost, but not what it did.
+#[test]
+fn a_runtime_that_ignores_its_children_gets_its_tables() {
+    let lab = Lab::new();
+    let web = Sandbox::new("web");
+    let ignoring = ["env", "--ignore-signal=CHLD"];
+    let created = lab.run_under(&ignoring, &["createRuntime"], &lab.state_of(&web, &PUBLISHED));
+    assert_eq!((created.code, created.stderr.as_str()), (0, ""));
+    let _server = Server::tcp(&web.net(), 80, "web");
+    let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 8080), PATIENCE);
+    assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("web"));
+}
