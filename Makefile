@@ -12,11 +12,8 @@ export RUSTUP_HOME ?= $(USER_HOME)/.rustup
 endif
 
 PREFIX ?= /usr
-TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
-RELEASE = target/$(TARGET)/release
 
-PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 conntrack tcpdump socat \
-	curl jq strace libsctp1 procps
+PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq strace
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time
 
@@ -25,7 +22,8 @@ RIVALS := containernetworking-plugins netavark iptables time
 build:
 	cargo build --release --locked -p ocinet -p ocinet-exporter
 	mkdir -p target/bin
-	install -m 0755 $(RELEASE)/ocinet $(RELEASE)/ocinet-exporter target/bin/
+	release=target/$$(rustc -vV | sed -n 's/^host: //p')/release; \
+		install -m 0755 $$release/ocinet $$release/ocinet-exporter target/bin/
 
 # Installs only what is missing, so that a machine that has everything needs no network.
 define install_missing
