@@ -23,7 +23,7 @@ use crate::take_back::{TakeBack, last_error};
 use crate::{facts, ports, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
-const ATTEMPTS: usize = 32;
+const ATTEMPTS: usize = 256;
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<(), Error> {

@@ -274,6 +274,36 @@ fn fifty_at_once() {
     before.assert_is_back(&lab, "fifty starts and stops");
 }
 
+/// New networks choose their subnets at the same moment: no two get the same.
+#[test]
+fn thirty_new_networks_at_once() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let mut sandboxes: Vec<Sandbox> = (0..30).map(|number| Sandbox::new(&format!("n{number}"))).collect();
+    let begin = |sandbox: &Sandbox| {
+        let annotations = [("net.network", sandbox.id.as_str())];
+        start(&lab, "createRuntime", &lab.state_of(sandbox, &annotations))
+    };
+    let hooks: Vec<Child> = sandboxes.iter().map(begin).collect();
+    for hook in hooks {
+        let output = hook.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let subnets: BTreeSet<String> = sandboxes
+        .iter()
+        .map(|sandbox| {
+            lab.record(&sandbox.id).expect("a record")["attachments"][0]["gateways"][0].to_string()
+        })
+        .collect();
+    assert_eq!(subnets.len(), 30);
+    for sandbox in &mut sandboxes {
+        sandbox.end();
+        assert_eq!(lab.poststop(&sandbox.id).code, 0);
+    }
+    before.assert_is_back(&lab, "thirty networks");
+}
+
 #[test]
 fn no_program_is_started_once_the_tables_are_there() {
     let lab = Lab::new();
