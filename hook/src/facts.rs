@@ -30,13 +30,13 @@ pub fn network(state: &StateDir, config: &Config, request: &Request) -> Result<N
         Some(network) => network::share(request, network),
         None => {
             let others = tables::networks(state)?;
-            network::make(request, config, &others, &occupied(&others, request)?)
+            network::make(request, config, &others, &occupied(&others, config, request)?)
         }
     }
 }
 
 /// The ranges that a new network must keep clear of: the host's routes, and the subnets of other networks.
-fn occupied(others: &[Network], request: &Request) -> Result<Vec<Occupied>, Error> {
+fn occupied(others: &[Network], config: &Config, request: &Request) -> Result<Vec<Occupied>, Error> {
     let mut occupied: Vec<Occupied> = Vec::new();
     for other in others {
         let by = format!("the subnet of network {}", other.name);
@@ -52,7 +52,7 @@ fn occupied(others: &[Network], request: &Request) -> Result<Vec<Occupied>, Erro
             .transpose()?
             .flatten(),
     };
-    for family in Family::ALL {
+    for family in network::families(request, config) {
         for route in route::list(&mut channel, family)? {
             let to = route.destination;
             let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);

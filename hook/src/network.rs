@@ -69,13 +69,9 @@ pub fn make(
     others: &[Network],
     occupied: &[Occupied],
 ) -> Result<Network, Error> {
-    let is_default = request.network.as_str() == DEFAULT_NETWORK;
-    let subnets = if !request.subnets.is_empty() {
-        request.subnets.clone()
-    } else if is_default {
-        config.default_subnets.clone()
-    } else {
-        vec![next_free(config.subnet_pool, occupied)?]
+    let subnets = match named_subnets(request, config) {
+        [] => vec![next_free(config.subnet_pool, occupied)?],
+        named => named.to_vec(),
     };
     let bridge = request.bridge.clone().map_or_else(|| bridge_of(&request.network), Ok)?;
     if let Some(other) = others.iter().find(|other| other.bridge == bridge) {
@@ -113,6 +109,21 @@ pub fn make(
         isolate: request.isolate.unwrap_or(true),
         mtu: request.mtu,
     })
+}
+
+/// The subnets that the container or the configuration names for a new network; none where one is to be chosen.
+fn named_subnets<'a>(request: &'a Request, config: &'a Config) -> &'a [Cidr] {
+    let is_default = request.network.as_str() == DEFAULT_NETWORK;
+    if request.subnets.is_empty() && is_default { &config.default_subnets } else { &request.subnets }
+}
+
+/// The families that a new network will have: only their routes need to be looked at.
+#[must_use]
+pub fn families(request: &Request, config: &Config) -> Vec<Family> {
+    match named_subnets(request, config) {
+        [] => vec![config.subnet_pool.family()],
+        named => named.iter().map(Cidr::family).collect(),
+    }
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

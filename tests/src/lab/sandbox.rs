@@ -23,7 +23,7 @@ impl Sandbox {
     #[must_use]
     pub fn new(id: &str) -> Self {
         let mut sleep = command("sleep");
-        sleep.arg("600");
+        sleep.arg("infinity");
         Self { id: id.to_owned(), process: Netns::spawn_apart(sleep) }
     }
 

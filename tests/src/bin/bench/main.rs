@@ -111,7 +111,7 @@ fn one_life(bench: &mut Bench) -> (Duration, Duration) {
     }
     let down = bench.down(&container);
     // The kernel ends what the container left by itself; it must not be counted in the next figure.
-    std::thread::sleep(Duration::from_millis(60));
+    std::thread::sleep(Duration::from_millis(120));
     (up, down)
 }
 
