@@ -13,7 +13,7 @@ endif
 
 PREFIX ?= /usr
 
-PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq strace
+PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq strace iperf3
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time
 

@@ -2,152 +2,299 @@
 
 use std::collections::BTreeMap;
 
+use ocinet_shared::ifname::IfName;
+
 use crate::error::{Error, annotation};
 
 /// What all of ocinet's annotations begin with.
 const PREFIX: &str = "net.";
 
+/// What a key is about; a driver says which subjects it has a use for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The container as a whole.
+    Container,
+    /// Which attachment this is.
+    Attachment,
+    /// Addresses and routes.
+    Addresses,
+    /// The Ethernet address.
+    Ethernet,
+    /// What the host does for the container as its router.
+    Routing,
+    /// The bridge.
+    Bridge,
+    /// Limits of the host's end of the link.
+    Rates,
+    /// The link of the host that it is on.
+    Parent,
+    /// The mode of the link.
+    Mode,
+    /// A way from the host to containers that are on the LAN themselves.
+    HostAccess,
+    /// Tunnels to other hosts.
+    Tunnel,
+    /// A later version's.
+    Later,
+}
+
 /// A key that ocinet knows.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name behind `net.`.
+    /// Its name behind `net.`, or behind `net.IFNAME.`.
     pub name: &'static str,
-    /// Whether this version does what it says.
-    pub built: bool,
+    /// What it is about.
+    pub subject: Subject,
+    /// Whether a network of the configuration may set it.
+    pub of_networks: bool,
 }
 
-const fn built(name: &'static str) -> Key {
-    Key { name, built: true }
+const fn own(name: &'static str, subject: Subject) -> Key {
+    Key { name, subject, of_networks: false }
 }
 
-const fn planned(name: &'static str) -> Key {
-    Key { name, built: false }
+const fn shared(name: &'static str, subject: Subject) -> Key {
+    Key { name, subject, of_networks: true }
 }
 
 /// Every key of the design; docs/annotations.md is tested against it.
 pub const KEYS: &[Key] = &[
-    built("driver"),
-    built("network"),
-    built("bridge"),
-    built("subnet"),
-    built("gateway"),
-    built("ip-range"),
-    built("ip"),
-    built("mac"),
-    built("mtu"),
-    built("ifname"),
-    built("ports"),
-    built("masquerade"),
-    built("internal"),
-    built("isolate"),
-    built("allow-inbound"),
-    planned("snat"),
-    planned("routes"),
-    planned("dns"),
-    planned("dns-search"),
-    planned("hosts"),
-    planned("aliases"),
-    planned("rate-in"),
-    planned("rate-out"),
-    planned("sysctl"),
-    planned("parent"),
-    planned("mode"),
-    planned("vni"),
-    planned("port"),
-    planned("local"),
-    planned("peers"),
-    planned("group"),
-    planned("control"),
+    shared("driver", Subject::Attachment),
+    own("network", Subject::Attachment),
+    own("ifname", Subject::Attachment),
+    shared("bridge", Subject::Bridge),
+    shared("subnet", Subject::Addresses),
+    shared("gateway", Subject::Addresses),
+    shared("ip-range", Subject::Addresses),
+    own("ip", Subject::Addresses),
+    own("mac", Subject::Ethernet),
+    shared("mtu", Subject::Addresses),
+    shared("routes", Subject::Addresses),
+    own("ports", Subject::Routing),
+    shared("masquerade", Subject::Routing),
+    shared("snat", Subject::Routing),
+    shared("internal", Subject::Routing),
+    shared("isolate", Subject::Routing),
+    shared("allow-inbound", Subject::Routing),
+    shared("rate-in", Subject::Rates),
+    shared("rate-out", Subject::Rates),
+    shared("parent", Subject::Parent),
+    shared("mode", Subject::Mode),
+    shared("host-access", Subject::HostAccess),
+    shared("vni", Subject::Tunnel),
+    shared("port", Subject::Tunnel),
+    shared("local", Subject::Tunnel),
+    shared("peers", Subject::Tunnel),
+    shared("group", Subject::Tunnel),
+    own("default-route", Subject::Container),
+    shared("dns", Subject::Container),
+    shared("dns-search", Subject::Container),
+    own("hosts", Subject::Container),
+    own("sysctl", Subject::Container),
+    own("aliases", Subject::Later),
+    own("control", Subject::Later),
 ];
 
-/// The annotations that nobody has taken yet.
+/// The key of a name.
+#[must_use]
+pub fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The known key that is spelt most like a name.
+#[must_use]
+pub fn nearest(name: &str) -> &'static str {
+    let known = KEYS.iter().filter(|key| key.subject != Subject::Later);
+    known.min_by_key(|key| strsim::damerau_levenshtein(key.name, name)).map_or("driver", |key| key.name)
+}
+
+/// A value, and the network of the configuration that it comes from, if it is no annotation.
 #[derive(Debug, Clone)]
+struct Value {
+    text: String,
+    network: Option<String>,
+}
+
+/// The annotations of one attachment, or of the container as a whole, that nobody has taken yet.
+#[derive(Debug, Clone, Default)]
 pub struct Annotations {
-    left: BTreeMap<String, String>,
+    interface: Option<IfName>,
+    left: BTreeMap<String, Value>,
+}
+
+/// A container's annotations, sorted by what they are about.
+#[derive(Debug, Clone, Default)]
+pub struct Sorted {
+    /// Those about the container as a whole.
+    pub container: Annotations,
+    /// Those of each attachment; the one without an interface's name in its keys comes first.
+    pub attachments: Vec<Annotations>,
+}
+
+impl Sorted {
+    /// Sorts those that begin with `net.`; the rest belong to others. `None` where there is none.
+    ///
+    /// # Errors
+    /// A key for an interface that no interface can be named.
+    pub fn new(all: impl IntoIterator<Item = (String, String)>) -> Result<Option<Self>, Error> {
+        let mut sorted = Self::default();
+        let mut first = Annotations::default();
+        let mut named: BTreeMap<IfName, Annotations> = BTreeMap::new();
+        let mut is_empty = true;
+        for (full, text) in all {
+            let Some(name) = full.strip_prefix(PREFIX) else { continue };
+            is_empty = false;
+            let value = Value { text, network: None };
+            let (of, name) = match name.rsplit_once('.') {
+                Some((interface, name)) => {
+                    let interface: IfName = interface.parse().map_err(|error| {
+                        annotation(&full, error, "name the interface between the dots, as in net.eth1.driver")
+                    })?;
+                    let entry =
+                        || Annotations { interface: Some(interface.clone()), ..Annotations::default() };
+                    (named.entry(interface.clone()).or_insert_with(entry), name)
+                }
+                None if is_about_the_container(name) => (&mut sorted.container, name),
+                None => (&mut first, name),
+            };
+            of.left.insert(name.to_owned(), value);
+        }
+        if is_empty {
+            return Ok(None);
+        }
+        if !first.left.is_empty() || named.is_empty() {
+            sorted.attachments.push(first);
+        }
+        sorted.attachments.extend(named.into_values());
+        Ok(Some(sorted))
+    }
+}
+
+fn is_about_the_container(name: &str) -> bool {
+    key(name).is_some_and(|key| key.subject == Subject::Container)
 }
 
 impl Annotations {
-    /// Keeps those that begin with `net.`; the rest belong to others.
-    pub fn new(all: impl IntoIterator<Item = (String, String)>) -> Self {
-        let left =
-            all.into_iter().filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?.to_owned(), value)));
-        Self { left: left.collect() }
-    }
-
-    /// Whether there is none.
+    /// The interface that its keys name.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.left.is_empty()
+    pub fn interface(&self) -> Option<&IfName> {
+        self.interface.as_ref()
     }
 
-    /// Takes the value of a key, without spaces around it.
+    /// Lets a network of the configuration say what the annotations do not.
+    pub fn or_network<'a>(
+        &mut self,
+        network: &str,
+        values: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) {
+        for (name, text) in values {
+            let value = Value { text: text.clone(), network: Some(network.to_owned()) };
+            self.left.entry(name.clone()).or_insert(value);
+        }
+    }
+
+    /// Whether a key is given.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.left.contains_key(name)
+    }
+
+    /// The text of a key, which stays to be taken.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.left.get(name).map(|value| value.text.trim())
+    }
+
+    /// Takes the value of a key, without spaces around it, and what to call the key in a message.
     ///
     /// # Errors
     /// A value that is empty: every key says something.
-    pub fn take(&mut self, name: &str) -> Result<Option<String>, Error> {
-        debug_assert!(KEYS.iter().any(|key| key.name == name && key.built), "{name} is not in KEYS");
+    pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
+        debug_assert!(key(name).is_some(), "{name} is not in KEYS");
         let Some(value) = self.left.remove(name) else { return Ok(None) };
-        let trimmed = value.trim();
-        if trimmed.is_empty() {
-            return Err(annotation(
-                &format!("net.{name}"),
-                "it is empty",
-                "give it a value, or leave it out",
-            ));
+        let label = self.label(name, &value);
+        match value.text.trim() {
+            "" => Err(label.error("it is empty", "give it a value, or leave it out")),
+            text => Ok(Some((text.to_owned(), label))),
         }
-        Ok(Some(trimmed.to_owned()))
+    }
+
+    fn label(&self, name: &str, value: &Value) -> Label {
+        Label(match (&value.network, &self.interface) {
+            (Some(network), _) => format!("{name} of network {network} in the configuration"),
+            (None, Some(interface)) => format!("{PREFIX}{interface}.{name}"),
+            (None, None) => format!("{PREFIX}{name}"),
+        })
     }
 
     /// Says what is left over.
     ///
     /// # Errors
-    /// The first key, by name, that nobody took.
-    pub fn finish(self) -> Result<(), Error> {
-        match self.left.into_keys().next() {
-            None => Ok(()),
-            Some(key) => Err(left_over(&key)),
-        }
+    /// The first key, by name, that nobody took; `driver` is the one that had no use for it.
+    pub fn finish(self, driver: &str) -> Result<(), Error> {
+        let Some((name, value)) = self.left.iter().next() else { return Ok(()) };
+        let label = self.label(name, value);
+        Err(match key(name).map(|key| key.subject) {
+            None => {
+                label.error("there is no such key", format!("the nearest one is {PREFIX}{}", nearest(name)))
+            }
+            Some(Subject::Later) => {
+                label.error("this version does not have it yet", "leave it out, or wait for a later version")
+            }
+            Some(Subject::Container) => label.error(
+                "it is about the container, not about one of its interfaces",
+                format!("use {PREFIX}{name}"),
+            ),
+            Some(_) if name == "ifname" => label.error(
+                "the key names the interface already",
+                format!("leave it out, or use {PREFIX}{name} without an interface's name"),
+            ),
+            Some(_) => label.error(
+                format!("the driver {driver} has no use for it"),
+                "leave it out, or use another net.driver",
+            ),
+        })
     }
 }
 
-fn left_over(key: &str) -> Error {
-    let full = format!("{PREFIX}{key}");
-    let last = key.rsplit_once('.').map_or(key, |(_, last)| last);
-    if let Some(known) = KEYS.iter().find(|known| known.name == last) {
-        return if !known.built {
-            annotation(
-                &full,
-                "this version does not have it yet",
-                "leave it out, or wait for a later version",
-            )
-        } else {
-            annotation(
-                &full,
-                "this version configures one interface a container",
-                format!("use net.{last} and net.ifname"),
-            )
-        };
+/// What a key is called in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(String);
+
+impl Label {
+    /// An error about the key's value.
+    pub fn error(&self, cause: impl std::fmt::Display, hint: impl Into<String>) -> Error {
+        annotation(&self.0, cause, hint)
     }
-    let nearest = KEYS
-        .iter()
-        .filter(|known| known.built)
-        .min_by_key(|known| strsim::damerau_levenshtein(known.name, last))
-        .map_or("driver", |known| known.name);
-    annotation(&full, "there is no such key", format!("the nearest one is net.{nearest}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn left_over(key: &str) -> String {
+        let sorted = Sorted::new([(key.to_owned(), "x".to_owned())]).unwrap().unwrap();
+        sorted.attachments[0].clone().finish("host").unwrap_err().to_string()
+    }
+
     #[test]
     fn what_nobody_took_is_an_error_that_names_the_nearest_key() {
-        let of = |key: &str| {
-            Annotations::new([(key.to_owned(), "x".to_owned())]).finish().unwrap_err().to_string()
-        };
-        assert!(of("net.prots").ends_with("hint: the nearest one is net.ports"), "{}", of("net.prots"));
-        assert!(of("net.eth1.driver").contains("one interface"), "{}", of("net.eth1.driver"));
-        assert!(of("net.vni").contains("not have it yet"), "{}", of("net.vni"));
-        assert!(Annotations::new([("org.x".to_owned(), String::new())]).finish().is_ok());
+        assert!(left_over("net.prots").ends_with("hint: the nearest one is net.ports"));
+        assert!(left_over("net.eth1.prots").starts_with("cannot use the annotation net.eth1.prots:"));
+        assert!(left_over("net.control").contains("not have it yet"));
+        assert!(left_over("net.vni").contains("the driver host has no use for it"));
+        assert!(left_over("net.eth1.dns").contains("about the container"));
+        assert!(Sorted::new([("org.x".to_owned(), String::new())]).unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_are_sorted_by_interface() {
+        let keys = ["net.ip", "net.eth1.ip", "net.eth0.7.ip", "net.dns"];
+        let sorted = Sorted::new(keys.map(|key| (key.to_owned(), "x".to_owned()))).unwrap().unwrap();
+        let names: Vec<_> = sorted.attachments.iter().map(|a| a.interface().map(IfName::as_str)).collect();
+        assert_eq!(names, [None, Some("eth0.7"), Some("eth1")]);
+        assert!(sorted.container.has("dns"));
+        let alone = Sorted::new([("net.eth1.ip".to_owned(), "x".to_owned())]).unwrap().unwrap();
+        assert_eq!(alone.attachments.len(), 1);
     }
 }

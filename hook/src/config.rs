@@ -1,13 +1,16 @@
 //! /etc/ocinet/config.toml: the administrator's defaults.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::cidr::{Cidr, Family};
-use serde::Deserialize;
+use ocinet_shared::container_id::ContainerId;
+use serde::de::{Deserialize, Deserializer, Error as _};
 
+use crate::annotations;
 use crate::error::{Error, report};
 
 /// Where the configuration is looked for when nothing names it; it need not exist there.
@@ -16,7 +19,7 @@ pub const DEFAULT_PATH: &str = "/etc/ocinet/config.toml";
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// What the administrator may set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// The subnets of the network `default`, at most one a family.
@@ -25,6 +28,54 @@ pub struct Config {
     pub subnet_pool: Cidr,
     /// How many ports one container may publish.
     pub max_ports: usize,
+    /// Named networks: what a container that names one need not say itself, by annotation key.
+    #[serde(rename = "network")]
+    pub networks: BTreeMap<ContainerId, NetworkTable>,
+}
+
+/// A network of the configuration: annotation keys and their values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkTable(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for NetworkTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Text(String),
+            Number(u64),
+            Truth(bool),
+            List(Vec<String>),
+        }
+        let table: BTreeMap<String, Value> = BTreeMap::deserialize(deserializer)?;
+        let mut values = BTreeMap::new();
+        for (name, value) in table {
+            match annotations::key(&name) {
+                Some(key) if key.of_networks => {}
+                Some(_) => {
+                    return Err(D::Error::custom(format_args!(
+                        "`{name}` belongs to a container, not to a network"
+                    )));
+                }
+                None => {
+                    let nearest = annotations::nearest(&name);
+                    return Err(D::Error::custom(format_args!(
+                        "unknown field `{name}`, the nearest one is `{nearest}`"
+                    )));
+                }
+            }
+            values.insert(
+                name,
+                match value {
+                    Value::Text(text) => text,
+                    Value::Number(number) => number.to_string(),
+                    Value::Truth(truth) => truth.to_string(),
+                    Value::List(list) => list.join(","),
+                },
+            );
+        }
+        Ok(Self(values))
+    }
 }
 
 impl Default for Config {
@@ -37,7 +88,7 @@ impl Default for Config {
         else {
             unreachable!("a prefix length of 16 fits IPv4")
         };
-        Self { default_subnets: vec![subnet], subnet_pool: pool, max_ports: 1024 }
+        Self { default_subnets: vec![subnet], subnet_pool: pool, max_ports: 1024, networks: BTreeMap::new() }
     }
 }
 
@@ -106,9 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn a_network_holds_annotation_keys() {
+        let config =
+            parse("[network.web]\nvni = 7\ninternal = true\npeers = [\"192.0.2.1\", \"192.0.2.2\"]").unwrap();
+        let web = &config.networks[&"web".parse::<ContainerId>().unwrap()].0;
+        assert_eq!((web["vni"].as_str(), web["internal"].as_str()), ("7", "true"));
+        assert_eq!(web["peers"], "192.0.2.1,192.0.2.2");
+    }
+
+    #[test]
     fn what_is_wrong_is_shown_with_its_place() {
         assert!(parse("\nmax-prots = 5").unwrap_err().starts_with("line 2, column 1: unknown field"));
         assert!(parse("max-ports = \"5\"").unwrap_err().starts_with("line 1, column 13:"));
+        let network = |line: &str| parse(&format!("[network.web]\n{line}")).unwrap_err();
+        assert!(network("subnte = \"10.0.0.0/24\"").contains("the nearest one is `subnet`"));
+        assert!(network("ports = \"80:80\"").contains("belongs to a container"));
+        assert!(network("vni = 1.5").starts_with("line 2"), "{}", network("vni = 1.5"));
         assert!(parse("subnet-pool = \"10.0.0.0/25\"").unwrap_err().contains("/24 or wider"));
         assert!(
             parse("default-subnets = [\"10.0.0.0/8\", \"11.0.0.0/8\"]")

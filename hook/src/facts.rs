@@ -8,58 +8,97 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::{link, route};
+use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::kernel::{link, process};
 use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::config::Config;
+use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
-use crate::network::{self, Occupied};
-use crate::request::Request;
-use crate::{holder, tables};
+use crate::network::{self, Occupied, Surroundings};
+use crate::request::AttachmentRequest;
+use crate::{holder, ports, tables, underlay};
 
-/// The network that a container belongs to: as it was made, or as it is to be made.
+/// The network that an attachment belongs to: as it was made, or as it is to be made. `planned` are those that the
+/// container's other interfaces are to make.
 ///
 /// # Errors
 /// A contradiction to what it was made with, or no subnet for it.
-pub fn network(state: &StateDir, config: &Config, request: &Request) -> Result<Network, Error> {
+pub fn network(
+    state: &StateDir,
+    config: &Config,
+    request: &AttachmentRequest,
+    planned: &[Network],
+) -> Result<Network, Error> {
     let path = state.path(&format!("networks/{}.json", request.network));
-    match state.read_json::<Network>(&path)? {
-        Some(network) => network::share(request, network),
+    let network = match state.read_json::<Network>(&path)? {
+        Some(network) => network::share(request, network)?,
         None => {
-            let others = tables::networks(state)?;
-            network::make(request, config, &others, &occupied(&others, config, request)?)
+            let mut others = tables::networks(state)?;
+            others.extend_from_slice(planned);
+            let mut channel = Channel::open(NETLINK_ROUTE)?;
+            let mut routes = Vec::new();
+            for family in network::families(request, config) {
+                routes.extend(route::list(&mut channel, family)?);
+            }
+            let boot_id = process::boot_id().unwrap_or_default();
+            let underlay = underlay::find(&mut channel, request, &routes)?;
+            network::make(
+                request,
+                &Surroundings {
+                    config,
+                    others: &others,
+                    occupied: occupied(&mut channel, &others, request, &routes)?,
+                    underlay: underlay.as_ref(),
+                    boot_id: &boot_id,
+                },
+            )?
         }
-    }
+    };
+    network::check_routes(request, &network)?;
+    ports::check_own_addresses(request, &network)?;
+    Ok(network)
 }
 
-/// The ranges that a new network must keep clear of: the host's routes, and the subnets of other networks.
-fn occupied(others: &[Network], config: &Config, request: &Request) -> Result<Vec<Occupied>, Error> {
+/// The driver that a network was made with; `None` where there is no such network yet.
+///
+/// # Errors
+/// A network's file that cannot be read.
+pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<String>, Error> {
+    let path = state.path(&format!("networks/{network}.json"));
+    Ok(state.read_json::<Network>(&path)?.map(|network| network.driver))
+}
+
+/// The ranges that a new network must keep clear of: the subnets of other networks and, where ocinet alone is to hand
+/// out its addresses, the host's routes.
+fn occupied(
+    channel: &mut Channel,
+    others: &[Network],
+    request: &AttachmentRequest,
+    routes: &[Route],
+) -> Result<Vec<Occupied>, Error> {
     let mut occupied: Vec<Occupied> = Vec::new();
     for other in others {
         let by = format!("the subnet of network {}", other.name);
         occupied.extend(other.subnets().map(|range| Occupied { range, by: by.clone() }));
     }
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    if request.driver.pool() == Pool::Lan {
+        return Ok(occupied);
+    }
     // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
-    let own = match &request.bridge {
-        Some(bridge) => link::find(&mut channel, bridge)?,
-        None => network::bridge_of(&request.network)
-            .ok()
-            .map(|name| link::find(&mut channel, &name))
-            .transpose()?
-            .flatten(),
+    let own = match request.driver.bridge(request)? {
+        Some(bridge) => link::find(channel, &bridge)?,
+        None => None,
     };
-    for family in network::families(request, config) {
-        for route in route::list(&mut channel, family)? {
-            let to = route.destination;
-            let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);
-            // Everything overlaps the default route, and a link-local one is on every link.
-            if to.prefix() > 0 && !ours && !is_on_every_link(&to) {
-                occupied.push(Occupied { range: to, by: format!("the host's route to {to}") });
-            }
+    for route in routes {
+        let to = route.destination;
+        let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);
+        // Everything overlaps the default route, and a link-local one is on every link.
+        if to.prefix() > 0 && !ours && !is_on_every_link(&to) {
+            occupied.push(Occupied { range: to, by: format!("the host's route to {to}") });
         }
     }
     Ok(occupied)
@@ -82,7 +121,7 @@ pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
 /// One that cannot be had, or none left.
 pub fn addresses(
     state: &StateDir,
-    request: &Request,
+    request: &AttachmentRequest,
     network: &Network,
     id: &ContainerId,
     is_gone: IsGone<'_>,
@@ -106,13 +145,14 @@ pub fn addresses(
         addresses.push(match asked {
             Some(address) => named(state, network, address, id, is_gone)?,
             None => {
-                let pool = request
-                    .ip_ranges
-                    .iter()
-                    .find(|range| range.family() == family)
-                    .copied()
-                    .unwrap_or(subnet);
-                free(state, network, pool, id, is_gone)?
+                let range = request.ip_ranges.iter().find(|range| range.family() == family).copied();
+                if range.is_none() && request.driver.pool() != Pool::Host {
+                    let cause = format!("others have addresses of {subnet} that ocinet does not know of");
+                    let hint =
+                        "give the container a net.ip, or the network a net.ip-range that nothing else uses";
+                    return Err(annotation("net.ip-range", cause, hint));
+                }
+                free(state, network, range.unwrap_or(subnet), id, is_gone)?
             }
         });
     }
@@ -161,14 +201,15 @@ fn free(
     )))
 }
 
-/// A name for the host's end of a link that was never used and never will be: the time since the epoch is in it.
+/// A name for a link of the host that was never used and never will be: the time since the epoch is in it. `role` is
+/// what the link is to a container's interface.
 ///
 /// # Errors
 /// None in practice: the name is made of letters and digits.
-pub fn host_interface(id: &ContainerId) -> Result<IfName, Error> {
+pub fn link_name(id: &ContainerId, interface: &IfName, role: &str) -> Result<IfName, Error> {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = format!("{id} {} {}", now.as_nanos(), std::process::id());
+    let seed = format!("{id} {interface} {role} {} {}", now.as_nanos(), std::process::id());
     let hash = fnv1a(seed.as_bytes());
     let tail: String = (0..12).map(|digit| DIGITS[(hash >> (5 * digit)) as usize % 32] as char).collect();
     format!("oc-{tail}").parse().map_err(|error| annotation("net.ifname", error, "report this as a bug"))

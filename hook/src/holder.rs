@@ -7,7 +7,6 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field};
 use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::netns::NamespaceId;
 use ocinet_shared::kernel::ports;
 use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record_dir::StateDir;
@@ -114,23 +113,12 @@ pub fn not_local(port: &PublishedPort) -> Error {
     ))
 }
 
-/// An interface that the container's namespace has already: another container shares the namespace and was attached.
+/// An interface that the container's namespace has already, and that is no other container's of ocinet's.
 #[must_use]
-pub fn of_interface(state: &StateDir, id: &ContainerId, namespace: NamespaceId, name: &IfName) -> Error {
-    let records = state.records().unwrap_or_default();
-    let other = records
-        .into_iter()
-        .filter_map(Result::ok)
-        .find(|record| record.netns == namespace && record.id != *id);
-    let cause = match other {
-        Some(record) => {
-            format!("container {} shares its network namespace and has {name} in it already", record.id)
-        }
-        None => format!("its network namespace has an interface {name} already"),
-    };
+pub fn of_interface(id: &ContainerId, name: &IfName) -> Error {
     Error::Conflict(report(
         format!("attach container {id}"),
-        cause,
-        "leave the net. annotations of a container out that joins another's network namespace, or give net.ifname",
+        format!("its network namespace has an interface {name} already"),
+        "give net.ifname another name, or let the runtime make a network namespace without interfaces",
     ))
 }

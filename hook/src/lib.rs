@@ -1,17 +1,19 @@
 //! `ocinet`: gives an OCI container its network from a runtime's hooks.
 //!
 //! ```text
-//! createRuntime: input -> annotations -> request -> network, ipam, ports -> plan (drivers, nat) -> record -> apply -> record
+//! createRuntime: input -> annotations -> request -> facts (network, ipam, ports) -> plan (drivers, nat) -> record -> apply -> record
 //! poststop:      input (the id) -> record -> take_back -> record removed
 //! ```
 //!
 //! | file | does |
 //! |---|---|
 //! | `cli.rs` `commands/` | the command line, one file a command |
-//! | `input.rs` `annotations.rs` `request.rs` `config.rs` | from text to checked values |
-//! | `network.rs` `ipam/` `ports.rs` | which network, address and host ports |
-//! | `plan.rs` `step.rs` `drivers/` `nat.rs` | what is to be done, pure |
-//! | `apply.rs` `tables.rs` | doing it |
+//! | `input.rs` `annotations.rs` `request/` `config.rs` | from text to checked values |
+//! | `facts.rs` `underlay.rs` `network.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `setup.rs` `assemble.rs` | the course of a start |
+//! | `plan.rs` `step.rs` `drivers/` `nat.rs` `resolver.rs` | what is to be done, pure |
+//! | `apply/` `tables.rs` | doing it |
+//! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `holder.rs` `error.rs` `log.rs` | saying what went wrong |
 //!
@@ -20,6 +22,7 @@
 
 mod annotations;
 mod apply;
+mod assemble;
 pub mod cli;
 pub mod commands;
 mod config;
@@ -30,15 +33,19 @@ mod holder;
 mod input;
 mod ipam;
 mod log;
+mod members;
 mod nat;
 mod network;
 mod plan;
 mod ports;
 mod request;
+mod resolver;
+mod setup;
 mod step;
 mod sweep;
 mod tables;
 mod take_back;
+mod underlay;
 
-pub use annotations::{KEYS, Key};
+pub use annotations::{KEYS, Key, Subject};
 pub use error::{Error, Report};

@@ -1,11 +1,9 @@
 //! Which elements a container and a network have in ocinet's sets: published ports, masquerade, isolation, counters and
 //! the addresses that a container may send from. Pure: nothing here touches the kernel.
 
-use std::net::IpAddr;
-
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::element::{Element, Field, Set};
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{HostLinkKind, Network};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::Attachment;
 
@@ -17,21 +15,8 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
     let mut elements = sources(attachment);
     for cidr in &attachment.addresses {
         let family = cidr.family();
-        let own = |ipv4, ipv6| {
-            Element::new(Set::by_family(family, ipv4, ipv6), vec![Field::Address(cidr.address())])
-        };
         if !inputs.network.internal {
-            let bridge = Field::Interface(attachment.bridge.to_string());
-            let member = Set::by_family(family, Set::Member4, Set::Member6);
-            elements.push(Element::new(member, vec![bridge, Field::Address(cidr.address())]));
-            elements.push(own(Set::Sent4, Set::Sent6));
-            elements.push(own(Set::Received4, Set::Received6));
-            if inputs.request.masquerade {
-                elements.push(own(Set::Masquerade4, Set::Masquerade6));
-            }
-            if inputs.request.allow_inbound {
-                elements.push(own(Set::Inbound4, Set::Inbound6));
-            }
+            elements.extend(ways_out(inputs, cidr));
         }
         for port in inputs.ports.iter().filter(|port| port.serves(family)) {
             elements.push(publish(port, cidr));
@@ -46,18 +31,74 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
     elements
 }
 
+/// What lets a container's address leave its network, and counts what does.
+fn ways_out(inputs: &Inputs<'_>, cidr: &Cidr) -> Vec<Element> {
+    let (family, own) = (cidr.family(), || Field::Address(cidr.address()));
+    let of = |ipv4, ipv6| Element::new(Set::by_family(family, ipv4, ipv6), vec![own()]);
+    let member = Set::by_family(family, Set::Member4, Set::Member6);
+    let mut elements = vec![
+        Element::new(member, vec![Field::Group(inputs.network.group), own()]),
+        of(Set::Sent4, Set::Sent6),
+        of(Set::Received4, Set::Received6),
+    ];
+    let request = inputs.request;
+    let snat = request.snat.iter().find(|address| Family::of(**address) == family);
+    if let Some(address) = snat {
+        let set = Set::by_family(family, Set::Snat4, Set::Snat6);
+        elements.push(Element::mapping(set, vec![own()], vec![Field::Address(*address)]));
+    } else if request.masquerade {
+        elements.push(of(Set::Masquerade4, Set::Masquerade6));
+    }
+    if request.allow_inbound {
+        elements.push(of(Set::Inbound4, Set::Inbound6));
+    }
+    elements
+}
+
 /// What a container may send from: its addresses and the link-local one that the kernel forms from its MAC.
+///
+/// The first element is one that no other container ever has, by the name of the container's link; whether a start
+/// that was killed had added its elements is asked of the kernel by it.
 fn sources(attachment: &Attachment) -> Vec<Element> {
-    let link = || Field::Interface(attachment.host_interface.to_string());
-    let mut elements = vec![Element::new(Set::Links, vec![link()])];
-    let key = |address: IpAddr| vec![link(), Field::Mac(attachment.mac), Field::Address(address)];
+    let (Some(link), Some(mac)) = (&attachment.host_interface, attachment.mac) else { return Vec::new() };
+    let link = || Field::Interface(link.to_string());
+    let routed = attachment.parent.is_none();
+    let first = if routed { Set::Routed } else { Set::Links };
+    let mut elements = vec![Element::new(first, vec![link()])];
     for cidr in &attachment.addresses {
-        match cidr.family() {
-            Family::Ipv4 => elements.push(Element::new(Set::Source4, key(cidr.address()))),
-            Family::Ipv6 => {
-                for address in [cidr.address(), attachment.mac.link_local().into()] {
-                    elements.push(Element::new(Set::Source6, key(address)));
-                    elements.push(Element::new(Set::Target6, key(address)));
+        let addresses = match cidr.family() {
+            Family::Ipv4 => vec![cidr.address()],
+            Family::Ipv6 => vec![cidr.address(), mac.link_local().into()],
+        };
+        for address in addresses {
+            let family = cidr.family();
+            if routed {
+                let set = Set::by_family(family, Set::RoutedSource4, Set::RoutedSource6);
+                elements.push(Element::new(set, vec![link(), Field::Address(address)]));
+                continue;
+            }
+            let key = || vec![link(), Field::Mac(mac), Field::Address(address)];
+            elements.push(Element::new(Set::by_family(family, Set::Source4, Set::Source6), key()));
+            if family == Family::Ipv6 {
+                elements.push(Element::new(Set::Target6, key()));
+            }
+        }
+    }
+    elements
+}
+
+/// The elements by which a container that shares another's addresses publishes ports of its own. What the other has
+/// published is counted already.
+#[must_use]
+pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[PublishedPort]) -> Vec<Element> {
+    let mut elements: Vec<Element> = Vec::new();
+    for cidr in addresses {
+        let known: Vec<Element> = counted.iter().flat_map(|port| port_counters(port, cidr)).collect();
+        for port in ports.iter().filter(|port| port.serves(cidr.family())) {
+            elements.push(publish(port, cidr));
+            for counter in port_counters(port, cidr) {
+                if !known.contains(&counter) && !elements.contains(&counter) {
+                    elements.push(counter);
                 }
             }
         }
@@ -100,17 +141,28 @@ pub fn port_elements(port: &PublishedPort, container: &Cidr) -> [Element; 3] {
     [publish(port, container), inward, outward]
 }
 
-/// The elements of a network, which come with its bridge and go with it.
+/// The elements of a network, which come and go with it.
 #[must_use]
 pub fn network_elements(network: &Network) -> Vec<Element> {
-    let bridge = || Field::Interface(network.bridge.to_string());
-    let mut elements =
-        vec![Element::new(Set::Bridges, vec![bridge()]), Element::new(Set::Within, vec![bridge(), bridge()])];
-    if network.internal {
-        elements.push(Element::new(Set::Internal, vec![bridge()]));
+    let mut elements = Vec::new();
+    let group = || Field::Group(network.group);
+    if network.group != 0 {
+        elements.push(Element::new(Set::Networks, vec![group()]));
+        elements.push(Element::new(Set::Within, vec![group(), group()]));
+        if network.internal {
+            elements.push(Element::new(Set::Internal, vec![group()]));
+        }
+        if !network.isolate {
+            elements.push(Element::new(Set::Open, vec![group()]));
+        }
     }
-    if !network.isolate {
-        elements.push(Element::new(Set::Open, vec![bridge()]));
+    let bridge = network.links.iter().find(|link| link.kind == HostLinkKind::Bridge);
+    for link in &network.links {
+        if let (HostLinkKind::Vxlan(_), Some(bridge)) = (&link.kind, bridge) {
+            let tunnel = || Field::Interface(link.name.to_string());
+            elements.push(Element::new(Set::Tunnels, vec![tunnel()]));
+            elements.push(Element::new(Set::Gateways, vec![tunnel(), Field::Mac(bridge.mac)]));
+        }
     }
     elements
 }

@@ -1,21 +1,26 @@
 //! Which network a container belongs to, and what a new one is made with. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::fnv1a;
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{HostLinkKind, Network, Subnet};
 
 use crate::config::Config;
+use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
-use crate::request::{DEFAULT_NETWORK, Request, unusable};
+use crate::request::{AttachmentRequest, DEFAULT_NETWORK, unusable};
 
 /// The bridge of the network `default`.
 const DEFAULT_BRIDGE: &str = "ocinet0";
 /// The size of a network that names no subnet.
 const POOL_PREFIX: u8 = 24;
+
+/// The MTU that a link has when nothing gives it another (`ETH_DATA_LEN` of linux/if_ether.h).
+const DEFAULT_MTU: u32 = 1500;
 
 /// A range of addresses that is in use on the host, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,35 +31,70 @@ pub struct Occupied {
     pub by: String,
 }
 
+/// The link that a network's packets leave the host by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underlay {
+    /// Its name.
+    pub name: IfName,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses with the prefix length of their subnets, IPv4 first; no link-local ones.
+    pub addresses: Vec<Cidr>,
+    /// The gateways of the host's default routes by it.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What a new network has to go by.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The administrator's defaults.
+    pub config: &'a Config,
+    /// The networks that are there.
+    pub others: &'a [Network],
+    /// The ranges that the host uses.
+    pub occupied: Vec<Occupied>,
+    /// The link that its packets leave the host by, where there is one.
+    pub underlay: Option<&'a Underlay>,
+    /// The kernel's id of this boot.
+    pub boot_id: &'a str,
+}
+
 /// Checks what the container says of a network that exists; what it does not say, it shares.
 ///
 /// # Errors
 /// [`Error::Conflict`] that shows both, where it says something else.
-pub fn share(request: &Request, network: Network) -> Result<Network, Error> {
-    let differ = |key: &str, asked: String, has: String| {
+pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, Error> {
+    let differ = |key: &str, asked: &str, has: &str| {
         Err(Error::Conflict(report(
             format!("join network {}", network.name),
             format!("net.{key} asks for {asked}, but the network was made with {has}"),
             format!("leave net.{key} out, or use another net.network"),
         )))
     };
-    if let Some(bridge) = request.bridge.as_ref().filter(|bridge| **bridge != network.bridge) {
-        return differ("bridge", bridge.to_string(), network.bridge.to_string());
+    if request.driver.name() != network.driver {
+        return differ("driver", request.driver.name(), &network.driver);
+    }
+    for (key, asked) in &request.settings {
+        let has = network.settings.get(*key).map_or("none", String::as_str);
+        if has != asked {
+            return differ(key, asked, has);
+        }
     }
     let has: Vec<Cidr> = network.subnets().collect();
     if !request.subnets.is_empty() && request.subnets != has {
-        return differ("subnet", list(&request.subnets), list(&has));
+        return differ("subnet", &list(&request.subnets), &list(&has));
     }
     if let Some(gateway) =
-        request.gateways.iter().find(|asked| !network.gateways.iter().any(|has| has.address() == **asked))
+        request.gateways.iter().find(|asked| network.gateway(Family::of(**asked)) != Some(**asked))
     {
-        return differ("gateway", gateway.to_string(), list(&network.gateways));
+        return differ("gateway", &gateway.to_string(), &list(&network.gateways().collect::<Vec<_>>()));
     }
-    if let Some(internal) = request.internal.filter(|internal| *internal != network.internal) {
-        return differ("internal", internal.to_string(), network.internal.to_string());
-    }
-    if let Some(isolate) = request.isolate.filter(|isolate| *isolate != network.isolate) {
-        return differ("isolate", isolate.to_string(), network.isolate.to_string());
+    for (key, asked, has) in
+        [("internal", request.internal, network.internal), ("isolate", request.isolate, network.isolate)]
+    {
+        if let Some(asked) = asked.filter(|asked| *asked != has) {
+            return differ(key, &asked.to_string(), &has.to_string());
+        }
     }
     Ok(network)
 }
@@ -62,67 +102,138 @@ pub fn share(request: &Request, network: Network) -> Result<Network, Error> {
 /// What a new network is made with.
 ///
 /// # Errors
-/// A bridge or a subnet that is in use, no subnet left, or a gateway that is not in the subnet.
-pub fn make(
-    request: &Request,
-    config: &Config,
-    others: &[Network],
-    occupied: &[Occupied],
-) -> Result<Network, Error> {
-    let subnets = match named_subnets(request, config) {
-        [] => vec![next_free(config.subnet_pool, occupied)?],
-        named => named.to_vec(),
-    };
-    let bridge = request.bridge.clone().map_or_else(|| bridge_of(&request.network), Ok)?;
-    if let Some(other) = others.iter().find(|other| other.bridge == bridge) {
-        return Err(Error::Conflict(report(
-            format!("use the bridge {bridge}"),
-            format!("it is the bridge of network {}", other.name),
-            "name another bridge with net.bridge, or that network with net.network",
-        )));
-    }
-    for subnet in &subnets {
-        if let Some(overlap) = occupied.iter().find(|occupied| occupied.range.overlaps(subnet)) {
+/// A link or a subnet that is in use, no subnet left, or a gateway that is not in the subnet.
+pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Network, Error> {
+    let pool = request.driver.pool();
+    let ranges = ranges(request, around)?;
+    for range in &ranges {
+        if let Some(overlap) = around.occupied.iter().find(|occupied| occupied.range.overlaps(range)) {
             return Err(Error::Conflict(report(
-                format!("make network {} with the subnet {subnet}", request.network),
+                format!("make network {} with the subnet {range}", request.network),
                 format!("it overlaps {}", overlap.by),
                 "give the network a free net.subnet",
             )));
         }
     }
-    let gateways =
-        subnets.iter().map(|subnet| gateway(subnet, &request.gateways)).collect::<Result<_, _>>()?;
     if let Some(stray) =
-        request.gateways.iter().find(|gateway| !subnets.iter().any(|subnet| subnet.contains(**gateway)))
+        request.gateways.iter().find(|gateway| !ranges.iter().any(|range| range.contains(**gateway)))
     {
-        return Err(annotation(
-            "net.gateway",
-            format!("{stray} is outside {}", list(&subnets)),
-            "give an address inside the subnet",
-        ));
+        let cause = format!("{stray} is outside {}", list(&ranges));
+        return Err(annotation("net.gateway", cause, "give an address inside the subnet"));
     }
-    Ok(Network {
+    let subnets = ranges.iter().map(|range| subnet(*range, request, around)).collect::<Result<_, _>>()?;
+    let on_lan = pool == Pool::Lan;
+    let underlay_mtu = around.underlay.map(|underlay| underlay.mtu).filter(|mtu| *mtu != DEFAULT_MTU);
+    let mut network = Network {
         name: request.network.clone(),
-        bridge,
-        gateways,
+        driver: request.driver.name().to_owned(),
+        settings: BTreeMap::new(),
+        subnets,
+        reserved: Vec::new(),
         internal: request.internal.unwrap_or(false),
-        isolate: request.isolate.unwrap_or(true),
-        mtu: request.mtu,
-    })
+        isolate: request.isolate.unwrap_or(!on_lan),
+        mtu: request.mtu.or(if on_lan { None } else { underlay_mtu }),
+        group: if on_lan { 0 } else { Network::free_group(&request.network, around.others) },
+        links: Vec::new(),
+    };
+    if let Some(underlay) = around.underlay.filter(|_| on_lan) {
+        let own = underlay.addresses.iter().map(Cidr::address);
+        network.reserved = own.filter(|own| ranges.iter().any(|range| range.contains(*own))).collect();
+    }
+    request.driver.wire(request, around, &mut network)?;
+    check_links(&network, around.others)?;
+    Ok(network)
+}
+
+/// A link belongs to one network, and so does a tunnel's number.
+fn check_links(network: &Network, others: &[Network]) -> Result<(), Error> {
+    for link in &network.links {
+        let has = |other: &&Network| other.links.iter().any(|theirs| theirs.name == link.name);
+        let Some(other) = others.iter().find(has) else { continue };
+        let (key, what) = match &link.kind {
+            HostLinkKind::Vxlan(tunnel) => ("vni", format!("VNI {}", tunnel.vni)),
+            kind => ("bridge", format!("{} {}", kind.name(), link.name)),
+        };
+        return Err(Error::Conflict(report(
+            format!("use the {what}"),
+            format!("it is the {} of network {}", link.kind.name(), other.name),
+            format!("name another with net.{key}, or that network with net.network"),
+        )));
+    }
+    Ok(())
+}
+
+/// The subnets of a new network.
+fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<Cidr>, Error> {
+    let named = named_subnets(request, around.config);
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    match request.driver.pool() {
+        Pool::Host => Ok(vec![next_free(around.config.subnet_pool, &around.occupied)?]),
+        Pool::Overlay => {
+            let cause =
+                format!("network {} is new, and every host must give it the same addresses", request.network);
+            Err(annotation("net.subnet", cause, "give it a subnet, the same on every host"))
+        }
+        Pool::Lan => {
+            let own = around.underlay.map(|underlay| underlay.addresses.as_slice()).unwrap_or_default();
+            // Of the LAN's families, those of which a container's address can be told.
+            let is_asked_for = |family| {
+                request.addresses.iter().any(|address| Family::of(*address) == family)
+                    || request.ip_ranges.iter().any(|range| range.family() == family)
+            };
+            let mut ranges: Vec<Cidr> = Vec::new();
+            for range in own.iter().map(Cidr::network).filter(|range| is_asked_for(range.family())) {
+                if !ranges.iter().any(|other| other.family() == range.family()) {
+                    ranges.push(range);
+                }
+            }
+            if ranges.is_empty() {
+                let cause = format!(
+                    "nothing says which addresses of the LAN network {} may give out",
+                    request.network
+                );
+                let hint =
+                    "give the container a net.ip, or the network a net.ip-range that nothing else uses";
+                return Err(annotation("net.ip-range", cause, hint));
+            }
+            Ok(ranges)
+        }
+    }
 }
 
 /// The subnets that the container or the configuration names for a new network; none where one is to be chosen.
-fn named_subnets<'a>(request: &'a Request, config: &'a Config) -> &'a [Cidr] {
-    let is_default = request.network.as_str() == DEFAULT_NETWORK;
+fn named_subnets<'a>(request: &'a AttachmentRequest, config: &'a Config) -> &'a [Cidr] {
+    let is_default = request.network.as_str() == DEFAULT_NETWORK && request.driver.pool() == Pool::Host;
     if request.subnets.is_empty() && is_default { &config.default_subnets } else { &request.subnets }
 }
 
 /// The families that a new network will have: only their routes need to be looked at.
 #[must_use]
-pub fn families(request: &Request, config: &Config) -> Vec<Family> {
+pub fn families(request: &AttachmentRequest, config: &Config) -> Vec<Family> {
     match named_subnets(request, config) {
+        [] if request.driver.pool() == Pool::Lan => Family::ALL.to_vec(),
         [] => vec![config.subnet_pool.family()],
         named => named.iter().map(Cidr::family).collect(),
+    }
+}
+
+/// Checks that every further route of a container leads by a gateway on its network.
+///
+/// # Errors
+/// The first that does not.
+pub fn check_routes(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    let stray =
+        request.routes.iter().find(|(_, gateway)| !network.subnets().any(|subnet| subnet.contains(*gateway)));
+    match stray {
+        None => Ok(()),
+        Some((to, gateway)) => {
+            let cause =
+                format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
+            let ranges: Vec<Cidr> = network.subnets().collect();
+            Err(annotation("net.routes", cause, format!("give a gateway inside {}", list(&ranges))))
+        }
     }
 }
 
@@ -145,19 +256,21 @@ fn next_free(pool: Cidr, occupied: &[Occupied]) -> Result<Cidr, Error> {
         })
 }
 
-fn gateway(subnet: &Cidr, asked: &[IpAddr]) -> Result<Cidr, Error> {
-    let address =
-        asked.iter().copied().find(|asked| subnet.contains(*asked)).unwrap_or_else(|| subnet.nth(1));
-    match not_a_host(subnet, address) {
-        Some(what) => Err(annotation(
+/// A subnet with its gateway: the one that is asked for; else the LAN's own router, or the first address.
+fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Subnet, Error> {
+    let inside = |list: &[IpAddr]| list.iter().copied().find(|gateway| range.contains(*gateway));
+    let gateway = match (inside(&request.gateways), request.driver.pool()) {
+        (Some(asked), _) => Some(asked),
+        (None, Pool::Lan) => around.underlay.and_then(|underlay| inside(&underlay.gateways)),
+        (None, _) => Some(range.nth(1)),
+    };
+    match gateway.and_then(|gateway| Some((gateway, not_a_host(&range, gateway)?))) {
+        Some((gateway, what)) => Err(annotation(
             "net.gateway",
-            format!("{address} is {what} of {subnet}"),
+            format!("{gateway} is {what} of {range}"),
             "give another address inside the subnet",
         )),
-        // The address is inside the subnet, so that the families agree.
-        None => subnet
-            .with_address(address)
-            .ok_or_else(|| annotation("net.gateway", "families differ", "give one a family")),
+        None => Ok(Subnet { range, gateway }),
     }
 }
 
@@ -191,6 +304,9 @@ pub fn check_address(network: &Network, address: IpAddr) -> Result<(), Error> {
     }
     if network.gateway(subnet.family()) == Some(address) {
         return refuse(format!("{address} is the gateway of network {}", network.name));
+    }
+    if network.is_reserved(address) {
+        return refuse(format!("{address} is the host's own"));
     }
     Ok(())
 }

@@ -3,19 +3,25 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Attachment, Undo};
+use ocinet_shared::record::{Attachment, Record, Undo};
 
-use crate::request::Request;
-use crate::step::Step;
+use crate::error::{Error, annotation};
+use crate::request::{AttachmentRequest, Request};
+use crate::step::{OwnTable, Step};
 
-/// What a driver plans from.
+/// The first routing table for an interface that is not the default way out; the others follow.
+const FIRST_TABLE: u8 = 101;
+
+/// What a driver plans an attachment from.
 #[derive(Debug)]
 pub struct Inputs<'a> {
     /// What the annotations ask for.
-    pub request: &'a Request,
+    pub request: &'a AttachmentRequest,
     /// The network, as it is or as it is to be made.
     pub network: &'a Network,
     /// The container's addresses, at most one for each of the network's families.
@@ -24,6 +30,45 @@ pub struct Inputs<'a> {
     pub ports: &'a [PublishedPort],
     /// A name for the host's end that was never used.
     pub host_interface: &'a IfName,
+    /// Another such name, for the link that shapes what the container sends.
+    pub shaper: &'a IfName,
+}
+
+impl Inputs<'_> {
+    /// The container's addresses with the prefix length of their subnet.
+    #[must_use]
+    pub fn cidrs(&self) -> Vec<Cidr> {
+        let of_subnet =
+            |address: &IpAddr| self.network.subnets().find_map(|subnet| subnet.with_address(*address));
+        self.addresses.iter().filter_map(of_subnet).collect()
+    }
+
+    /// The further routes that are asked for.
+    #[must_use]
+    pub fn ways(&self) -> Vec<Way> {
+        let way = |(to, gateway): &(Cidr, IpAddr)| Way {
+            to: *to,
+            gateway: Some(*gateway),
+            onlink: false,
+            table: None,
+        };
+        self.request.routes.iter().map(way).collect()
+    }
+}
+
+/// What a driver made of an attachment.
+#[derive(Debug)]
+pub struct Attached {
+    /// The steps up to the container's interface, which is yet to be configured.
+    pub steps: Vec<Step>,
+    /// The interface that the container then has.
+    pub attachment: Attachment,
+    /// Routes besides the default one.
+    pub ways: Vec<Way>,
+    /// Whether gateways are on the link although no address of it says so.
+    pub onlink: bool,
+    /// Whether others than this host remember where the container's address is, and must be told that it is here.
+    pub announce: bool,
 }
 
 /// The steps for a container, and what they amount to.
@@ -33,16 +78,131 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The interfaces that the container then has.
     pub attachments: Vec<Attachment>,
-    /// The ports that are then published.
-    pub ports: Vec<PublishedPort>,
 }
 
 impl Plan {
+    /// The plan of a container that is attached to networks.
+    ///
+    /// # Errors
+    /// A default route by an interface that leads nowhere.
+    pub fn new(request: &Request, attached: Vec<Attached>) -> Result<Self, Error> {
+        let ways_out = ways_out(request, &attached)?;
+        let mut plan = Self::default();
+        for (attached, tables) in attached.into_iter().zip(ways_out) {
+            let Attached { mut steps, attachment, mut ways, onlink, announce } = attached;
+            let mut own_table = None;
+            for gateway in &attachment.gateways {
+                let family = Family::of(*gateway);
+                let table = tables.iter().find(|(of, _)| *of == family).and_then(|(_, table)| *table);
+                ways.push(Way { to: Cidr::everything(family), gateway: Some(*gateway), onlink, table });
+                if let Some(table) = table {
+                    let own = own_table.get_or_insert(OwnTable { table, addresses: Vec::new() });
+                    own.addresses.extend(
+                        attachment.addresses.iter().map(Cidr::address).filter(|a| Family::of(*a) == family),
+                    );
+                }
+            }
+            steps.push(Step::ConfigureInterface {
+                interface: attachment.interface.clone(),
+                addresses: attachment.addresses.clone(),
+                ways,
+                own_table,
+                announce: if announce { attachment.mac } else { None },
+            });
+            plan.steps.extend(steps);
+            plan.attachments.push(attachment);
+        }
+        if !request.sysctls.is_empty() {
+            plan.steps.push(Step::WriteSysctls { sysctls: request.sysctls.clone() });
+        }
+        plan.tell_the_resolver(request)?;
+        Ok(plan)
+    }
+
+    /// The plan of a container that shares the attachments of another, up to its ports.
+    ///
+    /// # Errors
+    /// A name for the gateway where there is none.
+    pub fn shared(request: &Request, owner: &Record) -> Result<Self, Error> {
+        let steps = vec![Step::Share { owner: owner.id.clone() }];
+        let mut plan = Self { steps, attachments: owner.attachments.clone() };
+        plan.tell_the_resolver(request)?;
+        Ok(plan)
+    }
+
+    /// Whether it makes a link that only the container's namespace has, which is found again by that one's number.
+    #[must_use]
+    pub fn needs_namespace_number(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::MakeChild { .. }))
+    }
+
+    /// Names for `host-gateway` are the gateway's, of the first interface that has one.
+    fn tell_the_resolver(&mut self, request: &Request) -> Result<(), Error> {
+        let resolver = &request.resolver;
+        if !resolver.servers.is_empty() || !resolver.search.is_empty() {
+            let (servers, search) = (resolver.servers.clone(), resolver.search.clone());
+            self.steps.push(Step::WriteResolver { servers, search });
+        }
+        if resolver.hosts.is_empty() {
+            return Ok(());
+        }
+        let gateway = self.attachments.iter().find_map(|attachment| attachment.gateways.first().copied());
+        let mut hosts = Vec::new();
+        for host in &resolver.hosts {
+            let address = host.address.or(gateway).ok_or_else(|| {
+                let cause = format!("{} is to be the gateway, and the container has none", host.name);
+                annotation("net.hosts", cause, "give the name an address")
+            })?;
+            hosts.push((address, host.name.clone()));
+        }
+        self.steps.push(Step::WriteHosts { hosts });
+        Ok(())
+    }
+
     /// What takes the plan back, in the order of its steps.
     #[must_use]
     pub fn undo(&self) -> Vec<Undo> {
         self.steps.iter().filter_map(Step::undo).collect()
     }
+}
+
+/// For every attachment and family, the table of its way out: none where that is the container's default route.
+type WaysOut = Vec<Vec<(Family, Option<u8>)>>;
+
+/// One interface is the default way out of each family. The others have a table each, which packets from their
+/// addresses look into, so that an answer leaves by the interface that the question came by.
+fn ways_out(request: &Request, attached: &[Attached]) -> Result<WaysOut, Error> {
+    let leads_out =
+        |one: &Attached, family| one.attachment.gateways.iter().any(|gateway| Family::of(*gateway) == family);
+    if let Some(wanted) = &request.default_route {
+        let leads_nowhere = attached
+            .iter()
+            .any(|one| one.attachment.interface == *wanted && one.attachment.gateways.is_empty());
+        if leads_nowhere {
+            let cause = format!("the network of {wanted} has no gateway");
+            return Err(annotation(
+                "net.default-route",
+                cause,
+                "name another interface, or give a net.gateway",
+            ));
+        }
+    }
+    let default_of = |family| {
+        let wanted = attached.iter().position(|one| {
+            Some(&one.attachment.interface) == request.default_route.as_ref() && leads_out(one, family)
+        });
+        wanted.or_else(|| attached.iter().position(|one| leads_out(one, family)))
+    };
+    let defaults = Family::ALL.map(default_of);
+    let tables = (FIRST_TABLE..=u8::MAX).take(attached.len()).enumerate();
+    Ok(tables
+        .map(|(index, table)| {
+            let of = |(family, default): (Family, Option<usize>)| {
+                (family, if default == Some(index) { None } else { Some(table) })
+            };
+            Family::ALL.into_iter().zip(defaults).map(of).collect()
+        })
+        .collect())
 }
 
 impl fmt::Display for Plan {

@@ -9,6 +9,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::port::{Protocol, PublishedPort};
 
 use crate::error::{Error, annotation, report};
+use crate::request::AttachmentRequest;
 use crate::{holder, nat};
 
 /// How many ports are tried before the search for a free one is given up.
@@ -16,15 +17,19 @@ const TRIES: usize = 64;
 
 /// Chooses the host ports that are left to ocinet, and checks that no process of the host holds any.
 ///
-/// Only the elements decide between containers; here the processes of the host are asked.
+/// `others` are the ports of the container's other interfaces. Only the elements decide between containers; here the processes of the host are asked.
 ///
 /// # Errors
 /// A port that is held, an address that is not the host's, a family that the network does not have.
-pub fn settle(asked: &[PublishedPort], network: &Network) -> Result<Vec<PublishedPort>, Error> {
+pub fn settle(
+    asked: &[PublishedPort],
+    network: &Network,
+    others: &[PublishedPort],
+) -> Result<Vec<PublishedPort>, Error> {
     check_families(asked, network)?;
     let mut settled: Vec<PublishedPort> = Vec::with_capacity(asked.len());
     for port in asked {
-        let port = if port.host_port == 0 { choose(port, network, &settled)? } else { *port };
+        let port = if port.host_port == 0 { choose(port, network, &[others, &settled])? } else { *port };
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
                 Bind::Free(_) => {}
@@ -60,6 +65,35 @@ pub fn check_families(asked: &[PublishedPort], network: &Network) -> Result<(), 
     }
 }
 
+/// Checks the addresses of the host that a container is to leave with.
+///
+/// # Errors
+/// One that is not the host's, or of a family that the network does not have.
+pub fn check_own_addresses(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    for address in &request.snat {
+        let family = Family::of(*address);
+        if network.subnet(family).is_none() {
+            let cause = format!(
+                "{address} is an {family} address, but the network {} has no {family} subnet",
+                network.name
+            );
+            return Err(annotation(
+                "net.snat",
+                cause,
+                format!("give the network an {family} subnet with net.subnet"),
+            ));
+        }
+        if matches!(probe(*address, Protocol::Udp, 0)?, Bind::NotLocal) {
+            return Err(Error::Conflict(report(
+                format!("let the container leave with {address}"),
+                "it is not an address of this host",
+                "give net.snat an address that `ip address` shows",
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The addresses that a port has to be free on.
 fn addresses(port: &PublishedPort, network: &Network) -> Vec<IpAddr> {
     match port.host_address {
@@ -72,7 +106,7 @@ fn addresses(port: &PublishedPort, network: &Network) -> Vec<IpAddr> {
 fn choose(
     port: &PublishedPort,
     network: &Network,
-    settled: &[PublishedPort],
+    settled: &[&[PublishedPort]],
 ) -> Result<PublishedPort, Error> {
     let mut nft = Nft::open()?;
     let places = addresses(port, network);
@@ -85,7 +119,7 @@ fn choose(
         };
         let Bind::Free(host_port) = free else { return Err(holder::not_local(port)) };
         let chosen = PublishedPort { host_port, ..*port };
-        if settled.iter().any(|other| chosen.overlaps(other)) {
+        if settled.iter().copied().flatten().any(|other| chosen.overlaps(other)) {
             continue;
         }
         let mut free = true;

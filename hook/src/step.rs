@@ -7,10 +7,14 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::link::ChildKind;
+use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{HostLinkKind, Network, Tunnel};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::Undo;
+
+use crate::request::Sysctl;
 
 /// One change to the kernel or to the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,11 @@ pub enum Step {
     JoinNetwork {
         /// What the network is, or is to be made with.
         network: Network,
+    },
+    /// Shares the attachments of the container whose network namespace this one joined.
+    Share {
+        /// The other container.
+        owner: ContainerId,
     },
     /// Takes an address from the network's pool.
     TakeLease {
@@ -42,12 +51,14 @@ pub enum Step {
         /// The elements.
         elements: Vec<Element>,
     },
-    /// Makes the link between the bridge and the container.
+    /// Makes a link between the host and the container.
     MakeVeth {
         /// The host's end.
         host_interface: IfName,
-        /// The bridge that it joins.
-        bridge: IfName,
+        /// The bridge that it joins, if it joins one.
+        bridge: Option<IfName>,
+        /// The link group of the host's end.
+        group: u32,
         /// The container's end.
         interface: IfName,
         /// The Ethernet address of the container's end.
@@ -58,33 +69,118 @@ pub enum Step {
         /// bridges a container's packet to its own published port without routing it.
         hairpin: bool,
     },
-    /// Gives the container's end its addresses and routes, and brings it up.
+    /// Makes a link in the container on top of one of the host's.
+    MakeChild {
+        /// The host's link.
+        parent: IfName,
+        /// What it is.
+        kind: ChildKind,
+        /// Its name in the container.
+        interface: IfName,
+        /// Its Ethernet address, where it has one of its own.
+        mac: Option<Mac>,
+        /// The MTU; the parent's without.
+        mtu: Option<u32>,
+    },
+    /// Limits what the container receives and sends.
+    LimitRates {
+        /// The host's end of the container's link.
+        host_interface: IfName,
+        /// The most that the container receives, in bits per second.
+        receive: Option<u64>,
+        /// The most that it sends.
+        send: Option<u64>,
+        /// A link for what it sends to wait in.
+        shaper: IfName,
+    },
+    /// Makes the host's end of a link the container's gateway, and the host's way to the container.
+    RouteToContainer {
+        /// The host's end.
+        host_interface: IfName,
+        /// The gateway's addresses.
+        gateways: Vec<IpAddr>,
+        /// The container's addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Makes a link of the network's the host's way to the container.
+    RouteFromHost {
+        /// The link.
+        link: IfName,
+        /// The container's addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Gives the container's interface its addresses and routes, and brings it up.
     ConfigureInterface {
-        /// The container's end.
+        /// The interface.
         interface: IfName,
         /// Its addresses.
         addresses: Vec<Cidr>,
-        /// The default gateways.
-        gateways: Vec<IpAddr>,
+        /// Routes by it.
+        ways: Vec<Way>,
+        /// The routing table of its own, where it is not the default way out.
+        own_table: Option<OwnTable>,
+        /// The Ethernet address to tell the neighbours, where they may know another.
+        announce: Option<Mac>,
+    },
+    /// Writes sysctls of the container's network namespace.
+    WriteSysctls {
+        /// The sysctls.
+        sysctls: Vec<Sysctl>,
+    },
+    /// Tells the container's resolver where to ask.
+    WriteResolver {
+        /// The name servers.
+        servers: Vec<IpAddr>,
+        /// The domains to look names up in.
+        search: Vec<String>,
+    },
+    /// Tells the container names that need no asking.
+    WriteHosts {
+        /// The names.
+        hosts: Vec<(IpAddr, String)>,
     },
     /// Brings up the container's loopback.
     BringUpLoopback,
 }
 
+/// The routing table of an interface that is not the default way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnTable {
+    /// Its number.
+    pub table: u8,
+    /// The addresses whose packets look into it.
+    pub addresses: Vec<IpAddr>,
+}
+
 impl Step {
-    /// What takes the step back; nothing where the container's namespace takes it along, or where it stays: the host
+    /// What takes the step back; nothing where the container's namespace, root or link takes it along, or where it stays: the host
     /// goes on forwarding, because others may have come to rely on it.
     #[must_use]
     pub fn undo(&self) -> Option<Undo> {
         match self {
             Self::JoinNetwork { network } => Some(Undo::LeaveNetwork { network: network.name.clone() }),
+            Self::Share { owner } => Some(Undo::Unshare { owner: owner.clone() }),
             Self::TakeLease { network, address } => {
                 Some(Undo::ReleaseLease { network: network.clone(), address: *address })
             }
             Self::ClaimPort { port } => Some(Undo::ReleasePort(*port)),
             Self::AddElements { elements } => Some(Undo::DeleteElements { elements: elements.clone() }),
             Self::MakeVeth { host_interface, .. } => Some(Undo::DeleteLink { name: host_interface.clone() }),
-            Self::Forward { .. } | Self::ConfigureInterface { .. } | Self::BringUpLoopback => None,
+            Self::MakeChild { interface, .. } => Some(Undo::DeleteInside { interface: interface.clone() }),
+            Self::LimitRates { send: Some(_), shaper, .. } => {
+                Some(Undo::DeleteShaper { name: shaper.clone() })
+            }
+            Self::RouteFromHost { link, addresses } => {
+                Some(Undo::DeleteRoutes { link: link.clone(), addresses: addresses.clone() })
+            }
+            Self::LimitRates { .. }
+            | Self::Forward { .. }
+            | Self::RouteToContainer { .. }
+            | Self::ConfigureInterface { .. }
+            | Self::WriteSysctls { .. }
+            | Self::WriteResolver { .. }
+            | Self::WriteHosts { .. }
+            | Self::BringUpLoopback => None,
         }
     }
 }
@@ -92,17 +188,8 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::JoinNetwork { network } => {
-                write!(
-                    f,
-                    "join network {} on bridge {} ({})",
-                    network.name,
-                    network.bridge,
-                    join(&network.gateways)
-                )?;
-                f.write_str(if network.internal { ", internal" } else { "" })?;
-                f.write_str(if network.isolate { "" } else { ", not isolated" })
-            }
+            Self::JoinNetwork { network } => show_network(f, network),
+            Self::Share { owner } => write!(f, "share the network of container {owner}"),
             Self::TakeLease { network, address } => write!(f, "lease {address} from network {network}"),
             Self::ClaimPort { port } => write!(f, "claim port {port}"),
             Self::Forward { family } => write!(f, "forward {family}"),
@@ -110,21 +197,106 @@ impl fmt::Display for Step {
                 f.write_str("add elements")?;
                 elements.iter().try_for_each(|element| write!(f, "\n  {element}"))
             }
-            Self::MakeVeth { host_interface, bridge, interface, mac, mtu, hairpin } => {
-                write!(
-                    f,
-                    "make link {host_interface} on {bridge} with {interface} ({mac}) in the container"
-                )?;
+            Self::MakeVeth { host_interface, bridge, interface, mac, mtu, hairpin, .. } => {
+                write!(f, "make link {host_interface}")?;
+                bridge.as_ref().map_or(Ok(()), |bridge| write!(f, " on {bridge}"))?;
+                write!(f, " with {interface} ({mac}) in the container")?;
                 mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))?;
                 f.write_str(if *hairpin { ", hairpin" } else { "" })
             }
-            Self::ConfigureInterface { interface, addresses, gateways } => {
+            Self::MakeChild { parent, kind, interface, mac, mtu } => {
+                let (kind, mode) = match kind {
+                    ChildKind::Macvlan(mode) => ("macvlan", mode.to_string()),
+                    ChildKind::Ipvlan(mode) => ("ipvlan", mode.to_string()),
+                };
+                write!(f, "make {kind} {interface} on {parent} in the container, mode {mode}")?;
+                mac.map_or(Ok(()), |mac| write!(f, ", {mac}"))?;
+                mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
+            }
+            Self::LimitRates { host_interface, receive, send, shaper } => {
+                write!(f, "limit {host_interface}:")?;
+                receive.map_or(Ok(()), |rate| write!(f, " the container receives {rate} bit/s"))?;
+                let and = if receive.is_some() { "," } else { " the container" };
+                send.map_or(Ok(()), |rate| write!(f, "{and} sends {rate} bit/s by {shaper}"))
+            }
+            Self::RouteToContainer { host_interface, gateways, addresses } => {
+                write!(
+                    f,
+                    "route {} to {host_interface}, which is gateway {}",
+                    join(addresses),
+                    join(gateways)
+                )
+            }
+            Self::RouteFromHost { link, addresses } => write!(f, "route {} to {link}", join(addresses)),
+            Self::ConfigureInterface { interface, addresses, ways, own_table, announce } => {
                 write!(f, "configure {interface}: addresses {}", join(addresses))?;
-                if gateways.is_empty() { Ok(()) } else { write!(f, ", default route via {}", join(gateways)) }
+                ways.iter().try_for_each(|way| show_way(f, way))?;
+                if let Some(own) = own_table {
+                    write!(f, ", table {} for packets from {}", own.table, join(&own.addresses))?;
+                }
+                f.write_str(if announce.is_some() { ", announced to the neighbours" } else { "" })
+            }
+            Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
+            Self::WriteResolver { servers, search } => {
+                f.write_str("write etc/resolv.conf:")?;
+                let servers: Vec<String> =
+                    servers.iter().map(|server| format!(" nameserver {server}")).collect();
+                f.write_str(&servers.join(","))?;
+                let and = if servers.is_empty() { "" } else { "," };
+                if search.is_empty() { Ok(()) } else { write!(f, "{and} search {}", search.join(" ")) }
+            }
+            Self::WriteHosts { hosts } => {
+                let hosts: Vec<String> =
+                    hosts.iter().map(|(address, name)| format!("{address} {name}")).collect();
+                write!(f, "write etc/hosts: {}", hosts.join(", "))
             }
             Self::BringUpLoopback => f.write_str("bring up the container's loopback"),
         }
     }
+}
+
+fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
+    write!(f, "join {} network {}", network.driver, network.name)?;
+    let subnets: Vec<String> = network
+        .subnets
+        .iter()
+        .map(|subnet| match subnet.gateway {
+            Some(gateway) => format!("{} by {gateway}", subnet.range),
+            None => subnet.range.to_string(),
+        })
+        .collect();
+    write!(f, " ({})", subnets.join(", "))?;
+    f.write_str(if network.internal { ", internal" } else { "" })?;
+    f.write_str(if network.isolate || network.group == 0 { "" } else { ", not isolated" })?;
+    for link in &network.links {
+        write!(f, "\n  {} {} ({})", link.kind.name(), link.name, link.mac)?;
+        match &link.kind {
+            HostLinkKind::Bridge => {}
+            HostLinkKind::Vxlan(tunnel) => show_tunnel(f, tunnel)?,
+            HostLinkKind::Macvlan { parent, addresses } => {
+                write!(f, " on {parent} with {} for the host", join(addresses))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {
+    write!(f, ", VNI {} on port {}", tunnel.vni, tunnel.port)?;
+    tunnel.local.map_or(Ok(()), |local| write!(f, " from {local}"))?;
+    tunnel.parent.as_ref().map_or(Ok(()), |parent| write!(f, " by {parent}"))?;
+    tunnel.group.map_or(Ok(()), |group| write!(f, ", group {group}"))?;
+    if tunnel.peers.is_empty() { Ok(()) } else { write!(f, ", peers {}", join(&tunnel.peers)) }
+}
+
+fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
+    if way.to.prefix() == 0 {
+        f.write_str(", default route")?;
+    } else {
+        write!(f, ", route to {}", way.to)?;
+    }
+    way.gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
+    way.table.map_or(Ok(()), |table| write!(f, " in table {table}"))
 }
 
 fn join<T: ToString>(items: &[T]) -> String {

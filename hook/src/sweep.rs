@@ -7,9 +7,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::Error;
+use crate::members;
 use crate::take_back::TakeBack;
 
 /// How many records a start looks at.
@@ -40,11 +42,12 @@ pub fn some(state: &StateDir, boot_id: &str) {
 /// Those of taking back.
 pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, Error> {
     // Looked at without the lock first: the living, nearly all of them, are not to be held up.
-    if !state.read_record(id)?.is_some_and(|record| record.is_dead(boot_id)) {
+    let has_ended = |record: &Record| record.is_dead(boot_id) && !members::live(state, id, boot_id);
+    if !state.read_record(id)?.is_some_and(|record| has_ended(&record)) {
         return Ok(false);
     }
     let Some((record, _lock)) = state.lock_record(id)? else { return Ok(false) };
-    if !record.is_dead(boot_id) {
+    if !has_ended(&record) {
         return Ok(false);
     }
     crate::log::info(format_args!("container {id} ended without a poststop hook: taking it back"));

@@ -1,23 +1,23 @@
 //! Takes back what a container's record says, from the record alone: no annotation, no configuration, no process is
 //! asked. What is gone already counts as taken back.
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::mac::Mac;
+use ocinet_shared::kernel::{link, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Phase, Record, Undo};
 use ocinet_shared::record_dir::{Mode, StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
-use crate::nat;
+use crate::{members, nat};
 
 /// Whether the steps to take back are known to have been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +56,16 @@ impl<'a> TakeBack<'a> {
     /// [`Error::Partial`] with everything that could not be taken back; the record is kept then, for another try.
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
-        self.steps(&record.id, &record.undo, certainty)?;
+        self.steps(record, certainty)?;
         forget(self.state, &record.id)
     }
 
     /// Goes on after an error: what can be taken back is, whatever else cannot.
-    fn steps(&mut self, id: &ContainerId, undo: &[Undo], certainty: Certainty) -> Result<(), Error> {
+    fn steps(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
+        let id = &record.id;
         let mut failed = Vec::new();
-        for step in undo.iter().rev() {
-            if let Err(error) = self.step(id, step, certainty) {
+        for step in record.undo.iter().rev() {
+            if let Err(error) = self.step(record, step, certainty) {
                 failed.push(error.without_hint());
             }
         }
@@ -80,7 +81,8 @@ impl<'a> TakeBack<'a> {
         )))
     }
 
-    fn step(&mut self, id: &ContainerId, step: &Undo, certainty: Certainty) -> Result<(), Error> {
+    fn step(&mut self, record: &Record, step: &Undo, certainty: Certainty) -> Result<(), Error> {
+        let id = &record.id;
         match step {
             Undo::ReleaseLease { network, address } => {
                 Ok(files::release(self.state, &files::lease_path(self.state, network, *address), id)?)
@@ -94,6 +96,10 @@ impl<'a> TakeBack<'a> {
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
             Undo::DeleteLink { name } => self.delete_link(name),
+            Undo::DeleteInside { interface } => self.delete_inside(record, interface),
+            Undo::DeleteShaper { name } => Ok(link::delete(&mut self.route, name)?),
+            Undo::DeleteRoutes { link, addresses } => self.delete_routes(link, addresses),
+            Undo::Unshare { owner } => self.unshare(owner, record),
             Undo::LeaveNetwork { network } => self.leave_network(network),
         }
     }
@@ -104,11 +110,52 @@ impl<'a> TakeBack<'a> {
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
         if certainty == Certainty::Unknown
             && let Some(first) = elements.first()
-            && self.nft.get(first)?.is_none()
+            && self.nft.get(first)?.is_none_or(|found| found.value != first.value_bytes())
         {
             return Ok(());
         }
         Ok(self.nft.delete(elements)?)
+    }
+
+    /// A link that is in the container's namespace as a whole goes with that namespace. Where that lives on, it is
+    /// reached by the number that the host knows it by, which may be another namespace's by now: only a link that bears
+    /// the container's id, or has the container's Ethernet address because nothing could write the id yet, is deleted.
+    fn delete_inside(&mut self, record: &Record, interface: &IfName) -> Result<(), Error> {
+        let Some(number) = record.netns_number else { return Ok(()) };
+        let Some(found) = link::find_inside(&mut self.route, number, interface)? else { return Ok(()) };
+        let of_record = record.attachments.iter().find(|attachment| attachment.interface == *interface);
+        let same_mac = of_record.is_some_and(|attachment| {
+            attachment.driver == found.kind && (attachment.mac.is_none() || attachment.mac == found.mac)
+        });
+        let is_ours = match found.alias.strip_prefix(link::OF_CONTAINER) {
+            Some(id) => id == record.id.as_str(),
+            None => same_mac && found.alias.is_empty(),
+        };
+        if is_ours { Ok(link::delete_inside(&mut self.route, number, interface)?) } else { Ok(()) }
+    }
+
+    fn delete_routes(&mut self, name: &IfName, addresses: &[IpAddr]) -> Result<(), Error> {
+        let Some(found) = link::find(&mut self.route, name)? else { return Ok(()) };
+        for address in addresses {
+            route::delete_to_container(&mut self.route, found.index, *address)?;
+        }
+        Ok(())
+    }
+
+    /// The attachments outlive the container that they belong to as long as others share them: the last of these takes
+    /// them back.
+    fn unshare(&mut self, owner: &ContainerId, record: &Record) -> Result<(), Error> {
+        members::remove(self.state, owner, &record.id)?;
+        let is_left = |owner: &Record| {
+            owner.is_dead(&record.boot_id) && !members::live(self.state, &owner.id, &record.boot_id)
+        };
+        if !self.state.read_record(owner)?.is_some_and(|owner| is_left(&owner)) {
+            return Ok(());
+        }
+        match self.state.lock_record(owner)? {
+            Some((owner, _lock)) if is_left(&owner) => self.container(&owner),
+            _ => Ok(()),
+        }
     }
 
     /// The kernel removes the links of a namespace that nobody uses any more by itself, some milliseconds after its last
@@ -137,11 +184,13 @@ impl<'a> TakeBack<'a> {
         }
         let network: Network = serde_json::from_str(&text)
             .map_err(|error| StateError::Malformed { path: path.clone(), reason: error.to_string() })?;
-        if let Some(bridge) = link::find(&mut self.route, &network.bridge)?
-            && bridge.is_bridge
-            && bridge.mac == Some(Mac::of_bridge(name.as_str()))
-        {
-            link::delete(&mut self.route, &network.bridge)?;
+        for link in network.links.iter().rev() {
+            if let Some(found) = link::find(&mut self.route, &link.name)?
+                && found.kind == link.kind.name()
+                && found.mac == Some(link.mac)
+            {
+                link::delete(&mut self.route, &link.name)?;
+            }
         }
         self.nft.delete(&nat::network_elements(&network))?;
         Ok(self.state.remove(&path)?)

@@ -13,19 +13,19 @@ use std::process::{Command, Stdio};
 const NETWORKS: [(&str, &str); 4] = [
     (
         "default",
-        r#"{"name":"default","bridge":"ocinet0","gateways":["10.90.0.1/16"],"internal":false,"isolate":true,"mtu":null}"#,
+        r#"{"name":"default","driver":"bridge","settings":{"bridge":"ocinet0"},"subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270977,"links":[{"name":"ocinet0","mac":"02:6e:00:00:00:01","kind":"bridge"}]}"#,
     ),
     (
         "dual",
-        r#"{"name":"dual","bridge":"oc-dual","gateways":["10.91.0.1/24","fd00:91::1/64"],"internal":false,"isolate":true,"mtu":9000}"#,
+        r#"{"name":"dual","driver":"bridge","settings":{"bridge":"oc-dual"},"subnets":[{"range":"10.91.0.0/24","gateway":"10.91.0.1"},{"range":"fd00:91::/64","gateway":"fd00:91::1"}],"internal":false,"isolate":true,"mtu":9000,"group":1862270978,"links":[{"name":"oc-dual","mac":"02:6e:00:00:00:02","kind":"bridge"}]}"#,
     ),
     (
         "closed",
-        r#"{"name":"closed","bridge":"oc-closed","gateways":["10.91.1.1/24"],"internal":true,"isolate":true,"mtu":null}"#,
+        r#"{"name":"closed","driver":"bridge","settings":{"bridge":"oc-closed"},"subnets":[{"range":"10.91.1.0/24","gateway":"10.91.1.1"}],"internal":true,"isolate":true,"mtu":null,"group":1862270979,"links":[{"name":"oc-closed","mac":"02:6e:00:00:00:03","kind":"bridge"}]}"#,
     ),
     (
         "small",
-        r#"{"name":"small","bridge":"oc-small","gateways":["10.91.2.1/30"],"internal":false,"isolate":false,"mtu":null}"#,
+        r#"{"name":"small","driver":"bridge","settings":{"bridge":"oc-small"},"subnets":[{"range":"10.91.2.0/30","gateway":"10.91.2.1"}],"internal":false,"isolate":false,"mtu":null,"group":1862270980,"links":[{"name":"oc-small","mac":"02:6e:00:00:00:04","kind":"bridge"}]}"#,
     ),
 ];
 /// The one address of the network `small`, which somebody has.

@@ -108,6 +108,18 @@ impl Cidr {
         (prefix <= Family::of(address).bits()).then_some(Self { address, prefix })
     }
 
+    /// One address alone.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Self {
+        Self { address, prefix: Family::of(address).bits() }
+    }
+
+    /// Every address of a family.
+    #[must_use]
+    pub fn everything(family: Family) -> Self {
+        Self { address: family.unspecified(), prefix: 0 }
+    }
+
     /// The address, host bits included.
     #[must_use]
     pub fn address(&self) -> IpAddr {

@@ -48,17 +48,17 @@ macro_rules! sets {
 }
 
 sets! {
-    /// Bridges that ocinet made.
-    Bridges, Inet, "bridges";
-    /// (bridge, bridge): traffic that stays inside one network.
+    /// Link groups of the networks that the host routes for.
+    Networks, Inet, "networks";
+    /// (group, group): traffic that stays inside one network.
     Within, Inet, "within";
-    /// Bridges of internal networks.
+    /// Groups of internal networks.
     Internal, Inet, "internal";
-    /// Bridges of networks that gave up isolation.
+    /// Groups of networks that gave up isolation.
     Open, Inet, "open";
     /// Families whose forwarding ocinet turned on.
     NoTransit, Inet, "no_transit";
-    /// (bridge, address) of every container.
+    /// (group, address) of every container.
     Member4, Inet, "member4";
     /// The same for IPv6.
     Member6, Inet, "member6";
@@ -66,6 +66,10 @@ sets! {
     Masquerade4, Inet, "masquerade4";
     /// The same for IPv6.
     Masquerade6, Inet, "masquerade6";
+    /// Containers whose traffic leaves with a host address of their own; counts connections.
+    Snat4, Inet, "snat4";
+    /// The same for IPv6.
+    Snat6, Inet, "snat6";
     /// Counts what a container sends out of its network.
     Sent4, Inet, "sent4";
     /// The same for IPv6.
@@ -94,8 +98,18 @@ sets! {
     PortOut4, Inet, "port_out4";
     /// The same for IPv6.
     PortOut6, Inet, "port_out6";
-    /// The host ends of containers' links.
+    /// The host ends of links to containers that are on no bridge.
+    Routed, Inet, "routed";
+    /// (link, IPv4 address) that such a container may send from.
+    RoutedSource4, Inet, "routed_source4";
+    /// The same for IPv6.
+    RoutedSource6, Inet, "routed_source6";
+    /// The host ends of containers' links to bridges.
     Links, Bridge, "bridge/links";
+    /// Tunnel ends on bridges.
+    Tunnels, Bridge, "bridge/tunnels";
+    /// (tunnel end, Ethernet address) of the gateways that every host of an overlay has for itself.
+    Gateways, Bridge, "bridge/gateways";
     /// (link, Ethernet address, IPv4 address) that a container may send from.
     Source4, Bridge, "bridge/source4";
     /// (link, Ethernet address, IPv6 address) that a container may send from.
@@ -131,13 +145,15 @@ pub enum Field {
     Port(u16),
     /// nft's `nf_proto`.
     Family(Family),
+    /// nft's `devgroup`.
+    Group(u32),
 }
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6` of linux/netfilter.h.
 const NFPROTO: [u8; 2] = [2, 10];
 
 impl Field {
-    /// Appends the bytes that the kernel compares, in network order.
+    /// Appends the bytes that the kernel compares, in network order unless said otherwise.
     fn encode(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Interface(name) => {
@@ -154,6 +170,8 @@ impl Field {
             Self::Protocol(protocol) => bytes.push(protocol.number()),
             Self::Port(port) => bytes.extend(port.to_be_bytes()),
             Self::Family(family) => bytes.push(NFPROTO[usize::from(*family == Family::Ipv6)]),
+            // The kernel loads a group into a register as it is, and so compares it in the host's order.
+            Self::Group(group) => bytes.extend(group.to_ne_bytes()),
         }
     }
 }
@@ -168,6 +186,7 @@ impl fmt::Display for Field {
             Self::Port(port) => write!(f, "{port}"),
             Self::Family(Family::Ipv4) => f.write_str("ipv4"),
             Self::Family(Family::Ipv6) => f.write_str("ipv6"),
+            Self::Group(group) => write!(f, "{group:#010x}"),
         }
     }
 }

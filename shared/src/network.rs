@@ -1,5 +1,6 @@
 //! What a network was made with.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -7,39 +8,151 @@ use serde::{Deserialize, Serialize};
 use crate::cidr::{Cidr, Family};
 use crate::container_id::ContainerId;
 use crate::ifname::IfName;
+use crate::mac::{Mac, fnv1a};
+
+/// The first byte of every link group that ocinet chooses; what others number by hand begins at 0.
+const GROUPS: u32 = 0x6f00_0000;
+/// How many link groups there are for networks to choose from.
+const GROUP_COUNT: u32 = 0x0100_0000;
+
+/// A range of addresses on one link, and the way out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The range.
+    pub range: Cidr,
+    /// The gateway, inside the range; a network on a LAN without a router has none.
+    pub gateway: Option<IpAddr>,
+}
 
 /// A network that has containers on this host: what its first container made it with, which every later one shares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Its name.
     pub name: ContainerId,
-    /// Its bridge.
-    pub bridge: IfName,
-    /// Its subnets, at most one a family, IPv4 first; each with the gateway's address in it.
-    pub gateways: Vec<Cidr>,
+    /// The driver that wires its containers.
+    pub driver: String,
+    /// What the driver was told or chose, by annotation key.
+    pub settings: BTreeMap<String, String>,
+    /// Its subnets, at most one a family, IPv4 first.
+    pub subnets: Vec<Subnet>,
+    /// Addresses inside the subnets that belong to the host itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<IpAddr>,
     /// Whether it reaches nothing outside itself.
     pub internal: bool,
     /// Whether it is kept apart from other networks.
     pub isolate: bool,
-    /// The MTU of its bridge in bytes; the kernel's default without.
+    /// The MTU of its links in bytes; the kernel's default without.
     pub mtu: Option<u32>,
+    /// The group of the links by which the host routes for it (`ip link … group`); 0 where the host does not.
+    pub group: u32,
+    /// The host's links that come with it and go with it, in the order of their making.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<HostLink>,
+}
+
+/// A link of the host that belongs to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLink {
+    /// Its name.
+    pub name: IfName,
+    /// Its Ethernet address, by which ocinet knows it again as its own.
+    pub mac: Mac,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: HostLinkKind,
+}
+
+/// What a link of the host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum HostLinkKind {
+    /// A bridge, which has the network's gateway addresses.
+    Bridge,
+    /// One end of tunnels to other hosts, on the network's bridge.
+    Vxlan(Tunnel),
+    /// A macvlan beside the containers', by which the host reaches them.
+    Macvlan {
+        /// The link that it is on.
+        parent: IfName,
+        /// The host's addresses on it.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+impl HostLinkKind {
+    /// The kernel's word for it (`IFLA_INFO_KIND`).
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Vxlan(_) => "vxlan",
+            Self::Macvlan { .. } => "macvlan",
+        }
+    }
+}
+
+/// A VXLAN segment (RFC 7348) and who is on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// The bridge that the tunnel's end is a port of.
+    pub bridge: IfName,
+    /// The VXLAN network identifier.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// This host's address in the underlay.
+    pub local: Option<IpAddr>,
+    /// The link that the tunnel is bound to.
+    pub parent: Option<IfName>,
+    /// The multicast group that floods go to.
+    pub group: Option<IpAddr>,
+    /// The other hosts' addresses, which floods are copied to.
+    pub peers: Vec<IpAddr>,
 }
 
 impl Network {
     /// The subnet of a family.
     #[must_use]
     pub fn subnet(&self, family: Family) -> Option<Cidr> {
-        self.gateways.iter().find(|gateway| gateway.family() == family).map(Cidr::network)
+        self.subnets().find(|subnet| subnet.family() == family)
     }
 
     /// All subnets, IPv4 first.
     pub fn subnets(&self) -> impl Iterator<Item = Cidr> {
-        self.gateways.iter().map(Cidr::network)
+        self.subnets.iter().map(|subnet| subnet.range)
     }
 
-    /// The gateway of an address's family.
+    /// The gateway of a family.
     #[must_use]
     pub fn gateway(&self, family: Family) -> Option<IpAddr> {
-        self.gateways.iter().find(|gateway| gateway.family() == family).map(Cidr::address)
+        self.gateways().find(|gateway| gateway.family() == family).map(|gateway| gateway.address())
+    }
+
+    /// All gateways with the prefix length of their subnet, IPv4 first.
+    pub fn gateways(&self) -> impl Iterator<Item = Cidr> {
+        self.subnets.iter().filter_map(|subnet| subnet.range.with_address(subnet.gateway?))
+    }
+
+    /// Whether the host has this address of the network's, or a container may never have it.
+    #[must_use]
+    pub fn is_reserved(&self, address: IpAddr) -> bool {
+        self.reserved.contains(&address) || self.gateway(Family::of(address)) == Some(address)
+    }
+
+    /// Its bridge, where it has one.
+    #[must_use]
+    pub fn bridge(&self) -> Option<&IfName> {
+        self.links.iter().find(|link| link.kind == HostLinkKind::Bridge).map(|link| &link.name)
+    }
+
+    /// A link group that no other network has; names rarely hash to the same one.
+    #[must_use]
+    pub fn free_group(name: &ContainerId, others: &[Self]) -> u32 {
+        let first = fnv1a(name.as_str().as_bytes()) as u32 % GROUP_COUNT;
+        (0..GROUP_COUNT)
+            .map(|step| GROUPS | (first.wrapping_add(step) % GROUP_COUNT))
+            .find(|group| others.iter().all(|other| other.group != *group || other.name == *name))
+            .unwrap_or(GROUPS)
     }
 }

@@ -38,7 +38,12 @@ pub enum Undo {
         /// The address.
         address: IpAddr,
     },
-    /// Takes the network with its bridge away, if this was its last container.
+    /// Ends the sharing of another container's attachments, and takes that container back if this was the last of them.
+    Unshare {
+        /// The other container.
+        owner: ContainerId,
+    },
+    /// Takes the network with its links away, if this was its last container.
     LeaveNetwork {
         /// The network.
         network: ContainerId,
@@ -49,6 +54,23 @@ pub enum Undo {
     DeleteLink {
         /// The host's end.
         name: IfName,
+    },
+    /// Deletes a link that is in the container's namespace as a whole, if that namespace lives on.
+    DeleteInside {
+        /// The link's name there.
+        interface: IfName,
+    },
+    /// Deletes a link that shapes what the container sends; nothing else is on it.
+    DeleteShaper {
+        /// The link on the host.
+        name: IfName,
+    },
+    /// Deletes the host's routes to the container's addresses over a link of the host's own.
+    DeleteRoutes {
+        /// The link.
+        link: IfName,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
     },
     /// Deletes elements.
     DeleteElements {
@@ -66,20 +88,22 @@ pub struct Attachment {
     pub driver: String,
     /// The network it belongs to.
     pub network: ContainerId,
-    /// The bridge on the host.
-    pub bridge: IfName,
-    /// The host's end of the link.
-    pub host_interface: IfName,
-    /// The index of the host's end, by which the kernel finds its counters; 0 while pending.
+    /// The host's link that it is on: a bridge, or the parent of a macvlan or ipvlan.
+    pub parent: Option<IfName>,
+    /// The host's end of the link, where the link has two.
+    pub host_interface: Option<IfName>,
+    /// The index of the host's end, by which the kernel finds its counters; 0 while pending, and without a host's end.
     pub host_ifindex: u32,
-    /// The Ethernet address in the container.
-    pub mac: Mac,
+    /// The Ethernet address in the container; an ipvlan has its parent's.
+    pub mac: Option<Mac>,
     /// The MTU in bytes, where it was asked for.
     pub mtu: Option<u32>,
-    /// The addresses, with the prefix length of their subnet.
+    /// The addresses, with the prefix length that they have on the interface.
     pub addresses: Vec<Cidr>,
-    /// The default gateways, one a family.
+    /// The gateways that it can leave by, one a family.
     pub gateways: Vec<IpAddr>,
+    /// The ports that are published to it.
+    pub ports: Vec<PublishedPort>,
 }
 
 /// What is written down about a container.
@@ -99,14 +123,18 @@ pub struct Record {
     pub pid_start: u64,
     /// The container's network namespace.
     pub netns: NamespaceId,
+    /// The number by which the host's namespace knows it (ip-netns(8), `list-id`), where a step needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_number: Option<i32>,
+    /// The container whose attachments it shares, because it joined that container's network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<ContainerId>,
     /// The container's bundle, as the runtime named it.
     pub bundle: String,
     /// When the set-up began, in seconds since 1970-01-01 UTC.
     pub created: u64,
     /// Its interfaces.
     pub attachments: Vec<Attachment>,
-    /// Its published ports.
-    pub ports: Vec<PublishedPort>,
     /// What takes it back, in the order in which its steps were taken.
     pub undo: Vec<Undo>,
     /// How long the set-up took, in microseconds; 0 while pending.
@@ -131,5 +159,10 @@ impl Record {
     /// All addresses of the container.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.attachments.iter().flat_map(|attachment| attachment.addresses.iter().map(Cidr::address))
+    }
+
+    /// All its published ports.
+    pub fn ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.attachments.iter().flat_map(|attachment| &attachment.ports)
     }
 }

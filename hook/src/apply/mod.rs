@@ -1,11 +1,16 @@
 //! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
 //!
-//! `network.rs` makes and shares networks, `published.rs` adds elements and claims ports.
+//! `network.rs` makes and shares networks, `published.rs` adds elements and claims ports, `inside.rs` is what happens in
+//! the container's namespace and root.
 
+mod inside;
 mod network;
 mod published;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
@@ -13,10 +18,11 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link, Veth};
+use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{KernelError, addr, route, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, rate, route, sysctl};
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
 use crate::error::{Error, report};
@@ -34,6 +40,8 @@ pub enum Failure {
     Stale(Error),
     /// Another container has what the plan wants; a new plan may want something else.
     Taken(Box<Taken>),
+    /// The container's namespace was attached by another container that lives.
+    Attached(Box<Record>),
     /// Another plan would not help.
     Final(Error),
 }
@@ -44,17 +52,31 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
+/// The container that is being set up.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// Its id.
+    pub id: &'a ContainerId,
+    /// Its first process.
+    pub pid: u32,
+    /// Its bundle, as the runtime named it.
+    pub bundle: PathBuf,
+    /// The host's network namespace.
+    pub home: &'a Namespace,
+    /// The container's.
+    pub namespace: &'a Namespace,
+}
+
 /// The sockets and namespaces of one set-up.
 pub struct Applier<'a> {
     state: &'a StateDir,
-    id: &'a ContainerId,
-    home: &'a Namespace,
-    namespace: &'a Namespace,
+    subject: &'a Subject<'a>,
     route: Channel,
     nft: Nft,
-    network_lock: Option<Lock>,
-    bridge: Option<Link>,
-    host_index: u32,
+    inside: Option<Channel>,
+    network_locks: Vec<Lock>,
+    links: BTreeMap<IfName, u32>,
+    host_ends: BTreeMap<IfName, u32>,
 }
 
 impl<'a> Applier<'a> {
@@ -62,14 +84,17 @@ impl<'a> Applier<'a> {
     ///
     /// # Errors
     /// Those of socket(2).
-    pub fn new(
-        state: &'a StateDir,
-        id: &'a ContainerId,
-        home: &'a Namespace,
-        namespace: &'a Namespace,
-    ) -> Result<Self, KernelError> {
-        let (route, nft) = (Channel::open(NETLINK_ROUTE)?, Nft::open()?);
-        Ok(Self { state, id, home, namespace, route, nft, network_lock: None, bridge: None, host_index: 0 })
+    pub fn new(state: &'a StateDir, subject: &'a Subject<'a>) -> Result<Self, KernelError> {
+        Ok(Self {
+            state,
+            subject,
+            route: Channel::open(NETLINK_ROUTE)?,
+            nft: Nft::open()?,
+            inside: None,
+            network_locks: Vec::new(),
+            links: BTreeMap::new(),
+            host_ends: BTreeMap::new(),
+        })
     }
 
     /// Takes every step of a plan.
@@ -87,10 +112,10 @@ impl<'a> Applier<'a> {
         TakeBack::with(self.state, self.route, self.nft)
     }
 
-    /// The index of the host's end of the link; 0 where none was made.
+    /// The index of the host's end of an interface's link; 0 where none was made.
     #[must_use]
-    pub fn host_index(&self) -> u32 {
-        self.host_index
+    pub fn host_index(&self, interface: &IfName) -> u32 {
+        self.host_ends.get(interface).copied().unwrap_or_default()
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
@@ -100,32 +125,29 @@ impl<'a> Applier<'a> {
             Step::ClaimPort { port } => self.claim_port(port),
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),
-            Step::MakeVeth { host_interface, interface, mac, mtu, hairpin, .. } => {
-                let bridge = self.bridge.as_ref().map(|bridge| bridge.index).unwrap_or_default();
-                let veth = Veth {
-                    host_name: host_interface,
-                    bridge,
-                    container_name: interface,
-                    mac: *mac,
-                    mtu: *mtu,
-                    hairpin: *hairpin,
-                };
-                self.make_veth(&veth)
+            Step::MakeVeth { .. } => self.make_veth(step),
+            Step::MakeChild { .. } => self.make_child(step),
+            Step::LimitRates { host_interface, receive, send, shaper } => {
+                self.limit(host_interface, *receive, send.map(|rate| (rate, shaper)))
             }
-            Step::ConfigureInterface { interface, addresses, gateways } => {
-                self.configure(interface, addresses, gateways)
+            Step::RouteToContainer { host_interface, gateways, addresses } => {
+                self.route_to_container(host_interface, gateways, addresses)
             }
-            Step::BringUpLoopback => {
-                let mut inside = self.namespace.enter(self.home, || Channel::open(NETLINK_ROUTE))??;
-                Ok(inside
-                    .change(vec![link::up(LOOPBACK)], |_| "bring up the container's loopback".to_owned())?)
-            }
+            Step::RouteFromHost { link, addresses } => self.route_from_host(link, addresses),
+            Step::ConfigureInterface { .. } => self.configure(step),
+            Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
+            Step::WriteResolver { servers, search } => self.write_resolver(servers, search),
+            Step::WriteHosts { hosts } => self.write_hosts(hosts),
+            Step::Share { owner } => self.share(owner),
+            Step::BringUpLoopback => Ok(self.inside()?.change(vec![link::up(link::LOOPBACK)], |_| {
+                "bring up the container's loopback".to_owned()
+            })?),
         }
     }
 
     fn take_lease(&mut self, network: &ContainerId, address: IpAddr) -> Result<(), Failure> {
         let path = files::lease_path(self.state, network, address);
-        if files::take(self.state, &path, self.id)? {
+        if files::take(self.state, &path, self.subject.id)? {
             return Ok(());
         }
         Err(Failure::Taken(Box::new(holder::of_lease(self.state, network, address))))
@@ -156,48 +178,111 @@ impl<'a> Applier<'a> {
         Ok(sysctl::write(sysctl::forwarding_key(family), "1")?)
     }
 
-    fn make_veth(&mut self, veth: &Veth<'_>) -> Result<(), Failure> {
-        use std::os::fd::AsFd as _;
-        match link::make_veth(&mut self.route, veth, self.namespace.as_fd()) {
-            Err(KernelError { errno: Errno::EEXIST, .. }) => {
-                Err(holder::of_interface(self.state, self.id, self.namespace.id(), veth.container_name)
-                    .into())
+    fn make_veth(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::MakeVeth { host_interface, bridge, group, interface, mac, mtu, hairpin } = step else {
+            return Ok(());
+        };
+        let veth = Veth {
+            host_name: host_interface,
+            bridge: bridge.as_ref().map(|bridge| self.index_of(bridge)).transpose()?,
+            group: *group,
+            container_name: interface,
+            mac: *mac,
+            mtu: *mtu,
+            hairpin: *hairpin,
+        };
+        let made = link::make_veth(&mut self.route, &veth, self.subject.namespace.as_fd());
+        self.made_inside(made, interface)
+    }
+
+    fn make_child(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::MakeChild { parent, kind, interface, mac, mtu } = step else { return Ok(()) };
+        let child =
+            Child { name: interface, parent: self.index_of(parent)?, kind: *kind, mac: *mac, mtu: *mtu };
+        let made = link::make_child(&mut self.route, &child, Some(self.subject.namespace.as_fd()));
+        match made {
+            Err(KernelError { errno: Errno::EBUSY, doing, detail }) => {
+                let cause = detail.unwrap_or_else(|| "it serves something else".to_owned());
+                let hint = "a link has macvlans or ipvlans on it, not both, or one passthru alone, or is a port of a bridge: use another net.parent";
+                Err(Error::Conflict(report(doing, format!("{parent} is busy: {cause}"), hint)).into())
             }
-            other => Ok(other?),
+            Err(KernelError { errno: Errno::EOPNOTSUPP, doing, .. }) => {
+                let cause = "this kernel does not have it";
+                let hint = "load its module with `modprobe`, or use net.driver=macvlan or bridge";
+                Err(Error::Kernel(report(doing, cause, hint)).into())
+            }
+            made => self.made_inside(made, interface),
         }
     }
 
-    fn configure(
+    /// An interface of that name may be there already: the container joined a namespace that another one has.
+    fn made_inside(&mut self, made: Result<(), KernelError>, interface: &IfName) -> Result<(), Failure> {
+        let Err(error) = made else { return Ok(()) };
+        if error.errno != Errno::EEXIST {
+            return Err(error.into());
+        }
+        let owner = link::find(self.inside()?, interface)?
+            .and_then(|link| link.alias.strip_prefix(link::OF_CONTAINER)?.parse::<ContainerId>().ok());
+        let record = owner.map(|owner| self.state.read_record(&owner)).transpose()?.flatten();
+        Err(match record.filter(|record| record.netns == self.subject.namespace.id()) {
+            Some(record) if record.id != *self.subject.id => Failure::Attached(Box::new(record)),
+            _ => holder::of_interface(self.subject.id, interface).into(),
+        })
+    }
+
+    /// The host's end is the gateway, with the gateway's addresses, and the container's addresses are behind it.
+    fn route_to_container(
         &mut self,
-        interface: &IfName,
-        addresses: &[Cidr],
+        host_interface: &IfName,
         gateways: &[IpAddr],
+        addresses: &[IpAddr],
     ) -> Result<(), Failure> {
-        let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
-        let mut inside = self.namespace.enter(self.home, || {
-            let settings: &[(&str, &str)] = if has_ipv6 {
-                &[("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
-            } else {
-                &[("disable_ipv6", "1")]
-            };
-            for (setting, value) in settings {
-                optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, interface, setting), value))?;
-            }
-            Channel::open(NETLINK_ROUTE)
-        })??;
-        let doing = || format!("configure {interface} in the container");
-        let found =
-            link::find(&mut inside, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
-        self.host_index = found.peer.unwrap_or_default();
-        let mut messages = vec![link::up(LOOPBACK), link::up(found.index)];
-        messages.extend(addresses.iter().map(|address| addr::add(found.index, address)));
-        messages.extend(gateways.iter().map(|gateway| route::add_default(found.index, *gateway)));
-        Ok(inside.change(messages, |_| doing())?)
+        let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+        network::write_router_sysctls(host_interface, has_ipv6)?;
+        let index = self.index_of(host_interface)?;
+        let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
+        let ways = addresses.iter().map(|address| route::to_container(index, *address));
+        let changes: Vec<Change> = gateways.chain(ways).collect();
+        Ok(self.route.change(changes, |_| format!("route to the container by {host_interface}"))?)
+    }
+
+    fn route_from_host(&mut self, link: &IfName, addresses: &[IpAddr]) -> Result<(), Failure> {
+        let index = self.index_of(link)?;
+        let changes = addresses.iter().map(|address| route::to_container(index, *address)).collect();
+        Ok(self.route.change(changes, |_| format!("route to the container by {link}"))?)
+    }
+
+    /// What a container receives waits in its link's host end, what it sends in a link of its own.
+    fn limit(
+        &mut self,
+        host_interface: &IfName,
+        receive: Option<u64>,
+        send: Option<(u64, &IfName)>,
+    ) -> Result<(), Failure> {
+        let doing = format!("limit the rates of {host_interface}");
+        let found = link::find(&mut self.route, host_interface)?
+            .ok_or_else(|| KernelError::new(doing.clone(), Errno::ENODEV))?;
+        let mut changes = receive.map(|rate| rate::shape(found.index, rate, found.mtu)).unwrap_or_default();
+        if let Some((rate, name)) = send {
+            let shaper = rate::make_ifb(&mut self.route, name)?;
+            optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, name, "disable_ipv6"), "1"))?;
+            changes.extend(rate::shape(shaper, rate, found.mtu));
+            changes.extend(rate::redirect_incoming(found.index, shaper));
+        }
+        Ok(self.route.change(changes, |_| doing.clone())?)
+    }
+
+    /// The index of a link of the host; a network's links are known from joining it.
+    fn index_of(&mut self, name: &IfName) -> Result<u32, KernelError> {
+        if let Some(index) = self.links.get(name) {
+            return Ok(*index);
+        }
+        let found = link::find(&mut self.route, name)?
+            .ok_or_else(|| KernelError::new(format!("find the link {name}"), Errno::ENODEV))?;
+        self.links.insert(name.clone(), found.index);
+        Ok(found.index)
     }
 }
-
-/// The loopback's index in every network namespace (`LOOPBACK_IFINDEX` of include/net/flow.h).
-const LOOPBACK: u32 = 1;
 
 /// A kernel without IPv6 has none of its sysctls, and needs none.
 fn optional(written: Result<(), KernelError>) -> Result<(), KernelError> {

@@ -1,11 +1,11 @@
-//! A network and its bridge: shared where it is there, made where it is not.
+//! A network and its links: shared where they are there, made where they are not.
 
 use nix::errno::Errno;
-use ocinet_shared::cidr::Family;
-use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::{KernelError, addr, sysctl};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::Network;
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
+use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, sysctl};
+use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
 use ocinet_shared::record_dir::{Mode, to_json};
 
 use super::{Applier, Failure, optional};
@@ -14,7 +14,7 @@ use crate::{nat, tables};
 
 impl Applier<'_> {
     /// The network's file is held shared until the container is attached, so that nobody who leaves the network takes
-    /// its bridge away meanwhile.
+    /// its links away meanwhile.
     pub(super) fn join_network(&mut self, network: &Network) -> Result<(), Failure> {
         let path = self.state.path(&format!("networks/{}.json", network.name));
         let stale = || {
@@ -30,7 +30,7 @@ impl Applier<'_> {
                 if serde_json::from_str::<Network>(&text).ok().as_ref() != Some(network) {
                     return Err(stale());
                 }
-                self.network_lock = Some(lock);
+                self.network_locks.push(lock);
                 break;
             }
             // Two new networks must not choose overlapping subnets: they are made one at a time.
@@ -39,7 +39,11 @@ impl Applier<'_> {
             let others = tables::networks(self.state)?;
             let overlaps = |other: &Network| {
                 other.name != network.name
-                    && (other.bridge == network.bridge
+                    && (other
+                        .links
+                        .iter()
+                        .any(|theirs| network.links.iter().any(|ours| ours.name == theirs.name))
+                        || (other.group == network.group && network.group != 0)
                         || other.subnets().any(|theirs| network.subnets().any(|ours| ours.overlaps(&theirs))))
             };
             if others.iter().any(overlaps) {
@@ -47,65 +51,175 @@ impl Applier<'_> {
             }
             fresh |= self.state.create(&path, &to_json(network, &path)?)?.is_some();
         }
-        self.ensure_bridge(network, fresh)
+        self.ensure_links(network, fresh)
     }
 
-    /// A bridge that is up is a bridge that is complete: bringing it up is the last thing done to it. One that is there
-    /// before its network was left behind by another network of the same name, with other addresses perhaps.
-    fn ensure_bridge(&mut self, network: &Network, fresh: bool) -> Result<(), Failure> {
-        let mac = Mac::of_bridge(network.name.as_str());
-        match link::find(&mut self.route, &network.bridge)? {
-            Some(found) if !is_ours(&found, mac) => return Err(not_ours(network, &found).into()),
-            Some(found) if found.is_up && !fresh => self.bridge = Some(found),
-            _ => {
-                self.add_elements(&nat::network_elements(network))?;
-                match link::make_bridge(&mut self.route, &network.bridge, mac, network.mtu) {
-                    Err(KernelError { errno: Errno::EEXIST, .. }) | Ok(()) => {}
-                    Err(error) => return Err(error.into()),
+    /// The network's first link is brought up last: once it is up, all of them are complete. One that is there before
+    /// its network was left behind by another network of the same name, with other addresses perhaps.
+    fn ensure_links(&mut self, network: &Network, fresh: bool) -> Result<(), Failure> {
+        let Some(first) = network.links.first() else {
+            return self.add_elements(&nat::network_elements(network));
+        };
+        match link::find(&mut self.route, &first.name)? {
+            Some(found) if !is_ours(&found, first) => return Err(not_ours(network, &found).into()),
+            Some(found) if found.is_up && !fresh => {
+                self.links.insert(first.name.clone(), found.index);
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.add_elements(&nat::network_elements(network))?;
+        let mut changes = Vec::new();
+        for link in &network.links {
+            let index = self.ensure_link(network, link)?;
+            changes.extend(self.complete(network, link, index)?);
+        }
+        let doing = |_| format!("complete the links of network {}", network.name);
+        changes.push(link::up(self.index_of(&first.name)?));
+        Ok(self.route.change(changes, doing)?)
+    }
+
+    fn ensure_link(&mut self, network: &Network, link: &HostLink) -> Result<u32, Failure> {
+        match self.make(network, link) {
+            Ok(()) => {}
+            Err(KernelError { errno: Errno::EEXIST, doing, detail }) => {
+                if let HostLinkKind::Vxlan(tunnel) = &link.kind {
+                    self.check_tunnel(link, tunnel, &KernelError { errno: Errno::EEXIST, doing, detail })?;
                 }
-                let made = link::find(&mut self.route, &network.bridge)?;
-                let made = made.ok_or_else(|| KernelError::new("find the new bridge", Errno::ENODEV))?;
-                if !is_ours(&made, mac) {
-                    return Err(not_ours(network, &made).into());
-                }
-                self.configure_bridge(network, made.index)?;
-                self.bridge = Some(made);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let made = link::find(&mut self.route, &link.name)?;
+        let made = made.ok_or_else(|| KernelError::new("find the new link", Errno::ENODEV))?;
+        if !is_ours(&made, link) {
+            return Err(not_ours(network, &made).into());
+        }
+        self.links.insert(link.name.clone(), made.index);
+        Ok(made.index)
+    }
+
+    fn make(&mut self, network: &Network, link: &HostLink) -> Result<(), KernelError> {
+        match &link.kind {
+            HostLinkKind::Bridge => link::make_bridge(&mut self.route, link, network.group, network.mtu),
+            HostLinkKind::Vxlan(tunnel) => {
+                let place = VxlanPlace {
+                    bridge: self.index_of(&tunnel.bridge)?,
+                    parent: tunnel.parent.as_ref().map(|parent| self.index_of(parent)).transpose()?,
+                    mtu: network.mtu,
+                };
+                link::make_vxlan(&mut self.route, link, tunnel, place)
+            }
+            HostLinkKind::Macvlan { parent, .. } => {
+                let child = Child {
+                    name: &link.name,
+                    parent: self.index_of(parent)?,
+                    kind: ChildKind::Macvlan(MacvlanMode::Bridge),
+                    mac: Some(link.mac),
+                    mtu: network.mtu,
+                };
+                link::make_child(&mut self.route, &child, None)
             }
         }
-        Ok(())
     }
 
-    fn configure_bridge(&mut self, network: &Network, index: u32) -> Result<(), Failure> {
-        let bridge = &network.bridge;
-        for (family, setting, value) in [
-            (Family::Ipv4, "route_localnet", "1"),
-            (Family::Ipv4, "rp_filter", "1"),
-            (Family::Ipv4, "send_redirects", "0"),
-            (Family::Ipv6, "accept_ra", "0"),
-            // The host asks for a container's link address by its own link-local one, and could not for a second.
-            (Family::Ipv6, "accept_dad", "0"),
-        ] {
-            optional(sysctl::write(&sysctl::of_interface(family, bridge, setting), value))?;
+    /// The name or the tunnel exists: whose is it?
+    fn check_tunnel(&mut self, link: &HostLink, tunnel: &Tunnel, error: &KernelError) -> Result<(), Error> {
+        let all = link::list(&mut self.route)?;
+        if all.iter().any(|other| other.name == link.name.as_str()) {
+            return Ok(());
         }
-        let no_ipv6 = if network.subnet(Family::Ipv6).is_some() { "0" } else { "1" };
-        optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, bridge, "disable_ipv6"), no_ipv6))?;
-        let mut messages: Vec<_> = network.gateways.iter().map(|gateway| addr::add(index, gateway)).collect();
-        messages.push(link::alias(index, &format!("ocinet network {}", network.name)));
-        messages.push(link::up(index));
-        Ok(self.route.change(messages, |_| format!("configure the bridge {bridge}"))?)
+        let clash = all.iter().find(|other| other.vxlan == Some((tunnel.vni, tunnel.port)));
+        let cause = clash.map_or_else(
+            || error.detail.clone().unwrap_or_else(|| error.errno.desc().to_owned()),
+            |other| format!("{} has it already", other.name),
+        );
+        Err(Error::Conflict(report(
+            format!("use VNI {} on UDP port {}", tunnel.vni, tunnel.port),
+            cause,
+            "give another net.vni or net.port, the same on every host, or delete that link",
+        )))
+    }
+
+    /// What makes a link that is there what the network needs, but for bringing up the first.
+    fn complete(&mut self, network: &Network, link: &HostLink, index: u32) -> Result<Vec<Change>, Failure> {
+        let mut changes = vec![link::alias(index, &format!("ocinet network {}", network.name))];
+        let has_ipv6 = network.subnet(Family::Ipv6).is_some();
+        match &link.kind {
+            HostLinkKind::Bridge => {
+                write_router_sysctls(&link.name, has_ipv6)?;
+                changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
+            }
+            HostLinkKind::Vxlan(tunnel) => {
+                // It carries the containers' frames and has none of its own.
+                let no_ipv6 = sysctl::of_interface(Family::Ipv6, &link.name, "disable_ipv6");
+                optional(sysctl::write(&no_ipv6, "1"))?;
+                changes.extend(tunnel.peers.iter().map(|peer| neighbour::flood_to(index, *peer)));
+                let up = self.route.change(vec![link::up(index)], |_| format!("bring up {}", link.name));
+                up.map_err(|error| port_taken(error, tunnel.port))?;
+            }
+            HostLinkKind::Macvlan { addresses, .. } => {
+                let no_ipv6 = if has_ipv6 { "0" } else { "1" };
+                for (family, setting, value) in [
+                    // It must not answer for the addresses that the host has on the parent.
+                    (Family::Ipv4, "arp_ignore", "1"),
+                    (Family::Ipv6, "accept_ra", "0"),
+                    (Family::Ipv6, "disable_ipv6", no_ipv6),
+                ] {
+                    optional(sysctl::write(&sysctl::of_interface(family, &link.name, setting), value))?;
+                }
+                changes.extend(addresses.iter().map(|address| addr::add(index, &Cidr::host(*address))));
+            }
+        }
+        Ok(changes)
     }
 }
 
-fn is_ours(link: &Link, mac: Mac) -> bool {
-    link.is_bridge && link.mac == Some(mac)
+/// Sysctls of a link by which the host is the router of containers.
+pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), KernelError> {
+    for (family, setting, value) in [
+        (Family::Ipv4, "route_localnet", "1"),
+        (Family::Ipv4, "rp_filter", "1"),
+        (Family::Ipv4, "send_redirects", "0"),
+        (Family::Ipv6, "accept_ra", "0"),
+        // The host asks for a container's link address by its own link-local one, and could not for a second.
+        (Family::Ipv6, "accept_dad", "0"),
+        (Family::Ipv6, "disable_ipv6", if has_ipv6 { "0" } else { "1" }),
+    ] {
+        optional(sysctl::write(&sysctl::of_interface(family, link, setting), value))?;
+    }
+    Ok(())
+}
+
+fn port_taken(error: KernelError, port: u16) -> Error {
+    if error.errno != Errno::EADDRINUSE {
+        return error.into();
+    }
+    Error::Conflict(report(
+        format!("tunnel by UDP port {port}"),
+        "a process of this host has it",
+        "stop that process, or give another net.port, the same on every host",
+    ))
+}
+
+fn is_ours(found: &Link, link: &HostLink) -> bool {
+    found.kind == link.kind.name() && found.mac == Some(link.mac)
 }
 
 fn not_ours(network: &Network, found: &Link) -> Error {
-    let what =
-        if found.is_bridge { "a bridge that ocinet did not make for this network" } else { "not a bridge" };
+    let wanted = network.links.iter().find(|link| link.name.as_str() == found.name);
+    let kind = wanted.map_or("link", |link| link.kind.name());
+    let what = if found.kind == kind {
+        format!("a {kind} that ocinet did not make for this network")
+    } else {
+        format!("not a {kind}")
+    };
+    let hint = match wanted.map(|link| &link.kind) {
+        Some(HostLinkKind::Bridge) => "name another bridge with net.bridge; ocinet makes it",
+        _ => "delete or rename that link",
+    };
     Error::Conflict(report(
-        format!("use the bridge {}", network.bridge),
+        format!("use the {kind} {}", found.name),
         format!("{} exists and is {what}", found.name),
-        "name another bridge with net.bridge; ocinet makes it",
+        hint,
     ))
 }

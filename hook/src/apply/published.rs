@@ -8,17 +8,35 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record::Phase;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::{Applier, Failure};
+use crate::error::{Error, report};
 use crate::holder::{self, Taken};
 use crate::ipam::files;
-use crate::{nat, tables};
+use crate::{members, nat, tables};
 
 impl Applier<'_> {
+    /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
+    pub(super) fn share(&mut self, owner: &ContainerId) -> Result<(), Failure> {
+        let gone = || {
+            Failure::Stale(Error::Conflict(report(
+                format!("share the network of container {owner}"),
+                "it ended at the same moment",
+                "start the container again",
+            )))
+        };
+        let (record, _lock) = self.state.lock_record(owner)?.ok_or_else(gone)?;
+        if record.phase != Phase::Ready || record.netns != self.subject.namespace.id() {
+            return Err(gone());
+        }
+        Ok(members::add(self.state, owner, self.subject.id)?)
+    }
+
     pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
         let Some(path) = files::claim_path(self.state, port) else { return Ok(()) };
-        if !files::take(self.state, &path, self.id)? {
+        if !files::take(self.state, &path, self.subject.id)? {
             return Err(Failure::Taken(Box::new(holder::of_claim(self.state, port, &path))));
         }
         // Claims are made before publish elements are looked for, and publish elements before claims: of two
@@ -50,7 +68,7 @@ impl Applier<'_> {
             }
             Err(error) => return Err(tables::change_error(error).into()),
         }
-        match bound_claim(self.state, self.id, elements)? {
+        match bound_claim(self.state, self.subject.id, elements)? {
             Some(taken) => {
                 self.nft.delete(elements)?;
                 Err(Failure::Taken(Box::new(taken)))

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::nft::{Counter, Nft};
 use ocinet_shared::port::Protocol;
 use ocinet_shared::record::Record;
@@ -86,25 +87,27 @@ fn counters(record: &Record) -> Result<Counters, Error> {
         counters.sent.add(count(&own(Set::Sent4, Set::Sent6))?);
         counters.received.add(count(&own(Set::Received4, Set::Received6))?);
         counters.masqueraded_connections += count(&own(Set::Masquerade4, Set::Masquerade6))?.packets;
+        counters.masqueraded_connections += count(&own(Set::Snat4, Set::Snat6))?.packets;
     }
-    for port in &record.ports {
-        let mut counted = PortCounters {
-            host_address: port.host_address,
-            protocol: port.protocol,
-            host_port: port.host_port,
-            container_port: port.container_port,
-            connections: 0,
-            inward: Traffic::default(),
-            outward: Traffic::default(),
-        };
-        let addresses = record.attachments.iter().flat_map(|attachment| &attachment.addresses);
-        for cidr in addresses.filter(|cidr| port.serves(cidr.family())) {
-            let [publish, inward, outward] = nat::port_elements(port, cidr);
-            counted.connections += count(&publish)?.packets;
-            counted.inward.add(count(&inward)?);
-            counted.outward.add(count(&outward)?);
+    for attachment in &record.attachments {
+        for port in &attachment.ports {
+            let mut counted = PortCounters {
+                host_address: port.host_address,
+                protocol: port.protocol,
+                host_port: port.host_port,
+                container_port: port.container_port,
+                connections: 0,
+                inward: Traffic::default(),
+                outward: Traffic::default(),
+            };
+            for cidr in attachment.addresses.iter().filter(|cidr| port.serves(cidr.family())) {
+                let [publish, inward, outward] = nat::port_elements(port, cidr);
+                counted.connections += count(&publish)?.packets;
+                counted.inward.add(count(&inward)?);
+                counted.outward.add(count(&outward)?);
+            }
+            counters.ports.push(counted);
         }
-        counters.ports.push(counted);
     }
     Ok(counters)
 }
@@ -114,23 +117,31 @@ fn describe(record: &Record, counters: &Counters) -> String {
     let mut line = |label: &str, value: String| text.push_str(&format!("{label:<12} {value}\n"));
     line("process", record.pid.to_string());
     line("bundle", record.bundle.clone());
+    if let Some(owner) = &record.shares {
+        line("shares", format!("the network of container {owner}"));
+    }
     for attachment in &record.attachments {
         let addresses: Vec<String> = attachment.addresses.iter().map(ToString::to_string).collect();
         line(
             "interface",
             format!(
-                "{} ({}) on network {}, {}",
-                attachment.interface, attachment.driver, attachment.network, attachment.mac
+                "{} ({}) on network {}{}",
+                attachment.interface,
+                attachment.driver,
+                attachment.network,
+                attachment.mac.map_or_else(String::new, |mac| format!(", {mac}")),
             ),
         );
         line("addresses", addresses.join(", "));
-        line("host", format!("{} on bridge {}", attachment.host_interface, attachment.bridge));
+        let host = [attachment.host_interface.as_ref(), attachment.parent.as_ref()];
+        let host: Vec<&str> = host.into_iter().flatten().map(IfName::as_str).collect();
+        line("host", host.join(" on "));
     }
     line("set up in", format!("{} us", record.setup_us));
     line("sent", format!("{} bytes in {} packets", counters.sent.bytes, counters.sent.packets));
     line("received", format!("{} bytes in {} packets", counters.received.bytes, counters.received.packets));
     line("masqueraded", format!("{} connections", counters.masqueraded_connections));
-    for (port, counted) in record.ports.iter().zip(&counters.ports) {
+    for (port, counted) in record.ports().zip(&counters.ports) {
         line(
             "port",
             format!(

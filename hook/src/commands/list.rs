@@ -32,7 +32,6 @@ pub(super) fn to_text(value: &impl serde::Serialize) -> Result<String, Error> {
 
 fn rows_of(record: &Record) -> Vec<[String; 7]> {
     let phase = if record.phase == Phase::Ready { "ready" } else { "pending" }.to_owned();
-    let ports = join(&record.ports);
     let id = record.id.to_string();
     if record.attachments.is_empty() {
         let none = || "-".to_owned();
@@ -45,7 +44,7 @@ fn rows_of(record: &Record) -> Vec<[String; 7]> {
             attachment.driver.clone(),
             attachment.interface.to_string(),
             join(&attachment.addresses),
-            if ports.is_empty() { "-".to_owned() } else { ports.clone() },
+            if attachment.ports.is_empty() { "-".to_owned() } else { join(&attachment.ports) },
             phase.clone(),
         ]
     };

@@ -8,45 +8,27 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::annotations::Annotations;
+use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::plan::{Inputs, Plan};
 use crate::request::Request;
-use crate::{config, facts, ports};
+use crate::{config, facts};
 
 /// Prints the plan. A free host port is shown as 0: which it is, only the start decides.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> Result<(), Error> {
     let container =
         if bundle == "-" { input::parse_plan(&input::read(stdin().lock())?)? } else { from_bundle(bundle)? };
     let config = config::load(config)?;
-    let Some(request) = Request::parse(Annotations::new(container.annotations), &config)? else {
+    let driver_of = |network: &ContainerId| facts::driver_of(state, network);
+    let Some(request) = Request::parse(container.annotations, &config, &driver_of)? else {
         return super::print("nothing to do: the container has no net. annotation\n");
     };
-    super::print(&plan(state, &config, &request, &container.id)?.to_string())
-}
-
-fn plan(
-    state: &StateDir,
-    config: &config::Config,
-    request: &Request,
-    id: &ContainerId,
-) -> Result<Plan, Error> {
-    if let Some(plan) = request.driver.plan_alone() {
-        return Ok(plan);
-    }
-    let network = facts::network(state, config, request)?;
-    ports::check_families(&request.ports, &network)?;
     let boot_id = process::boot_id().unwrap_or_default();
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
-    request.driver.plan(&Inputs {
-        request,
-        network: &network,
-        addresses: &facts::addresses(state, request, &network, id, &is_dead)?,
-        ports: &request.ports,
-        host_interface: &facts::host_interface(id)?,
-    })
+    let assembly =
+        Assembly { state, config: &config, id: &container.id, is_gone: &is_dead, settles_ports: false };
+    super::print(&assembly.plan(&request)?.to_string())
 }
 
 fn from_bundle(bundle: &str) -> Result<Container, Error> {

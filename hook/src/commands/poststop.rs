@@ -5,13 +5,19 @@ use std::io::stdin;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
-use crate::input;
 use crate::take_back::{TakeBack, forget};
+use crate::{input, members};
 
 /// Takes the container back. One without a record was never wired, or was taken back before: that is no error.
 pub(super) fn run(state: &StateDir) -> Result<(), Error> {
     let id = input::parse_stop(&input::read(stdin().lock())?)?;
     let Some((record, lock)) = state.lock_record(&id)? else { return forget(state, &id) };
+    if members::live(state, &id, &record.boot_id) {
+        crate::log::debug(format_args!(
+            "others share the network of container {id}: it stays until they end"
+        ));
+        return Ok(());
+    }
     let mut take_back = TakeBack::new(state)?;
     let result = take_back.container(&record);
     // The child that waits for the kernel in close() must not hold the lock.

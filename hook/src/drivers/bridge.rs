@@ -1,96 +1,51 @@
 //! `net.driver=bridge`: a veth pair between the container and a bridge that its network's containers share.
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::record::Attachment;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::network::Network;
 
-use super::Driver;
-use crate::error::{Error, annotation};
-use crate::nat;
-use crate::plan::{Inputs, Plan};
-use crate::step::Step;
+use super::{NetworkDriver, Pool, routing};
+use crate::annotations::Subject;
+use crate::error::Error;
+use crate::network::Surroundings;
+use crate::plan::{Attached, Inputs};
+use crate::request::{AttachmentRequest, DEFAULT_NETWORK};
 
 /// The driver.
 #[derive(Debug)]
 pub(super) struct Bridge;
 
-impl Driver for Bridge {
+impl NetworkDriver for Bridge {
     fn name(&self) -> &'static str {
         "bridge"
     }
 
-    fn plan_alone(&self) -> Option<Plan> {
-        None
+    fn subjects(&self) -> &'static [Subject] {
+        routing::ON_A_BRIDGE
     }
 
-    fn plan(&self, inputs: &Inputs<'_>) -> Result<Plan, Error> {
-        let Inputs { request, network, .. } = inputs;
-        if network.internal && !inputs.ports.is_empty() {
-            let cause =
-                format!("the network {} is internal, so that nothing outside can reach it", network.name);
-            return Err(annotation("net.ports", cause, "publish ports on a network that is not internal"));
-        }
-        let addresses: Vec<Cidr> = inputs
-            .addresses
-            .iter()
-            .filter_map(|address| network.subnets().find_map(|subnet| subnet.with_address(*address)))
-            .collect();
-        let mac = request.mac.or_else(|| addresses.first().map(|first| Mac::of_container(first.address())));
-        let Some(mac) = mac else {
-            let cause = format!("the network {} has no subnet", network.name);
-            return Err(annotation("net.network", cause, "give the network a net.subnet"));
-        };
-        let gateways =
-            if network.internal { Vec::new() } else { network.gateways.iter().map(Cidr::address).collect() };
-        let attachment = Attachment {
-            interface: request.interface.clone(),
-            driver: self.name().to_owned(),
-            network: network.name.clone(),
-            bridge: network.bridge.clone(),
-            host_interface: inputs.host_interface.clone(),
-            host_ifindex: 0,
-            mac,
-            mtu: request.mtu.or(network.mtu),
-            addresses,
-            gateways,
-        };
-        Ok(Plan {
-            steps: steps(inputs, &attachment),
-            attachments: vec![attachment],
-            ports: inputs.ports.to_vec(),
-        })
+    fn pool(&self) -> Pool {
+        Pool::Host
     }
-}
 
-/// Protections before reachability: the elements that keep the container to its own addresses are there before its
-/// link is. A conflict over a port is found before anything costly was made.
-fn steps(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
-    let network = inputs.network;
-    let mut steps = vec![Step::JoinNetwork { network: network.clone() }];
-    for cidr in &attachment.addresses {
-        steps.push(Step::TakeLease { network: network.name.clone(), address: cidr.address() });
+    fn default_network(&self, _: &dyn Fn(&str) -> Option<String>) -> String {
+        DEFAULT_NETWORK.to_owned()
     }
-    for port in inputs.ports.iter().filter(|port| port.is_bound()) {
-        steps.push(Step::ClaimPort { port: *port });
+
+    fn bridge(&self, request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
+        routing::bridge_name(request).map(Some)
     }
-    if !network.internal {
-        for subnet in network.subnets() {
-            steps.push(Step::Forward { family: subnet.family() });
-        }
+
+    fn wire(
+        &self,
+        request: &AttachmentRequest,
+        _: &Surroundings<'_>,
+        network: &mut Network,
+    ) -> Result<(), Error> {
+        routing::add_bridge(request, network).map(drop)
     }
-    steps.push(Step::AddElements { elements: nat::elements(inputs, attachment) });
-    steps.push(Step::MakeVeth {
-        host_interface: attachment.host_interface.clone(),
-        bridge: attachment.bridge.clone(),
-        interface: attachment.interface.clone(),
-        mac: attachment.mac,
-        mtu: attachment.mtu,
-        hairpin: !inputs.ports.is_empty(),
-    });
-    steps.push(Step::ConfigureInterface {
-        interface: attachment.interface.clone(),
-        addresses: attachment.addresses.clone(),
-        gateways: attachment.gateways.clone(),
-    });
-    steps
+
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
+        let attachment = routing::attachment(inputs, self.name())?;
+        Ok(routing::attached(inputs, attachment))
+    }
 }

@@ -1,14 +1,13 @@
 //! `net.driver=host`: the container uses the host's own network; there is nothing to wire.
 
-use super::Driver;
-use crate::error::Error;
-use crate::plan::{Inputs, Plan};
+use super::Alone;
+use crate::plan::Plan;
 
 /// The driver.
 #[derive(Debug)]
 pub(super) struct Host;
 
-impl Driver for Host {
+impl Alone for Host {
     fn name(&self) -> &'static str {
         "host"
     }
@@ -17,11 +16,7 @@ impl Driver for Host {
         false
     }
 
-    fn plan_alone(&self) -> Option<Plan> {
-        Some(Plan::default())
-    }
-
-    fn plan(&self, _: &Inputs<'_>) -> Result<Plan, Error> {
-        Ok(self.plan_alone().unwrap_or_default())
+    fn plan(&self) -> Plan {
+        Plan::default()
     }
 }

@@ -1,67 +1,145 @@
 //! How a container is wired: one file a driver, and one line in [`DRIVERS`].
+//!
+//! `routing.rs` is what the drivers have in common whose containers the host is the router of, `lan.rs` those that put
+//! containers on a LAN beside the host.
 
 mod bridge;
 mod host;
+mod lan;
+mod macvlan;
 mod none;
+mod routing;
+mod veth;
+mod vxlan;
 
 use std::fmt;
 
-use crate::error::{Error, annotation};
-use crate::plan::{Inputs, Plan};
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::network::Network;
 
-/// A way to wire a container. It returns steps and sees no socket.
-pub trait Driver: fmt::Debug + Sync {
+use crate::annotations::Subject;
+use crate::error::{Error, annotation};
+use crate::network::Surroundings;
+use crate::plan::{Attached, Inputs, Plan};
+use crate::request::AttachmentRequest;
+
+/// Where the addresses of a driver's networks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// The host alone hands them out, and routes for them.
+    Host,
+    /// They are the LAN's, beside others that ocinet knows nothing of.
+    Lan,
+    /// They are shared with other hosts' ocinet, and each host routes for its own containers.
+    Overlay,
+}
+
+/// A way to attach a container to a network. It returns steps and sees no socket.
+pub trait NetworkDriver: fmt::Debug + Sync {
+    /// The value of `net.driver` that asks for it.
+    fn name(&self) -> &'static str;
+
+    /// What it has a use for: a key about anything else is refused.
+    fn subjects(&self) -> &'static [Subject];
+
+    /// The values of `net.mode`; the first is the default.
+    fn modes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Where its addresses come from.
+    fn pool(&self) -> Pool;
+
+    /// The network of containers that name none; `setting` tells what an annotation says.
+    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String;
+
+    /// The name of the network's bridge, where it has one.
+    ///
+    /// # Errors
+    /// A name that the kernel does not accept.
+    fn bridge(&self, _request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
+        Ok(None)
+    }
+
+    /// Completes a new network: its settings and the host's links that come with it.
+    ///
+    /// # Errors
+    /// What contradicts itself, the host or another network.
+    fn wire(
+        &self,
+        request: &AttachmentRequest,
+        around: &Surroundings<'_>,
+        network: &mut Network,
+    ) -> Result<(), Error>;
+
+    /// The steps that attach a container to a network.
+    ///
+    /// # Errors
+    /// Annotations that contradict each other or the network.
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error>;
+}
+
+/// A driver that attaches the container to nothing.
+pub trait Alone: fmt::Debug + Sync {
     /// The value of `net.driver` that asks for it.
     fn name(&self) -> &'static str;
 
     /// Whether the container must have a network namespace of its own.
-    fn needs_own_namespace(&self) -> bool {
-        true
-    }
+    fn needs_own_namespace(&self) -> bool;
 
-    /// The plan of a driver that attaches the container to no network; `None` for the others.
-    fn plan_alone(&self) -> Option<Plan>;
-
-    /// The steps that attach the container to a network.
-    ///
-    /// # Errors
-    /// Annotations that contradict each other or the network.
-    fn plan(&self, inputs: &Inputs<'_>) -> Result<Plan, Error>;
+    /// What is to be done all the same.
+    fn plan(&self) -> Plan;
 }
 
-impl dyn Driver {
-    /// Whether it attaches the container to a network with addresses, ports and neighbours.
-    #[must_use]
-    pub fn has_network(&self) -> bool {
-        self.plan_alone().is_none()
-    }
+/// A driver of either kind.
+#[derive(Debug, Clone, Copy)]
+pub enum Driver {
+    /// It attaches containers to networks.
+    Network(&'static dyn NetworkDriver),
+    /// It does not.
+    Alone(&'static dyn Alone),
 }
 
-/// The drivers of this version; the first is the default.
-const DRIVERS: &[&dyn Driver] = &[&bridge::Bridge, &host::Host, &none::Loopback];
-/// The drivers of the design that this version does not have yet.
-const PLANNED: [&str; 4] = ["veth", "macvlan", "ipvlan", "vxlan"];
+/// The drivers; the first is the default.
+const DRIVERS: &[Driver] = &[
+    Driver::Network(&bridge::Bridge),
+    Driver::Network(&veth::Veth),
+    Driver::Network(&macvlan::Macvlan),
+    Driver::Network(&vxlan::Vxlan),
+    Driver::Alone(&host::Host),
+    Driver::Alone(&none::Loopback),
+];
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Network(driver) => driver.name(),
+            Self::Alone(driver) => driver.name(),
+        }
+    }
+}
 
 /// The driver of containers that name none.
 #[must_use]
-pub fn default() -> &'static dyn Driver {
+pub fn default() -> Driver {
     DRIVERS[0]
+}
+
+/// The names of all drivers, in the order of the table.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DRIVERS.iter().map(|driver| driver.name())
 }
 
 /// The driver of a name.
 ///
 /// # Errors
 /// A name that no driver has; the message names the nearest one.
-pub fn find(name: &str) -> Result<&'static dyn Driver, Error> {
+pub fn find(name: &str) -> Result<Driver, Error> {
     if let Some(driver) = DRIVERS.iter().find(|driver| driver.name() == name) {
         return Ok(*driver);
     }
-    let names: Vec<&str> = DRIVERS.iter().map(|driver| driver.name()).collect();
-    if PLANNED.contains(&name) {
-        let cause = format!("this version does not have the driver {name} yet");
-        return Err(annotation("net.driver", cause, format!("use one of {}", names.join(", "))));
-    }
-    let nearest = names.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).copied();
-    let hint = format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), names.join(", "));
+    let all: Vec<&str> = names().collect();
+    let nearest = all.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).copied();
+    let hint = format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), all.join(", "));
     Err(annotation("net.driver", format!("there is no driver \"{name}\""), hint))
 }

@@ -9,6 +9,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::Network;
 
+use crate::error::{Error, annotation};
 use crate::network::not_a_host;
 
 /// How many addresses are tried before a pool counts as full; every pool up to a /16 is tried whole.
@@ -18,30 +19,73 @@ const MAX_TRIES: u128 = 1 << 16;
 ///
 /// It begins at a place that the container's id decides: a container that comes back finds its address again where it
 /// is still free, and no scan grows with the number of leases before it.
-pub fn candidates(network: &Network, pool: Cidr, id: &ContainerId) -> impl Iterator<Item = IpAddr> {
+pub fn candidates<'a>(
+    network: &'a Network,
+    pool: Cidr,
+    id: &ContainerId,
+) -> impl Iterator<Item = IpAddr> + use<'a> {
     let size = pool.size();
     let start = u128::from(fnv1a(id.as_str().as_bytes())) % size;
     let subnet = network.subnet(pool.family()).unwrap_or(pool);
-    let gateway = network.gateway(pool.family());
     (0..size.min(MAX_TRIES))
         .map(move |step| pool.nth(start.wrapping_add(step) % size))
-        .filter(move |address| not_a_host(&subnet, *address).is_none() && Some(*address) != gateway)
+        .filter(move |address| not_a_host(&subnet, *address).is_none() && !network.is_reserved(*address))
+}
+
+/// The addresses of a new network that the host itself takes: the last of each family's range that its containers'
+/// addresses are from.
+///
+/// # Errors
+/// A family of which no range is named: any address of the LAN may be somebody's.
+pub fn for_host(network: &Network, ranges: &[Cidr], asked: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    let mut addresses = Vec::new();
+    for subnet in network.subnets() {
+        let range = ranges.iter().find(|range| range.family() == subnet.family()).ok_or_else(|| {
+            let cause = format!("the host, too, needs an address of {subnet}");
+            annotation(
+                "net.host-access",
+                cause,
+                "say by net.ip-range which addresses are free to be given out",
+            )
+        })?;
+        let last = range.size().min(MAX_TRIES) - 1;
+        let free = (0..=last).rev().map(|offset| range.nth(offset)).find(|address| {
+            not_a_host(&subnet, *address).is_none()
+                && !network.is_reserved(*address)
+                && !asked.contains(address)
+        });
+        addresses.push(free.ok_or_else(|| {
+            let cause = format!("{range} has no address left for the host");
+            annotation("net.ip-range", cause, "give a wider range")
+        })?);
+    }
+    Ok(addresses)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use ocinet_shared::network::Subnet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn a_pool_of_sixteen_gives_thirteen() {
         let network = Network {
             name: "n".parse().unwrap(),
-            bridge: "oc-n".parse().unwrap(),
-            gateways: vec!["10.0.0.1/28".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+            driver: "bridge".to_owned(),
+            settings: BTreeMap::new(),
+            subnets: [("10.0.0.0/28", "10.0.0.1"), ("fd00::/64", "fd00::1")]
+                .map(|(range, gateway)| Subnet {
+                    range: range.parse().unwrap(),
+                    gateway: Some(gateway.parse().unwrap()),
+                })
+                .to_vec(),
+            reserved: Vec::new(),
             internal: false,
             isolate: true,
             mtu: None,
+            group: 1,
+            links: Vec::new(),
         };
         let id = "web".parse().unwrap();
         let ipv4: BTreeSet<IpAddr> = candidates(&network, "10.0.0.0/28".parse().unwrap(), &id).collect();

@@ -8,8 +8,8 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::KernelError;
 use super::channel::Channel;
+use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
 /// The message that gives a link an address.
@@ -17,7 +17,7 @@ use crate::cidr::{Cidr, Family};
 /// Duplicate address detection (RFC 4862) is off: the lease made sure of it, and it would keep the
 /// address unusable for a second.
 #[must_use]
-pub fn add(index: u32, cidr: &Cidr) -> (RouteNetlinkMessage, u16) {
+pub fn add(index: u32, cidr: &Cidr) -> Change {
     let mut message = AddressMessage::default();
     message.header.family = netlink_family(cidr.family());
     message.header.prefix_len = cidr.prefix();

@@ -248,6 +248,7 @@ impl AsFd for Channel {
 
 /// A message of the library's to the kernel, whose answer is kept as the bytes that came: the library would read every
 /// attribute of a link, and of an nftables element's expression only the first.
+#[derive(Debug, Clone)]
 pub enum Question<T> {
     /// What is asked.
     Ask(T),

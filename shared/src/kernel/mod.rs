@@ -4,7 +4,9 @@
 //! | file | does |
 //! |---|---|
 //! | `channel.rs` | one netlink socket: several messages in one call, one answer each |
-//! | `link.rs` `addr.rs` `route.rs` | rtnetlink |
+//! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
+//! | `rate.rs` | traffic shaping, by rtnetlink |
+//! | `root_files.rs` | files in a container's root |
 //! | `nft/` | the base tables, elements, counters |
 //! | `netns.rs` | the only setns |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
@@ -12,17 +14,25 @@
 pub mod addr;
 pub mod channel;
 pub mod link;
+pub mod neighbour;
 pub mod netns;
 pub mod nft;
 pub mod ports;
 pub mod process;
+pub mod rate;
+pub mod root_files;
 pub mod route;
+pub mod rule;
 pub mod sysctl;
 
 use std::fmt;
 use std::io;
 
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
+
+/// A change to a link, an address, a route or a neighbour: the message, and its flags besides `NLM_F_REQUEST`.
+pub type Change = (RouteNetlinkMessage, u16);
 
 /// A change or a question that the kernel refused.
 #[derive(Debug)]

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 use super::KernelError;
+use super::channel::Channel;
 
 /// What tells one namespace from another while it lives: where its file is (namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +58,35 @@ impl Namespace {
     #[must_use]
     pub fn id(&self) -> NamespaceId {
         self.id
+    }
+
+    /// The number by which the channel's namespace knows this one (rtnetlink's `NETNSA_NSID`); it is given one if it
+    /// has none yet, and loses it when it ends.
+    ///
+    /// # Errors
+    /// What the kernel says to `RTM_NEWNSID` other than that there is one.
+    pub fn number(&self, channel: &mut Channel) -> Result<i32, KernelError> {
+        let doing = "number the container's network namespace";
+        let ask = |attributes: &[NsidAttribute]| {
+            let mut message = NsidMessage::default();
+            message.attributes.push(NsidAttribute::Fd(self.file.as_raw_fd().unsigned_abs()));
+            message.attributes.extend_from_slice(attributes);
+            message
+        };
+        let new = RouteNetlinkMessage::NewNsId(ask(&[NsidAttribute::Id(-1)]));
+        match channel.change(vec![(new, 0)], |_| doing.to_owned()) {
+            Ok(()) | Err(KernelError { errno: Errno::EEXIST, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let number = match channel.get(RouteNetlinkMessage::GetNsId(ask(&[])), doing)? {
+            Some(RouteNetlinkMessage::NewNsId(answer)) => {
+                answer.attributes.into_iter().find_map(|attribute| {
+                    if let NsidAttribute::Id(number) = attribute { Some(number) } else { None }
+                })
+            }
+            _ => None,
+        };
+        number.filter(|number| *number >= 0).ok_or_else(|| KernelError::new(doing, Errno::ENOENT))
     }
 
     /// Runs a function in this namespace and comes back to `home`.

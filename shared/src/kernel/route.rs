@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use nix::errno::Errno;
 
-use super::KernelError;
 use super::addr::netlink_family;
 use super::channel::Channel;
+use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
 /// The table of the host's own addresses (`RT_TABLE_LOCAL` of linux/rtnetlink.h).
@@ -23,25 +24,89 @@ pub struct Route {
     pub destination: Cidr,
     /// The index of the link that it leaves by, where it names one.
     pub link: Option<u32>,
+    /// The gateway, where it names one.
+    pub gateway: Option<IpAddr>,
+    /// How it ranks among routes to the same destination; the least is used.
+    pub metric: u32,
     /// Whether a router advertisement (RFC 4861) made it.
     pub from_router_advertisement: bool,
 }
 
-/// The message that makes a gateway the way to everywhere.
+/// A way by a gateway, as a container is given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Where it leads.
+    pub to: Cidr,
+    /// The gateway; without one, the destination is on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// Whether the gateway is on the link although no address of the link says so.
+    pub onlink: bool,
+    /// The routing table; the main one without.
+    pub table: Option<u8>,
+}
+
+/// The message that adds a way over a link.
 #[must_use]
-pub fn add_default(index: u32, gateway: IpAddr) -> (RouteNetlinkMessage, u16) {
+pub fn add(index: u32, way: &Way) -> Change {
+    let mut message = to(way.to);
+    message.header.table = way.table.unwrap_or(RouteHeader::RT_TABLE_MAIN);
+    if way.gateway.is_none() && way.to.family() == Family::Ipv4 {
+        message.header.scope = RouteScope::Link;
+    }
+    message.attributes.extend(way.gateway.map(|gateway| RouteAttribute::Gateway(route_address(gateway))));
+    if way.onlink {
+        message.header.flags = RouteFlags::Onlink;
+    }
+    message.attributes.push(RouteAttribute::Oif(index));
+    (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// The message that makes a link the host's way to one address, whichever link was before: one of a container that had
+/// the address earlier may not be gone yet.
+#[must_use]
+pub fn to_container(index: u32, address: IpAddr) -> Change {
+    let mut message = to(Cidr::host(address));
+    if address.is_ipv4() {
+        message.header.scope = RouteScope::Link;
+    }
+    message.attributes.push(RouteAttribute::Oif(index));
+    (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Deletes the host's way to one address over a link; one that is gone counts as deleted.
+///
+/// # Errors
+/// Any other refusal.
+pub fn delete_to_container(channel: &mut Channel, index: u32, address: IpAddr) -> Result<(), KernelError> {
+    let mut message = to(Cidr::host(address));
+    message.header.scope = RouteScope::NoWhere;
+    message.attributes.push(RouteAttribute::Oif(index));
+    let delete = vec![(RouteNetlinkMessage::DelRoute(message), 0)];
+    match channel.change(delete, |_| format!("delete the route to {address}")) {
+        Err(KernelError { errno: Errno::ESRCH | Errno::ENODEV, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn to(destination: Cidr) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = netlink_family(Family::of(gateway));
+    message.header.address_family = netlink_family(destination.family());
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Gateway(match gateway {
+    message.header.destination_prefix_length = destination.prefix();
+    if destination.prefix() > 0 {
+        message.attributes.push(RouteAttribute::Destination(route_address(destination.address())));
+    }
+    message
+}
+
+fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
         IpAddr::V4(address) => RouteAddress::Inet(address),
         IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }));
-    message.attributes.push(RouteAttribute::Oif(index));
-    (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
 }
 
 /// The unicast routes of a family in every table but the local one.
@@ -55,17 +120,41 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
     Ok(answers.into_iter().filter_map(|answer| from_message(answer, family)).collect())
 }
 
+/// The link by which a packet to an address would leave; `None` where none would.
+///
+/// # Errors
+/// Any refusal but that there is no way.
+pub fn link_to(channel: &mut Channel, address: IpAddr) -> Result<Option<u32>, KernelError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = netlink_family(Family::of(address));
+    message.header.destination_prefix_length = Family::of(address).bits();
+    message.attributes.push(RouteAttribute::Destination(route_address(address)));
+    let doing = format!("look up the route to {address}");
+    match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => {
+            Ok(route.attributes.into_iter().find_map(|attribute| {
+                if let RouteAttribute::Oif(index) = attribute { Some(index) } else { None }
+            }))
+        }
+        Ok(_) | Err(KernelError { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn from_message(answer: RouteNetlinkMessage, family: Family) -> Option<Route> {
     let RouteNetlinkMessage::NewRoute(message) = answer else { return None };
     if message.header.kind != RouteType::Unicast || message.header.table == RT_TABLE_LOCAL {
         return None;
     }
     let mut address = family.unspecified();
-    let mut link = None;
+    let (mut link, mut gateway, mut metric) = (None, None, 0);
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(to)) => address = to.into(),
             RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = to.into(),
+            RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(via.into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(via)) => gateway = Some(via.into()),
+            RouteAttribute::Priority(priority) => metric = priority,
             RouteAttribute::Oif(index) => link = Some(index),
             _ => {}
         }
@@ -73,6 +162,8 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Option<Route> {
     Some(Route {
         destination: Cidr::new(address, message.header.destination_prefix_length)?,
         link,
+        gateway,
+        metric,
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
     })
 }

@@ -84,6 +84,12 @@ impl Seen {
         self.0.get(at..at + N)?.try_into().ok()
     }
 
+    /// The bytes of the frame, of a very long one only the first 2,048.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+
     fn ethertype(&self) -> Option<u16> {
         self.bytes(12).map(u16::from_be_bytes)
     }

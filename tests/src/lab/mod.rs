@@ -4,31 +4,38 @@
 //!        wan (router; "internet" on its lo)
 //!         |
 //!   ===== lan: a bridge in namespace sw =====
-//!          |                     |
-//!        host                   peer
+//!          |             |             |
+//!        host   (host1, host2 …)      peer
 //! ```
-//! `host` plays the machine: runtimes and hooks run in it. `peer` is a neighbour on its LAN.
+//! `host` plays the machine: runtimes and hooks run in it. `peer` is a neighbour on its LAN. A test that needs several
+//! machines adds further hosts.
 //! The namespaces have no name: they are held open by this process, so that they are gone when it is, however it ends.
 
 mod capture;
 mod frame;
+mod host;
 mod netns;
+mod ping;
 mod process;
 mod raw;
 mod runtime;
 mod sandbox;
 mod snapshot;
+mod throughput;
 mod topology;
 mod traffic;
 
 pub use capture::{Capture, Seen};
 pub use frame::{Endpoint, Frame, checksum};
+pub use host::Host;
 pub use netns::Netns;
+pub use ping::{full_size_ping, ping};
 pub use process::{Finished, command, finish};
 pub use raw::{link_address, send_frame};
 pub use runtime::{Container, Runtime};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
+pub use throughput::{iperf, transfer};
 pub use topology::{
     DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
 };

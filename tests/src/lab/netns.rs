@@ -49,6 +49,15 @@ impl Netns {
         Self(File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
     }
 
+    /// The same namespace once more.
+    ///
+    /// # Panics
+    /// When no descriptor is free.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self(self.pin().into())
+    }
+
     /// A path by which other programs can open the namespace while this value lives.
     #[must_use]
     pub fn path(&self) -> String {

@@ -5,9 +5,9 @@ use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
+use super::host::Host;
 use super::netns::Netns;
 use super::process::{Finished, command, finish};
-use super::topology::Lab;
 
 /// A process that keeps a network namespace alive.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub fn addresses(record: &Value) -> Vec<IpAddr> {
         .collect()
 }
 
-impl Lab {
+impl Host {
     /// Runs ocinet on the host, all of `input` on its standard input.
     #[track_caller]
     pub fn run(&self, arguments: &[&str], input: &str) -> Finished {
@@ -126,7 +126,7 @@ impl Lab {
             }
         };
         program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(self.host.spawn(program), input.as_bytes())
+        finish(self.net.spawn(program), input.as_bytes())
     }
 
     /// The state that a runtime writes to createRuntime.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::topology::Lab;
+use super::host::Host;
 
-/// The state of a lab's host at one moment.
+/// The state of a host at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot(String);
 
@@ -17,7 +17,7 @@ impl Snapshot {
     /// When a tool fails.
     #[must_use]
     #[track_caller]
-    pub fn of(lab: &Lab) -> Self {
+    pub fn of(host: &Host) -> Self {
         let mut text = String::new();
         for arguments in [
             &["ip", "-br", "link"][..],
@@ -28,14 +28,14 @@ impl Snapshot {
             &["nft", "-s", "list", "ruleset"],
         ] {
             // Link-local addresses and their routes come and go by the kernel's own timers.
-            let said = lab.host.ok(arguments);
+            let said = host.net.ok(arguments);
             for line in said.lines().filter(|line| !(line.contains("fe80::") && line.contains("dev "))) {
                 text += line;
                 text.push('\n');
             }
         }
         let mut files = Vec::new();
-        collect(&lab.state_dir(), &mut files);
+        collect(&host.state_dir(), &mut files);
         files.sort();
         Self(text + &files.join("\n"))
     }
@@ -45,10 +45,10 @@ impl Snapshot {
     /// # Panics
     /// When it is not after two seconds; the message shows the lines that differ.
     #[track_caller]
-    pub fn assert_is_back(&self, lab: &Lab, after: &str) {
+    pub fn assert_is_back(&self, host: &Host, after: &str) {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let now = Self::of(lab);
+            let now = Self::of(host);
             if now == *self {
                 return;
             }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 
+use super::host::Host;
 use super::netns::Netns;
 use super::process::command;
 
@@ -33,13 +34,15 @@ pub const INTERNET6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xcafe, 0,
 /// The value of `net.subnet` that gives the default network both families.
 pub const DUAL: &str = "10.90.0.0/16,fd00:90::/64";
 
-const TOOLS: [&str; 8] = ["ip", "nft", "runc", "crun", "podman", "busybox", "strace", "unshare"];
+const TOOLS: [&str; 9] = ["ip", "nft", "runc", "crun", "podman", "busybox", "strace", "unshare", "iperf3"];
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// One test's machine, LAN and internet. Dropping it removes them.
+///
+/// What a test does on the lab itself, it does on the lab's first host.
 #[derive(Debug)]
 pub struct Lab {
-    /// The machine.
+    /// The machine: the namespace of the first host.
     pub host: Netns,
     /// The router.
     pub wan: Netns,
@@ -47,8 +50,8 @@ pub struct Lab {
     pub peer: Netns,
     /// The LAN itself.
     pub switch: Netns,
+    first: Host,
     dir: PathBuf,
-    ocinet: PathBuf,
     serial: u32,
     rootfs: OnceLock<PathBuf>,
 }
@@ -64,14 +67,15 @@ impl Lab {
         CHECKED.call_once(require_tools);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("ocinet-lab-{}-{serial}", std::process::id()));
-        fs::create_dir_all(dir.join("state")).expect("make the lab's folder");
+        fs::create_dir_all(&dir).expect("make the lab's folder");
         let ocinet = dir.join("ocinet");
         // A name of its own: a process of this file is this lab's, whatever other tests run at the same time.
         let built = binary();
         assert!(built.exists(), "{}: run `make build` first, or set OCINET_BIN", built.display());
         fs::hard_link(&built, &ocinet).unwrap_or_else(|_| copy(&built, &ocinet));
-        let (host, wan, peer, switch) = (Netns::new(), Netns::new(), Netns::new(), Netns::new());
-        let lab = Self { host, wan, peer, switch, dir, ocinet, serial, rootfs: OnceLock::new() };
+        let first = Host::new([HOST4, HOST6], dir.join("state"), ocinet);
+        let (host, wan, peer, switch) = (first.net.again(), Netns::new(), Netns::new(), Netns::new());
+        let lab = Self { host, wan, peer, switch, first, dir, serial, rootfs: OnceLock::new() };
         lab.wire();
         lab
     }
@@ -79,8 +83,7 @@ impl Lab {
     fn wire(&self) {
         let mut lines = String::from("link add lan type bridge mcast_snooping 0\nlink set lan up\n");
         for (name, namespace) in [("wan", &self.wan), ("host", &self.host), ("peer", &self.peer)] {
-            lines += &format!("link add {name} type veth peer name eth0 netns {}\n", namespace.path());
-            lines += &format!("link set {name} master lan up\n");
+            lines += &port(name, namespace);
         }
         self.switch.batch(&lines);
         address(&self.wan, &[WAN4, WAN6]);
@@ -88,33 +91,36 @@ impl Lab {
         address(&self.host, &[HOST4, HOST6, HOST_SECOND4, HOST_SECOND6]);
         address(&self.peer, &[PEER4, PEER6]);
         for namespace in [&self.host, &self.peer] {
-            namespace.batch(&format!("route add default via {WAN4}\nroute add default via {WAN6}\n"));
+            route_by_wan(namespace);
         }
+    }
+
+    /// A further machine on the LAN, with ocinet and a state folder of its own. By its number, 1 to 9, it is at
+    /// 198.51.100.31 to .39 and 2001:db8:1::31 to ::39; the MTU of its eth0 is 1500, and its default routes lead to wan.
+    ///
+    /// # Panics
+    /// When the number is another, or a host of this lab has it.
+    #[must_use]
+    #[track_caller]
+    pub fn another_host(&self, number: u8) -> Host {
+        assert!((1..=9).contains(&number), "no address is set aside for host {number}");
+        let addresses = [
+            Ipv4Addr::new(198, 51, 100, 30 + number).into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x30 + u16::from(number)).into(),
+        ];
+        let name = format!("host{number}");
+        let state = self.dir.join(format!("state-{name}"));
+        let host = Host::new(addresses, state, self.ocinet_path().to_owned());
+        self.switch.batch(&port(&name, &host.net));
+        address(&host.net, &addresses);
+        route_by_wan(&host.net);
+        host
     }
 
     /// The folder of this lab.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// ocinet's state folder on this lab's host.
-    #[must_use]
-    pub fn state_dir(&self) -> PathBuf {
-        self.dir.join("state")
-    }
-
-    /// The program under test.
-    #[must_use]
-    pub fn ocinet_path(&self) -> &Path {
-        &self.ocinet
-    }
-
-    /// The program under test, with an empty environment but for the state folder.
-    pub fn ocinet(&self) -> Command {
-        let mut ocinet = command(&self.ocinet);
-        ocinet.env_clear().env("OCINET_STATE_DIR", self.state_dir());
-        ocinet
     }
 
     /// A container id that no other test on this machine uses: runtimes make cgroups by it.
@@ -131,7 +137,7 @@ impl Lab {
         self.rootfs.get_or_init(|| make_rootfs(&self.dir.join("rootfs")))
     }
 
-    /// Processes of the program under test that are alive on this lab's host.
+    /// Processes of the program under test that are alive on this lab's hosts.
     ///
     /// # Panics
     /// Without /proc.
@@ -139,8 +145,10 @@ impl Lab {
     pub fn ocinet_processes(&self) -> Vec<u32> {
         let pids = fs::read_dir("/proc").expect("read /proc").flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.ocinet))
-            .collect()
+        pids.filter(|pid| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.ocinet_path())
+        })
+        .collect()
     }
 }
 
@@ -150,11 +158,29 @@ impl Default for Lab {
     }
 }
 
+impl Deref for Lab {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.first
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         let removed = fs::remove_dir_all(&self.dir);
         assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.dir.display());
     }
+}
+
+/// Lines of `ip -batch` that join a namespace's new eth0 to the LAN.
+fn port(name: &str, namespace: &Netns) -> String {
+    let path = namespace.path();
+    format!("link add {name} type veth peer name eth0 netns {path}\nlink set {name} master lan up\n")
+}
+
+fn route_by_wan(namespace: &Netns) {
+    namespace.batch(&format!("route add default via {WAN4}\nroute add default via {WAN6}\n"));
 }
 
 /// The interface has been up for long on a real machine: its link-local address, too, is past its detection of duplicates.
@@ -179,7 +205,7 @@ fn require_tools() {
     let missing: Vec<_> = missing.collect();
     assert!(
         missing.is_empty(),
-        "the lab needs {missing:?}: apt-get install iproute2 nftables runc crun podman busybox-static strace"
+        "the lab needs {missing:?}: apt-get install iproute2 nftables runc crun podman busybox-static strace iperf3"
     );
 }
 

@@ -101,18 +101,16 @@ fn a_subnet_that_the_host_routes() {
 }
 
 #[test]
-fn a_namespace_that_is_the_hosts_or_another_containers() {
+fn a_namespace_that_is_the_hosts_or_has_an_interface() {
     let lab = Lab::new();
-    let web = lab.attach("web", &[("net.driver", "bridge")]);
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
     let shared = |pid: u32| format!(r#"{{"id":"late","pid":{pid},"annotations":{{"net.driver":"bridge"}}}}"#);
     let before = Snapshot::of(&lab);
-    let member = lab.run(&["createRuntime"], &shared(web.sandbox.pid()));
-    assert_eq!(member.code, 4);
-    assert!(
-        member.stderr.contains("container web shares its network namespace and has eth0"),
-        "{}",
-        member.stderr
-    );
+    let other = Sandbox::new("other");
+    other.net().batch("link add eth0 type bridge\n");
+    let late = lab.run(&["createRuntime"], &shared(other.pid()));
+    assert_eq!(late.code, 4);
+    assert!(late.stderr.contains("its network namespace has an interface eth0 already"), "{}", late.stderr);
     let mut sleep = ocinet_tests::lab::command("sleep");
     sleep.arg("60");
     let mut process = lab.host.spawn(sleep);

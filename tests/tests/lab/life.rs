@@ -256,7 +256,7 @@ fn fifty_at_once() {
         distinct(records.iter().map(|record| record["attachments"][0]["mac"].to_string()).collect()),
         50
     );
-    let ports = records.iter().flat_map(|record| record["ports"].as_array().unwrap());
+    let ports = records.iter().flat_map(|record| record["attachments"][0]["ports"].as_array().unwrap());
     assert_eq!(distinct(ports.map(|port| port["host_port"].to_string()).collect()), 100);
     for (number, sandbox) in sandboxes.iter().enumerate().step_by(7) {
         let _server = Server::tcp(&sandbox.net(), 80, &sandbox.id);

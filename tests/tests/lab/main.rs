@@ -5,6 +5,7 @@
 
 mod conflict;
 mod faults;
+mod hosts;
 mod life;
 mod publish;
 mod reach;

@@ -157,8 +157,9 @@ fn a_free_port_is_chosen() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "80,81")]);
     let _server = Server::tcp(&web.net, 80, "web");
-    let port =
-        |index: usize| u16::try_from(web.record["ports"][index]["host_port"].as_u64().unwrap()).unwrap();
+    let port = |index: usize| {
+        u16::try_from(web.record["attachments"][0]["ports"][index]["host_port"].as_u64().unwrap()).unwrap()
+    };
     assert_ne!(port(0), port(1));
     for ipv6 in BOTH {
         answers(&lab.peer, host(ipv6), port(0), "web");

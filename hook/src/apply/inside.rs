@@ -1,0 +1,154 @@
+//! What happens in the container's network namespace, and in its root.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::errno::Errno;
+use ocinet_shared::cidr::Family;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::root_files::RootFiles;
+use ocinet_shared::kernel::{Change, KernelError, addr, route, rule, sysctl};
+
+use super::{Applier, Failure, optional};
+use crate::error::{Error, report};
+use crate::input;
+use crate::request::Sysctl;
+use crate::resolver;
+use crate::step::{OwnTable, Step};
+
+/// The priority of the rule that lets the routes of all interfaces be looked at before the tables of single ones.
+const ALL_INTERFACES: u32 = 1000;
+
+impl Applier<'_> {
+    /// The socket in the container's network namespace, opened there once and used from outside.
+    pub(super) fn inside(&mut self) -> Result<&mut Channel, KernelError> {
+        if self.inside.is_none() {
+            let opened =
+                self.subject.namespace.enter(self.subject.home, || Channel::open(NETLINK_ROUTE))??;
+            self.inside = Some(opened);
+        }
+        self.inside.as_mut().ok_or_else(|| KernelError::new("open a netlink socket", Errno::EBADF))
+    }
+
+    pub(super) fn configure(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::ConfigureInterface { interface, addresses, ways, own_table, announce } = step else {
+            return Ok(());
+        };
+        let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
+        self.write_interface_sysctls(interface, has_ipv6, announce.is_some())?;
+        let id = self.subject.id.clone();
+        let inside = self.inside()?;
+        let doing = || format!("configure {interface} in the container");
+        let found = link::find(inside, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        let mut changes = vec![
+            link::alias(found.index, &format!("{}{id}", link::OF_CONTAINER)),
+            link::up(link::LOOPBACK),
+            link::up(found.index),
+        ];
+        changes.extend(addresses.iter().map(|address| addr::add(found.index, address)));
+        changes.extend(ways.iter().map(|way| route::add(found.index, way)));
+        if let Some(own) = own_table {
+            changes.extend(rules(own));
+        }
+        inside.change(changes, |_| doing())?;
+        if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
+            self.host_ends.insert(interface.clone(), peer);
+        }
+        match announce {
+            Some(mac) => self.announce(found.index, *mac, interface),
+            None => Ok(()),
+        }
+    }
+
+    /// The sysctls are written and the socket is opened in one visit.
+    fn write_interface_sysctls(
+        &mut self,
+        interface: &IfName,
+        has_ipv6: bool,
+        announces: bool,
+    ) -> Result<(), KernelError> {
+        let mut settings: Vec<(Family, &str, &str)> = if has_ipv6 {
+            [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
+                .map(|(setting, value)| (Family::Ipv6, setting, value))
+                .to_vec()
+        } else {
+            vec![(Family::Ipv6, "disable_ipv6", "1")]
+        };
+        if announces {
+            settings.extend([(Family::Ipv4, "arp_notify", "1"), (Family::Ipv6, "ndisc_notify", "1")]);
+        }
+        let is_open = self.inside.is_some();
+        let opened = self.subject.namespace.enter(self.subject.home, || {
+            for (family, setting, value) in settings {
+                optional(sysctl::write(&sysctl::of_interface(family, interface, setting), value))?;
+            }
+            if is_open { Ok(None) } else { Channel::open(NETLINK_ROUTE).map(Some) }
+        })??;
+        self.inside = opened.or(self.inside.take());
+        Ok(())
+    }
+
+    /// Where the container's address was elsewhere before, bridges and neighbours far away learn by its own frames that
+    /// it is here now. Its link's host end must be forwarding by then: looking at it makes the kernel take note of the
+    /// carrier (`linkwatch_sync_dev`).
+    fn announce(
+        &mut self,
+        index: u32,
+        mac: ocinet_shared::mac::Mac,
+        interface: &IfName,
+    ) -> Result<(), Failure> {
+        if let Some(peer) = self.host_ends.get(interface) {
+            let _ = link::find_by_index(&mut self.route, *peer)?;
+        }
+        let doing = |_| format!("announce {interface} to the neighbours");
+        Ok(self.inside()?.change(vec![link::address(index, mac)], doing)?)
+    }
+
+    pub(super) fn write_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<(), Failure> {
+        let written = self.subject.namespace.enter(self.subject.home, || {
+            sysctls.iter().try_for_each(|sysctl| sysctl::write(&sysctl.key, &sysctl.value))
+        })?;
+        written.map_err(|error| {
+            let hint = match error.errno {
+                Errno::ENOENT => {
+                    "the network namespace has no such sysctl: correct or leave out its key in net.sysctl"
+                }
+                _ => "correct its value in net.sysctl",
+            };
+            let cause = error.errno.desc();
+            Error::Annotation(report(error.doing, cause, hint)).into()
+        })
+    }
+
+    pub(super) fn write_resolver(&mut self, servers: &[IpAddr], search: &[String]) -> Result<(), Failure> {
+        self.rewrite("etc/resolv.conf", |old| resolver::resolv_conf(old, servers, search))
+    }
+
+    pub(super) fn write_hosts(&mut self, hosts: &[(IpAddr, String)]) -> Result<(), Failure> {
+        self.rewrite("etc/hosts", |old| resolver::hosts(old, hosts))
+    }
+
+    fn rewrite(&self, path: &str, new: impl Fn(&str) -> String) -> Result<(), Failure> {
+        let root = input::root_of(&self.subject.bundle)?;
+        let written = RootFiles::open(self.subject.pid, Path::new(&root)).and_then(|files| {
+            let old = files.read(path)?.unwrap_or_default();
+            files.write(path, &new(&old))
+        });
+        written.map_err(|error| {
+            let hint = "see that it is a file in the container's root that can be written, or leave net.dns, net.dns-search and net.hosts out";
+            Error::Kernel(report(format!("write {path} in the container's root"), error, hint)).into()
+        })
+    }
+}
+
+fn rules(own: &OwnTable) -> Vec<Change> {
+    let mut rules = Vec::new();
+    for address in &own.addresses {
+        rules.push(rule::main_without_default(Family::of(*address), ALL_INTERFACES));
+        rules.push(rule::from_address(*address, own.table, ALL_INTERFACES + u32::from(own.table)));
+    }
+    rules
+}

@@ -1,0 +1,113 @@
+//! From a request to a plan: facts are read, and drivers are asked. Nothing is changed.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Cidr;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::network::Network;
+use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::record_dir::StateDir;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::facts::IsGone;
+use crate::plan::{Attached, Inputs, Plan};
+use crate::request::{AttachmentRequest, Request};
+use crate::step::Step;
+use crate::{facts, nat, ports};
+
+/// What a plan is made from besides the request.
+pub struct Assembly<'a> {
+    /// The state folder.
+    pub state: &'a StateDir,
+    /// The administrator's defaults.
+    pub config: &'a Config,
+    /// The container's id.
+    pub id: &'a ContainerId,
+    /// Whether the container of an id has ended.
+    pub is_gone: IsGone<'a>,
+    /// Whether host ports are chosen and looked at; `ocinet plan` leaves that to the start.
+    pub settles_ports: bool,
+}
+
+impl Assembly<'_> {
+    /// The plan for a container.
+    ///
+    /// # Errors
+    /// What the host, a network or a driver has against the request.
+    pub fn plan(&self, request: &Request) -> Result<Plan, Error> {
+        if let Some(driver) = request.alone {
+            return Ok(driver.plan());
+        }
+        let mut networks: Vec<Network> = Vec::new();
+        let mut attached: Vec<Attached> = Vec::new();
+        for asked in &request.attachments {
+            let network = facts::network(self.state, self.config, asked, &networks)?;
+            let others: Vec<PublishedPort> =
+                attached.iter().flat_map(|other| other.attachment.ports.clone()).collect();
+            attached.push(self.attach(asked, &network, &others)?);
+            networks.push(network);
+        }
+        Plan::new(request, attached)
+    }
+
+    fn attach(
+        &self,
+        asked: &AttachmentRequest,
+        network: &Network,
+        others: &[PublishedPort],
+    ) -> Result<Attached, Error> {
+        let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
+        let ports = self.settle(&asked.ports, network, others)?;
+        asked.driver.attach(&Inputs {
+            request: asked,
+            network,
+            addresses: &addresses,
+            ports: &ports,
+            host_interface: &facts::link_name(self.id, &asked.interface, "link")?,
+            shaper: &facts::link_name(self.id, &asked.interface, "shaper")?,
+        })
+    }
+
+    fn settle(
+        &self,
+        asked: &[PublishedPort],
+        network: &Network,
+        others: &[PublishedPort],
+    ) -> Result<Vec<PublishedPort>, Error> {
+        if self.settles_ports {
+            return ports::settle(asked, network, others);
+        }
+        ports::check_families(asked, network)?;
+        Ok(asked.to_vec())
+    }
+
+    /// The plan for a container that joined the namespace of another, whose attachments it shares: its ports are
+    /// published to the other's addresses, and its root is told its names.
+    ///
+    /// # Errors
+    /// A port that cannot be had.
+    pub fn share(&self, request: &Request, owner: &Record) -> Result<Plan, Error> {
+        let mut plan = Plan::shared(request, owner)?;
+        let mut attachments: Vec<Attachment> = Vec::new();
+        for has in &owner.attachments {
+            let mut shared = Attachment { ports: Vec::new(), ..has.clone() };
+            let asked = request.attachments.iter().find(|asked| asked.interface == has.interface);
+            if let Some(asked) = asked.filter(|asked| !asked.ports.is_empty()) {
+                let network = facts::network(self.state, self.config, asked, &[])?;
+                let others: Vec<PublishedPort> =
+                    attachments.iter().flat_map(|other| other.ports.clone()).collect();
+                shared.ports = self.settle(&asked.ports, &network, &others)?;
+                let addresses: Vec<Cidr> = shared.addresses.clone();
+                let bound = shared.ports.iter().filter(|port| port.is_bound());
+                plan.steps.extend(bound.map(|port| Step::ClaimPort { port: *port }));
+                let elements = nat::published(&shared.ports, &addresses, &has.ports);
+                plan.steps.push(Step::AddElements { elements });
+            }
+            attachments.push(shared);
+        }
+        plan.attachments = attachments;
+        Ok(plan)
+    }
+}

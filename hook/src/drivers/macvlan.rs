@@ -1,0 +1,87 @@
+//! `net.driver=macvlan`: the container is on the LAN itself, with an Ethernet address of its own.
+
+use ocinet_shared::kernel::link::{ChildKind, MacvlanMode};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+
+use super::{NetworkDriver, Pool, lan, routing};
+use crate::annotations::Subject;
+use crate::error::{Error, annotation};
+use crate::ipam;
+use crate::network::Surroundings;
+use crate::plan::{Attached, Inputs};
+use crate::request::AttachmentRequest;
+use crate::step::Step;
+
+/// The driver.
+#[derive(Debug)]
+pub(super) struct Macvlan;
+
+impl NetworkDriver for Macvlan {
+    fn name(&self) -> &'static str {
+        "macvlan"
+    }
+
+    fn subjects(&self) -> &'static [Subject] {
+        &[Subject::Addresses, Subject::Ethernet, Subject::Parent, Subject::Mode, Subject::HostAccess]
+    }
+
+    fn modes(&self) -> &'static [&'static str] {
+        MacvlanMode::NAMES
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Lan
+    }
+
+    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
+        lan::default_network(self.name(), setting)
+    }
+
+    fn wire(
+        &self,
+        request: &AttachmentRequest,
+        around: &Surroundings<'_>,
+        network: &mut Network,
+    ) -> Result<(), Error> {
+        let parent = lan::wire(request, around, network)?;
+        let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
+        network.settings.insert("host-access".to_owned(), host_access.to_string());
+        if !host_access {
+            return Ok(());
+        }
+        if mode(network)? != MacvlanMode::Bridge {
+            let cause = "only in the mode bridge do macvlans on one parent reach each other";
+            return Err(annotation("net.host-access", cause, "leave it out, or use net.mode=bridge"));
+        }
+        // Two hosts of a LAN may have a network of the same name: the boot's id tells their links apart.
+        let seed = format!("{} {}", network.name, around.boot_id);
+        let name = format!("oc-{:012x}", ocinet_shared::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
+        let addresses = ipam::for_host(network, &request.ip_ranges, &request.addresses)?;
+        network.reserved.extend(&addresses);
+        network.links.push(HostLink {
+            name: name
+                .parse()
+                .map_err(|error| annotation("net.host-access", error, "report this as a bug"))?,
+            mac: Mac::of_bridge(&seed),
+            kind: HostLinkKind::Macvlan { parent: parent.name.clone(), addresses },
+        });
+        Ok(())
+    }
+
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
+        let network = inputs.network;
+        let mac = routing::mac(inputs.request, network, &inputs.cidrs())?;
+        let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode(network)?), Some(mac))?;
+        if let Some(link) = network.links.first() {
+            let addresses = inputs.addresses.to_vec();
+            attached.steps.push(Step::RouteFromHost { link: link.name.clone(), addresses });
+        }
+        Ok(attached)
+    }
+}
+
+fn mode(network: &Network) -> Result<MacvlanMode, Error> {
+    let mode = network.settings.get("mode").and_then(|mode| mode.parse().ok());
+    mode.ok_or_else(|| lan::broken(network, "mode"))
+}

@@ -1,0 +1,76 @@
+//! `net.driver=veth`: a link of the container's own to the host, which routes to it; no bridge, no broadcast.
+//!
+//! The container's end has its addresses alone, without a subnet, so that every packet goes to the gateway: the host's
+//! end, which has the gateway's addresses on every such link.
+
+use ocinet_shared::cidr::Cidr;
+use ocinet_shared::kernel::route::Way;
+use ocinet_shared::network::Network;
+
+use super::{NetworkDriver, Pool, routing};
+use crate::annotations::Subject;
+use crate::error::{Error, annotation};
+use crate::network::Surroundings;
+use crate::plan::{Attached, Inputs};
+use crate::request::AttachmentRequest;
+use crate::step::Step;
+
+/// The driver.
+#[derive(Debug)]
+pub(super) struct Veth;
+
+impl NetworkDriver for Veth {
+    fn name(&self) -> &'static str {
+        "veth"
+    }
+
+    fn subjects(&self) -> &'static [Subject] {
+        &[Subject::Addresses, Subject::Ethernet, Subject::Routing, Subject::Rates]
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Host
+    }
+
+    fn default_network(&self, _: &dyn Fn(&str) -> Option<String>) -> String {
+        "veth".to_owned()
+    }
+
+    fn wire(&self, _: &AttachmentRequest, _: &Surroundings<'_>, _: &mut Network) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
+        let network = inputs.network;
+        let mut attachment = routing::attachment(inputs, self.name())?;
+        let gateways = routing::gateways(network);
+        if let Some((_, stray)) =
+            inputs.request.routes.iter().find(|(_, gateway)| !gateways.contains(gateway))
+        {
+            let cause = format!("{stray} is not on the container's link, where the host alone is");
+            return Err(annotation(
+                "net.routes",
+                cause,
+                "route by the network's gateway, or use net.driver=bridge",
+            ));
+        }
+        attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
+        let mut attached = routing::attached(inputs, attachment);
+        attached.steps.push(Step::RouteToContainer {
+            host_interface: inputs.host_interface.clone(),
+            gateways,
+            addresses: inputs.addresses.to_vec(),
+        });
+        // Its neighbours, too, are behind the gateway, also where that leads no farther.
+        let to_neighbours = network.subnets().map(|subnet| Way {
+            to: subnet,
+            gateway: network.gateway(subnet.family()),
+            onlink: true,
+            table: None,
+        });
+        attached.ways.extend(to_neighbours);
+        attached.ways.iter_mut().for_each(|way| way.onlink = true);
+        attached.onlink = true;
+        Ok(attached)
+    }
+}

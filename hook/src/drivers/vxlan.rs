@@ -1,0 +1,157 @@
+//! `net.driver=vxlan`: a bridge on every host, joined by tunnels (RFC 7348) to one network.
+//!
+//! Every host is the gateway of its own containers, with the same address and the same Ethernet address, so that a
+//! container finds its gateway on whichever host it is; the gateways do not see each other (`nat.rs`).
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::mac::Mac;
+use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
+
+use super::{NetworkDriver, Pool, routing};
+use crate::annotations::Subject;
+use crate::error::{Error, annotation, report};
+use crate::network::Surroundings;
+use crate::plan::{Attached, Inputs};
+use crate::request::AttachmentRequest;
+
+/// The UDP port of VXLAN (RFC 7348, section 9).
+const PORT: &str = "4789";
+/// What a tunnel adds to a packet: the outer IP header, UDP, VXLAN, and the inner Ethernet header.
+const OVERHEAD: [u32; 2] = [20 + 8 + 8 + 14, 40 + 8 + 8 + 14];
+
+/// The driver.
+#[derive(Debug)]
+pub(super) struct Vxlan;
+
+impl NetworkDriver for Vxlan {
+    fn name(&self) -> &'static str {
+        "vxlan"
+    }
+
+    fn subjects(&self) -> &'static [Subject] {
+        &[
+            Subject::Addresses,
+            Subject::Ethernet,
+            Subject::Routing,
+            Subject::Bridge,
+            Subject::Rates,
+            Subject::Parent,
+            Subject::Tunnel,
+        ]
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Overlay
+    }
+
+    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
+        setting("vni").map_or_else(|| self.name().to_owned(), |vni| format!("vxlan-{vni}"))
+    }
+
+    fn bridge(&self, request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
+        routing::bridge_name(request).map(Some)
+    }
+
+    fn wire(
+        &self,
+        request: &AttachmentRequest,
+        around: &Surroundings<'_>,
+        network: &mut Network,
+    ) -> Result<(), Error> {
+        let said = &request.settings;
+        let Some(vni) = said.get("vni") else {
+            let cause = format!("network {} is new, and has no number yet", network.name);
+            return Err(annotation(
+                "net.vni",
+                cause,
+                "give it one from 1 to 16777215, the same on every host",
+            ));
+        };
+        if said.contains_key("peers") && said.contains_key("group") {
+            let cause = "net.peers and net.group both say where to send what is for everybody";
+            return Err(annotation("net.group", cause, "give one of them"));
+        }
+        let bridge = routing::add_bridge(request, network)?;
+        for key in ["parent", "vni", "local", "peers", "group"] {
+            network.settings.extend(said.get(key).map(|value| (key.to_owned(), value.clone())));
+        }
+        let port = said.get("port").map_or(PORT, String::as_str);
+        network.settings.insert("port".to_owned(), port.to_owned());
+        let tunnel = tunnel(network, bridge, around)?;
+        let family = tunnel_family(&tunnel)?;
+        network.mtu = Some(mtu(request, around, family)?);
+        let name = format!("oc-vni{vni}");
+        network.links.push(HostLink {
+            name: name.parse().map_err(|error| annotation("net.vni", error, "report this as a bug"))?,
+            mac: Mac::of_bridge(&format!("{} {vni}", network.name)),
+            kind: HostLinkKind::Vxlan(tunnel),
+        });
+        Ok(())
+    }
+
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
+        if let Some((asked, has)) =
+            inputs.request.mtu.zip(inputs.network.mtu).filter(|(asked, has)| asked > has)
+        {
+            let cause = format!("{asked} is more than the {has} that fit through the tunnels");
+            return Err(annotation("net.mtu", cause, "give less, or leave it out"));
+        }
+        let attachment = routing::attachment(inputs, self.name())?;
+        let attached = routing::attached(inputs, attachment);
+        Ok(Attached { announce: true, ..attached })
+    }
+}
+
+fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Result<Tunnel, Error> {
+    let has = &network.settings;
+    let one = |key: &str| has.get(key).and_then(|text| IpAddr::from_str(text).ok());
+    let number = |key: &str| has.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+    let peers = has.get("peers").map(String::as_str).unwrap_or_default();
+    let group = one("group");
+    let named = has.contains_key("parent") || group.is_some();
+    let parent = around.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
+    if group.is_some() && parent.is_none() {
+        let cause = "the host has no default route by whose link to reach the group";
+        return Err(annotation("net.parent", cause, "name a link of this host with net.parent"));
+    }
+    Ok(Tunnel {
+        bridge,
+        vni: number("vni"),
+        port: u16::try_from(number("port")).unwrap_or_default(),
+        local: one("local"),
+        parent,
+        group,
+        peers: peers.split(',').filter_map(|peer| peer.parse().ok()).collect(),
+    })
+}
+
+/// The family of the packets that carry the tunnel.
+fn tunnel_family(tunnel: &Tunnel) -> Result<Family, Error> {
+    let mut ends = tunnel.local.iter().chain(&tunnel.group).chain(&tunnel.peers).map(|end| Family::of(*end));
+    let Some(family) = ends.next() else { return Ok(Family::Ipv4) };
+    if ends.all(|other| other == family) {
+        return Ok(family);
+    }
+    let cause = "net.local, net.peers and net.group mix IPv4 and IPv6";
+    Err(annotation("net.peers", cause, "give tunnel ends of one family"))
+}
+
+fn mtu(request: &AttachmentRequest, around: &Surroundings<'_>, family: Family) -> Result<u32, Error> {
+    let underlay = around.underlay.map_or(1500, |underlay| underlay.mtu);
+    let most = underlay.saturating_sub(OVERHEAD[usize::from(family == Family::Ipv6)]);
+    match request.mtu {
+        Some(asked) if asked > most => Err(Error::Annotation(report(
+            "use the annotation net.mtu",
+            format!(
+                "{asked} is more than the {most} that an {family} tunnel leaves of the underlay's {underlay}"
+            ),
+            "give less, or leave it out",
+        ))),
+        Some(asked) => Ok(asked),
+        None => Ok(most),
+    }
+}

@@ -1,0 +1,91 @@
+//! Containers that joined another container's network namespace, and share its attachments: a pod.
+//!
+//! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
+//! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::record::Record;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use crate::error::{Error, report};
+use crate::ipam::files;
+use crate::request::Request;
+
+fn folder(state: &StateDir, owner: &ContainerId) -> PathBuf {
+    state.path(&format!("members/{owner}"))
+}
+
+fn path(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> PathBuf {
+    folder(state, owner).join(member.as_str())
+}
+
+/// Makes a container a member.
+///
+/// # Errors
+/// Those of the file system.
+pub fn add(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
+    files::take(state, &path(state, owner, member), member).map(drop)
+}
+
+/// Ends a container's membership.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
+    files::release(state, &path(state, owner, member), member)?;
+    files::remove_if_empty(&folder(state, owner)).map(drop)
+}
+
+/// The members' records. A container without members costs one look into a folder that is not there.
+fn records(state: &StateDir, owner: &ContainerId) -> Vec<Record> {
+    let Ok(entries) = fs::read_dir(folder(state, owner)) else { return Vec::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<ContainerId>().ok());
+    ids.filter_map(|id| state.read_record(&id).ok().flatten()).collect()
+}
+
+/// Whether a member lives, so that the attachments that it shares must stay.
+#[must_use]
+pub fn live(state: &StateDir, owner: &ContainerId, boot_id: &str) -> bool {
+    records(state, owner).iter().any(|member| !member.is_dead(boot_id))
+}
+
+/// Checks that a container that joined another's namespace asks for nothing that is not there.
+///
+/// # Errors
+/// [`Error::Conflict`] that shows both.
+pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Request) -> Result<(), Error> {
+    let differ = |cause: String| {
+        Err(Error::Conflict(report(
+            format!("attach container {id}"),
+            format!("it shares the network namespace of container {}, {cause}", owner.id),
+            "leave its net. annotations out but for net.ports, or give the container a namespace of its own",
+        )))
+    };
+    for asked in &request.attachments {
+        let has = owner.attachments.iter().find(|has| has.interface == asked.interface);
+        let Some(has) = has else { return differ(format!("which has no {}", asked.interface)) };
+        if has.driver != asked.driver.name() || has.network != asked.network {
+            let theirs = format!("{} network {}", has.driver, has.network);
+            let ours = format!("{} network {}", asked.driver.name(), asked.network);
+            return differ(format!("whose {} is on {theirs}, not on {ours}", asked.interface));
+        }
+        let is_there = |address| has.addresses.iter().any(|cidr| cidr.address() == address);
+        if let Some(stray) = asked.addresses.iter().find(|address| !is_there(**address)) {
+            return differ(format!("whose {} has not the address {stray}", asked.interface));
+        }
+        if let Some(mac) = asked.mac.filter(|mac| has.mac != Some(*mac)) {
+            return differ(format!("whose {} has not the Ethernet address {mac}", asked.interface));
+        }
+        let members = records(state, &owner.id);
+        let others = members.iter().filter(|member| member.id != *id).chain([owner]);
+        for other in others {
+            if let Some(port) = other.ports().find(|port| asked.ports.iter().any(|own| own.overlaps(port))) {
+                return differ(format!("and container {} publishes port {port} already", other.id));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! What a container asks for as a whole, whichever interfaces it has.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::parse_address;
+use ocinet_shared::ifname::IfName;
+
+use super::AttachmentRequest;
+use super::values::{items, parsed};
+use crate::annotations::{Annotations, Label};
+use crate::error::{Error, annotation};
+
+/// The longest name of a host or domain in the DNS, as text (RFC 1035).
+const MAX_NAME: usize = 253;
+/// The longest part of such a name.
+const MAX_LABEL: usize = 63;
+/// How many search domains resolvers take note of (resolv.conf(5)).
+const MAX_SEARCH: usize = 32;
+
+/// What a container's resolver is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// The name servers to ask.
+    pub servers: Vec<IpAddr>,
+    /// The domains to look names up in.
+    pub search: Vec<String>,
+    /// Names that are known without asking.
+    pub hosts: Vec<HostEntry>,
+}
+
+/// A name that is known without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEntry {
+    /// The name.
+    pub name: String,
+    /// Its address; the container's gateway without.
+    pub address: Option<IpAddr>,
+}
+
+/// A sysctl of the container's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    /// Its path below /proc/sys, which begins with `net/`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+/// The interface that a container leaves by.
+///
+/// # Errors
+/// One that it does not have.
+pub fn default_route(
+    from: &mut Annotations,
+    attachments: &[AttachmentRequest],
+) -> Result<Option<IfName>, Error> {
+    let hint = "name one of the container's interfaces, as eth1";
+    let Some(name): Option<IfName> = parsed(from, "default-route", hint)? else { return Ok(None) };
+    if attachments.iter().any(|attachment| attachment.interface == name) {
+        return Ok(Some(name));
+    }
+    Err(annotation("net.default-route", format!("the container has no interface {name}"), hint))
+}
+
+/// What the resolver is told.
+///
+/// # Errors
+/// What is no address or no name.
+pub fn resolver(from: &mut Annotations) -> Result<Resolver, Error> {
+    let mut resolver = Resolver::default();
+    if let Some((text, label)) = from.take("dns")? {
+        for item in items(&text) {
+            let hint = "give the addresses of name servers, as 192.0.2.53,2001:db8::53";
+            resolver.servers.push(parse_address(item).map_err(|error| label.error(error, hint))?);
+        }
+    }
+    if let Some((text, label)) = from.take("dns-search")? {
+        for item in items(&text) {
+            check_name(item, &label, "give domains, as example.org,lan")?;
+            resolver.search.push(item.to_owned());
+        }
+        if resolver.search.len() > MAX_SEARCH {
+            return Err(label.error(format!("it has more than {MAX_SEARCH} domains"), "give fewer"));
+        }
+    }
+    if let Some((text, label)) = from.take("hosts")? {
+        for item in items(&text) {
+            resolver.hosts.push(host_entry(item, &label)?);
+        }
+    }
+    Ok(resolver)
+}
+
+/// `NAME:ADDRESS` as for `docker run --add-host`; an IPv6 address may stand in brackets.
+fn host_entry(text: &str, label: &Label) -> Result<HostEntry, Error> {
+    let hint = "write it as for docker run --add-host, as db:10.90.0.7 or host.docker.internal:host-gateway";
+    let Some((name, address)) = text.split_once(':') else {
+        return Err(label.error(format!("\"{text}\" is not of the form NAME:ADDRESS"), hint));
+    };
+    check_name(name, label, hint)?;
+    if address == "host-gateway" {
+        return Ok(HostEntry { name: name.to_owned(), address: None });
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let address = parse_address(bare).map_err(|error| label.error(error, hint))?;
+    Ok(HostEntry { name: name.to_owned(), address: Some(address) })
+}
+
+/// A name goes into a file by lines and words: whatever could end either is refused with all else that is no name.
+fn check_name(name: &str, label: &Label, hint: &str) -> Result<(), Error> {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |part: &str| {
+        (1..=MAX_LABEL).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !part.starts_with('-')
+    };
+    if bare.len() <= MAX_NAME && bare.split('.').all(is_label) {
+        Ok(())
+    } else {
+        Err(label.error(format!("\"{name}\" is not the name of a host or domain"), hint))
+    }
+}
+
+/// The sysctls, as `net.ipv4.tcp_syncookies=1,net.core.somaxconn=1024`.
+///
+/// # Errors
+/// A key outside `net.`, or one without a value.
+pub fn sysctls(from: &mut Annotations) -> Result<Vec<Sysctl>, Error> {
+    let Some((text, label)) = from.take("sysctl")? else { return Ok(Vec::new()) };
+    let hint = "write it as net.core.somaxconn=1024,net.ipv4.tcp_syncookies=1";
+    let mut sysctls: Vec<Sysctl> = Vec::new();
+    let by_commas = text.contains(',');
+    for item in items(&text) {
+        let (key, value) = match (item.split_once('='), sysctls.last_mut()) {
+            (Some(pair), _) => pair,
+            // A value may itself be a list: what has no key belongs to the value before it.
+            (None, Some(last)) if !item.is_empty() => {
+                last.value.push(if by_commas { ',' } else { ' ' });
+                last.value.push_str(item);
+                continue;
+            }
+            (None, _) => return Err(label.error(format!("\"{item}\" is not of the form KEY=VALUE"), hint)),
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let path = sysctl_path(key).ok_or_else(|| {
+            label.error(format!("\"{key}\" is not a sysctl of the network namespace"), hint)
+        })?;
+        if value.is_empty() || value.chars().any(char::is_control) {
+            return Err(label.error(format!("{key} has no value that could be written"), hint));
+        }
+        if sysctls.iter().any(|other| other.key == path) {
+            return Err(label.error(format!("{key} is there twice"), hint));
+        }
+        sysctls.push(Sysctl { key: path, value: value.to_owned() });
+    }
+    Ok(sysctls)
+}
+
+/// As sysctl(8) reads a key: the separator that comes first separates, the other one belongs to an interface's name.
+fn sysctl_path(key: &str) -> Option<String> {
+    let first = key.find(['.', '/']).map(|at| &key[at..=at])?;
+    let path = if first == "." {
+        key.chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect()
+    } else {
+        key.to_owned()
+    };
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    (parts.len() >= 3 && parts[0] == "net" && parts.iter().all(|part| is_part(part))).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysctl_keys_stay_below_net() {
+        assert_eq!(sysctl_path("net.core.somaxconn").unwrap(), "net/core/somaxconn");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.7/rp_filter").unwrap(), "net/ipv4/conf/eth0.7/rp_filter");
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/7.rp_filter").unwrap(), "net/ipv4/conf/eth0.7/rp_filter");
+        for bad in [
+            "",
+            "net",
+            "net.",
+            "net.core",
+            "kernel.hostname",
+            "net/../kernel/hostname",
+            "net.ipv4..x",
+            "netx.core.a",
+        ] {
+            assert!(sysctl_path(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a container's annotations ask for, each value checked by itself. What they mean on this host is `network.rs`'s
+//! and the drivers' business.
+//!
+//! `values.rs` reads single values and lists, `published.rs` ports, `container.rs` what is about the container as a whole.
+
+mod container;
+mod published;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Cidr;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::mac::Mac;
+use ocinet_shared::port::PublishedPort;
+
+pub use container::{Resolver, Sysctl};
+pub use values::unusable;
+
+use crate::annotations::{Annotations, Sorted};
+use crate::config::Config;
+use crate::drivers::{self, Driver, NetworkDriver};
+use crate::error::{Error, annotation};
+
+/// The name of the network of containers that name none and are on a bridge.
+pub const DEFAULT_NETWORK: &str = "default";
+
+/// What a container asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The driver that attaches it to nothing, where it asks for that.
+    pub alone: Option<&'static dyn drivers::Alone>,
+    /// The interfaces that it asks for.
+    pub attachments: Vec<AttachmentRequest>,
+    /// The interface that it leaves by; the first that has a gateway without.
+    pub default_route: Option<IfName>,
+    /// What its resolver is told.
+    pub resolver: Resolver,
+    /// Sysctls of its namespace.
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// What a container asks for one of its interfaces.
+#[derive(Debug, Clone)]
+pub struct AttachmentRequest {
+    /// How to wire it.
+    pub driver: &'static dyn NetworkDriver,
+    /// The network.
+    pub network: ContainerId,
+    /// The interface's name in the container.
+    pub interface: IfName,
+    /// What the driver is told of the network's links, by annotation key, each in its usual form.
+    pub settings: BTreeMap<&'static str, String>,
+    /// The network's subnets, at most one a family, IPv4 first; empty where none is named.
+    pub subnets: Vec<Cidr>,
+    /// The network's gateways, at most one a family.
+    pub gateways: Vec<IpAddr>,
+    /// Where the address is taken from, at most one range a family.
+    pub ip_ranges: Vec<Cidr>,
+    /// The container's addresses, at most one a family.
+    pub addresses: Vec<IpAddr>,
+    /// The container's Ethernet address.
+    pub mac: Option<Mac>,
+    /// The MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Further routes, each by a gateway on the network.
+    pub routes: Vec<(Cidr, IpAddr)>,
+    /// The ports to publish; host port 0 is one that ocinet chooses.
+    pub ports: Vec<PublishedPort>,
+    /// Whether the container's traffic leaves behind the host's address.
+    pub masquerade: bool,
+    /// The host's addresses that it leaves with instead, at most one a family.
+    pub snat: Vec<IpAddr>,
+    /// Whether the network reaches nothing outside, where it is said.
+    pub internal: Option<bool>,
+    /// Whether the network is kept apart from others, where it is said.
+    pub isolate: Option<bool>,
+    /// Whether the container is reachable from outside on every port.
+    pub allow_inbound: bool,
+    /// The most that the container receives, in bits per second.
+    pub rate_in: Option<u64>,
+    /// The most that the container sends, in bits per second.
+    pub rate_out: Option<u64>,
+}
+
+/// Tells the driver of a network that has containers already: whoever names it need not name its driver.
+pub type DriverOf<'a> = &'a dyn Fn(&ContainerId) -> Result<Option<String>, Error>;
+
+impl Request {
+    /// Reads the annotations; `None` where no `net.*` annotation is there, and so nothing is asked for.
+    ///
+    /// # Errors
+    /// The first annotation that is unknown, malformed, or that the driver has no use for.
+    pub fn parse(
+        annotations: impl IntoIterator<Item = (String, String)>,
+        config: &Config,
+        driver_of: DriverOf<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let Some(Sorted { mut container, attachments: sorted }) = Sorted::new(annotations)? else {
+            return Ok(None);
+        };
+        let mut attachments: Vec<AttachmentRequest> = Vec::new();
+        let mut alone = None;
+        let several = sorted.len() > 1;
+        for mut of in sorted {
+            let network = named_network(&mut of, config, driver_of)?;
+            if let Some(table) = config.networks.get(&network) {
+                container.or_network(network.as_str(), table.0.iter().filter(|(name, _)| is_resolver(name)));
+            }
+            match driver(&mut of)? {
+                Driver::Alone(driver) if several => {
+                    let cause = format!("the driver {} attaches the container to nothing", driver.name());
+                    return Err(annotation(
+                        "net.driver",
+                        cause,
+                        "leave the other interfaces out, or this driver",
+                    ));
+                }
+                Driver::Alone(driver) => {
+                    of.finish(driver.name())?;
+                    alone = Some(driver);
+                }
+                Driver::Network(driver) => attachments.push(attachment(of, driver, network, config)?),
+            }
+        }
+        check_together(&attachments)?;
+        let default_route = container::default_route(&mut container, &attachments)?;
+        let resolver = container::resolver(&mut container)?;
+        let sysctls = container::sysctls(&mut container)?;
+        container.finish("of the container")?;
+        Ok(Some(Self { alone, attachments, default_route, resolver, sysctls }))
+    }
+
+    /// Whether the container must have a network namespace of its own.
+    #[must_use]
+    pub fn needs_own_namespace(&self) -> bool {
+        self.alone.is_none_or(|driver| driver.needs_own_namespace())
+    }
+
+    /// All ports of the container.
+    pub fn ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.attachments.iter().flat_map(|attachment| &attachment.ports)
+    }
+}
+
+fn is_resolver(name: &str) -> bool {
+    matches!(name, "dns" | "dns-search")
+}
+
+/// The network that an attachment names, or the one that its driver has for those that name none. What the
+/// configuration says of it stands behind the annotations, and behind both the driver that it was made with.
+fn named_network(
+    of: &mut Annotations,
+    config: &Config,
+    driver_of: DriverOf<'_>,
+) -> Result<ContainerId, Error> {
+    let hint = "name it with letters, digits and dashes";
+    let network: ContainerId = match values::parsed(of, "network", hint)? {
+        Some(network) => network,
+        None => {
+            let named = of.peek("driver").filter(|name| !name.is_empty());
+            let driver = named.map_or(Ok(drivers::default()), drivers::find)?;
+            let name = match driver {
+                Driver::Alone(_) => DEFAULT_NETWORK.to_owned(),
+                Driver::Network(driver) => driver.default_network(&|name| of.peek(name).map(str::to_owned)),
+            };
+            name.parse().map_err(|error| annotation("net.network", error, hint))?
+        }
+    };
+    if let Some(table) = config.networks.get(&network) {
+        of.or_network(network.as_str(), table.0.iter().filter(|(name, _)| !is_resolver(name)));
+    }
+    if !of.has("driver")
+        && let Some(driver) = driver_of(&network)?
+    {
+        of.or_network(network.as_str(), [(&"driver".to_owned(), &driver)]);
+    }
+    Ok(network)
+}
+
+fn driver(of: &mut Annotations) -> Result<Driver, Error> {
+    match of.take("driver")? {
+        Some((name, _)) => drivers::find(&name),
+        None => Ok(drivers::default()),
+    }
+}
+
+fn attachment(
+    mut annotations: Annotations,
+    driver: &'static dyn NetworkDriver,
+    network: ContainerId,
+    config: &Config,
+) -> Result<AttachmentRequest, Error> {
+    let of = &mut values::For { annotations: &mut annotations, driver };
+    let interface = match of.annotations.interface() {
+        Some(interface) => interface.clone(),
+        None => match values::parsed(of.annotations, "ifname", "use a name such as eth0")? {
+            Some(interface) => interface,
+            None => values::constant("eth0")?,
+        },
+    };
+    let request = AttachmentRequest {
+        driver,
+        network,
+        interface,
+        settings: of.settings()?,
+        subnets: of.subnets()?,
+        gateways: of.addresses("gateway", "give an address inside net.subnet")?,
+        ip_ranges: of.ip_ranges()?,
+        addresses: of.addresses("ip", "give an address inside the network's subnet")?,
+        mac: of.mac()?,
+        mtu: of.mtu()?,
+        routes: of.routes()?,
+        ports: of.ports(config)?,
+        masquerade: of.boolean("masquerade")?.unwrap_or(true),
+        snat: of.addresses("snat", "give an address of this host")?,
+        internal: of.boolean("internal")?,
+        isolate: of.boolean("isolate")?,
+        allow_inbound: of.boolean("allow-inbound")?.unwrap_or(false),
+        rate_in: of.rate("rate-in")?,
+        rate_out: of.rate("rate-out")?,
+    };
+    annotations.finish(driver.name())?;
+    Ok(request)
+}
+
+/// What several attachments must not have in common.
+fn check_together(attachments: &[AttachmentRequest]) -> Result<(), Error> {
+    for (index, one) in attachments.iter().enumerate() {
+        for other in &attachments[index + 1..] {
+            if one.interface == other.interface {
+                let cause = format!("{} is configured twice", one.interface);
+                let hint =
+                    format!("give net.ifname another name, or leave the keys net.{}.* out", one.interface);
+                return Err(annotation("net.ifname", cause, hint));
+            }
+            if one.network == other.network {
+                let cause =
+                    format!("{} and {} are both on network {}", one.interface, other.interface, one.network);
+                return Err(annotation("net.network", cause, "put each interface on a network of its own"));
+            }
+        }
+    }
+    let ports: Vec<&PublishedPort> = attachments.iter().flat_map(|attachment| &attachment.ports).collect();
+    published::check_distinct(&ports)
+}

@@ -1,0 +1,53 @@
+//! The ports that a container publishes.
+
+use std::net::IpAddr;
+
+use ocinet_shared::port::{PublishedPort, parse_published};
+
+use super::values::{For, items};
+use crate::config::Config;
+use crate::error::{Error, annotation};
+
+impl For<'_> {
+    /// The ports to publish.
+    pub fn ports(&mut self, config: &Config) -> Result<Vec<PublishedPort>, Error> {
+        let hint = "write it as for docker run -p, as 8080:80 or 127.0.0.1:53:53/udp";
+        let Some((text, label)) = self.take("ports")? else { return Ok(Vec::new()) };
+        let mut ports: Vec<PublishedPort> = Vec::new();
+        for item in items(&text) {
+            ports.extend(parse_published(item).map_err(|error| label.error(error, hint))?);
+            if ports.len() > config.max_ports {
+                let cause = format!("it publishes more than {} ports", config.max_ports);
+                return Err(label.error(cause, "publish fewer, or raise max-ports in the configuration"));
+            }
+        }
+        if let Some(port) = ports.iter().find(|port| port.host_address.is_some_and(never_publishable)) {
+            let cause = format!("{port} cannot be published on that address");
+            let hint = "use an address of this host, or 127.0.0.1 (the kernel cannot translate ::1)";
+            return Err(label.error(cause, hint));
+        }
+        Ok(ports)
+    }
+}
+
+fn never_publishable(address: IpAddr) -> bool {
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    address.is_multicast() || link_local || (address.is_ipv6() && address.is_loopback())
+}
+
+/// Checks that no host port is published twice.
+///
+/// # Errors
+/// The first two that are the same.
+pub fn check_distinct(ports: &[&PublishedPort]) -> Result<(), Error> {
+    let mut sorted = ports.to_vec();
+    sorted.sort_by_key(|port| (port.protocol, port.host_port));
+    for (index, port) in sorted.iter().enumerate() {
+        let mut same_port = sorted[index + 1..].iter().take_while(|other| other.host_port == port.host_port);
+        if let Some(other) = same_port.find(|other| port.overlaps(other)) {
+            let cause = format!("{port} and {other} are the same host port");
+            return Err(annotation("net.ports", cause, "publish each host port once"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! One container's set-up: plan, record, apply, and again where another container was quicker.
+
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netns::Namespace;
+use ocinet_shared::kernel::process;
+use ocinet_shared::record::{Phase, Record, VERSION};
+use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+
+use crate::apply::{Applier, Failure, Subject};
+use crate::assemble::Assembly;
+use crate::config::Config;
+use crate::error::{Error, report};
+use crate::holder::{Taken, Wanted};
+use crate::input::Container;
+use crate::ipam::files;
+use crate::plan::Plan;
+use crate::request::Request;
+use crate::take_back::{TakeBack, last_error};
+use crate::{members, sweep};
+
+/// How often a plan is made anew because another container was quicker to an address, a port or a network.
+const ATTEMPTS: usize = 256;
+
+/// One set-up.
+pub struct Setup<'a> {
+    state: &'a StateDir,
+    config: &'a Config,
+    request: &'a Request,
+    container: Container,
+    boot_id: String,
+    pid_start: u64,
+    home: Namespace,
+    namespace: Namespace,
+    started: Instant,
+}
+
+impl<'a> Setup<'a> {
+    /// Opens the container's namespace and finds out which process it is. `started` is when the hook was.
+    ///
+    /// # Errors
+    /// A container without a process or without a namespace of its own.
+    pub fn new(
+        state: &'a StateDir,
+        config: &'a Config,
+        request: &'a Request,
+        container: Container,
+        started: Instant,
+    ) -> Result<Self, Error> {
+        let pid = container.pid;
+        let dead = |error| {
+            let doing = format!("find the process {pid} of container {}", container.id);
+            Error::Usage(report(
+                doing,
+                error,
+                "run this as a createRuntime hook, when the container's process exists",
+            ))
+        };
+        let pid_start = process::start_time(pid).map_err(dead)?;
+        let namespace = Namespace::of_process(pid).map_err(dead)?;
+        let home = Namespace::own().map_err(dead)?;
+        if home.id() == namespace.id() && request.needs_own_namespace() {
+            return Err(Error::Usage(report(
+                format!("attach container {}", container.id),
+                "it shares the host's network namespace",
+                "give it a network namespace of its own, or use net.driver=host",
+            )));
+        }
+        let boot_id = process::boot_id().map_err(dead)?;
+        Ok(Self { state, config, request, container, boot_id, pid_start, home, namespace, started })
+    }
+
+    /// Sets the container up.
+    ///
+    /// # Errors
+    /// Why it was not; nothing is left then.
+    pub fn run(&self) -> Result<(), Error> {
+        if self.take_back_earlier()? {
+            return Ok(());
+        }
+        sweep::some(self.state, &self.boot_id);
+        let mut last = None;
+        let mut owner: Option<Box<Record>> = None;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(owner.take().as_deref()) {
+                Ok(()) => return Ok(()),
+                Err(Failure::Stale(error)) => last = Some(error),
+                Err(Failure::Attached(record)) => {
+                    // Where its owner is dead, the namespace is free again once that one is taken back.
+                    if !sweep::if_dead(self.state, &record.id, &self.boot_id)? {
+                        members::check(self.state, &record, &self.container.id, self.request)?;
+                        owner = Some(record);
+                    }
+                }
+                Err(Failure::Taken(taken)) if self.is_worth_another_try(&taken)? => last = Some(taken.error),
+                Err(Failure::Taken(taken)) => return Err(taken.error),
+                Err(Failure::Final(error)) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::Conflict(report("make a plan", "the host changes too fast", "start the container again"))
+        }))
+    }
+
+    /// The same id may be created again without a poststop between (hazards of containerd and CRIU restores). In a pod
+    /// it finds its attachments where it left them to the others: true where nothing is left to do.
+    fn take_back_earlier(&self) -> Result<bool, Error> {
+        let id = &self.container.id;
+        let Some((record, lock)) = self.state.lock_record(id)? else { return Ok(false) };
+        if record.netns == self.namespace.id() && members::live(self.state, id, &self.boot_id) {
+            members::check(
+                self.state,
+                &Record { attachments: without_ports(&record), ..record.clone() },
+                id,
+                self.request,
+            )?;
+            let path = self.state.record_path(id);
+            let back = Record { pid: self.container.pid, pid_start: self.pid_start, ..record };
+            drop(self.state.replace(&path, &to_json(&back, &path)?)?);
+            return Ok(true);
+        }
+        let mut take_back = TakeBack::new(self.state)?;
+        let result = take_back.container(&record);
+        drop(lock);
+        take_back.close();
+        result.map(|()| false)
+    }
+
+    /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead.
+    fn is_worth_another_try(&self, taken: &Taken) -> Result<bool, Error> {
+        let asked_for = match taken.what {
+            Wanted::Address(address) => {
+                self.request.attachments.iter().any(|asked| asked.addresses.contains(&address))
+            }
+            Wanted::Port(wanted) => self.request.ports().any(|port| port.host_port == wanted),
+        };
+        match &taken.by {
+            Some(holder)
+                if *holder != self.container.id && sweep::if_dead(self.state, holder, &self.boot_id)? =>
+            {
+                Ok(true)
+            }
+            _ => Ok(!asked_for),
+        }
+    }
+
+    /// One plan, recorded and applied; `owner` is whose attachments the container shares.
+    fn attempt(&self, owner: Option<&Record>) -> Result<(), Failure> {
+        let plan = self.plan(owner)?;
+        let path = self.state.record_path(&self.container.id);
+        let mut record = self.record(&plan, owner)?;
+        let subject = Subject {
+            id: &self.container.id,
+            pid: self.container.pid,
+            bundle: PathBuf::from(&self.container.bundle),
+            home: &self.home,
+            namespace: &self.namespace,
+        };
+        let mut applier = Applier::new(self.state, &subject)?;
+        let pending = self.state.create(&path, &to_json(&record, &path)?)?;
+        let pending = pending.ok_or_else(|| Error::from(StateError::Busy { path: path.clone() }))?;
+        let result = applier.apply(&plan).and_then(|()| {
+            for attachment in record.attachments.iter_mut().filter(|_| owner.is_none()) {
+                attachment.host_ifindex = applier.host_index(&attachment.interface);
+            }
+            let ready =
+                Record { phase: Phase::Ready, setup_us: microseconds(self.started), ..record.clone() };
+            drop(self.state.replace(&path, &to_json(&ready, &path)?)?);
+            files::forget_source(self.state, &self.container.id)?;
+            Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
+        });
+        let mut take_back = applier.into_take_back();
+        let result = result.map_err(|failure| match take_back.container(&record) {
+            Ok(()) => failure,
+            Err(undo) => both(&failure, undo).into(),
+        });
+        drop(pending);
+        take_back.close();
+        result
+    }
+
+    fn plan(&self, owner: Option<&Record>) -> Result<Plan, Error> {
+        let take_back_dead = |other: &ContainerId| sweep::if_dead(self.state, other, &self.boot_id);
+        let assembly = Assembly {
+            state: self.state,
+            config: self.config,
+            id: &self.container.id,
+            is_gone: &take_back_dead,
+            settles_ports: true,
+        };
+        match owner {
+            Some(owner) => assembly.share(self.request, owner),
+            None => assembly.plan(self.request),
+        }
+    }
+
+    fn record(&self, plan: &Plan, owner: Option<&Record>) -> Result<Record, Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let netns_number = if plan.needs_namespace_number() {
+            Some(self.namespace.number(&mut Channel::open(NETLINK_ROUTE)?)?)
+        } else {
+            None
+        };
+        Ok(Record {
+            version: VERSION,
+            id: self.container.id.clone(),
+            boot_id: self.boot_id.clone(),
+            phase: Phase::Pending,
+            pid: self.container.pid,
+            pid_start: self.pid_start,
+            netns: self.namespace.id(),
+            netns_number,
+            shares: owner.map(|owner| owner.id.clone()),
+            bundle: self.container.bundle.clone(),
+            created: now.as_secs(),
+            attachments: plan.attachments.clone(),
+            undo: plan.undo(),
+            setup_us: 0,
+        })
+    }
+}
+
+/// A container that comes back is not in its own way with the ports that it published before.
+fn without_ports(record: &Record) -> Vec<ocinet_shared::record::Attachment> {
+    let mut attachments = record.attachments.clone();
+    attachments.iter_mut().for_each(|attachment| attachment.ports.clear());
+    attachments
+}
+
+fn microseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A failure whose undo failed too: both are said, and the record stays for poststop.
+fn both(failure: &Failure, undo: Error) -> Error {
+    let first = match failure {
+        Failure::Stale(error) | Failure::Final(error) => error.without_hint(),
+        Failure::Taken(taken) => taken.error.without_hint(),
+        Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
+    };
+    match undo {
+        Error::Partial(mut partial) => {
+            partial.cause = format!("{} (after: {first})", partial.cause);
+            Error::Partial(partial)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,280 @@
+//! Making links: bridges, veth pairs, tunnels, and links on top of a parent.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::str::FromStr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData,
+    InfoPortKind, InfoVeth, InfoVxlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    MacVlanMode,
+};
+use serde::{Deserialize, Serialize};
+
+use super::super::channel::Channel;
+use super::super::{Change, KernelError};
+use super::named;
+use crate::ifname::IfName;
+use crate::mac::Mac;
+use crate::network::{HostLink, Tunnel};
+
+/// A message that makes a new link, and none but a new one.
+fn new(message: LinkMessage) -> Change {
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn info(kind: InfoKind, data: InfoData) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)])
+}
+
+/// Makes a bridge with a fixed address and link group, without spanning tree and without multicast snooping; it is
+/// down.
+///
+/// # Errors
+/// `EEXIST` where the name is taken.
+pub fn make_bridge(
+    channel: &mut Channel,
+    link: &HostLink,
+    group: u32,
+    mtu: Option<u32>,
+) -> Result<(), KernelError> {
+    let mut message = named(&link.name);
+    message.attributes.push(LinkAttribute::Address(link.mac.0.to_vec()));
+    message.attributes.push(LinkAttribute::Group(group));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    let data = vec![
+        InfoBridge::ForwardDelay(0),
+        InfoBridge::StpState(BridgeStpState::Disabled),
+        InfoBridge::MulticastSnooping(false),
+    ];
+    message.attributes.push(info(InfoKind::Bridge, InfoData::Bridge(data)));
+    channel.change(vec![new(message)], |_| format!("make the bridge {}", link.name))
+}
+
+/// Makes one end of tunnels as a port of a bridge; it is down.
+///
+/// # Errors
+/// `EEXIST` where the name is taken, or another link of the host has the network identifier on that UDP port.
+pub fn make_vxlan(
+    channel: &mut Channel,
+    link: &HostLink,
+    tunnel: &Tunnel,
+    on: VxlanPlace,
+) -> Result<(), KernelError> {
+    let mut data = vec![InfoVxlan::Id(tunnel.vni), InfoVxlan::Port(tunnel.port), InfoVxlan::Learning(true)];
+    match tunnel.local {
+        Some(IpAddr::V4(address)) => data.push(InfoVxlan::Local(address)),
+        Some(IpAddr::V6(address)) => data.push(InfoVxlan::Local6(address)),
+        None => {}
+    }
+    match tunnel.group {
+        Some(IpAddr::V4(address)) => data.push(InfoVxlan::Group(address)),
+        Some(IpAddr::V6(address)) => data.push(InfoVxlan::Group6(address)),
+        None => {}
+    }
+    data.extend(on.parent.map(InfoVxlan::Link));
+    let mut message = named(&link.name);
+    message.attributes.push(LinkAttribute::Address(link.mac.0.to_vec()));
+    message.attributes.push(LinkAttribute::Controller(on.bridge));
+    message.attributes.extend(on.mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(info(InfoKind::Vxlan, InfoData::Vxlan(data)));
+    channel.change(vec![new(message)], |_| format!("make the VXLAN link {}", link.name))
+}
+
+/// Where a tunnel's end is put.
+#[derive(Debug, Clone, Copy)]
+pub struct VxlanPlace {
+    /// The index of its bridge.
+    pub bridge: u32,
+    /// The index of the link that it is bound to.
+    pub parent: Option<u32>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+}
+
+/// A veth pair as it is to be born.
+#[derive(Debug)]
+pub struct Veth<'a> {
+    /// The name of the end on the host.
+    pub host_name: &'a IfName,
+    /// The index of the bridge that the host's end joins, if it joins one.
+    pub bridge: Option<u32>,
+    /// The link group of the host's end.
+    pub group: u32,
+    /// The name of the end in the container.
+    pub container_name: &'a IfName,
+    /// The Ethernet address of the end in the container.
+    pub mac: Mac,
+    /// The MTU of both ends in bytes; the kernel's default without.
+    pub mtu: Option<u32>,
+    /// Whether the bridge sends frames back out of the port that they came in by.
+    pub hairpin: bool,
+}
+
+/// Makes a veth pair in one message: the host's end up and on its bridge, the container's end born with its
+/// name in the container's namespace, because moving it there would wait for every processor (`rcu_barrier`).
+///
+/// # Errors
+/// `EEXIST` where either name is taken.
+pub fn make_veth(
+    channel: &mut Channel,
+    veth: &Veth<'_>,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), KernelError> {
+    let mut peer = named(veth.container_name);
+    peer.attributes.push(LinkAttribute::Address(veth.mac.0.to_vec()));
+    peer.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+    peer.attributes.push(LinkAttribute::NumTxQueues(1));
+    peer.attributes.push(LinkAttribute::NumRxQueues(1));
+    peer.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
+    let mut message = named(veth.host_name);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes.extend(veth.bridge.map(LinkAttribute::Controller));
+    if veth.group != 0 {
+        message.attributes.push(LinkAttribute::Group(veth.group));
+    }
+    message.attributes.push(LinkAttribute::NumTxQueues(1));
+    message.attributes.push(LinkAttribute::NumRxQueues(1));
+    message.attributes.extend(veth.mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(info(InfoKind::Veth, InfoData::Veth(InfoVeth::Peer(peer))));
+    let mut messages = vec![new(message)];
+    if veth.hairpin {
+        let mut port = named(veth.host_name);
+        port.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        ]));
+        messages.push((RouteNetlinkMessage::NewLink(port), 0));
+    }
+    channel.change(messages, |_| {
+        format!("make the link {} with {} in the container", veth.host_name, veth.container_name)
+    })
+}
+
+macro_rules! modes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$mode_doc:meta])* $mode:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name {
+            $($(#[$mode_doc])* $mode,)*
+        }
+
+        impl $name {
+            /// The words for all modes.
+            pub const NAMES: &[&str] = &[$($text),*];
+        }
+
+        impl FromStr for $name {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($text => Ok(Self::$mode),)*
+                    _ => Err(()),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$mode => $text,)* })
+            }
+        }
+    };
+}
+
+modes! {
+    /// Whom a macvlan reaches on its parent (ip-link(8)).
+    MacvlanMode {
+        /// The others on the parent directly.
+        Bridge = "bridge",
+        /// None of the others on the parent.
+        Private = "private",
+        /// The others through a switch that reflects frames.
+        Vepa = "vepa",
+        /// It has the parent for itself.
+        Passthru = "passthru",
+    }
+}
+
+modes! {
+    /// At which layer an ipvlan hands packets to its parent (ip-link(8)).
+    IpvlanMode {
+        /// Ethernet, with ARP and broadcasts.
+        L2 = "l2",
+        /// IP routing by the parent's namespace.
+        L3 = "l3",
+        /// The same, seen by that namespace's netfilter.
+        L3s = "l3s",
+    }
+}
+
+/// What a link on top of a parent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildKind {
+    /// A link with an Ethernet address of its own.
+    Macvlan(MacvlanMode),
+    /// A link with its parent's Ethernet address.
+    Ipvlan(IpvlanMode),
+}
+
+/// A link on top of a parent as it is to be born.
+#[derive(Debug)]
+pub struct Child<'a> {
+    /// Its name.
+    pub name: &'a IfName,
+    /// The parent's index, in the channel's namespace.
+    pub parent: u32,
+    /// What it is.
+    pub kind: ChildKind,
+    /// Its Ethernet address, where it has one of its own.
+    pub mac: Option<Mac>,
+    /// The MTU in bytes; the parent's without.
+    pub mtu: Option<u32>,
+}
+
+/// Makes a link on top of a parent, born in the container's namespace, or in the channel's without one. It is down.
+///
+/// # Errors
+/// `EEXIST` where the name is taken, `EBUSY` where the parent serves something else, `EOPNOTSUPP` where the kernel
+/// lacks the kind.
+pub fn make_child(
+    channel: &mut Channel,
+    child: &Child<'_>,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<(), KernelError> {
+    let mut message = named(child.name);
+    message.attributes.push(LinkAttribute::Link(child.parent));
+    message.attributes.extend(namespace.map(|namespace| LinkAttribute::NetNsFd(namespace.as_raw_fd())));
+    message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(match child.kind {
+        ChildKind::Macvlan(mode) => {
+            let mode = match mode {
+                MacvlanMode::Bridge => MacVlanMode::Bridge,
+                MacvlanMode::Private => MacVlanMode::Private,
+                MacvlanMode::Vepa => MacVlanMode::Vepa,
+                MacvlanMode::Passthru => MacVlanMode::Passthrough,
+            };
+            info(InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]))
+        }
+        ChildKind::Ipvlan(mode) => {
+            let mode = match mode {
+                IpvlanMode::L2 => IpVlanMode::L2,
+                IpvlanMode::L3 => IpVlanMode::L3,
+                IpvlanMode::L3s => IpVlanMode::L3S,
+            };
+            info(InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]))
+        }
+    });
+    let kind = match child.kind {
+        ChildKind::Macvlan(_) => "macvlan",
+        ChildKind::Ipvlan(_) => "ipvlan",
+    };
+    channel.change(vec![new(message)], |_| format!("make the {kind} link {}", child.name))
+}

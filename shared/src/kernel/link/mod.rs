@@ -1,0 +1,235 @@
+//! Links: what there is, and small changes. `make.rs` makes them.
+
+mod make;
+
+pub use make::{
+    Child, ChildKind, IpvlanMode, MacvlanMode, Veth, VxlanPlace, make_bridge, make_child, make_veth,
+    make_vxlan,
+};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use nix::errno::Errno;
+
+use super::channel::{Channel, Question, attribute};
+use super::{Change, KernelError};
+use crate::ifname::IfName;
+use crate::mac::Mac;
+
+/// What ocinet needs to know of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The interface index.
+    pub index: u32,
+    /// The name.
+    pub name: String,
+    /// The kernel's word for what it is, as in `ip link … type`; empty for a physical one.
+    pub kind: String,
+    /// The Ethernet address, where it has one.
+    pub mac: Option<Mac>,
+    /// Whether it is administratively up.
+    pub is_up: bool,
+    /// Whether it is a loopback.
+    pub is_loopback: bool,
+    /// The MTU in bytes.
+    pub mtu: u32,
+    /// The index of the bridge or bond that it is a port of.
+    pub controller: Option<u32>,
+    /// A text for people.
+    pub alias: String,
+    /// The index of its peer, in the peer's namespace.
+    pub peer: Option<u32>,
+    /// The id, in the namespace it is seen from, of the namespace that its peer is in.
+    pub peer_namespace: Option<i32>,
+    /// The VXLAN network identifier and UDP port of a VXLAN link.
+    pub vxlan: Option<(u32, u16)>,
+}
+
+impl Link {
+    /// Reads `struct ifinfomsg` and the attributes behind it (rtnetlink(7), linux/if_link.h).
+    fn from_answer(bytes: &[u8]) -> Option<Self> {
+        let (header, attributes) = bytes.split_at_checked(IFINFOMSG_LENGTH)?;
+        let number = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
+        let word = |kind| attribute(attributes, kind)?.try_into().ok().map(u32::from_ne_bytes);
+        let info = attribute(attributes, IFLA_LINKINFO).unwrap_or_default();
+        let kind = attribute(info, IFLA_INFO_KIND).map(text).unwrap_or_default();
+        let flags = number(8)?;
+        Some(Self {
+            index: number(4)?,
+            name: text(attribute(attributes, IFLA_IFNAME)?),
+            mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
+            is_up: flags & LinkFlags::Up.bits() != 0,
+            is_loopback: flags & LinkFlags::Loopback.bits() != 0,
+            mtu: word(IFLA_MTU).unwrap_or_default(),
+            controller: word(IFLA_MASTER),
+            alias: attribute(attributes, IFLA_IFALIAS).map(text).unwrap_or_default(),
+            peer: word(IFLA_LINK),
+            peer_namespace: word(IFLA_LINK_NETNSID).map(u32::cast_signed),
+            vxlan: if kind == "vxlan" { vxlan(info) } else { None },
+            kind,
+        })
+    }
+}
+
+fn vxlan(info: &[u8]) -> Option<(u32, u16)> {
+    let data = attribute(info, IFLA_INFO_DATA)?;
+    let vni = u32::from_ne_bytes(attribute(data, IFLA_VXLAN_ID)?.try_into().ok()?);
+    Some((vni, u16::from_be_bytes(attribute(data, IFLA_VXLAN_PORT)?.try_into().ok()?)))
+}
+
+/// `struct ifinfomsg` of linux/rtnetlink.h: family, type, index at 4, flags at 8, change mask.
+const IFINFOMSG_LENGTH: usize = 16;
+// Attributes of a link, from linux/if_link.h.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_PORT: u16 = 15;
+/// The loopback's index in every network namespace (`LOOPBACK_IFINDEX` of include/net/flow.h).
+pub const LOOPBACK: u32 = 1;
+
+/// What the alias of a container's interface begins with; the container's id follows.
+pub const OF_CONTAINER: &str = "ocinet container ";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn ask(channel: &mut Channel, mut message: LinkMessage, doing: &str) -> Result<Option<Link>, KernelError> {
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answer = channel.get(Question::Ask(RouteNetlinkMessage::GetLink(message)), doing)?;
+    Ok(answer.and_then(|answer| Link::from_answer(answer.bytes())))
+}
+
+/// Looks a link up by name in the channel's namespace.
+///
+/// # Errors
+/// Any refusal but "no such link", which is `None`.
+pub fn find(channel: &mut Channel, name: &IfName) -> Result<Option<Link>, KernelError> {
+    ask(channel, named(name), &format!("look up the link {name}"))
+}
+
+/// Looks a link up by index in the channel's namespace.
+///
+/// # Errors
+/// Any refusal but "no such link", which is `None`.
+pub fn find_by_index(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
+    ask(channel, indexed(index), &format!("look up the link with index {index}"))
+}
+
+/// Looks a link up by name in the namespace that the channel's namespace knows by a number; `None` also where that
+/// namespace has no user any more.
+///
+/// # Errors
+/// Any other refusal.
+pub fn find_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<Option<Link>, KernelError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::IfNetnsId(number));
+    match ask(channel, message, &format!("look up {name} in a container")) {
+        Err(KernelError { errno: Errno::EINVAL, .. }) => Ok(None),
+        other => other,
+    }
+}
+
+/// All links of the channel's namespace.
+///
+/// # Errors
+/// A refusal of the dump.
+pub fn list(channel: &mut Channel) -> Result<Vec<Link>, KernelError> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let question = Question::Ask(RouteNetlinkMessage::GetLink(message));
+    let answers = channel.dump(&question, "list the links")?;
+    Ok(answers.iter().filter_map(|answer| Link::from_answer(answer.bytes())).collect())
+}
+
+/// Whether the network namespace at the other end of a link still has a user.
+///
+/// The kernel resolves a namespace id only while something holds the namespace; a dying one, whose links
+/// the kernel is about to remove by itself, is refused.
+///
+/// # Errors
+/// The error of the socket itself.
+pub fn peer_namespace_lives(channel: &mut Channel, link: &Link) -> Result<bool, KernelError> {
+    let Some(namespace) = link.peer_namespace else { return Ok(false) };
+    let mut message = indexed(LOOPBACK);
+    message.attributes.push(LinkAttribute::IfNetnsId(namespace));
+    let asked = channel.exchange(vec![(Question::Ask(RouteNetlinkMessage::GetLink(message)), 0)]);
+    let (refusals, answers) =
+        asked.map_err(|error| KernelError::from_io("look up a namespace by its id", &error))?;
+    Ok(refusals.is_empty() && !answers.is_empty())
+}
+
+/// Deletes a link; one that is gone already counts as deleted.
+///
+/// # Errors
+/// Any other refusal.
+pub fn delete(channel: &mut Channel, name: &IfName) -> Result<(), KernelError> {
+    delete_message(channel, named(name), name)
+}
+
+/// Deletes a link of the namespace that the channel's namespace knows by a number.
+///
+/// # Errors
+/// Any refusal but "no such link".
+pub fn delete_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<(), KernelError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::IfNetnsId(number));
+    delete_message(channel, message, name)
+}
+
+fn delete_message(channel: &mut Channel, message: LinkMessage, name: &IfName) -> Result<(), KernelError> {
+    match channel
+        .change(vec![(RouteNetlinkMessage::DelLink(message), 0)], |_| format!("delete the link {name}"))
+    {
+        Err(KernelError { errno: Errno::ENODEV, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+fn set(index: u32, attribute: LinkAttribute) -> Change {
+    let mut message = indexed(index);
+    message.attributes.push(attribute);
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// The message that brings a link up.
+#[must_use]
+pub fn up(index: u32) -> Change {
+    let mut message = indexed(index);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// The message that gives a link a text for people, which `ip link` shows.
+#[must_use]
+pub fn alias(index: u32, text: &str) -> Change {
+    set(index, LinkAttribute::IfAlias(text.to_owned()))
+}
+
+/// The message that gives a link its Ethernet address anew. Where the namespace has `arp_notify` and `ndisc_notify` on
+/// for the link, the kernel tells the neighbours, even if the address is the one that it had (`NETDEV_CHANGEADDR`).
+#[must_use]
+pub fn address(index: u32, mac: Mac) -> Change {
+    set(index, LinkAttribute::Address(mac.0.to_vec()))
+}
+
+fn indexed(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn named(name: &IfName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    message
+}
