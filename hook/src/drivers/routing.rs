@@ -109,7 +109,8 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     let network = inputs.network;
     let on_bridge = network.bridge();
     let mut steps = claims(inputs, &attachment);
-    if !network.internal {
+    // Without a bridge, the host routes also what stays inside the network.
+    if !network.internal || on_bridge.is_none() {
         steps.extend(network.subnets().map(|subnet| Step::Forward { family: subnet.family() }));
     }
     steps.push(Step::AddElements { elements: nat::elements(inputs, &attachment) });

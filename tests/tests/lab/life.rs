@@ -18,18 +18,18 @@ const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
 
 /// A first container makes the tables, and turns forwarding on: both stay.
-fn used(lab: &Lab) {
+pub(crate) fn used(lab: &Lab) {
     let first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
     lab.detach(first);
     assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
 }
 
-fn lives_and_leaves_nothing(runtime: Runtime) {
+pub(crate) fn lives_and_leaves_nothing(runtime: Runtime, annotations: &[(&str, &str)]) {
     let lab = Lab::new();
     used(&lab);
     let before = Snapshot::of(&lab);
     let container =
-        runtime.start(&lab, "web", &PUBLISHED).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
+        runtime.start(&lab, "web", annotations).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
     {
         let net = container.net();
         let _server = Server::tcp(&net, 80, "web");
@@ -52,22 +52,22 @@ fn lives_and_leaves_nothing(runtime: Runtime) {
 
 #[test]
 fn runc_container_lives_and_leaves_nothing() {
-    lives_and_leaves_nothing(Runtime::Runc);
+    lives_and_leaves_nothing(Runtime::Runc, &PUBLISHED);
 }
 
 #[test]
 fn crun_container_lives_and_leaves_nothing() {
-    lives_and_leaves_nothing(Runtime::Crun);
+    lives_and_leaves_nothing(Runtime::Crun, &PUBLISHED);
 }
 
 #[test]
 fn podman_container_on_runc_lives_and_leaves_nothing() {
-    lives_and_leaves_nothing(Runtime::PodmanRunc);
+    lives_and_leaves_nothing(Runtime::PodmanRunc, &PUBLISHED);
 }
 
 #[test]
 fn podman_container_on_crun_lives_and_leaves_nothing() {
-    lives_and_leaves_nothing(Runtime::PodmanCrun);
+    lives_and_leaves_nothing(Runtime::PodmanCrun, &PUBLISHED);
 }
 
 /// Each runtime shows what it can of a refusal, and the state folder has the rest.

@@ -7,8 +7,10 @@ mod conflict;
 mod faults;
 mod hosts;
 mod life;
+mod pods;
 mod publish;
 mod reach;
+mod routed;
 mod spoof;
 
 use std::time::Duration;
