@@ -29,6 +29,8 @@ pub struct Assembly<'a> {
     pub is_gone: IsGone<'a>,
     /// Whether host ports are chosen and looked at; `ocinet plan` leaves that to the start.
     pub settles_ports: bool,
+    /// Whether the container's namespace has a default route already.
+    pub has_way_out: bool,
 }
 
 impl Assembly<'_> {
@@ -49,7 +51,7 @@ impl Assembly<'_> {
             attached.push(self.attach(asked, &network, &others)?);
             networks.push(network);
         }
-        Plan::new(request, attached)
+        Plan::new(request, attached, self.has_way_out)
     }
 
     fn attach(

@@ -14,8 +14,8 @@ use crate::error::{Error, annotation};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::{OwnTable, Step};
 
-/// The first routing table for an interface that is not the default way out; the others follow.
-const FIRST_TABLE: u8 = 101;
+/// The routing table of an interface that is not the default way out is this and the number in the interface's name.
+const TABLES: u8 = 100;
 
 /// What a driver plans an attachment from.
 #[derive(Debug)]
@@ -81,12 +81,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a container that is attached to networks.
+    /// The plan of a container that is attached to networks. `has_way_out` tells that the namespace, a pod's, has a
+    /// default route already.
     ///
     /// # Errors
-    /// A default route by an interface that leads nowhere.
-    pub fn new(request: &Request, attached: Vec<Attached>) -> Result<Self, Error> {
-        let ways_out = ways_out(request, &attached)?;
+    /// A default route by an interface that leads nowhere, or where there is one.
+    pub fn new(request: &Request, attached: Vec<Attached>, has_way_out: bool) -> Result<Self, Error> {
+        let ways_out = ways_out(request, &attached, has_way_out)?;
         let mut plan = Self::default();
         for (attached, tables) in attached.into_iter().zip(ways_out) {
             let Attached { mut steps, attachment, mut ways, onlink, announce } = attached;
@@ -171,38 +172,50 @@ type WaysOut = Vec<Vec<(Family, Option<u8>)>>;
 
 /// One interface is the default way out of each family. The others have a table each, which packets from their
 /// addresses look into, so that an answer leaves by the interface that the question came by.
-fn ways_out(request: &Request, attached: &[Attached]) -> Result<WaysOut, Error> {
+fn ways_out(request: &Request, attached: &[Attached], has_way_out: bool) -> Result<WaysOut, Error> {
     let leads_out =
         |one: &Attached, family| one.attachment.gateways.iter().any(|gateway| Family::of(*gateway) == family);
-    if let Some(wanted) = &request.default_route {
-        let leads_nowhere = attached
-            .iter()
-            .any(|one| one.attachment.interface == *wanted && one.attachment.gateways.is_empty());
-        if leads_nowhere {
-            let cause = format!("the network of {wanted} has no gateway");
-            return Err(annotation(
-                "net.default-route",
-                cause,
-                "name another interface, or give a net.gateway",
-            ));
+    let wanted = request.default_route.as_ref();
+    if let Some(wanted) = wanted {
+        let refuse = |cause: String, hint: &str| Err(annotation("net.default-route", cause, hint));
+        let is_wanted = |one: &&Attached| one.attachment.interface == *wanted;
+        if attached.iter().find(is_wanted).is_some_and(|one| one.attachment.gateways.is_empty()) {
+            let hint = "name another interface, or give a net.gateway";
+            return refuse(format!("the network of {wanted} has no gateway"), hint);
+        }
+        if has_way_out {
+            let cause = "the network namespace has a default route already".to_owned();
+            return refuse(cause, "leave it out, or say it of the pod's first container");
         }
     }
     let default_of = |family| {
-        let wanted = attached.iter().position(|one| {
-            Some(&one.attachment.interface) == request.default_route.as_ref() && leads_out(one, family)
-        });
-        wanted.or_else(|| attached.iter().position(|one| leads_out(one, family)))
+        let first = attached
+            .iter()
+            .position(|one| Some(&one.attachment.interface) == wanted && leads_out(one, family))
+            .or_else(|| attached.iter().position(|one| leads_out(one, family)));
+        first.filter(|_| !has_way_out)
     };
     let defaults = Family::ALL.map(default_of);
-    let tables = (FIRST_TABLE..=u8::MAX).take(attached.len()).enumerate();
-    Ok(tables
-        .map(|(index, table)| {
-            let of = |(family, default): (Family, Option<usize>)| {
-                (family, if default == Some(index) { None } else { Some(table) })
-            };
-            Family::ALL.into_iter().zip(defaults).map(of).collect()
-        })
-        .collect())
+    let mut used: Vec<u8> = Vec::new();
+    let mut ways_out = Vec::new();
+    for (index, one) in attached.iter().enumerate() {
+        let table = table_of(&one.attachment.interface, &used);
+        used.push(table);
+        let of = |(family, default): (Family, Option<usize>)| {
+            (family, if default == Some(index) { None } else { Some(table) })
+        };
+        ways_out.push(Family::ALL.into_iter().zip(defaults).map(of).collect());
+    }
+    Ok(ways_out)
+}
+
+/// By the number in the interface's name, so that containers of one pod do not choose the same.
+fn table_of(interface: &IfName, used: &[u8]) -> u8 {
+    let name = interface.as_str();
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let number = digits.parse::<u8>().unwrap_or_default() % TABLES;
+    let free = |table: &u8| !used.contains(table);
+    (0..TABLES).map(|step| TABLES + (number + step) % TABLES).find(free).unwrap_or(TABLES)
 }
 
 impl fmt::Display for Plan {

@@ -26,6 +26,15 @@ use crate::{members, sweep};
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
 const ATTEMPTS: usize = 256;
 
+/// What an attempt found in the container's namespace, which others of its pod made.
+#[derive(Default)]
+struct Found {
+    /// The container whose attachments this one shares.
+    owner: Option<Box<Record>>,
+    /// Whether there is a default route.
+    way_out: bool,
+}
+
 /// One set-up.
 pub struct Setup<'a> {
     state: &'a StateDir,
@@ -84,26 +93,49 @@ impl<'a> Setup<'a> {
         }
         sweep::some(self.state, &self.boot_id);
         let mut last = None;
-        let mut owner: Option<Box<Record>> = None;
+        let mut found = Found::default();
         for _ in 0..ATTEMPTS {
-            match self.attempt(owner.take().as_deref()) {
+            match self.attempt(&found) {
                 Ok(()) => return Ok(()),
                 Err(Failure::Stale(error)) => last = Some(error),
-                Err(Failure::Attached(record)) => {
-                    // Where its owner is dead, the namespace is free again once that one is taken back.
-                    if !sweep::if_dead(self.state, &record.id, &self.boot_id)? {
-                        members::check(self.state, &record, &self.container.id, self.request)?;
-                        owner = Some(record);
-                    }
-                }
-                Err(Failure::Taken(taken)) if self.is_worth_another_try(&taken)? => last = Some(taken.error),
-                Err(Failure::Taken(taken)) => return Err(taken.error),
+                Err(Failure::HasWayOut(error)) if found.way_out => return Err(error),
+                Err(Failure::HasWayOut(_)) => found.way_out = true,
+                Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
+                Err(Failure::Taken(taken)) => match self.pod_mate(&taken)? {
+                    Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
+                    _ if self.is_worth_another_try(&taken)? => last = Some(taken.error),
+                    _ => return Err(taken.error),
+                },
                 Err(Failure::Final(error)) => return Err(error),
             }
         }
         Err(last.unwrap_or_else(|| {
             Error::Conflict(report("make a plan", "the host changes too fast", "start the container again"))
         }))
+    }
+
+    /// The container whose attachments this one is to share; where it is dead, the namespace is free again once it is
+    /// taken back.
+    fn owner(&self, record: Box<Record>) -> Result<Option<Box<Record>>, Error> {
+        if sweep::if_dead(self.state, &record.id, &self.boot_id)? {
+            return Ok(None);
+        }
+        members::check(self.state, &record, &self.container.id, self.request)?;
+        Ok(Some(record))
+    }
+
+    /// The record of who has what this container wants, if that one is in the same namespace: they share it then.
+    fn pod_mate(&self, taken: &Taken) -> Result<Option<Box<Record>>, Error> {
+        taken.by.as_ref().map_or(Ok(None), |holder| self.mate(holder))
+    }
+
+    fn mate(&self, other: &ContainerId) -> Result<Option<Box<Record>>, Error> {
+        if *other == self.container.id {
+            return Ok(None);
+        }
+        let record = self.state.read_record(other)?;
+        let is_mate = |record: &Record| record.netns == self.namespace.id() && record.shares.is_none();
+        Ok(record.filter(is_mate).map(Box::new))
     }
 
     /// The same id may be created again without a poststop between (hazards of containerd and CRIU restores). In a pod
@@ -148,9 +180,10 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// One plan, recorded and applied; `owner` is whose attachments the container shares.
-    fn attempt(&self, owner: Option<&Record>) -> Result<(), Failure> {
-        let plan = self.plan(owner)?;
+    /// One plan, recorded and applied.
+    fn attempt(&self, found: &Found) -> Result<(), Failure> {
+        let plan = self.plan(found)?;
+        let owner = found.owner.as_deref();
         let path = self.state.record_path(&self.container.id);
         let mut record = self.record(&plan, owner)?;
         let subject = Subject {
@@ -183,16 +216,20 @@ impl<'a> Setup<'a> {
         result
     }
 
-    fn plan(&self, owner: Option<&Record>) -> Result<Plan, Error> {
-        let take_back_dead = |other: &ContainerId| sweep::if_dead(self.state, other, &self.boot_id);
+    fn plan(&self, found: &Found) -> Result<Plan, Error> {
+        // Whether it is shared with a pod mate is found out when it is taken.
+        let take_back_dead = |other: &ContainerId| {
+            Ok(sweep::if_dead(self.state, other, &self.boot_id)? || self.mate(other)?.is_some())
+        };
         let assembly = Assembly {
             state: self.state,
             config: self.config,
             id: &self.container.id,
             is_gone: &take_back_dead,
             settles_ports: true,
+            has_way_out: found.way_out,
         };
-        match owner {
+        match &found.owner {
             Some(owner) => assembly.share(self.request, owner),
             None => assembly.plan(self.request),
         }
@@ -238,7 +275,7 @@ fn microseconds(since: Instant) -> u64 {
 /// A failure whose undo failed too: both are said, and the record stays for poststop.
 fn both(failure: &Failure, undo: Error) -> Error {
     let first = match failure {
-        Failure::Stale(error) | Failure::Final(error) => error.without_hint(),
+        Failure::Stale(error) | Failure::HasWayOut(error) | Failure::Final(error) => error.without_hint(),
         Failure::Taken(taken) => taken.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };

@@ -1,5 +1,6 @@
 //! What happens in the container's network namespace, and in its root.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -49,11 +50,22 @@ impl Applier<'_> {
             link::up(found.index),
         ];
         changes.extend(addresses.iter().map(|address| addr::add(found.index, address)));
+        let first_way = changes.len();
         changes.extend(ways.iter().map(|way| route::add(found.index, way)));
         if let Some(own) = own_table {
             changes.extend(rules(own));
         }
-        inside.change(changes, |_| doing())?;
+        let refused = Cell::new(0);
+        let changed = inside.change(changes, |index| {
+            refused.set(index);
+            doing()
+        });
+        if let Err(error) = changed {
+            let way = refused.get().checked_sub(first_way).and_then(|index| ways.get(index));
+            let is_way_out = way.is_some_and(|way| way.to.prefix() == 0 && way.table.is_none());
+            let has_way_out = is_way_out && error.errno == Errno::EEXIST;
+            return Err(if has_way_out { Failure::HasWayOut(error.into()) } else { error.into() });
+        }
         if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
             self.host_ends.insert(interface.clone(), peer);
         }

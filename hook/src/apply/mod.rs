@@ -42,6 +42,8 @@ pub enum Failure {
     Taken(Box<Taken>),
     /// The container's namespace was attached by another container that lives.
     Attached(Box<Record>),
+    /// The container's namespace has a default route already, another container's.
+    HasWayOut(Error),
     /// Another plan would not help.
     Final(Error),
 }

@@ -26,8 +26,14 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let boot_id = process::boot_id().unwrap_or_default();
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
-    let assembly =
-        Assembly { state, config: &config, id: &container.id, is_gone: &is_dead, settles_ports: false };
+    let assembly = Assembly {
+        state,
+        config: &config,
+        id: &container.id,
+        is_gone: &is_dead,
+        settles_ports: false,
+        has_way_out: false,
+    };
     super::print(&assembly.plan(&request)?.to_string())
 }
 

@@ -32,7 +32,7 @@ pub use netns::Netns;
 pub use ping::{full_size_ping, ping};
 pub use process::{Finished, command, finish};
 pub use raw::{link_address, send_frame};
-pub use runtime::{Container, Runtime};
+pub use runtime::{Container, Pod, Runtime};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
 pub use throughput::{iperf, transfer};

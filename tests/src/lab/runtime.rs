@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::netns::Netns;
 use super::process::{Finished, command, finish};
+use super::sandbox::Sandbox;
 use super::topology::Lab;
 
 /// A container runtime.
@@ -54,16 +55,32 @@ impl Runtime {
         name: &str,
         annotations: &[(&str, &str)],
     ) -> Result<Container<'a>, Finished> {
+        self.start_in(lab, None, name, annotations)
+    }
+
+    fn start_in<'a>(
+        self,
+        lab: &'a Lab,
+        pod: Option<&Holder>,
+        name: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<Container<'a>, Finished> {
         let id = lab.unique(name);
         let started = match self {
             Self::Runc | Self::Crun => {
                 let bundle = bundle(lab, &id, annotations);
+                if let Some(Holder::Process(sandbox)) = pod {
+                    join_namespace(&bundle, sandbox.pid());
+                }
                 self.run(lab, &["run", "-d", "-b", &bundle.display().to_string(), &id])
             }
             Self::PodmanRunc | Self::PodmanCrun => {
                 prepare_podman(self, lab);
-                let mut arguments = vec!["run", "-d", "--network=none", "--name", &id];
-                arguments.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]);
+                let mut arguments = vec!["run", "-d", "--name", &id];
+                match pod {
+                    Some(Holder::Pod(pod)) => arguments.extend(["--pod", pod]),
+                    _ => arguments.push("--network=none"),
+                }
                 // podman splits the option's value at commas.
                 let annotations: Vec<String> = annotations
                     .iter()
@@ -81,6 +98,25 @@ impl Runtime {
         let id = if self.is_podman() { started.stdout.trim().to_owned() } else { id };
         let pid = self.pid(lab, &id);
         Ok(Container { lab, runtime: self, id, pid })
+    }
+
+    /// A network namespace for several containers.
+    ///
+    /// # Panics
+    /// When podman cannot make the pod.
+    #[must_use]
+    pub fn pod<'a>(self, lab: &'a Lab, name: &str) -> Pod<'a> {
+        let holder = if self.is_podman() {
+            prepare_podman(self, lab);
+            let pod = lab.unique(name);
+            let arguments = ["pod", "create", "--network=none", "--name", &pod, "--infra-image", "lab-image"];
+            let made = self.run(lab, &[&arguments[..], &["--infra-command", "sleep 600"]].concat());
+            assert_eq!(made.code, 0, "podman pod create: {}", made.stderr);
+            Holder::Pod(pod)
+        } else {
+            Holder::Process(Sandbox::new("holder"))
+        };
+        Pod { lab, runtime: self, holder }
     }
 
     fn is_podman(self) -> bool {
@@ -132,7 +168,7 @@ impl Runtime {
         // A detached container keeps what it inherits open: what the runtime says goes to files.
         let (out, err) = (lab.dir().join("runtime.out"), lab.dir().join("runtime.err"));
         let mut unshare = command("unshare");
-        unshare.args(&words).stdin(Stdio::null());
+        unshare.args(&words).stdin(Stdio::null()).env("CONTAINERS_CONF", root("containers.conf"));
         unshare
             .stdout(fs::File::create(&out).expect("a file"))
             .stderr(fs::File::create(&err).expect("a file"));
@@ -158,6 +194,59 @@ impl Container<'_> {
         let removed = self.runtime.remove(self.lab, &self.id);
         assert_eq!(removed.code, 0, "{:?}: {}", self.runtime, removed.stderr);
     }
+}
+
+/// What keeps a pod's network namespace.
+#[derive(Debug)]
+enum Holder {
+    /// A process, which runc's and crun's containers join.
+    Process(Sandbox),
+    /// podman's own.
+    Pod(String),
+}
+
+/// A network namespace for several containers.
+#[derive(Debug)]
+pub struct Pod<'a> {
+    lab: &'a Lab,
+    runtime: Runtime,
+    holder: Holder,
+}
+
+impl<'a> Pod<'a> {
+    /// Starts a container in it.
+    ///
+    /// # Panics
+    /// When the runtime fails.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self, name: &str, annotations: &[(&str, &str)]) -> Container<'a> {
+        let started = self.runtime.start_in(self.lab, Some(&self.holder), name, annotations);
+        started.unwrap_or_else(|said| panic!("{:?}: {}", self.runtime, said.stderr))
+    }
+
+    /// Removes the pod, whose containers are gone.
+    ///
+    /// # Panics
+    /// When podman fails.
+    #[track_caller]
+    pub fn stop(self) {
+        if let Holder::Pod(pod) = &self.holder {
+            let removed = self.runtime.run(self.lab, &["pod", "rm", "-f", "-t", "0", pod]);
+            assert_eq!(removed.code, 0, "podman pod rm: {}", removed.stderr);
+        }
+    }
+}
+
+fn join_namespace(bundle: &Path, pid: u32) {
+    let path = bundle.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("read it")).expect("JSON");
+    for namespace in config["linux"]["namespaces"].as_array_mut().expect("namespaces") {
+        if namespace["type"] == "network" {
+            namespace["path"] = json!(format!("/proc/{pid}/ns/net"));
+        }
+    }
+    fs::write(&path, config.to_string()).expect("write it");
 }
 
 fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
@@ -200,6 +289,9 @@ fn prepare_podman(runtime: Runtime, lab: &Lab) {
         hook["hook"]["env"] = json!([format!("OCINET_STATE_DIR={}", lab.state_dir().display())]);
         fs::write(hooks.join(entry.file_name()), hook.to_string()).expect("write a hooks.d file");
     }
+    // Raising a limit fails on these machines (CAP_SYS_RESOURCE), and a pod's own container takes no option for it.
+    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    fs::write(lab.dir().join("containers.conf"), limits).expect("write containers.conf");
     let archive = lab.dir().join("root.tar");
     let mut tar = command("tar");
     tar.arg("-C").arg(lab.rootfs()).arg("-cf").arg(&archive).arg(".");

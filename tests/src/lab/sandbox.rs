@@ -27,6 +27,14 @@ impl Sandbox {
         Self { id: id.to_owned(), process: Netns::spawn_apart(sleep) }
     }
 
+    /// A process in a namespace that is there: a pod's next container.
+    #[must_use]
+    pub fn beside(id: &str, net: &Netns) -> Self {
+        let mut sleep = command("sleep");
+        sleep.arg("infinity");
+        Self { id: id.to_owned(), process: net.spawn(sleep) }
+    }
+
     /// The process.
     #[must_use]
     pub fn pid(&self) -> u32 {
