@@ -65,8 +65,8 @@ pub struct Attached {
     pub attachment: Attachment,
     /// Routes besides the default one.
     pub ways: Vec<Way>,
-    /// Whether gateways are on the link although no address of it says so.
-    pub onlink: bool,
+    /// The ways to everywhere else, at most one a family, without their tables.
+    pub ways_out: Vec<Way>,
     /// Whether others than this host remember where the container's address is, and must be told that it is here.
     pub announce: bool,
 }
@@ -90,12 +90,12 @@ impl Plan {
         let ways_out = ways_out(request, &attached, has_way_out)?;
         let mut plan = Self::default();
         for (attached, tables) in attached.into_iter().zip(ways_out) {
-            let Attached { mut steps, attachment, mut ways, onlink, announce } = attached;
+            let Attached { mut steps, attachment, mut ways, ways_out, announce } = attached;
             let mut own_table = None;
-            for gateway in &attachment.gateways {
-                let family = Family::of(*gateway);
+            for way in ways_out {
+                let family = way.to.family();
                 let table = tables.iter().find(|(of, _)| *of == family).and_then(|(_, table)| *table);
-                ways.push(Way { to: Cidr::everything(family), gateway: Some(*gateway), onlink, table });
+                ways.push(Way { table, ..way });
                 if let Some(table) = table {
                     let own = own_table.get_or_insert(OwnTable { table, addresses: Vec::new() });
                     own.addresses.extend(
@@ -173,13 +173,12 @@ type WaysOut = Vec<Vec<(Family, Option<u8>)>>;
 /// One interface is the default way out of each family. The others have a table each, which packets from their
 /// addresses look into, so that an answer leaves by the interface that the question came by.
 fn ways_out(request: &Request, attached: &[Attached], has_way_out: bool) -> Result<WaysOut, Error> {
-    let leads_out =
-        |one: &Attached, family| one.attachment.gateways.iter().any(|gateway| Family::of(*gateway) == family);
+    let leads_out = |one: &Attached, family| one.ways_out.iter().any(|way| way.to.family() == family);
     let wanted = request.default_route.as_ref();
     if let Some(wanted) = wanted {
         let refuse = |cause: String, hint: &str| Err(annotation("net.default-route", cause, hint));
         let is_wanted = |one: &&Attached| one.attachment.interface == *wanted;
-        if attached.iter().find(is_wanted).is_some_and(|one| one.attachment.gateways.is_empty()) {
+        if attached.iter().find(is_wanted).is_some_and(|one| one.ways_out.is_empty()) {
             let hint = "name another interface, or give a net.gateway";
             return refuse(format!("the network of {wanted} has no gateway"), hint);
         }

@@ -95,5 +95,6 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         mac,
         mtu: attachment.mtu,
     });
-    Ok(Attached { steps, attachment, ways: inputs.ways(), onlink: false, announce: true })
+    let ways_out = routing::ways_out(&attachment.gateways);
+    Ok(Attached { steps, attachment, ways: inputs.ways(), ways_out, announce: true })
 }

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::Attachment;
@@ -87,6 +88,18 @@ pub fn gateways(network: &Network) -> Vec<IpAddr> {
     network.gateways().map(|gateway| gateway.address()).collect()
 }
 
+/// The ways to everywhere else by gateways on the link.
+#[must_use]
+pub fn ways_out(gateways: &[IpAddr]) -> Vec<Way> {
+    let way = |gateway: &IpAddr| Way {
+        to: Cidr::everything(Family::of(*gateway)),
+        gateway: Some(*gateway),
+        onlink: false,
+        table: None,
+    };
+    gateways.iter().map(way).collect()
+}
+
 /// The steps before the link is made: joining the network, and what must be the container's alone. A conflict is found
 /// before anything costly was made.
 #[must_use]
@@ -107,6 +120,7 @@ pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
 #[must_use]
 pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     let network = inputs.network;
+    let ways_out = ways_out(&attachment.gateways);
     let on_bridge = network.bridge();
     let mut steps = claims(inputs, &attachment);
     // Without a bridge, the host routes also what stays inside the network.
@@ -134,5 +148,5 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             shaper: inputs.shaper.clone(),
         });
     }
-    Attached { steps, attachment, ways: inputs.ways(), onlink: false, announce: false }
+    Attached { steps, attachment, ways: inputs.ways(), ways_out, announce: false }
 }

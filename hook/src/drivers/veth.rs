@@ -69,8 +69,7 @@ impl NetworkDriver for Veth {
             table: None,
         });
         attached.ways.extend(to_neighbours);
-        attached.ways.iter_mut().for_each(|way| way.onlink = true);
-        attached.onlink = true;
+        attached.ways.iter_mut().chain(&mut attached.ways_out).for_each(|way| way.onlink = true);
         Ok(attached)
     }
 }
