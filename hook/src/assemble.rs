@@ -27,8 +27,8 @@ pub struct Assembly<'a> {
     pub id: &'a ContainerId,
     /// Whether the container of an id has ended.
     pub is_gone: IsGone<'a>,
-    /// Whether host ports are chosen and looked at; `ocinet plan` leaves that to the start.
-    pub settles_ports: bool,
+    /// Whether the host is asked for its ports and addresses; `ocinet plan` leaves that to the start.
+    pub asks_host: bool,
     /// Whether the container's namespace has a default route already.
     pub has_way_out: bool,
 }
@@ -62,6 +62,9 @@ impl Assembly<'_> {
     ) -> Result<Attached, Error> {
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
         let ports = self.settle(&asked.ports, network, others)?;
+        if self.asks_host {
+            ports::check_snat(asked)?;
+        }
         asked.driver.attach(&Inputs {
             request: asked,
             network,
@@ -78,7 +81,7 @@ impl Assembly<'_> {
         network: &Network,
         others: &[PublishedPort],
     ) -> Result<Vec<PublishedPort>, Error> {
-        if self.settles_ports {
+        if self.asks_host {
             return ports::settle(asked, network, others);
         }
         ports::check_families(asked, network)?;

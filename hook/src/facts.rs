@@ -59,7 +59,7 @@ pub fn network(
         }
     };
     network::check_routes(request, &network)?;
-    ports::check_own_addresses(request, &network)?;
+    ports::check_snat_families(request, &network)?;
     Ok(network)
 }
 
@@ -142,19 +142,20 @@ pub fn addresses(
     for subnet in network.subnets() {
         let family = subnet.family();
         let asked = request.addresses.iter().copied().find(|address| Family::of(*address) == family);
-        addresses.push(match asked {
-            Some(address) => named(state, network, address, id, is_gone)?,
-            None => {
-                let range = request.ip_ranges.iter().find(|range| range.family() == family).copied();
-                if range.is_none() && request.driver.pool() != Pool::Host {
-                    let cause = format!("others have addresses of {subnet} that ocinet does not know of");
-                    let hint =
-                        "give the container a net.ip, or the network a net.ip-range that nothing else uses";
-                    return Err(annotation("net.ip-range", cause, hint));
-                }
-                free(state, network, range.unwrap_or(subnet), id, is_gone)?
-            }
-        });
+        let range = request.ip_ranges.iter().chain(&network.ip_ranges).find(|range| range.family() == family);
+        match (asked, range) {
+            (Some(address), _) => addresses.push(named(state, network, address, id, is_gone)?),
+            (None, Some(range)) => addresses.push(free(state, network, *range, id, is_gone)?),
+            // Others have addresses of the subnet that ocinet does not know of.
+            (None, None) if request.driver.pool() != Pool::Host => {}
+            (None, None) => addresses.push(free(state, network, subnet, id, is_gone)?),
+        }
+    }
+    if addresses.is_empty() {
+        let cause =
+            format!("nothing says which addresses of network {} are free to be given out", network.name);
+        let hint = "give the container a net.ip, or the network a net.ip-range that nothing else uses";
+        return Err(annotation("net.ip-range", cause, hint));
     }
     Ok(addresses)
 }

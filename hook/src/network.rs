@@ -129,6 +129,7 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
         driver: request.driver.name().to_owned(),
         settings: BTreeMap::new(),
         subnets,
+        ip_ranges: if pool == Pool::Host { Vec::new() } else { request.ip_ranges.clone() },
         reserved: Vec::new(),
         internal: request.internal.unwrap_or(false),
         isolate: request.isolate.unwrap_or(!on_lan),

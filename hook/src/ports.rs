@@ -65,24 +65,25 @@ pub fn check_families(asked: &[PublishedPort], network: &Network) -> Result<(), 
     }
 }
 
-/// Checks the addresses of the host that a container is to leave with.
+/// Checks that the network has the family of every address that a container is to leave with.
 ///
 /// # Errors
-/// One that is not the host's, or of a family that the network does not have.
-pub fn check_own_addresses(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+/// The first that it could not leave with.
+pub fn check_snat_families(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    let lacks = |address: &&IpAddr| network.subnet(Family::of(**address)).is_none();
+    let Some(address) = request.snat.iter().find(lacks) else { return Ok(()) };
+    let family = Family::of(*address);
+    let cause =
+        format!("{address} is an {family} address, but the network {} has no {family} subnet", network.name);
+    Err(annotation("net.snat", cause, format!("give the network an {family} subnet with net.subnet")))
+}
+
+/// Checks that the addresses that a container is to leave with are the host's.
+///
+/// # Errors
+/// The first that is not.
+pub fn check_snat(request: &AttachmentRequest) -> Result<(), Error> {
     for address in &request.snat {
-        let family = Family::of(*address);
-        if network.subnet(family).is_none() {
-            let cause = format!(
-                "{address} is an {family} address, but the network {} has no {family} subnet",
-                network.name
-            );
-            return Err(annotation(
-                "net.snat",
-                cause,
-                format!("give the network an {family} subnet with net.subnet"),
-            ));
-        }
         if matches!(probe(*address, Protocol::Udp, 0)?, Bind::NotLocal) {
             return Err(Error::Conflict(report(
                 format!("let the container leave with {address}"),

@@ -226,7 +226,7 @@ impl<'a> Setup<'a> {
             config: self.config,
             id: &self.container.id,
             is_gone: &take_back_dead,
-            settles_ports: true,
+            asks_host: true,
             has_way_out: found.way_out,
         };
         match &found.owner {

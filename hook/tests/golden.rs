@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
-const NETWORKS: [(&str, &str); 4] = [
+const NETWORKS: [(&str, &str); 7] = [
     (
         "default",
         r#"{"name":"default","driver":"bridge","settings":{"bridge":"ocinet0"},"subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270977,"links":[{"name":"ocinet0","mac":"02:6e:00:00:00:01","kind":"bridge"}]}"#,
@@ -26,6 +26,18 @@ const NETWORKS: [(&str, &str); 4] = [
     (
         "small",
         r#"{"name":"small","driver":"bridge","settings":{"bridge":"oc-small"},"subnets":[{"range":"10.91.2.0/30","gateway":"10.91.2.1"}],"internal":false,"isolate":false,"mtu":null,"group":1862270980,"links":[{"name":"oc-small","mac":"02:6e:00:00:00:04","kind":"bridge"}]}"#,
+    ),
+    (
+        "veth",
+        r#"{"name":"veth","driver":"veth","settings":{},"subnets":[{"range":"10.91.3.0/24","gateway":"10.91.3.1"},{"range":"fd00:94::/64","gateway":"fd00:94::1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270981}"#,
+    ),
+    (
+        "lan",
+        r#"{"name":"lan","driver":"macvlan","settings":{"parent":"eth7","mode":"bridge","host-access":"true"},"subnets":[{"range":"198.18.7.0/24","gateway":"198.18.7.1"},{"range":"2001:db8:7::/64","gateway":null}],"reserved":["198.18.7.2","198.18.7.254"],"internal":false,"isolate":false,"mtu":null,"group":0,"links":[{"name":"oc-0123456789ab","mac":"02:6e:00:00:00:07","kind":"macvlan","parent":"eth7","addresses":["198.18.7.254"]}]}"#,
+    ),
+    (
+        "overlay",
+        r#"{"name":"overlay","driver":"vxlan","settings":{"bridge":"oc-overlay","vni":"7","port":"4789","local":"192.0.2.1","peers":"192.0.2.2,192.0.2.3"},"subnets":[{"range":"10.96.0.0/16","gateway":"10.96.0.1"}],"internal":false,"isolate":true,"mtu":1450,"group":1862270982,"links":[{"name":"oc-overlay","mac":"02:6e:00:00:00:08","kind":"bridge"},{"name":"oc-vni7","mac":"02:6e:00:00:00:09","kind":"vxlan","bridge":"oc-overlay","vni":7,"port":4789,"local":"192.0.2.1","parent":null,"group":null,"peers":["192.0.2.2","192.0.2.3"]}]}"#,
     ),
 ];
 /// The one address of the network `small`, which somebody has.
@@ -123,14 +135,29 @@ fn check(name: &str, answer: impl Fn(&str) -> String) {
     }
 }
 
-#[test]
-fn plans() {
-    let folder = Folder::new("plans");
-    check("plans.txt", |annotations| {
+/// What `ocinet plan` prints for annotations that it accepts.
+fn check_plans(name: &str) {
+    let folder = Folder::new(name);
+    check(name, |annotations| {
         let (code, out, err) = run(&folder.0, &["plan", "-"], &state_json(annotations));
         assert_eq!((code, err.as_str()), (0, ""), "{annotations}");
         without_link_names(&out)
     });
+}
+
+#[test]
+fn plans() {
+    check_plans("plans.txt");
+}
+
+#[test]
+fn drivers() {
+    check_plans("drivers.txt");
+}
+
+#[test]
+fn options() {
+    check_plans("options.txt");
 }
 
 #[test]

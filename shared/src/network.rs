@@ -35,6 +35,9 @@ pub struct Network {
     pub settings: BTreeMap<String, String>,
     /// Its subnets, at most one a family, IPv4 first.
     pub subnets: Vec<Subnet>,
+    /// Where its containers' addresses are taken from, at most one range a family, where not all of a subnet is its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_ranges: Vec<Cidr>,
     /// Addresses inside the subnets that belong to the host itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<IpAddr>,

@@ -31,7 +31,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         config: &config,
         id: &container.id,
         is_gone: &is_dead,
-        settles_ports: false,
+        asks_host: false,
         has_way_out: false,
     };
     super::print(&assembly.plan(&request)?.to_string())

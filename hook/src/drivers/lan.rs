@@ -84,7 +84,7 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         mac,
         mtu: request.mtu.or(network.mtu),
         addresses: inputs.cidrs(),
-        gateways: routing::gateways(network),
+        gateways: routing::gateways(inputs),
         ports: Vec::new(),
     };
     let mut steps = routing::claims(inputs, &attachment);

@@ -65,7 +65,7 @@ pub fn attachment(inputs: &Inputs<'_>, driver: &str) -> Result<Attachment, Error
         mac: Some(mac(request, network, &addresses)?),
         mtu: request.mtu.or(network.mtu),
         addresses,
-        gateways: if network.internal { Vec::new() } else { gateways(network) },
+        gateways: if network.internal { Vec::new() } else { gateways(inputs) },
         ports: inputs.ports.to_vec(),
     })
 }
@@ -82,10 +82,11 @@ pub fn mac(request: &AttachmentRequest, network: &Network, addresses: &[Cidr]) -
     })
 }
 
-/// The network's gateways, without their prefix lengths.
+/// The network's gateways of the families that the container has an address of.
 #[must_use]
-pub fn gateways(network: &Network) -> Vec<IpAddr> {
-    network.gateways().map(|gateway| gateway.address()).collect()
+pub fn gateways(inputs: &Inputs<'_>) -> Vec<IpAddr> {
+    let of = |address: &IpAddr| inputs.network.gateway(Family::of(*address));
+    inputs.addresses.iter().filter_map(of).collect()
 }
 
 /// The ways to everywhere else by gateways on the link.

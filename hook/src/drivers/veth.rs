@@ -43,7 +43,7 @@ impl NetworkDriver for Veth {
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
         let network = inputs.network;
         let mut attachment = routing::attachment(inputs, self.name())?;
-        let gateways = routing::gateways(network);
+        let gateways = routing::gateways(inputs);
         if let Some((_, stray)) =
             inputs.request.routes.iter().find(|(_, gateway)| !gateways.contains(gateway))
         {

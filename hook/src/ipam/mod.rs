@@ -80,6 +80,7 @@ mod tests {
                     gateway: Some(gateway.parse().unwrap()),
                 })
                 .to_vec(),
+            ip_ranges: Vec::new(),
             reserved: Vec::new(),
             internal: false,
             isolate: true,

@@ -215,7 +215,7 @@ fn attachment(
         routes: of.routes()?,
         ports: of.ports(config)?,
         masquerade: of.boolean("masquerade")?.unwrap_or(true),
-        snat: of.addresses("snat", "give an address of this host")?,
+        snat: of.snat()?,
         internal: of.boolean("internal")?,
         isolate: of.boolean("isolate")?,
         allow_inbound: of.boolean("allow-inbound")?.unwrap_or(false),

@@ -156,6 +156,16 @@ impl For<'_> {
         self.one_a_family(name, parse_address, |address| Family::of(*address), hint)
     }
 
+    /// The host's addresses to leave with.
+    pub fn snat(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let parse = |text: &str| {
+            let address = parse_address(text).map_err(|error| error.to_string())?;
+            unusable(address).map_or(Ok(address), |kind| Err(format!("{address} is a {kind} address")))
+        };
+        let hint = "give an address of this host that others answer to";
+        self.one_a_family("snat", parse, |address| Family::of(*address), hint)
+    }
+
     /// The ranges to take addresses from.
     pub fn ip_ranges(&mut self) -> Result<Vec<Cidr>, Error> {
         self.one_a_family(
