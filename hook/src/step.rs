@@ -295,7 +295,10 @@ fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
     } else {
         write!(f, ", route to {}", way.to)?;
     }
-    way.gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
+    match way.gateway {
+        Some(gateway) => write!(f, " via {gateway}")?,
+        None => f.write_str(" by the link itself")?,
+    }
     way.table.map_or(Ok(()), |table| write!(f, " in table {table}"))
 }
 
