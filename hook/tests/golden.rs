@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
-const NETWORKS: [(&str, &str); 7] = [
+const NETWORKS: [(&str, &str); 9] = [
     (
         "default",
         r#"{"name":"default","driver":"bridge","settings":{"bridge":"ocinet0"},"subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270977,"links":[{"name":"ocinet0","mac":"02:6e:00:00:00:01","kind":"bridge"}]}"#,
@@ -38,6 +38,14 @@ const NETWORKS: [(&str, &str); 7] = [
     (
         "overlay",
         r#"{"name":"overlay","driver":"vxlan","settings":{"bridge":"oc-overlay","vni":"7","port":"4789","local":"192.0.2.1","peers":"192.0.2.2,192.0.2.3"},"subnets":[{"range":"10.96.0.0/16","gateway":"10.96.0.1"}],"internal":false,"isolate":true,"mtu":1450,"group":1862270982,"links":[{"name":"oc-overlay","mac":"02:6e:00:00:00:08","kind":"bridge"},{"name":"oc-vni7","mac":"02:6e:00:00:00:09","kind":"vxlan","bridge":"oc-overlay","vni":7,"port":4789,"local":"192.0.2.1","parent":null,"group":null,"peers":["192.0.2.2","192.0.2.3"]}]}"#,
+    ),
+    (
+        "floor2",
+        r#"{"name":"floor2","driver":"ipvlan","settings":{"parent":"eth8","mode":"l2"},"subnets":[{"range":"198.18.8.0/24","gateway":"198.18.8.1"},{"range":"2001:db8:8::/64","gateway":"2001:db8:8::1"}],"reserved":["198.18.8.2"],"internal":false,"isolate":false,"mtu":null,"group":0}"#,
+    ),
+    (
+        "floor3",
+        r#"{"name":"floor3","driver":"ipvlan","settings":{"parent":"eth8","mode":"l3s"},"subnets":[{"range":"198.18.8.0/24","gateway":"198.18.8.1"},{"range":"2001:db8:8::/64","gateway":"2001:db8:8::1"}],"reserved":["198.18.8.2"],"internal":false,"isolate":false,"mtu":null,"group":0}"#,
     ),
 ];
 /// The one address of the network `small`, which somebody has.

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod host;
+mod ipvlan;
 mod lan;
 mod macvlan;
 mod none;
@@ -105,6 +106,7 @@ const DRIVERS: &[Driver] = &[
     Driver::Network(&bridge::Bridge),
     Driver::Network(&veth::Veth),
     Driver::Network(&macvlan::Macvlan),
+    Driver::Network(&ipvlan::Ipvlan),
     Driver::Network(&vxlan::Vxlan),
     Driver::Alone(&host::Host),
     Driver::Alone(&none::Loopback),

@@ -6,6 +6,7 @@
 mod conflict;
 mod faults;
 mod hosts;
+mod ipvlan;
 mod life;
 mod pods;
 mod publish;
