@@ -11,6 +11,7 @@ mod life;
 mod pods;
 mod publish;
 mod reach;
+mod resolver;
 mod routed;
 mod spoof;
 
