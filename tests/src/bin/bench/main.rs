@@ -13,11 +13,10 @@ mod netavark;
 mod ocinet;
 mod tool;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocinet_tests::lab::{Netns, Server, ask_tcp};
+use ocinet_tests::lab::{Server, ask_tcp};
 
 use figures::{Figures, Row};
 use tool::{Bench, Container, Tool};
@@ -53,12 +52,19 @@ fn main() {
     // State folders are on a tmpfs, as /run is.
     let folder = std::path::Path::new("/dev/shm").join(format!("ocinet-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("make a folder");
-    let mut tools: Vec<Box<dyn Tool>> =
-        vec![Box::new(ocinet::Ocinet::new()), Box::new(floor::Floor::new(&folder))];
+    let mut tools: Vec<Box<dyn Tool>> = Vec::new();
+    tools.extend(ocinet::drivers().map(|tool| Box::new(tool) as Box<dyn Tool>));
+    tools.push(Box::new(floor::Floor::new(&folder)));
     tools.extend(netavark::found().into_iter().map(|tool| Box::new(tool) as Box<dyn Tool>));
     tools.extend(cni::found().map(|tool| Box::new(tool) as Box<dyn Tool>));
     if let Some(wanted) = &options.tools {
-        tools.retain(|tool| wanted.iter().any(|name| tool.name().starts_with(name.as_str())));
+        tools.retain(|tool| {
+            wanted.iter().any(|name| {
+                tool.name() == *name
+                    || tool.name().starts_with(&format!("{name}, "))
+                    || tool.name().starts_with(&format!("{name} "))
+            })
+        });
     }
     let mut benches: Vec<Bench> = tools.into_iter().map(|tool| Bench::new(tool, &folder)).collect();
     let mut rows: Vec<Row> = Vec::new();
@@ -102,7 +108,7 @@ fn main() {
 fn one_life(bench: &mut Bench) -> (Duration, Duration) {
     let mut container = bench.next_container();
     let up = bench.up(&container);
-    prove(&bench.host, &container);
+    prove(bench, &container);
     if bench.tool.takes_back_the_dead() {
         // The kernel frees a closed listener, and with it its hold on the namespace, after RCU's grace period. A
         // runtime takes longer than that from its container's end to the hook.
@@ -115,12 +121,11 @@ fn one_life(bench: &mut Bench) -> (Duration, Duration) {
     (up, down)
 }
 
-fn prove(host: &Netns, container: &Container) {
+fn prove(bench: &Bench, container: &Container) {
     let net = container.sandbox.net();
     let _server = Server::tcp(&net, 80, &container.sandbox.id);
-    let address: IpAddr = HOST.parse().expect("an address");
-    let answer = ask_tcp(host, SocketAddr::new(address, container.port), Duration::from_secs(5));
-    let answer = answer
-        .unwrap_or_else(|| panic!("{}: no answer through port {}", container.sandbox.id, container.port));
+    let (from, address) = bench.tool.reached_from(&bench.host, container);
+    let answer = ask_tcp(from, address, Duration::from_secs(5));
+    let answer = answer.unwrap_or_else(|| panic!("{}: no answer from {address}", container.sandbox.id));
     assert_eq!(answer.from, container.sandbox.id);
 }

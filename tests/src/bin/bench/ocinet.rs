@@ -1,13 +1,25 @@
-//! ocinet itself: `target/bin/ocinet`, or OCINET_BIN.
+//! ocinet itself: `target/bin/ocinet`, or OCINET_BIN, with each driver.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ocinet_tests::lab::command;
-use serde_json::json;
+use ocinet_tests::lab::{Netns, command};
+use serde_json::{Value, json};
 
 use crate::tool::{Container, Step, StepOf, Tool};
 
-pub struct Ocinet(PathBuf);
+/// The bench host's link to its LAN, where macvlan and vxlan need one.
+const LAN: &str = "lan0";
+const HOST_ON_LAN: &str = "192.0.2.1";
+const NEIGHBOUR: &str = "192.0.2.2";
+/// The addresses of macvlan containers begin with this.
+const LAN_PREFIX: &str = "10.88";
+
+pub struct Ocinet {
+    program: PathBuf,
+    driver: &'static str,
+    neighbour: Netns,
+}
 
 /// The program under test.
 pub fn program() -> PathBuf {
@@ -15,14 +27,34 @@ pub fn program() -> PathBuf {
     std::env::var_os("OCINET_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from)
 }
 
+/// One tool for each driver that this kernel has.
+pub fn drivers() -> impl Iterator<Item = Ocinet> {
+    ["bridge", "veth", "macvlan", "vxlan"].into_iter().map(|driver| Ocinet {
+        program: program(),
+        driver,
+        neighbour: Netns::new(),
+    })
+}
+
 impl Ocinet {
-    pub fn new() -> Self {
-        Self(program())
+    fn annotations(&self, container: &Container) -> Value {
+        let ports = format!("{}:80", container.port);
+        match self.driver {
+            "macvlan" => json!({
+                "net.driver": "macvlan", "net.parent": LAN, "net.subnet": format!("{LAN_PREFIX}.0.0/16"),
+                "net.ip": container.address(LAN_PREFIX),
+            }),
+            "vxlan" => json!({
+                "net.driver": "vxlan", "net.vni": "7", "net.local": HOST_ON_LAN, "net.peers": NEIGHBOUR,
+                "net.subnet": "10.87.0.0/16", "net.ip": container.address("10.87"), "net.ports": ports,
+            }),
+            driver => json!({"net.driver": driver, "net.ports": ports}),
+        }
     }
 }
 
 /// A hook's call.
-pub fn hook(program: &Path, folder: &Path, stage: &str, state: &serde_json::Value) -> Step {
+pub fn hook(program: &Path, folder: &Path, stage: &str, state: &Value) -> Step {
     let mut hook = command(program);
     hook.arg(stage).env_clear().env("OCINET_STATE_DIR", folder.join("state"));
     Step { command: hook, input: state.to_string() }
@@ -30,22 +62,43 @@ pub fn hook(program: &Path, folder: &Path, stage: &str, state: &serde_json::Valu
 
 impl Tool for Ocinet {
     fn name(&self) -> String {
-        "ocinet".to_owned()
+        if self.driver == "bridge" { "ocinet".to_owned() } else { format!("ocinet, {}", self.driver) }
+    }
+
+    fn prepare(&self, host: &Netns, _: &Path) {
+        if !matches!(self.driver, "macvlan" | "vxlan") {
+            return;
+        }
+        let neighbour = self.neighbour.path();
+        host.batch(&format!(
+            "link add {LAN} type veth peer name eth0 netns {neighbour}\nlink set {LAN} up\n\
+             addr add {HOST_ON_LAN}/24 dev {LAN}\n"
+        ));
+        self.neighbour.batch(&format!(
+            "addr add {NEIGHBOUR}/24 dev eth0\naddr add {LAN_PREFIX}.0.9/16 dev eth0\nlink set eth0 up\n"
+        ));
+    }
+
+    fn reached_from<'a>(&'a self, host: &'a Netns, container: &Container) -> (&'a Netns, SocketAddr) {
+        if self.driver == "macvlan" {
+            let address = container.address(LAN_PREFIX).parse().expect("an address");
+            return (&self.neighbour, SocketAddr::new(address, 80));
+        }
+        (host, container.published())
     }
 
     fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {
         let state = json!({
             "ociVersion": "1.0.2", "id": container.sandbox.id, "status": "creating", "pid": container.sandbox.pid(),
-            "bundle": "/bundle",
-            "annotations": {"net.driver": "bridge", "net.ports": format!("{}:80", container.port)},
+            "bundle": "/bundle", "annotations": self.annotations(container),
         });
-        let (program, folder) = (self.0.clone(), folder.to_owned());
+        let (program, folder) = (self.program.clone(), folder.to_owned());
         vec![Box::new(move |_| hook(&program, &folder, "createRuntime", &state))]
     }
 
     fn down(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {
         let state = json!({"ociVersion": "1.0.2", "id": container.sandbox.id, "status": "stopped"});
-        let (program, folder) = (self.0.clone(), folder.to_owned());
+        let (program, folder) = (self.program.clone(), folder.to_owned());
         vec![Box::new(move |_| hook(&program, &folder, "poststop", &state))]
     }
 

@@ -1,6 +1,7 @@
 //! What the tools under measurement have in common.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +24,11 @@ impl Container {
     /// An address of its own in a /16.
     pub fn address(&self, prefix: &str) -> String {
         format!("{prefix}.{}.{}", 1 + self.number / 250, 2 + self.number % 250)
+    }
+
+    /// Where the host reaches its port 80.
+    pub fn published(&self) -> SocketAddr {
+        SocketAddr::new(super::HOST.parse().expect("an address"), self.port)
     }
 
     /// A path by which its namespace can be opened.
@@ -50,6 +56,10 @@ pub trait Tool {
     /// Whether its runtime calls it when the container's process has ended, as poststop is called.
     fn takes_back_the_dead(&self) -> bool {
         false
+    }
+    /// From where, and at which address, the container's server answers once it is wired.
+    fn reached_from<'a>(&'a self, host: &'a Netns, container: &Container) -> (&'a Netns, SocketAddr) {
+        (host, container.published())
     }
     /// What it needs on its host before the first container.
     fn prepare(&self, _host: &Netns, _folder: &Path) {}
