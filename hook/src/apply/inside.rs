@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
@@ -23,6 +25,9 @@ use crate::step::{OwnTable, Step};
 /// The priority of the rule that lets the routes of all interfaces be looked at before the tables of single ones.
 const ALL_INTERFACES: u32 = 1000;
 
+/// How long the links of a namespace that has ended may take to go.
+const DEPARTURE: Duration = Duration::from_secs(2);
+
 impl Applier<'_> {
     /// The socket in the container's network namespace, opened there once and used from outside.
     pub(super) fn inside(&mut self) -> Result<&mut Channel, KernelError> {
@@ -41,9 +46,12 @@ impl Applier<'_> {
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
         self.write_interface_sysctls(interface, has_ipv6, announce.is_some())?;
         let id = self.subject.id.clone();
-        let inside = self.inside()?;
         let doing = || format!("configure {interface} in the container");
-        let found = link::find(inside, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        let found =
+            link::find(self.inside()?, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        if found.kind == "macvlan" {
+            self.bring_up(found.index, interface)?;
+        }
         let mut changes = vec![
             link::alias(found.index, &format!("{}{id}", link::OF_CONTAINER)),
             link::up(link::LOOPBACK),
@@ -56,7 +64,7 @@ impl Applier<'_> {
             changes.extend(rules(own));
         }
         let refused = Cell::new(0);
-        let changed = inside.change(changes, |index| {
+        let changed = self.inside()?.change(changes, |index| {
             refused.set(index);
             doing()
         });
@@ -72,6 +80,26 @@ impl Applier<'_> {
         match announce {
             Some(mac) => self.announce(found.index, *mac, interface),
             None => Ok(()),
+        }
+    }
+
+    /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up. A container that has just
+    /// ended has its own until the kernel, some milliseconds later, removes the links of its namespace.
+    fn bring_up(&mut self, index: u32, interface: &IfName) -> Result<(), Failure> {
+        let deadline = Instant::now() + DEPARTURE;
+        let doing = || format!("bring up {interface} in the container");
+        loop {
+            match self.inside()?.change(vec![link::up(index)], |_| doing()) {
+                Err(KernelError { errno: Errno::EADDRINUSE, .. }) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(1));
+                }
+                Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
+                    let cause = "another link on its parent has its Ethernet address";
+                    let hint = "give the container another net.mac, or stop the other one";
+                    return Err(Error::Conflict(report(doing(), cause, hint)).into());
+                }
+                done => return Ok(done?),
+            }
         }
     }
 
