@@ -205,11 +205,7 @@ impl fmt::Display for Step {
                 f.write_str(if *hairpin { ", hairpin" } else { "" })
             }
             Self::MakeChild { parent, kind, interface, mac, mtu } => {
-                let (kind, mode) = match kind {
-                    ChildKind::Macvlan(mode) => ("macvlan", mode.to_string()),
-                    ChildKind::Ipvlan(mode) => ("ipvlan", mode.to_string()),
-                };
-                write!(f, "make {kind} {interface} on {parent} in the container, mode {mode}")?;
+                write!(f, "make {kind} {interface} on {parent} in the container, mode {}", kind.mode())?;
                 mac.map_or(Ok(()), |mac| write!(f, ", {mac}"))?;
                 mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
             }
@@ -239,11 +235,10 @@ impl fmt::Display for Step {
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
             Self::WriteResolver { servers, search } => {
                 f.write_str("write etc/resolv.conf:")?;
-                let servers: Vec<String> =
+                let mut lines: Vec<String> =
                     servers.iter().map(|server| format!(" nameserver {server}")).collect();
-                f.write_str(&servers.join(","))?;
-                let and = if servers.is_empty() { "" } else { "," };
-                if search.is_empty() { Ok(()) } else { write!(f, "{and} search {}", search.join(" ")) }
+                lines.extend((!search.is_empty()).then(|| format!(" search {}", search.join(" "))));
+                f.write_str(&lines.join(","))
             }
             Self::WriteHosts { hosts } => {
                 let hosts: Vec<String> =

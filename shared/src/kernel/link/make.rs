@@ -223,6 +223,26 @@ pub enum ChildKind {
     Ipvlan(IpvlanMode),
 }
 
+impl ChildKind {
+    /// The word for its mode.
+    #[must_use]
+    pub fn mode(self) -> String {
+        match self {
+            Self::Macvlan(mode) => mode.to_string(),
+            Self::Ipvlan(mode) => mode.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ChildKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Macvlan(_) => "macvlan",
+            Self::Ipvlan(_) => "ipvlan",
+        })
+    }
+}
+
 /// A link on top of a parent as it is to be born.
 #[derive(Debug)]
 pub struct Child<'a> {
@@ -272,9 +292,5 @@ pub fn make_child(
             info(InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]))
         }
     });
-    let kind = match child.kind {
-        ChildKind::Macvlan(_) => "macvlan",
-        ChildKind::Ipvlan(_) => "ipvlan",
-    };
-    channel.change(vec![new(message)], |_| format!("make the {kind} link {}", child.name))
+    channel.change(vec![new(message)], |_| format!("make the {} link {}", child.kind, child.name))
 }
