@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocinet_shared::ifname::IfName;
 
-use crate::error::{Error, annotation};
+use crate::error::{Error, annotation, report};
 
 /// What all of ocinet's annotations begin with.
 const PREFIX: &str = "net.";
@@ -211,20 +211,26 @@ impl Annotations {
     /// A value that is empty: every key says something.
     pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
         debug_assert!(key(name).is_some(), "{name} is not in KEYS");
+        let label = self.label(name);
         let Some(value) = self.left.remove(name) else { return Ok(None) };
-        let label = self.label(name, &value);
         match value.text.trim() {
             "" => Err(label.error("it is empty", "give it a value, or leave it out")),
             text => Ok(Some((text.to_owned(), label))),
         }
     }
 
-    fn label(&self, name: &str, value: &Value) -> Label {
-        Label(match (&value.network, &self.interface) {
-            (Some(network), _) => format!("{name} of network {network} in the configuration"),
-            (None, Some(interface)) => format!("{PREFIX}{interface}.{name}"),
-            (None, None) => format!("{PREFIX}{name}"),
-        })
+    /// What to call a key in a message: an annotation, unless a network of the configuration said it.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Label {
+        self.names().label(name)
+    }
+
+    /// What to call each key in a message, also once it is taken.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        let of_networks =
+            self.left.iter().filter_map(|(name, value)| Some((name.clone(), value.network.clone()?)));
+        Names { interface: self.interface.clone(), of_networks: of_networks.collect() }
     }
 
     /// Says what is left over.
@@ -232,8 +238,8 @@ impl Annotations {
     /// # Errors
     /// The first key, by name, that nobody took; `driver` is the one that had no use for it.
     pub fn finish(self, driver: &str) -> Result<(), Error> {
-        let Some((name, value)) = self.left.iter().next() else { return Ok(()) };
-        let label = self.label(name, value);
+        let Some(name) = self.left.keys().next() else { return Ok(()) };
+        let label = self.label(name);
         Err(match key(name).map(|key| key.subject) {
             None => {
                 label.error("there is no such key", format!("the nearest one is {PREFIX}{}", nearest(name)))
@@ -257,6 +263,26 @@ impl Annotations {
     }
 }
 
+/// What the keys of an attachment are called in messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    interface: Option<IfName>,
+    /// The network of the configuration that a key's value comes from.
+    of_networks: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// What to call a key.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Label {
+        Label(match (self.of_networks.get(name), &self.interface) {
+            (Some(network), _) => format!("{name} of network {network} in the configuration"),
+            (None, Some(interface)) => format!("the annotation {PREFIX}{interface}.{name}"),
+            (None, None) => format!("the annotation {PREFIX}{name}"),
+        })
+    }
+}
+
 /// What a key is called in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(String);
@@ -264,7 +290,7 @@ pub struct Label(String);
 impl Label {
     /// An error about the key's value.
     pub fn error(&self, cause: impl std::fmt::Display, hint: impl Into<String>) -> Error {
-        annotation(&self.0, cause, hint)
+        Error::Annotation(report(format!("use {}", self.0), cause, hint))
     }
 }
 

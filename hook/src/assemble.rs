@@ -61,7 +61,7 @@ impl Assembly<'_> {
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
-        let ports = self.settle(&asked.ports, network, others)?;
+        let ports = self.settle(asked, network, others)?;
         if self.asks_host {
             ports::check_snat(asked)?;
         }
@@ -77,7 +77,7 @@ impl Assembly<'_> {
 
     fn settle(
         &self,
-        asked: &[PublishedPort],
+        asked: &AttachmentRequest,
         network: &Network,
         others: &[PublishedPort],
     ) -> Result<Vec<PublishedPort>, Error> {
@@ -85,7 +85,7 @@ impl Assembly<'_> {
             return ports::settle(asked, network, others);
         }
         ports::check_families(asked, network)?;
-        Ok(asked.to_vec())
+        Ok(asked.ports.clone())
     }
 
     /// The plan for a container that joined the namespace of another, whose attachments it shares: its ports are
@@ -103,7 +103,7 @@ impl Assembly<'_> {
                 let network = facts::network(self.state, self.config, asked, &[])?;
                 let others: Vec<PublishedPort> =
                     attachments.iter().flat_map(|other| other.ports.clone()).collect();
-                shared.ports = self.settle(&asked.ports, &network, &others)?;
+                shared.ports = self.settle(asked, &network, &others)?;
                 let addresses: Vec<Cidr> = shared.addresses.clone();
                 let bound = shared.ports.iter().filter(|port| port.is_bound());
                 plan.steps.extend(bound.map(|port| Step::ClaimPort { port: *port }));

@@ -127,7 +127,7 @@ pub fn addresses(
     is_gone: IsGone<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
     for address in &request.addresses {
-        network::check_address(network, *address)?;
+        network::check_address(request, network, *address)?;
     }
     for range in &request.ip_ranges {
         let inside = network
@@ -135,7 +135,7 @@ pub fn addresses(
             .any(|subnet| subnet.contains(range.address()) && range.prefix() >= subnet.prefix());
         if !inside {
             let cause = format!("{range} is not a part of the subnet of network {}", network.name);
-            return Err(annotation("net.ip-range", cause, "give a part of the network's subnet"));
+            return Err(request.label("ip-range").error(cause, "give a part of the network's subnet"));
         }
     }
     let mut addresses = Vec::new();
@@ -155,7 +155,7 @@ pub fn addresses(
         let cause =
             format!("nothing says which addresses of network {} are free to be given out", network.name);
         let hint = "give the container a net.ip, or the network a net.ip-range that nothing else uses";
-        return Err(annotation("net.ip-range", cause, hint));
+        return Err(request.label("ip-range").error(cause, hint));
     }
     Ok(addresses)
 }

@@ -119,7 +119,7 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
         request.gateways.iter().find(|gateway| !ranges.iter().any(|range| range.contains(**gateway)))
     {
         let cause = format!("{stray} is outside {}", list(&ranges));
-        return Err(annotation("net.gateway", cause, "give an address inside the subnet"));
+        return Err(request.label("gateway").error(cause, "give an address inside the subnet"));
     }
     let subnets = ranges.iter().map(|range| subnet(*range, request, around)).collect::<Result<_, _>>()?;
     let on_lan = pool == Pool::Lan;
@@ -175,7 +175,7 @@ fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<
         Pool::Overlay => {
             let cause =
                 format!("network {} is new, and every host must give it the same addresses", request.network);
-            Err(annotation("net.subnet", cause, "give it a subnet, the same on every host"))
+            Err(request.label("subnet").error(cause, "give it a subnet, the same on every host"))
         }
         Pool::Lan => {
             let own = around.underlay.map(|underlay| underlay.addresses.as_slice()).unwrap_or_default();
@@ -197,7 +197,7 @@ fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<
                 );
                 let hint =
                     "give the container a net.ip, or the network a net.ip-range that nothing else uses";
-                return Err(annotation("net.ip-range", cause, hint));
+                return Err(request.label("ip-range").error(cause, hint));
             }
             Ok(ranges)
         }
@@ -233,7 +233,7 @@ pub fn check_routes(request: &AttachmentRequest, network: &Network) -> Result<()
             let cause =
                 format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
             let ranges: Vec<Cidr> = network.subnets().collect();
-            Err(annotation("net.routes", cause, format!("give a gateway inside {}", list(&ranges))))
+            Err(request.label("routes").error(cause, format!("give a gateway inside {}", list(&ranges))))
         }
     }
 }
@@ -266,11 +266,9 @@ fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -
         (None, _) => Some(range.nth(1)),
     };
     match gateway.and_then(|gateway| Some((gateway, not_a_host(&range, gateway)?))) {
-        Some((gateway, what)) => Err(annotation(
-            "net.gateway",
-            format!("{gateway} is {what} of {range}"),
-            "give another address inside the subnet",
-        )),
+        Some((gateway, what)) => Err(request
+            .label("gateway")
+            .error(format!("{gateway} is {what} of {range}"), "give another address inside the subnet")),
         None => Ok(Subnet { range, gateway }),
     }
 }
@@ -291,9 +289,9 @@ pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
 ///
 /// # Errors
 /// An address that is not in the network, or that no container of it can have.
-pub fn check_address(network: &Network, address: IpAddr) -> Result<(), Error> {
+pub fn check_address(request: &AttachmentRequest, network: &Network, address: IpAddr) -> Result<(), Error> {
     let hint = format!("give a free address inside {}", list(&network.subnets().collect::<Vec<_>>()));
-    let refuse = |cause: String| Err(annotation("net.ip", cause, hint.clone()));
+    let refuse = |cause: String| Err(request.label("ip").error(cause, hint.clone()));
     if let Some(kind) = unusable(address) {
         return refuse(format!("{address} is a {kind} address"));
     }

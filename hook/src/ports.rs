@@ -8,7 +8,7 @@ use ocinet_shared::kernel::ports::{Bind, probe};
 use ocinet_shared::network::Network;
 use ocinet_shared::port::{Protocol, PublishedPort};
 
-use crate::error::{Error, annotation, report};
+use crate::error::{Error, report};
 use crate::request::AttachmentRequest;
 use crate::{holder, nat};
 
@@ -22,13 +22,13 @@ const TRIES: usize = 64;
 /// # Errors
 /// A port that is held, an address that is not the host's, a family that the network does not have.
 pub fn settle(
-    asked: &[PublishedPort],
+    request: &AttachmentRequest,
     network: &Network,
     others: &[PublishedPort],
 ) -> Result<Vec<PublishedPort>, Error> {
-    check_families(asked, network)?;
-    let mut settled: Vec<PublishedPort> = Vec::with_capacity(asked.len());
-    for port in asked {
+    check_families(request, network)?;
+    let mut settled: Vec<PublishedPort> = Vec::with_capacity(request.ports.len());
+    for port in &request.ports {
         let port = if port.host_port == 0 { choose(port, network, &[others, &settled])? } else { *port };
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
@@ -46,9 +46,13 @@ pub fn settle(
 ///
 /// # Errors
 /// The first port that nothing could reach.
-pub fn check_families(asked: &[PublishedPort], network: &Network) -> Result<(), Error> {
+pub fn check_families(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
     let family_of = |port: &PublishedPort| port.host_address.map(Family::of);
-    match asked.iter().find(|port| family_of(port).is_some_and(|family| network.subnet(family).is_none())) {
+    match request
+        .ports
+        .iter()
+        .find(|port| family_of(port).is_some_and(|family| network.subnet(family).is_none()))
+    {
         None => Ok(()),
         Some(port) => {
             let family = family_of(port).unwrap_or(Family::Ipv4);
@@ -56,11 +60,9 @@ pub fn check_families(asked: &[PublishedPort], network: &Network) -> Result<(), 
                 "{port} is on an {family} address, but the network {} has no {family} subnet",
                 network.name
             );
-            Err(annotation(
-                "net.ports",
-                cause,
-                format!("give the network an {family} subnet with net.subnet"),
-            ))
+            Err(request
+                .label("ports")
+                .error(cause, format!("give the network an {family} subnet with net.subnet")))
         }
     }
 }
@@ -75,7 +77,7 @@ pub fn check_snat_families(request: &AttachmentRequest, network: &Network) -> Re
     let family = Family::of(*address);
     let cause =
         format!("{address} is an {family} address, but the network {} has no {family} subnet", network.name);
-    Err(annotation("net.snat", cause, format!("give the network an {family} subnet with net.subnet")))
+    Err(request.label("snat").error(cause, format!("give the network an {family} subnet with net.subnet")))
 }
 
 /// Checks that the addresses that a container is to leave with are the host's.

@@ -32,7 +32,7 @@ pub fn find(
         check_local(local)?;
     }
     let found = if let Some(parent) = said("parent") {
-        Some(named(channel, parent)?)
+        Some(named(channel, request, parent)?)
     } else if let Some(local) = local {
         let of = addr::list(channel)?.into_iter().find(|(_, cidr)| cidr.address() == local);
         of.map(|(index, _)| link::find_by_index(channel, index)).transpose()?.flatten()
@@ -58,9 +58,9 @@ pub fn find(
     }))
 }
 
-fn named(channel: &mut Channel, parent: &str) -> Result<Link, Error> {
+fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &str) -> Result<Link, Error> {
     let hint = "name a link of this host that `ip link` shows";
-    let name: IfName = parent.parse().map_err(|error| annotation("net.parent", error, hint))?;
+    let name: IfName = parent.parse().map_err(|error| request.label("parent").error(error, hint))?;
     let refuse =
         |cause: String| Err(Error::Conflict(report(format!("use {parent} as the parent"), cause, hint)));
     match link::find(channel, &name)? {

@@ -139,7 +139,17 @@ fn check(name: &str, answer: impl Fn(&str) -> String) {
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(&path, actual).unwrap();
     } else {
-        assert_eq!(golden, actual, "{name} differs; look at the difference, then UPDATE_EXPECT=1");
+        let difference: Vec<String> = golden
+            .lines()
+            .zip(actual.lines())
+            .filter(|(golden, actual)| golden != actual)
+            .map(|(golden, actual)| format!("-{golden}\n+{actual}"))
+            .collect();
+        let difference = difference.join("\n");
+        assert!(
+            golden == actual,
+            "{name} differs; look at the difference, then UPDATE_EXPECT=1:\n{difference}"
+        );
     }
 }
 

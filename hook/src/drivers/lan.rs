@@ -7,7 +7,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::record::Attachment;
 
 use super::routing;
-use crate::error::{Error, annotation, report};
+use crate::error::{Error, report};
 use crate::network::{Surroundings, Underlay};
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
@@ -34,11 +34,11 @@ pub fn wire<'a>(
     let driver = request.driver;
     let Some(parent) = around.underlay else {
         let cause = "the host has no default route whose link could be the parent";
-        return Err(annotation("net.parent", cause, "name a link of this host with net.parent"));
+        return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
     };
     if let Some(mtu) = request.mtu.filter(|mtu| *mtu > parent.mtu) {
         let cause = format!("{mtu} is more than the {} of {}", parent.mtu, parent.name);
-        return Err(annotation("net.mtu", cause, "give at most the parent's MTU"));
+        return Err(request.label("mtu").error(cause, "give at most the parent's MTU"));
     }
     let mode =
         request.settings.get("mode").cloned().or_else(|| driver.modes().first().map(|&m| m.to_owned()));

@@ -52,12 +52,12 @@ impl NetworkDriver for Macvlan {
         }
         if mode(network)? != MacvlanMode::Bridge {
             let cause = "only in the mode bridge do macvlans on one parent reach each other";
-            return Err(annotation("net.host-access", cause, "leave it out, or use net.mode=bridge"));
+            return Err(request.label("host-access").error(cause, "leave it out, or use net.mode=bridge"));
         }
         // Two hosts of a LAN may have a network of the same name: the boot's id tells their links apart.
         let seed = format!("{} {}", network.name, around.boot_id);
         let name = format!("oc-{:012x}", ocinet_shared::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
-        let addresses = ipam::for_host(network, &request.ip_ranges, &request.addresses)?;
+        let addresses = ipam::for_host(request, network)?;
         network.reserved.extend(&addresses);
         network.links.push(HostLink {
             name: name

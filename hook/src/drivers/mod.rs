@@ -18,8 +18,8 @@ use std::fmt;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::network::Network;
 
-use crate::annotations::Subject;
-use crate::error::{Error, annotation};
+use crate::annotations::{Label, Subject};
+use crate::error::Error;
 use crate::network::Surroundings;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::request::AttachmentRequest;
@@ -135,13 +135,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The driver of a name.
 ///
 /// # Errors
-/// A name that no driver has; the message names the nearest one.
-pub fn find(name: &str) -> Result<Driver, Error> {
+/// A name that no driver has; the message names the nearest one, and `label` where it stands.
+pub fn find(name: &str, label: &Label) -> Result<Driver, Error> {
     if let Some(driver) = DRIVERS.iter().find(|driver| driver.name() == name) {
         return Ok(*driver);
     }
     let all: Vec<&str> = names().collect();
     let nearest = all.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).copied();
     let hint = format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), all.join(", "));
-    Err(annotation("net.driver", format!("there is no driver \"{name}\""), hint))
+    Err(label.error(format!("there is no driver \"{name}\""), hint))
 }

@@ -10,7 +10,7 @@ use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::Attachment;
 
 use crate::annotations::Subject;
-use crate::error::{Error, annotation};
+use crate::error::Error;
 use crate::nat;
 use crate::network::bridge_of;
 use crate::plan::{Attached, Inputs};
@@ -27,7 +27,7 @@ pub const ON_A_BRIDGE: &[Subject] =
 /// A name that the kernel does not accept.
 pub fn bridge_name(request: &AttachmentRequest) -> Result<IfName, Error> {
     match request.settings.get("bridge") {
-        Some(name) => name.parse().map_err(|error| annotation("net.bridge", error, "use another name")),
+        Some(name) => name.parse().map_err(|error| request.label("bridge").error(error, "use another name")),
         None => bridge_of(&request.network),
     }
 }
@@ -52,7 +52,7 @@ pub fn attachment(inputs: &Inputs<'_>, driver: &str) -> Result<Attachment, Error
     let Inputs { request, network, .. } = inputs;
     if network.internal && !inputs.ports.is_empty() {
         let cause = format!("the network {} is internal, so that nothing outside can reach it", network.name);
-        return Err(annotation("net.ports", cause, "publish ports on a network that is not internal"));
+        return Err(request.label("ports").error(cause, "publish ports on a network that is not internal"));
     }
     let addresses = inputs.cidrs();
     Ok(Attachment {
@@ -78,7 +78,7 @@ pub fn mac(request: &AttachmentRequest, network: &Network, addresses: &[Cidr]) -
     let derived = || addresses.first().map(|first| Mac::of_container(first.address()));
     request.mac.or_else(derived).ok_or_else(|| {
         let cause = format!("the network {} has no subnet", network.name);
-        annotation("net.network", cause, "give the network a net.subnet")
+        request.label("network").error(cause, "give the network a net.subnet")
     })
 }
 

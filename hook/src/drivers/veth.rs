@@ -9,7 +9,7 @@ use ocinet_shared::network::Network;
 
 use super::{NetworkDriver, Pool, routing};
 use crate::annotations::Subject;
-use crate::error::{Error, annotation};
+use crate::error::Error;
 use crate::network::Surroundings;
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
@@ -48,11 +48,10 @@ impl NetworkDriver for Veth {
             inputs.request.routes.iter().find(|(_, gateway)| !gateways.contains(gateway))
         {
             let cause = format!("{stray} is not on the container's link, where the host alone is");
-            return Err(annotation(
-                "net.routes",
-                cause,
-                "route by the network's gateway, or use net.driver=bridge",
-            ));
+            return Err(inputs
+                .request
+                .label("routes")
+                .error(cause, "route by the network's gateway, or use net.driver=bridge"));
         }
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
         let mut attached = routing::attached(inputs, attachment);

@@ -65,15 +65,13 @@ impl NetworkDriver for Vxlan {
         let said = &request.settings;
         let Some(vni) = said.get("vni") else {
             let cause = format!("network {} is new, and has no number yet", network.name);
-            return Err(annotation(
-                "net.vni",
-                cause,
-                "give it one from 1 to 16777215, the same on every host",
-            ));
+            return Err(request
+                .label("vni")
+                .error(cause, "give it one from 1 to 16777215, the same on every host"));
         };
         if said.contains_key("peers") && said.contains_key("group") {
             let cause = "net.peers and net.group both say where to send what is for everybody";
-            return Err(annotation("net.group", cause, "give one of them"));
+            return Err(request.label("group").error(cause, "give one of them"));
         }
         let bridge = routing::add_bridge(request, network)?;
         for key in ["parent", "vni", "local", "peers", "group"] {
@@ -98,7 +96,7 @@ impl NetworkDriver for Vxlan {
             inputs.request.mtu.zip(inputs.network.mtu).filter(|(asked, has)| asked > has)
         {
             let cause = format!("{asked} is more than the {has} that fit through the tunnels");
-            return Err(annotation("net.mtu", cause, "give less, or leave it out"));
+            return Err(inputs.request.label("mtu").error(cause, "give less, or leave it out"));
         }
         let attachment = routing::attachment(inputs, self.name())?;
         let attached = routing::attached(inputs, attachment);

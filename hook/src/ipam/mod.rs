@@ -9,8 +9,9 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::Network;
 
-use crate::error::{Error, annotation};
+use crate::error::Error;
 use crate::network::not_a_host;
+use crate::request::AttachmentRequest;
 
 /// How many addresses are tried before a pool counts as full; every pool up to a /16 is tried whole.
 const MAX_TRIES: u128 = 1 << 16;
@@ -37,26 +38,25 @@ pub fn candidates<'a>(
 ///
 /// # Errors
 /// A family of which no range is named: any address of the LAN may be somebody's.
-pub fn for_host(network: &Network, ranges: &[Cidr], asked: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+pub fn for_host(request: &AttachmentRequest, network: &Network) -> Result<Vec<IpAddr>, Error> {
     let mut addresses = Vec::new();
     for subnet in network.subnets() {
-        let range = ranges.iter().find(|range| range.family() == subnet.family()).ok_or_else(|| {
-            let cause = format!("the host, too, needs an address of {subnet}");
-            annotation(
-                "net.host-access",
-                cause,
-                "say by net.ip-range which addresses are free to be given out",
-            )
-        })?;
+        let range =
+            request.ip_ranges.iter().find(|range| range.family() == subnet.family()).ok_or_else(|| {
+                let cause = format!("the host, too, needs an address of {subnet}");
+                request
+                    .label("host-access")
+                    .error(cause, "say by net.ip-range which addresses are free to be given out")
+            })?;
         let last = range.size().min(MAX_TRIES) - 1;
         let free = (0..=last).rev().map(|offset| range.nth(offset)).find(|address| {
             not_a_host(&subnet, *address).is_none()
                 && !network.is_reserved(*address)
-                && !asked.contains(address)
+                && !request.addresses.contains(address)
         });
         addresses.push(free.ok_or_else(|| {
             let cause = format!("{range} has no address left for the host");
-            annotation("net.ip-range", cause, "give a wider range")
+            request.label("ip-range").error(cause, "give a wider range")
         })?);
     }
     Ok(addresses)

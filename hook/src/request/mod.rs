@@ -19,7 +19,7 @@ use ocinet_shared::port::PublishedPort;
 pub use container::{Resolver, Sysctl};
 pub use values::unusable;
 
-use crate::annotations::{Annotations, Sorted};
+use crate::annotations::{Annotations, Label, Names, Sorted};
 use crate::config::Config;
 use crate::drivers::{self, Driver, NetworkDriver};
 use crate::error::{Error, annotation};
@@ -45,6 +45,8 @@ pub struct Request {
 /// What a container asks for one of its interfaces.
 #[derive(Debug, Clone)]
 pub struct AttachmentRequest {
+    /// What its keys are called in messages.
+    pub names: Names,
     /// How to wire it.
     pub driver: &'static dyn NetworkDriver,
     /// The network.
@@ -83,6 +85,14 @@ pub struct AttachmentRequest {
     pub rate_in: Option<u64>,
     /// The most that the container sends, in bits per second.
     pub rate_out: Option<u64>,
+}
+
+impl AttachmentRequest {
+    /// What to call a key in a message.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Label {
+        self.names.label(name)
+    }
 }
 
 /// Tells the driver of a network that has containers already: whoever names it need not name its driver.
@@ -161,12 +171,13 @@ fn named_network(
         Some(network) => network,
         None => {
             let named = of.peek("driver").filter(|name| !name.is_empty());
-            let driver = named.map_or(Ok(drivers::default()), drivers::find)?;
+            let driver =
+                named.map_or(Ok(drivers::default()), |name| drivers::find(name, &of.label("driver")))?;
             let name = match driver {
                 Driver::Alone(_) => DEFAULT_NETWORK.to_owned(),
                 Driver::Network(driver) => driver.default_network(&|name| of.peek(name).map(str::to_owned)),
             };
-            name.parse().map_err(|error| annotation("net.network", error, hint))?
+            name.parse().map_err(|error| of.label("network").error(error, hint))?
         }
     };
     if let Some(table) = config.networks.get(&network) {
@@ -182,7 +193,7 @@ fn named_network(
 
 fn driver(of: &mut Annotations) -> Result<Driver, Error> {
     match of.take("driver")? {
-        Some((name, _)) => drivers::find(&name),
+        Some((name, label)) => drivers::find(&name, &label),
         None => Ok(drivers::default()),
     }
 }
@@ -193,6 +204,7 @@ fn attachment(
     network: ContainerId,
     config: &Config,
 ) -> Result<AttachmentRequest, Error> {
+    let names = annotations.names();
     let of = &mut values::For { annotations: &mut annotations, driver };
     let interface = match of.annotations.interface() {
         Some(interface) => interface.clone(),
@@ -202,6 +214,7 @@ fn attachment(
         },
     };
     let request = AttachmentRequest {
+        names,
         driver,
         network,
         interface,
