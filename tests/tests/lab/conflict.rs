@@ -4,12 +4,19 @@ use std::net::{TcpListener, UdpSocket};
 
 use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Snapshot};
 
+#[track_caller]
 fn refused(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
-    let before = Snapshot::of(lab);
-    let sandbox = Sandbox::new("late");
     let mut all = vec![("net.driver", "bridge")];
     all.extend(annotations);
-    let finished = lab.create(&sandbox, &all);
+    refused_as_it_is(lab, &all, code, says);
+}
+
+/// A start with these annotations and no others: one line with `says` in it, the exit code, and nothing changed.
+#[track_caller]
+pub(crate) fn refused_as_it_is(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
+    let before = Snapshot::of(lab);
+    let sandbox = Sandbox::new("late");
+    let finished = lab.create(&sandbox, annotations);
     assert_eq!(
         (finished.code, finished.stderr.lines().count()),
         (code, 1),

@@ -81,11 +81,11 @@ fn stop(lab: &Lab, sandbox: &mut Sandbox) {
 }
 
 /// createRuntime with something done to it at every point; then poststop, and everything is as before.
-fn every_point_of_a_start(what: &str, neighbour: bool) {
+pub(crate) fn every_point_of_a_start(what: &str, neighbour: bool, annotations: &[(&str, &str)]) {
     let (lab, _neighbour) = lab_with_neighbour(neighbour);
     let before = Snapshot::of(&lab);
     let mut sandbox = Sandbox::new("victim");
-    let points = traced(&lab, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED));
+    let points = traced(&lab, &["createRuntime"], &lab.state_of(&sandbox, annotations));
     stop(&lab, &mut sandbox);
     before.assert_is_back(&lab, "a traced life");
     let mut failed = 0;
@@ -93,7 +93,7 @@ fn every_point_of_a_start(what: &str, neighbour: bool) {
         let mut sandbox = Sandbox::new("victim");
         let words = inject(call, *nth, what);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let finished = lab.run_under(&words, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED));
+        let finished = lab.run_under(&words, &["createRuntime"], &lab.state_of(&sandbox, annotations));
         failed += usize::from(finished.code != 0);
         let point = format!("{what} at {call} {nth}");
         let one_line =
@@ -114,22 +114,22 @@ fn every_point_of_a_start(what: &str, neighbour: bool) {
 
 #[test]
 fn a_start_killed_at_every_step() {
-    every_point_of_a_start("signal=SIGKILL", false);
+    every_point_of_a_start("signal=SIGKILL", false, &PUBLISHED);
 }
 
 #[test]
 fn a_start_killed_at_every_step_beside_another_container() {
-    every_point_of_a_start("signal=SIGKILL", true);
+    every_point_of_a_start("signal=SIGKILL", true, &PUBLISHED);
 }
 
 #[test]
 fn a_start_that_fails_at_every_step() {
-    every_point_of_a_start("error=EIO", false);
+    every_point_of_a_start("error=EIO", false, &PUBLISHED);
 }
 
 #[test]
 fn a_start_on_a_full_disk_beside_another_container() {
-    every_point_of_a_start("error=ENOSPC", true);
+    every_point_of_a_start("error=ENOSPC", true, &PUBLISHED);
 }
 
 #[test]

@@ -21,13 +21,13 @@ fn net<'a>(lab: &Lab, id: &str, network: &'a str, more: &[(&'a str, &'a str)]) -
 }
 
 #[track_caller]
-fn reaches(from: &Netns, to: IpAddr, port: u16, who: &str) {
+pub(crate) fn reaches(from: &Netns, to: IpAddr, port: u16, who: &str) {
     let answer = ask_tcp(from, SocketAddr::new(to, port), PATIENCE);
     assert_eq!(answer.map(|answer| answer.from).as_deref(), Some(who), "TCP to {to} port {port}");
 }
 
 #[track_caller]
-fn does_not_reach(from: &Netns, to: IpAddr, port: u16) {
+pub(crate) fn does_not_reach(from: &Netns, to: IpAddr, port: u16) {
     assert_eq!(ask_tcp(from, SocketAddr::new(to, port), SILENCE), None, "TCP to {to} port {port}");
 }
 
