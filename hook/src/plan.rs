@@ -14,7 +14,7 @@ use crate::error::{Error, annotation};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::{OwnTable, Step};
 
-/// The routing table of an interface that is not the default way out is this and the number in the interface's name.
+/// The routing table of an interface beside others is this and the number in the interface's name.
 const TABLES: u8 = 100;
 
 /// What a driver plans an attachment from.
@@ -87,22 +87,23 @@ impl Plan {
     /// # Errors
     /// A default route by an interface that leads nowhere, or where there is one.
     pub fn new(request: &Request, attached: Vec<Attached>, has_way_out: bool) -> Result<Self, Error> {
-        let ways_out = ways_out(request, &attached, has_way_out)?;
+        let defaults = defaults(request, &attached, has_way_out)?;
+        // One interface alone answers by itself. Among several, an answer must leave by the one that was asked.
+        let by_source = attached.len() > 1 || has_way_out;
+        let mut tables = Vec::new();
         let mut plan = Self::default();
-        for (attached, tables) in attached.into_iter().zip(ways_out) {
+        for (index, attached) in attached.into_iter().enumerate() {
             let Attached { mut steps, attachment, mut ways, ways_out, announce } = attached;
-            let mut own_table = None;
-            for way in ways_out {
-                let family = way.to.family();
-                let table = tables.iter().find(|(of, _)| *of == family).and_then(|(_, table)| *table);
-                ways.push(Way { table, ..way });
-                if let Some(table) = table {
-                    let own = own_table.get_or_insert(OwnTable { table, addresses: Vec::new() });
-                    own.addresses.extend(
-                        attachment.addresses.iter().map(Cidr::address).filter(|a| Family::of(*a) == family),
-                    );
-                }
-            }
+            let is_default = |way: &&Way| defaults.contains(&(way.to.family(), index));
+            let own_table = by_source.then(|| {
+                let number = table_of(&attachment.interface, &tables);
+                tables.push(number);
+                let all = [connected(&attachment), ways.clone(), ways_out.clone()].concat();
+                let ways = all.into_iter().map(|way| Way { table: Some(number), ..way }).collect();
+                let addresses = attachment.addresses.iter().map(Cidr::address).collect();
+                OwnTable { number, addresses, ways }
+            });
+            ways.extend(ways_out.iter().filter(is_default).copied());
             steps.push(Step::ConfigureInterface {
                 interface: attachment.interface.clone(),
                 addresses: attachment.addresses.clone(),
@@ -167,12 +168,13 @@ impl Plan {
     }
 }
 
-/// For every attachment and family, the table of its way out: none where that is the container's default route.
-type WaysOut = Vec<Vec<(Family, Option<u8>)>>;
-
-/// One interface is the default way out of each family. The others have a table each, which packets from their
-/// addresses look into, so that an answer leaves by the interface that the question came by.
-fn ways_out(request: &Request, attached: &[Attached], has_way_out: bool) -> Result<WaysOut, Error> {
+/// The attachment, by its number, that is the container's default way out of each family: the wanted one, or the first
+/// that leads out.
+fn defaults(
+    request: &Request,
+    attached: &[Attached],
+    has_way_out: bool,
+) -> Result<Vec<(Family, usize)>, Error> {
     let leads_out = |one: &Attached, family| one.ways_out.iter().any(|way| way.to.family() == family);
     let wanted = request.default_route.as_ref();
     if let Some(wanted) = wanted {
@@ -192,20 +194,21 @@ fn ways_out(request: &Request, attached: &[Attached], has_way_out: bool) -> Resu
             .iter()
             .position(|one| Some(&one.attachment.interface) == wanted && leads_out(one, family))
             .or_else(|| attached.iter().position(|one| leads_out(one, family)));
-        first.filter(|_| !has_way_out)
+        Some((family, first?))
     };
-    let defaults = Family::ALL.map(default_of);
-    let mut used: Vec<u8> = Vec::new();
-    let mut ways_out = Vec::new();
-    for (index, one) in attached.iter().enumerate() {
-        let table = table_of(&one.attachment.interface, &used);
-        used.push(table);
-        let of = |(family, default): (Family, Option<usize>)| {
-            (family, if default == Some(index) { None } else { Some(table) })
-        };
-        ways_out.push(Family::ALL.into_iter().zip(defaults).map(of).collect());
+    let defaults = Family::ALL.into_iter().filter_map(default_of);
+    Ok(if has_way_out { Vec::new() } else { defaults.collect() })
+}
+
+/// The ways to the neighbours on an attachment's link, as the kernel makes them in the main table by its addresses.
+fn connected(attachment: &Attachment) -> Vec<Way> {
+    let on_link = |to| Way { to, gateway: None, onlink: false, table: None };
+    let subnets = attachment.addresses.iter().map(Cidr::network);
+    let mut ways: Vec<Way> = subnets.filter(|to| to.prefix() < to.family().bits()).map(on_link).collect();
+    if attachment.addresses.iter().any(|cidr| cidr.family() == Family::Ipv6) {
+        ways.push(on_link(Cidr::link_local6()));
     }
-    Ok(ways_out)
+    ways
 }
 
 /// By the number in the interface's name, so that containers of one pod do not choose the same.

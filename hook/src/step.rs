@@ -117,7 +117,7 @@ pub enum Step {
         addresses: Vec<Cidr>,
         /// Routes by it.
         ways: Vec<Way>,
-        /// The routing table of its own, where it is not the default way out.
+        /// The routing table of its own, where it is beside others.
         own_table: Option<OwnTable>,
         /// The Ethernet address to tell the neighbours, where they may know another.
         announce: Option<Mac>,
@@ -143,13 +143,15 @@ pub enum Step {
     BringUpLoopback,
 }
 
-/// The routing table of an interface that is not the default way out.
+/// The routing table of an interface beside others, by which what it was asked is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnTable {
     /// Its number.
-    pub table: u8,
+    pub number: u8,
     /// The addresses whose packets look into it.
     pub addresses: Vec<IpAddr>,
+    /// Everything that the interface leads to.
+    pub ways: Vec<Way>,
 }
 
 impl Step {
@@ -210,25 +212,22 @@ impl fmt::Display for Step {
                 mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
             }
             Self::LimitRates { host_interface, receive, send, shaper } => {
-                write!(f, "limit {host_interface}:")?;
-                receive.map_or(Ok(()), |rate| write!(f, " the container receives {rate} bit/s"))?;
-                let and = if receive.is_some() { "," } else { " the container" };
-                send.map_or(Ok(()), |rate| write!(f, "{and} sends {rate} bit/s by {shaper}"))
+                let receives = receive.map(|rate| format!("the container receives {rate} bit/s"));
+                let sends = send.map(|rate| format!("it sends {rate} bit/s by {shaper}"));
+                let limits: Vec<String> = receives.into_iter().chain(sends).collect();
+                write!(f, "limit {host_interface}: {}", limits.join(", "))
             }
             Self::RouteToContainer { host_interface, gateways, addresses } => {
-                write!(
-                    f,
-                    "route {} to {host_interface}, which is gateway {}",
-                    join(addresses),
-                    join(gateways)
-                )
+                let (to, gateways) = (join(addresses), join(gateways));
+                write!(f, "route {to} to {host_interface}, which is gateway {gateways}")
             }
             Self::RouteFromHost { link, addresses } => write!(f, "route {} to {link}", join(addresses)),
             Self::ConfigureInterface { interface, addresses, ways, own_table, announce } => {
                 write!(f, "configure {interface}: addresses {}", join(addresses))?;
                 ways.iter().try_for_each(|way| show_way(f, way))?;
                 if let Some(own) = own_table {
-                    write!(f, ", table {} for packets from {}", own.table, join(&own.addresses))?;
+                    write!(f, "; table {} for packets from {}", own.number, join(&own.addresses))?;
+                    own.ways.iter().try_for_each(|way| show_way(f, way))?;
                 }
                 f.write_str(if announce.is_some() { ", announced to the neighbours" } else { "" })
             }
@@ -291,10 +290,9 @@ fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
         write!(f, ", route to {}", way.to)?;
     }
     match way.gateway {
-        Some(gateway) => write!(f, " via {gateway}")?,
-        None => f.write_str(" by the link itself")?,
+        Some(gateway) => write!(f, " via {gateway}"),
+        None => f.write_str(" by the link itself"),
     }
-    way.table.map_or(Ok(()), |table| write!(f, " in table {table}"))
 }
 
 fn join<T: ToString>(items: &[T]) -> String {

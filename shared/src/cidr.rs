@@ -120,6 +120,12 @@ impl Cidr {
         Self { address: family.unspecified(), prefix: 0 }
     }
 
+    /// The IPv6 addresses that are good on one link alone, as interfaces have them (RFC 4291, 2.5.6).
+    #[must_use]
+    pub fn link_local6() -> Self {
+        Self { address: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), prefix: 64 }
+    }
+
     /// The address, host bits included.
     #[must_use]
     pub fn address(&self) -> IpAddr {

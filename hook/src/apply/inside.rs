@@ -22,8 +22,9 @@ use crate::request::Sysctl;
 use crate::resolver;
 use crate::step::{OwnTable, Step};
 
-/// The priority of the rule that lets the routes of all interfaces be looked at before the tables of single ones.
-const ALL_INTERFACES: u32 = 1000;
+/// The priority of the rule by which an interface's own table is looked up is this and the table's number: before the
+/// main table, which leads to an address that is on the network of two interfaces by either.
+const BY_SOURCE: u32 = 1000;
 
 /// How long the links of a namespace that has ended may take to go.
 const DEPARTURE: Duration = Duration::from_secs(2);
@@ -61,6 +62,7 @@ impl Applier<'_> {
         let first_way = changes.len();
         changes.extend(ways.iter().map(|way| route::add(found.index, way)));
         if let Some(own) = own_table {
+            changes.extend(own.ways.iter().map(|way| route::add(found.index, way)));
             changes.extend(rules(own));
         }
         let refused = Cell::new(0);
@@ -185,10 +187,6 @@ impl Applier<'_> {
 }
 
 fn rules(own: &OwnTable) -> Vec<Change> {
-    let mut rules = Vec::new();
-    for address in &own.addresses {
-        rules.push(rule::main_without_default(Family::of(*address), ALL_INTERFACES));
-        rules.push(rule::from_address(*address, own.table, ALL_INTERFACES + u32::from(own.table)));
-    }
-    rules
+    let priority = BY_SOURCE + u32::from(own.number);
+    own.addresses.iter().map(|address| rule::from_address(*address, own.number, priority)).collect()
 }

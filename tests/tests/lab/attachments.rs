@@ -57,8 +57,11 @@ fn used(lab: &Lab) {
     assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
 }
 
-fn seen_by_internet(lab: &Lab, from: &Attached, ipv6: bool) -> IpAddr {
-    let _internet = Server::tcp(&lab.wan, 80, "internet");
+fn internet(lab: &Lab) -> Server {
+    Server::tcp(&lab.wan, 80, "internet")
+}
+
+fn seen_by_internet(from: &Attached, ipv6: bool) -> IpAddr {
     let internet = SocketAddr::new(if ipv6 { INTERNET6 } else { INTERNET4 }, 80);
     ask_tcp(&from.net, internet, PATIENCE).expect("the internet answers").seen_as
 }
@@ -74,6 +77,7 @@ fn bridge_macvlan_and_vxlan_on_one_container() {
         Server::tcp(&neighbour.net, 80, "neighbour"),
         Server::tcp(&lab.peer, 80, "peer"),
         Server::tcp(&far.net, 80, "far"),
+        internet(&lab),
     ];
     for ipv6 in [false, true] {
         reaches(&neighbour.net, web.address(ipv6), 80, "web");
@@ -90,7 +94,7 @@ fn bridge_macvlan_and_vxlan_on_one_container() {
         }
         // The first interface is the way out, and the only one.
         let hosts = if ipv6 { [HOST6, HOST_SECOND6] } else { [HOST4, HOST_SECOND4] };
-        assert!(hosts.contains(&seen_by_internet(&lab, &web, ipv6)));
+        assert!(hosts.contains(&seen_by_internet(&web, ipv6)));
         let family = if ipv6 { "-6" } else { "-4" };
         let defaults = web.net.ok(&["ip", family, "route", "show", "default"]);
         assert!(defaults.lines().count() == 1 && defaults.contains("dev eth0"), "{defaults}");
@@ -129,9 +133,10 @@ fn published_by_every_way_out(default_route: &str) {
     }
     let one = lab.another_host(1);
     let far = far(&one);
+    let _internet = internet(&lab);
     for ipv6 in [false, true] {
         reaches(&far.net, address(IN_OVERLAY, ipv6), 80, "web");
-        let seen_as = seen_by_internet(&lab, &web, ipv6);
+        let seen_as = seen_by_internet(&web, ipv6);
         assert_eq!(seen_as == address(ON_LAN, ipv6), default_route == "eth1", "{seen_as}");
     }
 }
@@ -185,7 +190,8 @@ fn a_veth_beside_a_macvlan() {
         ],
     );
     let neighbour = lab.attach("neighbour", &[("net.network", "veth")]);
-    let _servers = [Server::tcp(&web.net, 80, "web"), Server::tcp(&neighbour.net, 80, "neighbour")];
+    let _servers =
+        [Server::tcp(&web.net, 80, "web"), Server::tcp(&neighbour.net, 80, "neighbour"), internet(&lab)];
     for (ipv6, host) in [(false, HOST4), (true, HOST6)] {
         for from in [&lab.peer, &lab.host] {
             reaches(from, host, 8080, "web");
@@ -193,7 +199,7 @@ fn a_veth_beside_a_macvlan() {
         reaches(&lab.peer, address(ON_LAN, ipv6), 80, "web");
         reaches(&neighbour.net, web.address(ipv6), 80, "web");
         reaches(&web.net, neighbour.address(ipv6), 80, "neighbour");
-        assert_eq!(seen_by_internet(&lab, &web, ipv6), address(ON_LAN, ipv6));
+        assert_eq!(seen_by_internet(&web, ipv6), address(ON_LAN, ipv6));
     }
 }
 
@@ -210,8 +216,9 @@ fn a_way_out_of_one_family() {
             ("net.default-route", "eth1"),
         ],
     );
-    assert_eq!(seen_by_internet(&lab, &web, false), address(ON_LAN, false));
-    assert!([HOST6, HOST_SECOND6].contains(&seen_by_internet(&lab, &web, true)));
+    let _internet = internet(&lab);
+    assert_eq!(seen_by_internet(&web, false), address(ON_LAN, false));
+    assert!([HOST6, HOST_SECOND6].contains(&seen_by_internet(&web, true)));
 }
 
 #[test]
