@@ -20,7 +20,7 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
         }
         for port in inputs.ports.iter().filter(|port| port.serves(family)) {
             elements.push(publish(port, cidr));
-            // Two host ports may lead to one container port, which has one pair of counters.
+            // One host port of two host addresses has one pair of counters.
             for counter in port_counters(port, cidr) {
                 if !elements.contains(&counter) {
                     elements.push(counter);
@@ -126,6 +126,7 @@ fn port_counters(port: &PublishedPort, container: &Cidr) -> [Element; 2] {
         Field::Address(container.address()),
         Field::Protocol(port.protocol),
         Field::Port(port.container_port),
+        Field::Port(port.host_port),
     ];
     let family = container.family();
     [

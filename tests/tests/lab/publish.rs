@@ -253,3 +253,21 @@ fn counters_count_connections_and_bytes() {
             && counters["received"]["bytes"].as_u64().unwrap() > 0
     );
 }
+
+#[test]
+fn two_host_ports_of_one_container_port_are_counted_apart() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80,8081:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for ipv6 in BOTH {
+        answers(&lab.peer, host(ipv6), 8080, "web");
+        answers(&lab.peer, host(ipv6), 8080, "web");
+        answers(&lab.peer, host(ipv6), 8081, "web");
+    }
+    let counters = lab.counters("web");
+    let packets = |port: usize| counters["ports"][port]["in"]["packets"].as_u64().unwrap();
+    for (port, connections) in [(0, 4), (1, 2)] {
+        assert_eq!(counters["ports"][port]["connections"], connections);
+        assert!((connections * 3..=connections * 8).contains(&packets(port)), "{counters}");
+    }
+}
