@@ -40,14 +40,24 @@ impl Error {
     /// The class as an exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        self.code_and_class().0
+    }
+
+    /// The class in a word.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        self.code_and_class().1
+    }
+
+    fn code_and_class(&self) -> (u8, &'static str) {
         match self {
-            Self::Usage(_) => 2,
-            Self::Annotation(_) => 3,
-            Self::Conflict(_) => 4,
-            Self::Kernel(_) => 5,
-            Self::Nftables(_) => 6,
-            Self::State(_) => 7,
-            Self::Partial(_) => 8,
+            Self::Usage(_) => (2, "usage"),
+            Self::Annotation(_) => (3, "annotation"),
+            Self::Conflict(_) => (4, "conflict"),
+            Self::Kernel(_) => (5, "kernel"),
+            Self::Nftables(_) => (6, "nftables"),
+            Self::State(_) => (7, "state"),
+            Self::Partial(_) => (8, "partial"),
         }
     }
 

@@ -8,14 +8,14 @@
 //! | file | does |
 //! |---|---|
 //! | `cli.rs` `commands/` | the command line, one file a command |
-//! | `input.rs` `annotations.rs` `request/` `config.rs` | from text to checked values |
+//! | `input.rs` `annotations.rs` `request/` `config.rs` `labels.rs` | from text to checked values |
 //! | `facts.rs` `underlay.rs` `network.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
-//! | `holder.rs` `error.rs` `log.rs` | saying what went wrong |
+//! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
 //!
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
 //! record is on disk before the first change; no cost grows with the number of other containers.
@@ -32,6 +32,7 @@ mod facts;
 mod holder;
 mod input;
 mod ipam;
+mod labels;
 mod log;
 mod members;
 mod nat;
@@ -41,6 +42,7 @@ mod ports;
 mod request;
 mod resolver;
 mod setup;
+mod stats;
 mod step;
 mod sweep;
 mod tables;

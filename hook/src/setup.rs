@@ -21,7 +21,7 @@ use crate::ipam::files;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::take_back::{TakeBack, last_error};
-use crate::{members, sweep};
+use crate::{labels, members, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
 const ATTEMPTS: usize = 256;
@@ -253,6 +253,7 @@ impl<'a> Setup<'a> {
             netns_number,
             shares: owner.map(|owner| owner.id.clone()),
             bundle: self.container.bundle.clone(),
+            labels: labels::of(&self.container.annotations),
             created: now.as_secs(),
             attachments: plan.attachments.clone(),
             undo: plan.undo(),

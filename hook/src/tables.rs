@@ -7,7 +7,7 @@ use ocinet_shared::element::Element;
 use ocinet_shared::kernel::nft::{self, ChangeError, Nft};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::Phase;
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::record_dir::{LOCK_DEADLINE, StateDir, StateError, to_json};
 
 use crate::error::{Error, report};
 use crate::nat;
@@ -104,11 +104,13 @@ pub fn forwarded(state: &StateDir) -> Result<Vec<Family>, StateError> {
 /// # Errors
 /// Those of the file system.
 pub fn remember_forwarded(state: &StateDir, family: Family) -> Result<(), StateError> {
-    let mut families = forwarded(state)?;
-    if !families.contains(&family) {
+    let path = state.path(FORWARDING);
+    state.change_common(&path, LOCK_DEADLINE, |_| {
+        let mut families = forwarded(state)?;
+        if families.contains(&family) {
+            return Ok(None);
+        }
         families.push(family);
-        let path = state.path(FORWARDING);
-        drop(state.replace(&path, &to_json(&families, &path)?)?);
-    }
-    Ok(())
+        to_json(&families, &path).map(Some)
+    })
 }

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
 //! | `element.rs` | one element of one nftables set, as data |
-//! | `network.rs` `record.rs` `record_dir.rs` | what is written down about networks and containers, and where |
+//! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
 //!
 //! Nothing here reads an annotation or a configuration file.
 
 pub mod cidr;
+mod common_file;
 pub mod container_id;
 pub mod element;
+pub mod hook_stats;
 pub mod ifname;
 pub mod kernel;
 pub mod mac;

@@ -106,6 +106,20 @@ pub struct Attachment {
     pub ports: Vec<PublishedPort>,
 }
 
+/// What people call a container, where its annotations tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The pod that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+}
+
 /// What is written down about a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -131,6 +145,9 @@ pub struct Record {
     pub shares: Option<ContainerId>,
     /// The container's bundle, as the runtime named it.
     pub bundle: String,
+    /// What people call it.
+    #[serde(default)]
+    pub labels: Labels,
     /// When the set-up began, in seconds since 1970-01-01 UTC.
     pub created: u64,
     /// Its interfaces.
@@ -142,6 +159,16 @@ pub struct Record {
 }
 
 impl Record {
+    /// What to call the container: its name, or its id, which is cut to 12 characters where an engine made it up from 64
+    /// hexadecimal digits.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        let id = self.id.as_str();
+        let is_made_up = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let short = if is_made_up { id.get(..12).unwrap_or(id) } else { id };
+        self.labels.name.as_deref().unwrap_or(short)
+    }
+
     /// Whether the container that the record is about has ended, or never belonged to this boot.
     #[must_use]
     pub fn is_dead(&self, boot_id: &str) -> bool {

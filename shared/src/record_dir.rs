@@ -19,7 +19,7 @@ use crate::record::{Record, VERSION};
 
 /// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
 /// time to take back what was begun.
-const LOCK_DEADLINE: Duration = Duration::from_secs(5);
+pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 /// The largest state file that is read. A record with the most ports allowed takes a third of it.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -48,7 +48,7 @@ pub enum StateError {
         reason: String,
     },
     /// Another process holds a lock for longer than is waited.
-    #[error("cannot lock {path}: another ocinet has held it for {} seconds", LOCK_DEADLINE.as_secs(), path = .path.display())]
+    #[error("cannot lock {path}: another ocinet does not let go of it", path = .path.display())]
     Busy {
         /// The locked file.
         path: PathBuf,

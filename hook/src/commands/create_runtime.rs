@@ -7,6 +7,7 @@ use std::time::Instant;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::{StateDir, to_json};
 
+use super::Work;
 use crate::error::Error;
 use crate::request::Request;
 use crate::setup::Setup;
@@ -14,7 +15,7 @@ use crate::take_back::last_error;
 use crate::{config, facts, input};
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
-pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<(), Error> {
+pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
     let started = Instant::now();
     let container = input::parse_create(&input::read(stdin().lock())?)?;
     let config = config::load(config)?;
@@ -22,11 +23,12 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<(), Erro
     let request = Request::parse(container.annotations.clone(), &config, &driver_of);
     let Some(request) = remember(state, &container.id, request)? else {
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
-        return Ok(());
+        return Ok(Work::None);
     };
     let id = container.id.clone();
     let setup = Setup::new(state, &config, &request, container, started);
-    remember(state, &id, setup.and_then(|setup| setup.run()))
+    remember(state, &id, setup.and_then(|setup| setup.run()))?;
+    Ok(Work::Done)
 }
 
 fn remember<T>(state: &StateDir, id: &ContainerId, result: Result<T, Error>) -> Result<T, Error> {

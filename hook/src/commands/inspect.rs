@@ -115,6 +115,9 @@ fn counters(record: &Record) -> Result<Counters, Error> {
 fn describe(record: &Record, counters: &Counters) -> String {
     let mut text = format!("container    {}\n", record.id);
     let mut line = |label: &str, value: String| text.push_str(&format!("{label:<12} {value}\n"));
+    if let Some(name) = &record.labels.name {
+        line("name", name.clone());
+    }
     line("process", record.pid.to_string());
     line("bundle", record.bundle.clone());
     if let Some(owner) = &record.shares {

@@ -8,11 +8,13 @@ mod plan;
 mod poststop;
 
 use std::io::Write as _;
+use std::time::Instant;
 
 use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
 use crate::error::{Error, report};
+use crate::stats;
 
 /// Does what the command line asks for and returns the exit code.
 ///
@@ -21,14 +23,36 @@ use crate::error::{Error, report};
 pub fn run(options: &Options) -> Result<u8, Error> {
     let state = StateDir::new(&options.state_dir);
     match &options.command {
-        Command::CreateRuntime => create_runtime::run(&state, options.config.as_ref())?,
-        Command::Poststop => poststop::run(&state)?,
+        Command::CreateRuntime => {
+            counted(&state, "createRuntime", || create_runtime::run(&state, options.config.as_ref()))?;
+        }
+        Command::Poststop => counted(&state, "poststop", || poststop::run(&state))?,
         Command::Plan { bundle, .. } => plan::run(&state, options.config.as_ref(), bundle)?,
         Command::List { json } => list::run(&state, *json)?,
         Command::Inspect { id, json } => inspect::run(&state, id, *json)?,
         Command::Completions { shell } => completions::run(*shell)?,
     }
     Ok(0)
+}
+
+/// What a hook found to do.
+enum Work {
+    /// A container of ocinet's.
+    Done,
+    /// Nothing: the container is not ocinet's, or not any more.
+    None,
+}
+
+/// Runs a hook and counts the run, unless there was nothing to do.
+fn counted(state: &StateDir, stage: &str, hook: impl FnOnce() -> Result<Work, Error>) -> Result<(), Error> {
+    let started = Instant::now();
+    let result = match hook() {
+        Ok(Work::None) => return Ok(()),
+        Ok(Work::Done) => Ok(()),
+        Err(error) => Err(error),
+    };
+    stats::count(state, stage, &result, started.elapsed());
+    result
 }
 
 /// Prints to standard output; a reader that goes away is not an error of ours.

@@ -66,12 +66,12 @@ impl Snapshot {
     }
 }
 
-/// The cursor of the sweep and the reasons of failures are meant to stay.
+/// The cursor of the sweep, the reasons of failures and the counts of runs are meant to stay.
 fn collect(folder: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name();
-        if name == "last-error" || name == "sweep" {
+        if ["last-error", "sweep", "stats.json", ".stats.json"].iter().any(|meant| name == *meant) {
             continue;
         }
         if path.is_dir() {

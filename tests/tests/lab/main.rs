@@ -9,6 +9,7 @@ mod faults;
 mod hosts;
 mod ipvlan;
 mod life;
+mod notes;
 mod pods;
 mod publish;
 mod reach;

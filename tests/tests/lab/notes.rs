@@ -1,0 +1,73 @@
+//! What the hooks write down for the exporter: labels, and counts of their own runs.
+
+use std::fs;
+
+use ocinet_tests::lab::{Lab, Sandbox};
+use serde_json::Value;
+
+use crate::conflict::refused_as_it_is as refused;
+
+fn stats(lab: &Lab) -> Value {
+    let text = fs::read_to_string(lab.state_dir().join("stats.json")).expect("stats.json");
+    serde_json::from_str::<Value>(&text).expect("JSON")["stages"].clone()
+}
+
+#[test]
+fn runs_are_counted_by_stage_and_result() {
+    let lab = Lab::new();
+    for id in ["a", "b", "c"] {
+        let attached = lab.attach(id, &[("net.driver", "bridge")]);
+        lab.detach(attached);
+    }
+    refused(&lab, &[("net.ports", "0:80")], 3, "is not a port");
+    // Nothing to do is no run: a container of somebody else's, and one that was taken back already.
+    let other = Sandbox::new("other");
+    assert_eq!(lab.create(&other, &[]).code, 0);
+    assert_eq!(lab.poststop("other").code, 0);
+    let stats = stats(&lab);
+    assert_eq!(stats["createRuntime"]["results"], serde_json::json!({ "annotation": 1, "ok": 3 }));
+    assert_eq!(stats["poststop"]["results"], serde_json::json!({ "ok": 3 }));
+    for (stage, count) in [("createRuntime", 4), ("poststop", 3)] {
+        let stage = &stats[stage];
+        assert_eq!(stage["count"], count);
+        let counts: Vec<u64> =
+            stage["buckets"].as_array().unwrap().iter().map(|pair| pair[1].as_u64().unwrap()).collect();
+        assert!(counts.is_sorted() && counts.last() == Some(&count), "{stage}");
+        assert!(stage["sum_us"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn forty_runs_at_once_are_all_counted() {
+    let lab = Lab::new();
+    let sandboxes: Vec<Sandbox> = (0..40).map(|number| Sandbox::new(&format!("c{number}"))).collect();
+    std::thread::scope(|scope| {
+        for sandbox in &sandboxes {
+            scope.spawn(|| assert_eq!(lab.create(sandbox, &[("net.driver", "bridge")]).stderr, ""));
+        }
+    });
+    assert_eq!(stats(&lab)["createRuntime"]["results"]["ok"], 40);
+}
+
+#[test]
+fn a_damaged_or_locked_file_of_counts_fails_no_run() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.state_dir()).unwrap();
+    let path = lab.state_dir().join("stats.json");
+    fs::write(&path, "{").unwrap();
+    let attached = lab.attach("web", &[("net.driver", "bridge")]);
+    assert_eq!(stats(&lab)["createRuntime"]["results"]["ok"], 1);
+    let held = fs::File::open(lab.state_dir()).unwrap();
+    held.lock().unwrap();
+    lab.detach(attached);
+    assert!(stats(&lab)["poststop"].is_null());
+}
+
+#[test]
+fn names_are_written_down_from_annotations() {
+    let lab = Lab::new();
+    let labelled =
+        [("net.driver", "bridge"), ("ocinet.name", "web"), ("io.kubernetes.cri.image-name", "nginx:1")];
+    let attached = lab.attach("c1", &labelled);
+    assert_eq!(attached.record["labels"], serde_json::json!({ "name": "web", "image": "nginx:1" }));
+}
