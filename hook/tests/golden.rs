@@ -9,8 +9,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ocinet::Subject;
+
 /// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
-const NETWORKS: [(&str, &str); 9] = [
+const NETWORKS: [(&str, &str); 10] = [
     (
         "default",
         r#"{"name":"default","driver":"bridge","settings":{"bridge":"ocinet0"},"subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270977,"links":[{"name":"ocinet0","mac":"02:6e:00:00:00:01","kind":"bridge"}]}"#,
@@ -46,6 +48,10 @@ const NETWORKS: [(&str, &str); 9] = [
     (
         "floor3",
         r#"{"name":"floor3","driver":"ipvlan","settings":{"parent":"eth8","mode":"l3s"},"subnets":[{"range":"198.18.8.0/24","gateway":"198.18.8.1"},{"range":"2001:db8:8::/64","gateway":"2001:db8:8::1"}],"reserved":["198.18.8.2"],"internal":false,"isolate":false,"mtu":null,"group":0}"#,
+    ),
+    (
+        "rally",
+        r#"{"name":"rally","driver":"vxlan","settings":{"bridge":"oc-rally","vni":"8","port":"4789","group":"239.1.1.1","parent":"eth9"},"subnets":[{"range":"10.97.0.0/16","gateway":"10.97.0.1"}],"internal":false,"isolate":true,"mtu":1450,"group":1862270983,"links":[{"name":"oc-rally","mac":"02:6e:00:00:00:0a","kind":"bridge"},{"name":"oc-vni8","mac":"02:6e:00:00:00:0b","kind":"vxlan","bridge":"oc-rally","vni":8,"port":4789,"local":null,"parent":"eth9","group":"239.1.1.1","peers":[]}]}"#,
     ),
 ];
 /// The one address of the network `small`, which somebody has.
@@ -265,6 +271,26 @@ fn the_annotation_reference_is_complete() {
     }
 }
 
+/// Every key has a plan that shows what it does, and an error that shows what it refuses.
+#[test]
+fn every_key_has_a_plan_and_an_error() {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)).unwrap()
+    };
+    let has = |text: &str, key: &str| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("net.")?.split_once('='))
+            .any(|(name, _)| name.rsplit('.').next() == Some(key))
+    };
+    let plans = ["plans.txt", "drivers.txt", "options.txt"].map(read).concat();
+    let errors = read("errors.txt");
+    for key in ocinet::KEYS {
+        assert!(key.subject == Subject::Later || has(&plans, key.name), "no plan has net.{}", key.name);
+        assert!(has(&errors, key.name), "no error is about net.{}", key.name);
+    }
+}
+
+/// All files but the one that counts runs, failed ones too.
 fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -272,7 +298,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else {
+            } else if entry.file_name() != "stats.json" {
                 found.insert(entry.path(), fs::read_to_string(entry.path()).unwrap());
             }
         }
