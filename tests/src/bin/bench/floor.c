@@ -106,6 +106,9 @@ static void write_sysctl(const char *link, const char *name, const char *value) 
 	close(file);
 }
 
+/* The link group of the network, one of ocinet's. */
+static const unsigned group = 0x6f000001;
+
 /* The network of a first container: its bridge, with the gateway's address. */
 static int make_bridge(int s, const char *name, in_addr_t gateway, int prefix) {
 	struct ifinfomsg none = {0};
@@ -114,6 +117,7 @@ static int make_bridge(int s, const char *name, in_addr_t gateway, int prefix) {
 	struct nlmsghdr *h = message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &none, sizeof none);
 	text(h, IFLA_IFNAME, name);
 	attribute(h, IFLA_ADDRESS, mac, 6);
+	attribute(h, IFLA_GROUP, &group, 4);
 	struct nlattr *info = attribute(h, IFLA_LINKINFO, NULL, 0);
 	text(h, IFLA_INFO_KIND, "bridge");
 	struct nlattr *data = attribute(h, IFLA_INFO_DATA, NULL, 0);
@@ -211,37 +215,36 @@ static void element(int type, int flags, int family, const char *set, const void
 	end(h, list);
 }
 
-static void elements(int s, int add, const char *host, const char *bridge, in_addr_t ip, int host_port, int port) {
+static void elements(int s, int add, const char *host, in_addr_t ip, int host_port, int port) {
 	int type = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, make = add ? NLM_F_CREATE : 0;
-	char source[28] = {0}, member[20] = {0}, publish[8] = {6}, counter[12] = {0}, to[8] = {0};
+	char source[28] = {0}, member[8], publish[8] = {6}, counter[16] = {0}, to[8] = {0};
 	unsigned short hp = htons(host_port), p = htons(port);
 	strncpy(source, host, 15);
 	source[16] = 2, source[17] = 0x6f;
 	memcpy(source + 18, &ip, 4), memcpy(source + 24, &ip, 4);
-	strncpy(member, bridge, 15), memcpy(member + 16, &ip, 4);
+	memcpy(member, &group, 4), memcpy(member + 4, &ip, 4);
 	memcpy(publish + 4, &hp, 2), memcpy(to, &ip, 4), memcpy(to + 4, &p, 2);
-	memcpy(counter, &ip, 4), counter[4] = 6, memcpy(counter + 8, &p, 2);
+	memcpy(counter, &ip, 4), counter[4] = 6, memcpy(counter + 8, &p, 2), memcpy(counter + 12, &hp, 2);
 	control(NFNL_MSG_BATCH_BEGIN);
 	element(type, make, NFPROTO_BRIDGE, "links", source, 16, NULL);
 	element(type, make, NFPROTO_BRIDGE, "source4", source, 28, NULL);
-	element(type, make, NFPROTO_INET, "member4", member, 20, NULL);
+	element(type, make, NFPROTO_INET, "member4", member, 8, NULL);
 	element(type, make, NFPROTO_INET, "sent4", &ip, 4, NULL);
 	element(type, make, NFPROTO_INET, "received4", &ip, 4, NULL);
 	element(type, make, NFPROTO_INET, "masquerade4", &ip, 4, NULL);
 	element(type, add ? make | NLM_F_EXCL : 0, NFPROTO_INET, "publish4", publish, 8, add ? to : NULL);
-	element(type, make, NFPROTO_INET, "port_in4", counter, 12, NULL);
-	element(type, make | NLM_F_ACK, NFPROTO_INET, "port_out4", counter, 12, NULL);
+	element(type, make, NFPROTO_INET, "port_in4", counter, 16, NULL);
+	element(type, make | NLM_F_ACK, NFPROTO_INET, "port_out4", counter, 16, NULL);
 	control(NFNL_MSG_BATCH_END);
 	exchange(s);
 }
 
-static void network_elements(int s, int add, const char *bridge) {
+static void network_elements(int s, int add) {
 	int type = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, make = add ? NLM_F_CREATE : 0;
-	char key[32] = {0};
-	strncpy(key, bridge, 15), strncpy(key + 16, bridge, 15);
+	unsigned key[2] = {group, group};
 	control(NFNL_MSG_BATCH_BEGIN);
-	element(type, make, NFPROTO_INET, "bridges", key, 16, NULL);
-	element(type, make | NLM_F_ACK, NFPROTO_INET, "within", key, 32, NULL);
+	element(type, make, NFPROTO_INET, "networks", key, 4, NULL);
+	element(type, make | NLM_F_ACK, NFPROTO_INET, "within", key, 8, NULL);
 	control(NFNL_MSG_BATCH_END);
 	exchange(s);
 }
@@ -257,10 +260,10 @@ int main(int argc, char **argv) {
 		int home = open("/proc/self/ns/net", O_RDONLY), ns = open(path, O_RDONLY);
 		int bridge = find(route, argv[4]);
 		if (!bridge) {
-			network_elements(nft, 1, argv[4]);
+			network_elements(nft, 1);
 			bridge = make_bridge(route, argv[4], inet_addr(argv[7]), atoi(argv[6]));
 		}
-		elements(nft, 1, argv[3], argv[4], ip, atoi(argv[8]), atoi(argv[9]));
+		elements(nft, 1, argv[3], ip, atoi(argv[8]), atoi(argv[9]));
 		make_link(route, argv[3], bridge, ns, mac);
 		if (setns(ns, CLONE_NEWNET)) die("setns");
 		int sysctl = open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", O_WRONLY);
@@ -271,12 +274,12 @@ int main(int argc, char **argv) {
 		return 0;
 	}
 	if (argc == 8 && !strcmp(argv[1], "down")) {
-		elements(nft, 0, argv[2], argv[3], inet_addr(argv[4]), atoi(argv[5]), atoi(argv[6]));
+		elements(nft, 0, argv[2], inet_addr(argv[4]), atoi(argv[5]), atoi(argv[6]));
 		if (!strcmp(argv[7], "last")) {
 			struct ifinfomsg none = {0};
 			text(message(RTM_DELLINK, NLM_F_ACK, &none, sizeof none), IFLA_IFNAME, argv[3]);
 			exchange(route);
-			network_elements(nft, 0, argv[3]);
+			network_elements(nft, 0);
 		}
 		if (!fork()) {
 			syscall(SYS_close_range, 0, nft - 1, 0);
