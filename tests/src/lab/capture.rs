@@ -5,13 +5,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg};
+use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt};
 
 use super::netns::Netns;
 use super::raw::packet_socket;
 
 const OUTGOING: u8 = 4;
 const LOOPBACK: u16 = 772;
+/// Some ten thousand frames: one that found no room would count as one that did not arrive.
+const BUFFER: usize = 16 << 20;
 
 /// A frame that arrived.
 #[derive(Debug, Clone)]
@@ -23,9 +25,14 @@ pub struct Capture(OwnedFd);
 
 impl Capture {
     /// Starts to watch.
+    ///
+    /// # Panics
+    /// Without root.
     #[must_use]
     pub fn new(namespace: &Netns) -> Self {
-        Self(namespace.within(packet_socket))
+        let socket = namespace.within(packet_socket);
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).expect("a larger buffer (the lab needs root)");
+        Self(socket)
     }
 
     /// Frames that arrived and were not read yet.
@@ -119,6 +126,25 @@ impl Seen {
         }
     }
 
+    /// The receiver of an IP packet.
+    #[must_use]
+    pub fn destination(&self) -> Option<IpAddr> {
+        match self.ethertype()? {
+            0x0800 => self.bytes(30).map(|octets: [u8; 4]| Ipv4Addr::from(octets).into()),
+            0x86dd => self.bytes(38).map(|octets: [u8; 16]| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
+    }
+
+    /// The network identifier and the frame that a VXLAN packet (RFC 7348) to that UDP port carries.
+    #[must_use]
+    pub fn tunnelled(&self, port: u16) -> Option<(u32, Self)> {
+        let (_, at) = self.payload().filter(|_| self.is_udp_to(port))?;
+        let identifier: [u8; 3] = self.bytes(at + 12)?;
+        let [high, middle, low] = identifier;
+        Some((u32::from_be_bytes([0, high, middle, low]), Self(self.0.get(at + 16..)?.to_vec())))
+    }
+
     /// Whether this opens a TCP connection to that port.
     #[must_use]
     pub fn is_syn_to(&self, port: u16) -> bool {
@@ -149,6 +175,21 @@ impl Seen {
     pub fn arp_claim(&self) -> Option<([u8; 6], IpAddr)> {
         let address: [u8; 4] = self.bytes(28).filter(|_| self.ethertype() == Some(0x0806))?;
         Some((self.bytes(22)?, Ipv4Addr::from(address).into()))
+    }
+
+    /// Whom an ARP request or a neighbour solicitation asks for.
+    #[must_use]
+    pub fn asked_for(&self) -> Option<IpAddr> {
+        match self.ethertype()? {
+            0x0806 if self.bytes(20) == Some([0, 1]) => {
+                self.bytes(38).map(|octets: [u8; 4]| Ipv4Addr::from(octets).into())
+            }
+            _ if self.is_icmp6(135) => {
+                let (_, at) = self.payload()?;
+                self.bytes(at + 8).map(|octets: [u8; 16]| Ipv6Addr::from(octets).into())
+            }
+            _ => None,
+        }
     }
 
     fn is_to(&self, protocol: u8, port: u16) -> bool {

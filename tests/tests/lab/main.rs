@@ -10,6 +10,7 @@ mod hosts;
 mod ipvlan;
 mod life;
 mod notes;
+mod overlay;
 mod pods;
 mod publish;
 mod reach;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::channel::Channel;
 use super::super::{Change, KernelError};
 use super::named;
+use crate::cidr::Family;
 use crate::ifname::IfName;
 use crate::mac::Mac;
 use crate::network::{HostLink, Tunnel};
@@ -65,7 +66,9 @@ pub fn make_vxlan(
     on: VxlanPlace,
 ) -> Result<(), KernelError> {
     let mut data = vec![InfoVxlan::Id(tunnel.vni), InfoVxlan::Port(tunnel.port), InfoVxlan::Learning(true)];
-    match tunnel.local {
+    // The link's packets are of one family: without an end of its own or a group, its peers tell which.
+    let any = || tunnel.peers.first().map(|peer| Family::of(*peer).unspecified());
+    match tunnel.local.or_else(any) {
         Some(IpAddr::V4(address)) => data.push(InfoVxlan::Local(address)),
         Some(IpAddr::V6(address)) => data.push(InfoVxlan::Local6(address)),
         None => {}
