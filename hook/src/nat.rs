@@ -159,10 +159,16 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
     }
     let bridge = network.links.iter().find(|link| link.kind == HostLinkKind::Bridge);
     for link in &network.links {
-        if let (HostLinkKind::Vxlan(_), Some(bridge)) = (&link.kind, bridge) {
-            let tunnel = || Field::Interface(link.name.to_string());
-            elements.push(Element::new(Set::Tunnels, vec![tunnel()]));
-            elements.push(Element::new(Set::Gateways, vec![tunnel(), Field::Mac(bridge.mac)]));
+        if let (HostLinkKind::Vxlan(tunnel), Some(bridge)) = (&link.kind, bridge) {
+            let end = || Field::Interface(link.name.to_string());
+            elements.push(Element::new(Set::Tunnels, vec![end()]));
+            elements.push(Element::new(Set::Gateways, vec![end(), Field::Mac(bridge.mac)]));
+            for gateway in network.gateways() {
+                let set = Set::by_family(gateway.family(), Set::Gateways4, Set::Gateways6);
+                elements.push(Element::new(set, vec![end(), Field::Address(gateway.address())]));
+            }
+            let key = vec![Field::Port(tunnel.port), Field::Vni(tunnel.vni)];
+            elements.push(Element::new(Set::Overlays, key));
         }
     }
     elements

@@ -98,6 +98,8 @@ sets! {
     PortOut4, Inet, "port_out4";
     /// The same for IPv6.
     PortOut6, Inet, "port_out6";
+    /// (UDP port, network identifier) of the overlays that the host has an end of.
+    Overlays, Inet, "overlays";
     /// The host ends of links to containers that are on no bridge.
     Routed, Inet, "routed";
     /// (link, IPv4 address) that such a container may send from.
@@ -110,6 +112,10 @@ sets! {
     Tunnels, Bridge, "bridge/tunnels";
     /// (tunnel end, Ethernet address) of the gateways that every host of an overlay has for itself.
     Gateways, Bridge, "bridge/gateways";
+    /// (tunnel end, IPv4 address) of these gateways.
+    Gateways4, Bridge, "bridge/gateways4";
+    /// The same for IPv6.
+    Gateways6, Bridge, "bridge/gateways6";
     /// (link, Ethernet address, IPv4 address) that a container may send from.
     Source4, Bridge, "bridge/source4";
     /// (link, Ethernet address, IPv6 address) that a container may send from.
@@ -147,6 +153,8 @@ pub enum Field {
     Family(Family),
     /// nft's `devgroup`.
     Group(u32),
+    /// A VXLAN network identifier: the 24 bits of a packet.
+    Vni(u32),
 }
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6` of linux/netfilter.h.
@@ -172,6 +180,7 @@ impl Field {
             Self::Family(family) => bytes.push(NFPROTO[usize::from(*family == Family::Ipv6)]),
             // The kernel loads a group into a register as it is, and so compares it in the host's order.
             Self::Group(group) => bytes.extend(group.to_ne_bytes()),
+            Self::Vni(vni) => bytes.extend(&vni.to_be_bytes()[1..]),
         }
     }
 }
@@ -187,6 +196,7 @@ impl fmt::Display for Field {
             Self::Family(Family::Ipv4) => f.write_str("ipv4"),
             Self::Family(Family::Ipv6) => f.write_str("ipv6"),
             Self::Group(group) => write!(f, "{group:#010x}"),
+            Self::Vni(vni) => write!(f, "{vni}"),
         }
     }
 }
@@ -296,6 +306,8 @@ mod tests {
         assert_eq!(element.key_bytes(), [17, 0, 0, 0, 0x1f, 0x90, 0, 0]);
         assert_eq!(element.value_bytes(), [10, 90, 0, 5, 0, 80, 0, 0]);
         assert_eq!(element.to_string(), "inet ocinet publish4 { udp . 8080 : 10.90.0.5 . 80 }");
+        let overlay = Element::new(Set::Overlays, vec![Field::Port(0x12b5), Field::Vni(0x01_0203)]);
+        assert_eq!(overlay.key_bytes(), [0x12, 0xb5, 0, 0, 1, 2, 3, 0]);
         let single = Element::new(Set::NoTransit, vec![Field::Family(Family::Ipv6)]);
         assert_eq!(single.key_bytes(), [10]);
         let source = Element::new(
