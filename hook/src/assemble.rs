@@ -15,7 +15,7 @@ use crate::facts::IsGone;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::Step;
-use crate::{facts, nat, ports};
+use crate::{facts, nat, network, ports};
 
 /// What a plan is made from besides the request.
 pub struct Assembly<'a> {
@@ -61,6 +61,7 @@ impl Assembly<'_> {
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
+        network::check_mtu(asked, network, &addresses)?;
         let ports = self.settle(asked, network, others)?;
         if self.asks_host {
             ports::check_snat(asked)?;

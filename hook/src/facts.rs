@@ -45,7 +45,8 @@ pub fn network(
                 routes.extend(route::list(&mut channel, family)?);
             }
             let boot_id = process::boot_id().unwrap_or_default();
-            let underlay = underlay::find(&mut channel, request, &routes)?;
+            let peers = underlay::peers(&mut channel, request)?;
+            let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
             network::make(
                 request,
                 &Surroundings {
@@ -53,6 +54,7 @@ pub fn network(
                     others: &others,
                     occupied: occupied(&mut channel, &others, request, &routes)?,
                     underlay: underlay.as_ref(),
+                    peers: peers.into_iter().map(|(peer, _)| peer).collect(),
                     boot_id: &boot_id,
                 },
             )?

@@ -22,6 +22,9 @@ const POOL_PREFIX: u8 = 24;
 /// The MTU that a link has when nothing gives it another (`ETH_DATA_LEN` of linux/if_ether.h).
 const DEFAULT_MTU: u32 = 1500;
 
+/// The least MTU of a link that IPv6 works on (RFC 8200, section 5).
+const IPV6_MTU: u32 = 1280;
+
 /// A range of addresses that is in use on the host, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occupied {
@@ -55,6 +58,8 @@ pub struct Surroundings<'a> {
     pub occupied: Vec<Occupied>,
     /// The link that its packets leave the host by, where there is one.
     pub underlay: Option<&'a Underlay>,
+    /// The other hosts that its tunnels lead to.
+    pub peers: Vec<IpAddr>,
     /// The kernel's id of this boot.
     pub boot_id: &'a str,
 }
@@ -210,10 +215,11 @@ fn named_subnets<'a>(request: &'a AttachmentRequest, config: &'a Config) -> &'a 
     if request.subnets.is_empty() && is_default { &config.default_subnets } else { &request.subnets }
 }
 
-/// The families that a new network will have: only their routes need to be looked at.
+/// The families whose routes a new network needs to know: those that it will have, and that of an overlay's underlay.
 #[must_use]
 pub fn families(request: &AttachmentRequest, config: &Config) -> Vec<Family> {
     match named_subnets(request, config) {
+        _ if request.driver.pool() == Pool::Overlay => Family::ALL.to_vec(),
         [] if request.driver.pool() == Pool::Lan => Family::ALL.to_vec(),
         [] => vec![config.subnet_pool.family()],
         named => named.iter().map(Cidr::family).collect(),
@@ -271,6 +277,27 @@ fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -
             .error(format!("{gateway} is {what} of {range}"), "give another address inside the subnet")),
         None => Ok(Subnet { range, gateway }),
     }
+}
+
+/// Checks that the links of a network and of a container have room for what IPv6 needs.
+///
+/// # Errors
+/// A link that is to have an IPv6 address, and has too low an MTU for it.
+pub fn check_mtu(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
+    let is_low = |mtu: &u32| *mtu < IPV6_MTU;
+    if let Some(asked) = request.mtu.filter(is_low).filter(|_| addresses.iter().any(IpAddr::is_ipv6)) {
+        let cause = format!("{asked} is less than the {IPV6_MTU} that IPv6 needs");
+        return Err(request
+            .label("mtu")
+            .error(cause, "give more, or leave IPv6 out of the network's net.subnet"));
+    }
+    if let Some(has) = network.mtu.filter(is_low).filter(|_| network.subnet(Family::Ipv6).is_some()) {
+        let cause = format!("IPv6 needs an MTU of {IPV6_MTU}, and that of network {} is {has}", network.name);
+        return Err(request
+            .label("subnet")
+            .error(cause, "leave IPv6 out, or give the host's links a larger MTU"));
+    }
+    Ok(())
 }
 
 /// What an address of a subnet is, where it cannot be a host's.

@@ -85,7 +85,7 @@ impl NetworkDriver for Vxlan {
         let name = format!("oc-vni{vni}");
         network.links.push(HostLink {
             name: name.parse().map_err(|error| annotation("net.vni", error, "report this as a bug"))?,
-            mac: Mac::of_bridge(&format!("{} {vni}", network.name)),
+            mac: mac(network, &tunnel),
             kind: HostLinkKind::Vxlan(tunnel),
         });
         Ok(())
@@ -104,11 +104,20 @@ impl NetworkDriver for Vxlan {
     }
 }
 
+/// The address tells a tunnel's end that was made for another state of the network, with other peers perhaps.
+fn mac(network: &Network, tunnel: &Tunnel) -> Mac {
+    let ends: Vec<String> =
+        tunnel.local.iter().chain(&tunnel.group).chain(&tunnel.peers).map(IpAddr::to_string).collect();
+    let parent = tunnel.parent.as_ref().map_or("", IfName::as_str);
+    let Tunnel { bridge, vni, port, .. } = tunnel;
+    let mtu = network.mtu.unwrap_or_default();
+    Mac::of_bridge(&format!("{} {bridge} {vni} {port} {parent} {mtu} {}", network.name, ends.join(" ")))
+}
+
 fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Result<Tunnel, Error> {
     let has = &network.settings;
     let one = |key: &str| has.get(key).and_then(|text| IpAddr::from_str(text).ok());
     let number = |key: &str| has.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
-    let peers = has.get("peers").map(String::as_str).unwrap_or_default();
     let group = one("group");
     let named = has.contains_key("parent") || group.is_some();
     let parent = around.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
@@ -123,7 +132,7 @@ fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Resul
         local: one("local"),
         parent,
         group,
-        peers: peers.split(',').filter_map(|peer| peer.parse().ok()).collect(),
+        peers: around.peers.clone(),
     })
 }
 
