@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field};
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::ports;
 use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record_dir::StateDir;
@@ -98,8 +101,24 @@ fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
 #[must_use]
 pub fn of_host_port(address: IpAddr, port: &PublishedPort) -> Error {
     let by = ports::holder(address, port.protocol, port.host_port);
-    let by = by.unwrap_or_else(|| "a process of this host".to_owned());
+    let tunnel = || if port.protocol == Protocol::Udp { tunnel(port.host_port) } else { None };
+    let by = by.or_else(tunnel).unwrap_or_else(|| "a process of this host".to_owned());
     port_taken(format_args!("{}/{}", port.host_port, port.protocol), &by)
+}
+
+/// Who has a UDP port that a tunnel's end did not get.
+#[must_use]
+pub fn of_udp_port(port: u16) -> String {
+    let process =
+        Family::ALL.into_iter().find_map(|family| ports::holder(family.unspecified(), Protocol::Udp, port));
+    process.or_else(|| tunnel(port)).unwrap_or_else(|| "a process of this host".to_owned())
+}
+
+/// The kernel's own sockets belong to no process: those of tunnels are found by their links.
+fn tunnel(port: u16) -> Option<String> {
+    let links = Channel::open(NETLINK_ROUTE).and_then(|mut channel| link::list(&mut channel)).ok()?;
+    let holds = |link: &&Link| link.is_up && link.vxlan.as_ref().is_some_and(|has| has.port == port);
+    links.iter().find(holds).map(|link| format!("the VXLAN link {}", link.name))
 }
 
 /// A port on an address that the host does not have.

@@ -1,11 +1,12 @@
 //! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
 //!
-//! `network.rs` makes and shares networks, `published.rs` adds elements and claims ports, `inside.rs` is what happens in
+//! `network.rs` makes and shares networks, `tunnel.rs` joins them to other hosts', `published.rs` adds elements and claims ports, `inside.rs` is what happens in
 //! the container's namespace and root.
 
 mod inside;
 mod network;
 mod published;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -208,11 +209,7 @@ impl<'a> Applier<'a> {
                 let hint = "a link has macvlans or ipvlans on it, not both, or one passthru alone, or is a port of a bridge: use another net.parent";
                 Err(Error::Conflict(report(doing, format!("{parent} is busy: {cause}"), hint)).into())
             }
-            Err(KernelError { errno: Errno::EOPNOTSUPP, doing, .. }) => {
-                let cause = "this kernel does not have it";
-                let hint = "load its module with `modprobe`, or use net.driver=macvlan or bridge";
-                Err(Error::Kernel(report(doing, cause, hint)).into())
-            }
+            Err(error) if error.errno == Errno::EOPNOTSUPP => Err(no_such_kind(error).into()),
             made => self.made_inside(made, interface),
         }
     }
@@ -284,6 +281,15 @@ impl<'a> Applier<'a> {
         self.links.insert(name.clone(), found.index);
         Ok(found.index)
     }
+}
+
+/// What became of a link of a kind that the kernel may lack.
+fn no_such_kind(error: KernelError) -> Error {
+    if error.errno != Errno::EOPNOTSUPP {
+        return error.into();
+    }
+    let hint = "load its module with `modprobe`, or use another net.driver";
+    Error::Kernel(report(error.doing, "this kernel does not have it", hint))
 }
 
 /// A kernel without IPv6 has none of its sysctls, and needs none.

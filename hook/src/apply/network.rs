@@ -4,11 +4,11 @@ use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
-use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, sysctl};
-use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
+use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
+use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::{Mode, to_json};
 
-use super::{Applier, Failure, optional};
+use super::{Applier, Failure, no_such_kind, optional};
 use crate::error::{Error, report};
 use crate::{nat, tables};
 
@@ -54,15 +54,17 @@ impl Applier<'_> {
         self.ensure_links(network, fresh)
     }
 
-    /// The network's first link is brought up last: once it is up, all of them are complete. One that is there before
-    /// its network was left behind by another network of the same name, with other addresses perhaps.
+    /// The network's first link is brought up last: once it is up, all of them are complete. Somebody may have deleted
+    /// one since, or the link that it was on. One that is there before its network was left behind by another network
+    /// of the same name, with other addresses perhaps.
     fn ensure_links(&mut self, network: &Network, fresh: bool) -> Result<(), Failure> {
         let Some(first) = network.links.first() else {
             return self.add_elements(&nat::network_elements(network));
         };
         match link::find(&mut self.route, &first.name)? {
             Some(found) if !is_ours(&found, first) => return Err(not_ours(network, &found).into()),
-            Some(found) if found.is_up && !fresh => {
+            Some(found) if fresh => self.delete_stray_tunnels(network, found.index)?,
+            Some(found) if found.is_up && self.are_there(&network.links[1..])? => {
                 self.links.insert(first.name.clone(), found.index);
                 return Ok(());
             }
@@ -79,15 +81,24 @@ impl Applier<'_> {
         Ok(self.route.change(changes, doing)?)
     }
 
+    fn are_there(&mut self, links: &[HostLink]) -> Result<bool, KernelError> {
+        for link in links {
+            if !link::find(&mut self.route, &link.name)?.is_some_and(|found| is_ours(&found, link)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn ensure_link(&mut self, network: &Network, link: &HostLink) -> Result<u32, Failure> {
         match self.make(network, link) {
             Ok(()) => {}
-            Err(KernelError { errno: Errno::EEXIST, doing, detail }) => {
+            Err(error) if error.errno == Errno::EEXIST => {
                 if let HostLinkKind::Vxlan(tunnel) = &link.kind {
-                    self.check_tunnel(link, tunnel, &KernelError { errno: Errno::EEXIST, doing, detail })?;
+                    self.check_tunnel(link, tunnel, &error)?;
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(no_such_kind(error).into()),
         }
         let made = link::find(&mut self.route, &link.name)?;
         let made = made.ok_or_else(|| KernelError::new("find the new link", Errno::ENODEV))?;
@@ -122,27 +133,9 @@ impl Applier<'_> {
         }
     }
 
-    /// The name or the tunnel exists: whose is it?
-    fn check_tunnel(&mut self, link: &HostLink, tunnel: &Tunnel, error: &KernelError) -> Result<(), Error> {
-        let all = link::list(&mut self.route)?;
-        if all.iter().any(|other| other.name == link.name.as_str()) {
-            return Ok(());
-        }
-        let clash = all.iter().find(|other| other.vxlan == Some((tunnel.vni, tunnel.port)));
-        let cause = clash.map_or_else(
-            || error.detail.clone().unwrap_or_else(|| error.errno.desc().to_owned()),
-            |other| format!("{} has it already", other.name),
-        );
-        Err(Error::Conflict(report(
-            format!("use VNI {} on UDP port {}", tunnel.vni, tunnel.port),
-            cause,
-            "give another net.vni or net.port, the same on every host, or delete that link",
-        )))
-    }
-
     /// What makes a link that is there what the network needs, but for bringing up the first.
     fn complete(&mut self, network: &Network, link: &HostLink, index: u32) -> Result<Vec<Change>, Failure> {
-        let mut changes = vec![link::alias(index, &format!("ocinet network {}", network.name))];
+        let mut changes = vec![link::alias(index, &alias_of(network))];
         let has_ipv6 = network.subnet(Family::Ipv6).is_some();
         match &link.kind {
             HostLinkKind::Bridge => {
@@ -150,12 +143,7 @@ impl Applier<'_> {
                 changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
             }
             HostLinkKind::Vxlan(tunnel) => {
-                // It carries the containers' frames and has none of its own.
-                let no_ipv6 = sysctl::of_interface(Family::Ipv6, &link.name, "disable_ipv6");
-                optional(sysctl::write(&no_ipv6, "1"))?;
-                changes.extend(tunnel.peers.iter().map(|peer| neighbour::flood_to(index, *peer)));
-                let up = self.route.change(vec![link::up(index)], |_| format!("bring up {}", link.name));
-                up.map_err(|error| port_taken(error, tunnel.port))?;
+                changes.extend(self.complete_tunnel(&link.name, tunnel, index)?);
             }
             HostLinkKind::Macvlan { addresses, .. } => {
                 let no_ipv6 = if has_ipv6 { "0" } else { "1" };
@@ -190,18 +178,12 @@ pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), 
     Ok(())
 }
 
-fn port_taken(error: KernelError, port: u16) -> Error {
-    if error.errno != Errno::EADDRINUSE {
-        return error.into();
-    }
-    Error::Conflict(report(
-        format!("tunnel by UDP port {port}"),
-        "a process of this host has it",
-        "stop that process, or give another net.port, the same on every host",
-    ))
+/// A text for people, by which a network's links are also told from others that somebody put beside them.
+pub(super) fn alias_of(network: &Network) -> String {
+    format!("ocinet network {}", network.name)
 }
 
-fn is_ours(found: &Link, link: &HostLink) -> bool {
+pub(super) fn is_ours(found: &Link, link: &HostLink) -> bool {
     found.kind == link.kind.name() && found.mac == Some(link.mac)
 }
 

@@ -7,6 +7,8 @@ pub use make::{
     make_vxlan,
 };
 
+use std::net::IpAddr;
+
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
 use nix::errno::Errno;
@@ -41,8 +43,19 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The id, in the namespace it is seen from, of the namespace that its peer is in.
     pub peer_namespace: Option<i32>,
-    /// The VXLAN network identifier and UDP port of a VXLAN link.
-    pub vxlan: Option<(u32, u16)>,
+    /// What a VXLAN link is one end of.
+    pub vxlan: Option<Vxlan>,
+}
+
+/// What a VXLAN link is one end of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network identifier.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// The multicast group, or the one other end.
+    pub remote: Option<IpAddr>,
 }
 
 impl Link {
@@ -71,10 +84,15 @@ impl Link {
     }
 }
 
-fn vxlan(info: &[u8]) -> Option<(u32, u16)> {
+fn vxlan(info: &[u8]) -> Option<Vxlan> {
     let data = attribute(info, IFLA_INFO_DATA)?;
-    let vni = u32::from_ne_bytes(attribute(data, IFLA_VXLAN_ID)?.try_into().ok()?);
-    Some((vni, u16::from_be_bytes(attribute(data, IFLA_VXLAN_PORT)?.try_into().ok()?)))
+    let ipv4 = attribute(data, IFLA_VXLAN_GROUP).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let ipv6 = attribute(data, IFLA_VXLAN_GROUP6).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    Some(Vxlan {
+        vni: u32::from_ne_bytes(attribute(data, IFLA_VXLAN_ID)?.try_into().ok()?),
+        port: u16::from_be_bytes(attribute(data, IFLA_VXLAN_PORT)?.try_into().ok()?),
+        remote: ipv4.map(IpAddr::from).or(ipv6.map(IpAddr::from)),
+    })
 }
 
 /// `struct ifinfomsg` of linux/rtnetlink.h: family, type, index at 4, flags at 8, change mask.
@@ -91,6 +109,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_GROUP: u16 = 2;
+const IFLA_VXLAN_GROUP6: u16 = 16;
 const IFLA_VXLAN_PORT: u16 = 15;
 /// The loopback's index in every network namespace (`LOOPBACK_IFINDEX` of include/net/flow.h).
 pub const LOOPBACK: u32 = 1;
@@ -172,7 +192,7 @@ pub fn peer_namespace_lives(channel: &mut Channel, link: &Link) -> Result<bool, 
 /// # Errors
 /// Any other refusal.
 pub fn delete(channel: &mut Channel, name: &IfName) -> Result<(), KernelError> {
-    delete_message(channel, named(name), name)
+    delete_message(channel, named(name), &format!("the link {name}"))
 }
 
 /// Deletes a link of the namespace that the channel's namespace knows by a number.
@@ -182,13 +202,19 @@ pub fn delete(channel: &mut Channel, name: &IfName) -> Result<(), KernelError> {
 pub fn delete_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<(), KernelError> {
     let mut message = named(name);
     message.attributes.push(LinkAttribute::IfNetnsId(number));
-    delete_message(channel, message, name)
+    delete_message(channel, message, &format!("the link {name}"))
 }
 
-fn delete_message(channel: &mut Channel, message: LinkMessage, name: &IfName) -> Result<(), KernelError> {
-    match channel
-        .change(vec![(RouteNetlinkMessage::DelLink(message), 0)], |_| format!("delete the link {name}"))
-    {
+/// Deletes the link with an index, which no other ever has.
+///
+/// # Errors
+/// Any refusal but "no such link".
+pub fn delete_by_index(channel: &mut Channel, index: u32) -> Result<(), KernelError> {
+    delete_message(channel, indexed(index), &format!("the link with index {index}"))
+}
+
+fn delete_message(channel: &mut Channel, message: LinkMessage, what: &str) -> Result<(), KernelError> {
+    match channel.change(vec![(RouteNetlinkMessage::DelLink(message), 0)], |_| format!("delete {what}")) {
         Err(KernelError { errno: Errno::ENODEV, .. }) => Ok(()),
         other => other,
     }
