@@ -1,5 +1,6 @@
 //! `net.driver=vxlan`: containers of three hosts on one network, over each kind of underlay.
 
+mod apart;
 mod wire;
 
 use std::net::SocketAddr;
