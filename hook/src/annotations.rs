@@ -108,11 +108,11 @@ pub fn nearest(name: &str) -> &'static str {
     known.min_by_key(|key| strsim::damerau_levenshtein(key.name, name)).map_or("driver", |key| key.name)
 }
 
-/// A value, and the network of the configuration that it comes from, if it is no annotation.
+/// A value, and what of it says so, if it is no annotation.
 #[derive(Debug, Clone)]
 struct Value {
     text: String,
-    network: Option<String>,
+    of: Option<String>,
 }
 
 /// The annotations of one attachment, or of the container as a whole, that nobody has taken yet.
@@ -144,7 +144,7 @@ impl Sorted {
         for (full, text) in all {
             let Some(name) = full.strip_prefix(PREFIX) else { continue };
             is_empty = false;
-            let value = Value { text, network: None };
+            let value = Value { text, of: None };
             let (of, name) = match name.rsplit_once('.') {
                 Some((interface, name)) => {
                     let interface: IfName = interface.parse().map_err(|error| {
@@ -181,15 +181,12 @@ impl Annotations {
         self.interface.as_ref()
     }
 
-    /// Lets a network of the configuration say what the annotations do not.
-    pub fn or_network<'a>(
-        &mut self,
-        network: &str,
-        values: impl IntoIterator<Item = (&'a String, &'a String)>,
-    ) {
+    /// Lets something else say what the annotations do not: a network of the configuration. `of` is what a message calls
+    /// it.
+    pub fn or_else<'a>(&mut self, of: &str, values: impl IntoIterator<Item = (&'a str, &'a str)>) {
         for (name, text) in values {
-            let value = Value { text: text.clone(), network: Some(network.to_owned()) };
-            self.left.entry(name.clone()).or_insert(value);
+            let value = || Value { text: text.to_owned(), of: Some(of.to_owned()) };
+            self.left.entry(name.to_owned()).or_insert_with(value);
         }
     }
 
@@ -219,7 +216,7 @@ impl Annotations {
         }
     }
 
-    /// What to call a key in a message: an annotation, unless a network of the configuration said it.
+    /// What to call a key in a message: an annotation, unless something else said it.
     #[must_use]
     pub fn label(&self, name: &str) -> Label {
         self.names().label(name)
@@ -228,9 +225,8 @@ impl Annotations {
     /// What to call each key in a message, also once it is taken.
     #[must_use]
     pub fn names(&self) -> Names {
-        let of_networks =
-            self.left.iter().filter_map(|(name, value)| Some((name.clone(), value.network.clone()?)));
-        Names { interface: self.interface.clone(), of_networks: of_networks.collect() }
+        let said = self.left.iter().filter_map(|(name, value)| Some((name.clone(), value.of.clone()?)));
+        Names { interface: self.interface.clone(), said: said.collect() }
     }
 
     /// Says what is left over.
@@ -251,7 +247,7 @@ impl Annotations {
                 "it is about the container, not about one of its interfaces",
                 format!("use {PREFIX}{name}"),
             ),
-            Some(_) if name == "ifname" => label.error(
+            Some(_) if name == "ifname" && self.interface.is_some() => label.error(
                 "the key names the interface already",
                 format!("leave it out, or use {PREFIX}{name} without an interface's name"),
             ),
@@ -267,30 +263,40 @@ impl Annotations {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     interface: Option<IfName>,
-    /// The network of the configuration that a key's value comes from.
-    of_networks: BTreeMap<String, String>,
+    /// What says the value of a key that is no annotation.
+    said: BTreeMap<String, String>,
 }
 
 impl Names {
     /// What to call a key.
     #[must_use]
     pub fn label(&self, name: &str) -> Label {
-        Label(match (self.of_networks.get(name), &self.interface) {
-            (Some(network), _) => format!("{name} of network {network} in the configuration"),
-            (None, Some(interface)) => format!("the annotation {PREFIX}{interface}.{name}"),
-            (None, None) => format!("the annotation {PREFIX}{name}"),
-        })
+        let (key, is_annotation) = match (self.said.get(name), &self.interface) {
+            (Some(of), _) => (format!("{name} of {of}"), false),
+            (None, Some(interface)) => (format!("{PREFIX}{interface}.{name}"), true),
+            (None, None) => (format!("{PREFIX}{name}"), true),
+        };
+        Label { key, is_annotation }
     }
 }
 
 /// What a key is called in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label(String);
+pub struct Label {
+    /// The key, and what says it.
+    pub key: String,
+    /// Whether that is an annotation, and not the configuration.
+    pub is_annotation: bool,
+}
 
 impl Label {
     /// An error about the key's value.
     pub fn error(&self, cause: impl std::fmt::Display, hint: impl Into<String>) -> Error {
-        Error::Annotation(report(format!("use {}", self.0), cause, hint))
+        if self.is_annotation {
+            annotation(&self.key, cause, hint)
+        } else {
+            Error::Usage(report(format!("use {}", self.key), cause, hint))
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::facts::IsGone;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::Step;
-use crate::{facts, nat, network, ports};
+use crate::{facts, fit, nat, ports};
 
 /// What a plan is made from besides the request.
 pub struct Assembly<'a> {
@@ -40,7 +40,7 @@ impl Assembly<'_> {
     /// What the host, a network or a driver has against the request.
     pub fn plan(&self, request: &Request) -> Result<Plan, Error> {
         if let Some(driver) = request.alone {
-            return Ok(driver.plan());
+            return Plan::alone(request, driver);
         }
         let mut networks: Vec<Network> = Vec::new();
         let mut attached: Vec<Attached> = Vec::new();
@@ -61,7 +61,7 @@ impl Assembly<'_> {
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
-        network::check_mtu(asked, network, &addresses)?;
+        fit::check(asked, network, &addresses)?;
         let ports = self.settle(asked, network, others)?;
         if self.asks_host {
             ports::check_snat(asked)?;

@@ -20,7 +20,7 @@ pub struct Report {
 /// Everything that can go wrong, by the class that the exit code tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The command line, or the state on standard input.
+    /// The command line, the state on standard input, or the configuration.
     Usage(Report),
     /// An annotation.
     Annotation(Report),

@@ -20,7 +20,7 @@ use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
 use crate::network::{self, Occupied, Surroundings};
 use crate::request::AttachmentRequest;
-use crate::{holder, ports, tables, underlay};
+use crate::{fit, holder, tables, underlay};
 
 /// The network that an attachment belongs to: as it was made, or as it is to be made. `planned` are those that the
 /// container's other interfaces are to make.
@@ -34,8 +34,8 @@ pub fn network(
     planned: &[Network],
 ) -> Result<Network, Error> {
     let path = state.path(&format!("networks/{}.json", request.network));
-    let network = match state.read_json::<Network>(&path)? {
-        Some(network) => network::share(request, network)?,
+    match state.read_json::<Network>(&path)? {
+        Some(network) => network::share(request, network),
         None => {
             let mut others = tables::networks(state)?;
             others.extend_from_slice(planned);
@@ -57,12 +57,9 @@ pub fn network(
                     peers: peers.into_iter().map(|(peer, _)| peer).collect(),
                     boot_id: &boot_id,
                 },
-            )?
+            )
         }
-    };
-    network::check_routes(request, &network)?;
-    ports::check_snat_families(request, &network)?;
-    Ok(network)
+    }
 }
 
 /// The driver that a network was made with; `None` where there is no such network yet.
@@ -129,7 +126,7 @@ pub fn addresses(
     is_gone: IsGone<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
     for address in &request.addresses {
-        network::check_address(request, network, *address)?;
+        fit::check_address(request, network, *address)?;
     }
     for range in &request.ip_ranges {
         let inside = network

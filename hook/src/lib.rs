@@ -8,8 +8,8 @@
 //! | file | does |
 //! |---|---|
 //! | `cli.rs` `commands/` | the command line, one file a command |
-//! | `input.rs` `annotations.rs` `request/` `config.rs` `labels.rs` | from text to checked values |
-//! | `facts.rs` `underlay.rs` `network.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
+//! | `facts.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
@@ -29,6 +29,7 @@ mod config;
 mod drivers;
 mod error;
 mod facts;
+mod fit;
 mod holder;
 mod input;
 mod ipam;

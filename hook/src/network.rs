@@ -9,10 +9,11 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::{HostLinkKind, Network, Subnet};
 
+use crate::annotations::Label;
 use crate::config::Config;
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
-use crate::request::{AttachmentRequest, DEFAULT_NETWORK, unusable};
+use crate::request::{AttachmentRequest, DEFAULT_NETWORK};
 
 /// The bridge of the network `default`.
 const DEFAULT_BRIDGE: &str = "ocinet0";
@@ -20,10 +21,9 @@ const DEFAULT_BRIDGE: &str = "ocinet0";
 const POOL_PREFIX: u8 = 24;
 
 /// The MTU that a link has when nothing gives it another (`ETH_DATA_LEN` of linux/if_ether.h).
-const DEFAULT_MTU: u32 = 1500;
-
-/// The least MTU of a link that IPv6 works on (RFC 8200, section 5).
-const IPV6_MTU: u32 = 1280;
+pub const DEFAULT_MTU: u32 = 1500;
+/// The least MTU of a link that has IPv6 (RFC 8200, section 5).
+pub const IPV6_MTU: u32 = 1280;
 
 /// A range of addresses that is in use on the host, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +69,17 @@ pub struct Surroundings<'a> {
 /// # Errors
 /// [`Error::Conflict`] that shows both, where it says something else.
 pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, Error> {
-    let differ = |key: &str, asked: &str, has: &str| {
+    let differ = |name: &str, asked: &str, has: &str| {
+        let Label { key, is_annotation } = request.label(name);
+        let hint = if is_annotation {
+            format!("leave {key} out, or use another net.network")
+        } else {
+            "stop the network's containers, so that it is made anew, or set the configuration back".to_owned()
+        };
         Err(Error::Conflict(report(
             format!("join network {}", network.name),
-            format!("net.{key} asks for {asked}, but the network was made with {has}"),
-            format!("leave net.{key} out, or use another net.network"),
+            format!("{key} asks for {asked}, but the network was made with {has}"),
+            hint,
         )))
     };
     if request.driver.name() != network.driver {
@@ -92,7 +98,8 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
     if let Some(gateway) =
         request.gateways.iter().find(|asked| network.gateway(Family::of(**asked)) != Some(**asked))
     {
-        return differ("gateway", &gateway.to_string(), &list(&network.gateways().collect::<Vec<_>>()));
+        let has: Vec<IpAddr> = network.subnets.iter().filter_map(|subnet| subnet.gateway).collect();
+        return differ("gateway", &gateway.to_string(), &list(&has));
     }
     for (key, asked, has) in
         [("internal", request.internal, network.internal), ("isolate", request.isolate, network.isolate)]
@@ -148,7 +155,26 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
     }
     request.driver.wire(request, around, &mut network)?;
     check_links(&network, around.others)?;
+    let least = network.mtu.or(around.underlay.filter(|_| on_lan).map(|underlay| underlay.mtu));
+    if let Some(mtu) = least.filter(|mtu| *mtu < IPV6_MTU && network.subnet(Family::Ipv6).is_some()) {
+        return Err(too_small_for_ipv6(request, mtu));
+    }
     Ok(network)
+}
+
+/// IPv6 is not to be had on a link of that MTU.
+#[must_use]
+pub fn too_small_for_ipv6(request: &AttachmentRequest, mtu: u32) -> Error {
+    match request.mtu {
+        Some(mtu) => request.label("mtu").error(
+            format!("{mtu} is less than the {IPV6_MTU} that IPv6 needs"),
+            format!("give at least {IPV6_MTU}, or use a network without an IPv6 subnet"),
+        ),
+        None => request.label("subnet").error(
+            format!("IPv6 needs an MTU of {IPV6_MTU}, and packets leave the host by a link that has room for {mtu}"),
+            "leave the IPv6 subnet out, or raise that link's MTU",
+        ),
+    }
 }
 
 /// A link belongs to one network, and so does a tunnel's number.
@@ -226,25 +252,8 @@ pub fn families(request: &AttachmentRequest, config: &Config) -> Vec<Family> {
     }
 }
 
-/// Checks that every further route of a container leads by a gateway on its network.
-///
-/// # Errors
-/// The first that does not.
-pub fn check_routes(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
-    let stray =
-        request.routes.iter().find(|(_, gateway)| !network.subnets().any(|subnet| subnet.contains(*gateway)));
-    match stray {
-        None => Ok(()),
-        Some((to, gateway)) => {
-            let cause =
-                format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
-            let ranges: Vec<Cidr> = network.subnets().collect();
-            Err(request.label("routes").error(cause, format!("give a gateway inside {}", list(&ranges))))
-        }
-    }
-}
-
-fn list<T: ToString>(items: &[T]) -> String {
+/// Items as an annotation has them.
+pub fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -279,27 +288,6 @@ fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -
     }
 }
 
-/// Checks that the links of a network and of a container have room for what IPv6 needs.
-///
-/// # Errors
-/// A link that is to have an IPv6 address, and has too low an MTU for it.
-pub fn check_mtu(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
-    let is_low = |mtu: &u32| *mtu < IPV6_MTU;
-    if let Some(asked) = request.mtu.filter(is_low).filter(|_| addresses.iter().any(IpAddr::is_ipv6)) {
-        let cause = format!("{asked} is less than the {IPV6_MTU} that IPv6 needs");
-        return Err(request
-            .label("mtu")
-            .error(cause, "give more, or leave IPv6 out of the network's net.subnet"));
-    }
-    if let Some(has) = network.mtu.filter(is_low).filter(|_| network.subnet(Family::Ipv6).is_some()) {
-        let cause = format!("IPv6 needs an MTU of {IPV6_MTU}, and that of network {} is {has}", network.name);
-        return Err(request
-            .label("subnet")
-            .error(cause, "leave IPv6 out, or give the host's links a larger MTU"));
-    }
-    Ok(())
-}
-
 /// What an address of a subnet is, where it cannot be a host's.
 #[must_use]
 pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
@@ -310,31 +298,6 @@ pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Checks an address that a container asks for against its network.
-///
-/// # Errors
-/// An address that is not in the network, or that no container of it can have.
-pub fn check_address(request: &AttachmentRequest, network: &Network, address: IpAddr) -> Result<(), Error> {
-    let hint = format!("give a free address inside {}", list(&network.subnets().collect::<Vec<_>>()));
-    let refuse = |cause: String| Err(request.label("ip").error(cause, hint.clone()));
-    if let Some(kind) = unusable(address) {
-        return refuse(format!("{address} is a {kind} address"));
-    }
-    let Some(subnet) = network.subnets().find(|subnet| subnet.contains(address)) else {
-        return refuse(format!("{address} is outside the subnet of network {}", network.name));
-    };
-    if let Some(what) = not_a_host(&subnet, address) {
-        return refuse(format!("{address} is {what} of {subnet}"));
-    }
-    if network.gateway(subnet.family()) == Some(address) {
-        return refuse(format!("{address} is the gateway of network {}", network.name));
-    }
-    if network.is_reserved(address) {
-        return refuse(format!("{address} is the host's own"));
-    }
-    Ok(())
 }
 
 /// `ocinet0` for the default network, `oc-NAME` where that fits, and otherwise a name from the hash of the network's.

@@ -10,6 +10,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Attachment, Record, Undo};
 
+use crate::drivers::Alone;
 use crate::error::{Error, annotation};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::{OwnTable, Step};
@@ -85,8 +86,9 @@ impl Plan {
     /// default route already.
     ///
     /// # Errors
-    /// A default route by an interface that leads nowhere, or where there is one.
+    /// Two ways to one destination, or a default route by an interface that leads nowhere, or where there is one.
     pub fn new(request: &Request, attached: Vec<Attached>, has_way_out: bool) -> Result<Self, Error> {
+        check_ways(request, &attached)?;
         let defaults = defaults(request, &attached, has_way_out)?;
         // One interface alone answers by itself. Among several, an answer must leave by the one that was asked.
         let by_source = attached.len() > 1 || has_way_out;
@@ -114,11 +116,30 @@ impl Plan {
             plan.steps.extend(steps);
             plan.attachments.push(attachment);
         }
-        if !request.sysctls.is_empty() {
-            plan.steps.push(Step::WriteSysctls { sysctls: request.sysctls.clone() });
-        }
-        plan.tell_the_resolver(request)?;
+        plan.finish(request)?;
         Ok(plan)
+    }
+
+    /// The plan of a container that is attached to nothing.
+    ///
+    /// # Errors
+    /// Sysctls where the namespace is the host's, or a name for the gateway.
+    pub fn alone(request: &Request, driver: &dyn Alone) -> Result<Self, Error> {
+        if !driver.needs_own_namespace() && !request.sysctls.is_empty() {
+            let cause = format!("with the driver {}, the network namespace is the host's", driver.name());
+            return Err(annotation("net.sysctl", cause, "leave it out, or use another net.driver"));
+        }
+        let mut plan = driver.plan();
+        plan.finish(request)?;
+        Ok(plan)
+    }
+
+    /// What is about the container as a whole comes last.
+    fn finish(&mut self, request: &Request) -> Result<(), Error> {
+        if !request.sysctls.is_empty() {
+            self.steps.push(Step::WriteSysctls { sysctls: request.sysctls.clone() });
+        }
+        self.tell_the_resolver(request)
     }
 
     /// The plan of a container that shares the attachments of another, up to its ports.
@@ -128,7 +149,7 @@ impl Plan {
     pub fn shared(request: &Request, owner: &Record) -> Result<Self, Error> {
         let steps = vec![Step::Share { owner: owner.id.clone() }];
         let mut plan = Self { steps, attachments: owner.attachments.clone() };
-        plan.tell_the_resolver(request)?;
+        plan.finish(request)?;
         Ok(plan)
     }
 
@@ -166,6 +187,27 @@ impl Plan {
     pub fn undo(&self) -> Vec<Undo> {
         self.steps.iter().filter_map(Step::undo).collect()
     }
+}
+
+/// The kernel takes one way to a destination, or the second would never be used.
+fn check_ways(request: &Request, attached: &[Attached]) -> Result<(), Error> {
+    let mut known: Vec<(Cidr, &IfName)> = Vec::new();
+    for (asked, one) in request.attachments.iter().zip(attached) {
+        let on_link = one.attachment.addresses.iter().map(Cidr::network);
+        // The driver's own ways are behind those that are asked for.
+        let own = one.ways.iter().skip(asked.routes.len()).map(|way| way.to);
+        known.extend(on_link.chain(own).map(|to| (to, &one.attachment.interface)));
+    }
+    for asked in &request.attachments {
+        for (to, _) in &asked.routes {
+            if let Some((_, interface)) = known.iter().find(|(other, _)| other == to) {
+                let cause = format!("there is a way to {to} by {interface} already");
+                return Err(asked.label("routes").error(cause, "leave one of them out"));
+            }
+            known.push((*to, &asked.interface));
+        }
+    }
+    Ok(())
 }
 
 /// The attachment, by its number, that is the container's default way out of each family: the wanted one, or the first

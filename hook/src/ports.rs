@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
+use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::ports::{Bind, probe};
+use ocinet_shared::kernel::route;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::{Protocol, PublishedPort};
 
@@ -67,26 +70,17 @@ pub fn check_families(request: &AttachmentRequest, network: &Network) -> Result<
     }
 }
 
-/// Checks that the network has the family of every address that a container is to leave with.
-///
-/// # Errors
-/// The first that it could not leave with.
-pub fn check_snat_families(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
-    let lacks = |address: &&IpAddr| network.subnet(Family::of(**address)).is_none();
-    let Some(address) = request.snat.iter().find(lacks) else { return Ok(()) };
-    let family = Family::of(*address);
-    let cause =
-        format!("{address} is an {family} address, but the network {} has no {family} subnet", network.name);
-    Err(request.label("snat").error(cause, format!("give the network an {family} subnet with net.subnet")))
-}
-
 /// Checks that the addresses that a container is to leave with are the host's.
 ///
 /// # Errors
 /// The first that is not.
 pub fn check_snat(request: &AttachmentRequest) -> Result<(), Error> {
+    if request.snat.is_empty() {
+        return Ok(());
+    }
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
     for address in &request.snat {
-        if matches!(probe(*address, Protocol::Udp, 0)?, Bind::NotLocal) {
+        if !route::is_own(&mut channel, *address)? {
             return Err(Error::Conflict(report(
                 format!("let the container leave with {address}"),
                 "it is not an address of this host",

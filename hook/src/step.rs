@@ -108,6 +108,8 @@ pub enum Step {
         link: IfName,
         /// The container's addresses.
         addresses: Vec<IpAddr>,
+        /// The MTU of the container's link in bytes, where it is less than the network's.
+        mtu: Option<u32>,
     },
     /// Gives the container's interface its addresses and routes, and brings it up.
     ConfigureInterface {
@@ -172,7 +174,7 @@ impl Step {
             Self::LimitRates { send: Some(_), shaper, .. } => {
                 Some(Undo::DeleteShaper { name: shaper.clone() })
             }
-            Self::RouteFromHost { link, addresses } => {
+            Self::RouteFromHost { link, addresses, .. } => {
                 Some(Undo::DeleteRoutes { link: link.clone(), addresses: addresses.clone() })
             }
             Self::LimitRates { .. }
@@ -221,7 +223,10 @@ impl fmt::Display for Step {
                 let (to, gateways) = (join(addresses), join(gateways));
                 write!(f, "route {to} to {host_interface}, which is gateway {gateways}")
             }
-            Self::RouteFromHost { link, addresses } => write!(f, "route {} to {link}", join(addresses)),
+            Self::RouteFromHost { link, addresses, mtu } => {
+                write!(f, "route {} to {link}", join(addresses))?;
+                mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
+            }
             Self::ConfigureInterface { interface, addresses, ways, own_table, announce } => {
                 write!(f, "configure {interface}: addresses {}", join(addresses))?;
                 ways.iter().try_for_each(|way| show_way(f, way))?;
@@ -232,13 +237,7 @@ impl fmt::Display for Step {
                 f.write_str(if announce.is_some() { ", announced to the neighbours" } else { "" })
             }
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
-            Self::WriteResolver { servers, search } => {
-                f.write_str("write etc/resolv.conf:")?;
-                let mut lines: Vec<String> =
-                    servers.iter().map(|server| format!(" nameserver {server}")).collect();
-                lines.extend((!search.is_empty()).then(|| format!(" search {}", search.join(" "))));
-                f.write_str(&lines.join(","))
-            }
+            Self::WriteResolver { servers, search } => show_resolver(f, servers, search),
             Self::WriteHosts { hosts } => {
                 let hosts: Vec<String> =
                     hosts.iter().map(|(address, name)| format!("{address} {name}")).collect();
@@ -281,6 +280,12 @@ fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {
     tunnel.parent.as_ref().map_or(Ok(()), |parent| write!(f, " by {parent}"))?;
     tunnel.group.map_or(Ok(()), |group| write!(f, ", group {group}"))?;
     if tunnel.peers.is_empty() { Ok(()) } else { write!(f, ", peers {}", join(&tunnel.peers)) }
+}
+
+fn show_resolver(f: &mut fmt::Formatter<'_>, servers: &[IpAddr], search: &[String]) -> fmt::Result {
+    let mut lines: Vec<String> = servers.iter().map(|server| format!(" nameserver {server}")).collect();
+    lines.extend((!search.is_empty()).then(|| format!(" search {}", search.join(" "))));
+    write!(f, "write etc/resolv.conf:{}", lines.join(","))
 }
 
 fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::addr;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::kernel::{addr, ports};
-use ocinet_shared::port::Protocol;
 
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
@@ -47,7 +46,7 @@ pub fn find(
 ) -> Result<Option<Underlay>, Error> {
     let local = addresses_in(request, "local").next();
     if let Some(local) = local {
-        check_local(local)?;
+        check_local(channel, local)?;
     }
     let found = if let Some(parent) = request.settings.get("parent") {
         Some(named(channel, request, parent)?)
@@ -108,8 +107,8 @@ fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &str) -> Re
     }
 }
 
-fn check_local(local: IpAddr) -> Result<(), Error> {
-    if matches!(ports::probe(local, Protocol::Udp, 0)?, ports::Bind::NotLocal) {
+fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
+    if !route::is_own(channel, local)? {
         return Err(Error::Conflict(report(
             format!("tunnel from {local}"),
             "it is not an address of this host",

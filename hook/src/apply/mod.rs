@@ -136,7 +136,7 @@ impl<'a> Applier<'a> {
             Step::RouteToContainer { host_interface, gateways, addresses } => {
                 self.route_to_container(host_interface, gateways, addresses)
             }
-            Step::RouteFromHost { link, addresses } => self.route_from_host(link, addresses),
+            Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
             Step::WriteResolver { servers, search } => self.write_resolver(servers, search),
@@ -240,14 +240,19 @@ impl<'a> Applier<'a> {
         network::write_router_sysctls(host_interface, has_ipv6)?;
         let index = self.index_of(host_interface)?;
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
-        let ways = addresses.iter().map(|address| route::to_container(index, *address));
+        let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
         let changes: Vec<Change> = gateways.chain(ways).collect();
         Ok(self.route.change(changes, |_| format!("route to the container by {host_interface}"))?)
     }
 
-    fn route_from_host(&mut self, link: &IfName, addresses: &[IpAddr]) -> Result<(), Failure> {
+    fn route_from_host(
+        &mut self,
+        link: &IfName,
+        addresses: &[IpAddr],
+        mtu: Option<u32>,
+    ) -> Result<(), Failure> {
         let index = self.index_of(link)?;
-        let changes = addresses.iter().map(|address| route::to_container(index, *address)).collect();
+        let changes = addresses.iter().map(|address| route::to_container(index, *address, mtu)).collect();
         Ok(self.route.change(changes, |_| format!("route to the container by {link}"))?)
     }
 

@@ -10,6 +10,7 @@ use ocinet_shared::record_dir::{Mode, to_json};
 
 use super::{Applier, Failure, no_such_kind, optional};
 use crate::error::{Error, report};
+use crate::network::DEFAULT_MTU;
 use crate::{nat, tables};
 
 impl Applier<'_> {
@@ -111,7 +112,7 @@ impl Applier<'_> {
 
     fn make(&mut self, network: &Network, link: &HostLink) -> Result<(), KernelError> {
         match &link.kind {
-            HostLinkKind::Bridge => link::make_bridge(&mut self.route, link, network.group, network.mtu),
+            HostLinkKind::Bridge => link::make_bridge(&mut self.route, link, network.group),
             HostLinkKind::Vxlan(tunnel) => {
                 let place = VxlanPlace {
                     bridge: self.index_of(&tunnel.bridge)?,
@@ -140,6 +141,7 @@ impl Applier<'_> {
         match &link.kind {
             HostLinkKind::Bridge => {
                 write_router_sysctls(&link.name, has_ipv6)?;
+                changes.extend(link::fixed_mtu(index, network.mtu.unwrap_or(DEFAULT_MTU)));
                 changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
             }
             HostLinkKind::Vxlan(tunnel) => {

@@ -75,7 +75,7 @@ impl NetworkDriver for Macvlan {
         let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode(network)?), Some(mac))?;
         if let Some(link) = network.links.first() {
             let addresses = inputs.addresses.to_vec();
-            attached.steps.push(Step::RouteFromHost { link: link.name.clone(), addresses });
+            attached.steps.push(Step::RouteFromHost { link: link.name.clone(), addresses, mtu: None });
         }
         Ok(attached)
     }

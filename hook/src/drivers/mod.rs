@@ -132,16 +132,34 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     DRIVERS.iter().map(|driver| driver.name())
 }
 
+/// A name that no driver has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no driver \"{0}\"")]
+pub struct UnknownDriver(String);
+
+impl UnknownDriver {
+    /// The driver whose name is the nearest, and all that there are.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let all: Vec<&str> = names().collect();
+        let nearest = all.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &self.0)).copied();
+        format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), all.join(", "))
+    }
+}
+
 /// The driver of a name.
 ///
 /// # Errors
-/// A name that no driver has; the message names the nearest one, and `label` where it stands.
+/// A name that no driver has.
+pub fn by_name(name: &str) -> Result<Driver, UnknownDriver> {
+    let found = DRIVERS.iter().find(|driver| driver.name() == name);
+    found.copied().ok_or_else(|| UnknownDriver(name.to_owned()))
+}
+
+/// The driver of a name that stands at `label`.
+///
+/// # Errors
+/// A name that no driver has; the message names the nearest one.
 pub fn find(name: &str, label: &Label) -> Result<Driver, Error> {
-    if let Some(driver) = DRIVERS.iter().find(|driver| driver.name() == name) {
-        return Ok(*driver);
-    }
-    let all: Vec<&str> = names().collect();
-    let nearest = all.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).copied();
-    let hint = format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), all.join(", "));
-    Err(label.error(format!("there is no driver \"{name}\""), hint))
+    by_name(name).map_err(|unknown| label.error(&unknown, unknown.hint()))
 }

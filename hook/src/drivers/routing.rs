@@ -12,7 +12,7 @@ use ocinet_shared::record::Attachment;
 use crate::annotations::Subject;
 use crate::error::Error;
 use crate::nat;
-use crate::network::bridge_of;
+use crate::network::{DEFAULT_MTU, bridge_of};
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
 use crate::step::Step;
@@ -139,6 +139,13 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             mtu: attachment.mtu,
             hairpin: on_bridge.is_some() && !attachment.ports.is_empty(),
         });
+    }
+    // The bridge has room for larger packets than this container's link: whoever sends one is to be told.
+    if let (Some(bridge), Some(mtu)) = (on_bridge, attachment.mtu)
+        && mtu < network.mtu.unwrap_or(DEFAULT_MTU)
+    {
+        let addresses = inputs.addresses.to_vec();
+        steps.push(Step::RouteFromHost { link: bridge.clone(), addresses, mtu: Some(mtu) });
     }
     let (receive, send) = (inputs.request.rate_in, inputs.request.rate_out);
     if receive.is_some() || send.is_some() {

@@ -13,7 +13,7 @@ use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
 
 use super::{NetworkDriver, Pool, routing};
 use crate::annotations::Subject;
-use crate::error::{Error, annotation, report};
+use crate::error::{Error, annotation};
 use crate::network::Surroundings;
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
@@ -79,8 +79,8 @@ impl NetworkDriver for Vxlan {
         }
         let port = said.get("port").map_or(PORT, String::as_str);
         network.settings.insert("port".to_owned(), port.to_owned());
-        let tunnel = tunnel(network, bridge, around)?;
-        let family = tunnel_family(&tunnel)?;
+        let tunnel = tunnel(request, network, bridge, around)?;
+        let family = tunnel_family(request, &tunnel)?;
         network.mtu = Some(mtu(request, around, family)?);
         let name = format!("oc-vni{vni}");
         network.links.push(HostLink {
@@ -114,7 +114,12 @@ fn mac(network: &Network, tunnel: &Tunnel) -> Mac {
     Mac::of_bridge(&format!("{} {bridge} {vni} {port} {parent} {mtu} {}", network.name, ends.join(" ")))
 }
 
-fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Result<Tunnel, Error> {
+fn tunnel(
+    request: &AttachmentRequest,
+    network: &Network,
+    bridge: IfName,
+    around: &Surroundings<'_>,
+) -> Result<Tunnel, Error> {
     let has = &network.settings;
     let one = |key: &str| has.get(key).and_then(|text| IpAddr::from_str(text).ok());
     let number = |key: &str| has.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
@@ -123,7 +128,7 @@ fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Resul
     let parent = around.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
     if group.is_some() && parent.is_none() {
         let cause = "the host has no default route by whose link to reach the group";
-        return Err(annotation("net.parent", cause, "name a link of this host with net.parent"));
+        return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
     }
     Ok(Tunnel {
         bridge,
@@ -137,27 +142,26 @@ fn tunnel(network: &Network, bridge: IfName, around: &Surroundings<'_>) -> Resul
 }
 
 /// The family of the packets that carry the tunnel.
-fn tunnel_family(tunnel: &Tunnel) -> Result<Family, Error> {
+fn tunnel_family(request: &AttachmentRequest, tunnel: &Tunnel) -> Result<Family, Error> {
     let mut ends = tunnel.local.iter().chain(&tunnel.group).chain(&tunnel.peers).map(|end| Family::of(*end));
     let Some(family) = ends.next() else { return Ok(Family::Ipv4) };
     if ends.all(|other| other == family) {
         return Ok(family);
     }
     let cause = "net.local, net.peers and net.group mix IPv4 and IPv6";
-    Err(annotation("net.peers", cause, "give tunnel ends of one family"))
+    Err(request.label("peers").error(cause, "give tunnel ends of one family"))
 }
 
 fn mtu(request: &AttachmentRequest, around: &Surroundings<'_>, family: Family) -> Result<u32, Error> {
     let underlay = around.underlay.map_or(1500, |underlay| underlay.mtu);
     let most = underlay.saturating_sub(OVERHEAD[usize::from(family == Family::Ipv6)]);
     match request.mtu {
-        Some(asked) if asked > most => Err(Error::Annotation(report(
-            "use the annotation net.mtu",
-            format!(
+        Some(asked) if asked > most => {
+            let cause = format!(
                 "{asked} is more than the {most} that an {family} tunnel leaves of the underlay's {underlay}"
-            ),
-            "give less, or leave it out",
-        ))),
+            );
+            Err(request.label("mtu").error(cause, "give less, or leave it out"))
+        }
         Some(asked) => Ok(asked),
         None => Ok(most),
     }

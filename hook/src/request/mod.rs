@@ -17,7 +17,7 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 
 pub use container::{Resolver, Sysctl};
-pub use values::unusable;
+pub use values::{UsableSubnet, unusable};
 
 use crate::annotations::{Annotations, Label, Names, Sorted};
 use crate::config::Config;
@@ -116,9 +116,7 @@ impl Request {
         let several = sorted.len() > 1;
         for mut of in sorted {
             let network = named_network(&mut of, config, driver_of)?;
-            if let Some(table) = config.networks.get(&network) {
-                container.or_network(network.as_str(), table.0.iter().filter(|(name, _)| is_resolver(name)));
-            }
+            let names = of.names();
             match driver(&mut of)? {
                 Driver::Alone(driver) if several => {
                     let cause = format!("the driver {} attaches the container to nothing", driver.name());
@@ -132,7 +130,10 @@ impl Request {
                     of.finish(driver.name())?;
                     alone = Some(driver);
                 }
-                Driver::Network(driver) => attachments.push(attachment(of, driver, network, config)?),
+                Driver::Network(driver) => {
+                    config.let_say(&network, &mut container, is_resolver);
+                    attachments.push(attachment(of, names, driver, network, config)?);
+                }
             }
         }
         check_together(&attachments)?;
@@ -160,33 +161,32 @@ fn is_resolver(name: &str) -> bool {
 }
 
 /// The network that an attachment names, or the one that its driver has for those that name none. What the
-/// configuration says of it stands behind the annotations, and behind both the driver that it was made with.
+/// configuration says of it stands behind the annotations, and behind both the driver that it was made with. A driver
+/// that attaches to nothing is left alone with its annotations.
 fn named_network(
     of: &mut Annotations,
     config: &Config,
     driver_of: DriverOf<'_>,
 ) -> Result<ContainerId, Error> {
+    let named = of.peek("driver").filter(|name| !name.is_empty());
+    let asked = named.map(|name| drivers::find(name, &of.label("driver"))).transpose()?;
+    let network_driver = match asked.unwrap_or_else(drivers::default) {
+        Driver::Network(driver) => driver,
+        Driver::Alone(_) => return values::constant(DEFAULT_NETWORK),
+    };
     let hint = "name it with letters, digits and dashes";
     let network: ContainerId = match values::parsed(of, "network", hint)? {
         Some(network) => network,
         None => {
-            let named = of.peek("driver").filter(|name| !name.is_empty());
-            let driver =
-                named.map_or(Ok(drivers::default()), |name| drivers::find(name, &of.label("driver")))?;
-            let name = match driver {
-                Driver::Alone(_) => DEFAULT_NETWORK.to_owned(),
-                Driver::Network(driver) => driver.default_network(&|name| of.peek(name).map(str::to_owned)),
-            };
+            let name = network_driver.default_network(&|name| of.peek(name).map(str::to_owned));
             name.parse().map_err(|error| of.label("network").error(error, hint))?
         }
     };
-    if let Some(table) = config.networks.get(&network) {
-        of.or_network(network.as_str(), table.0.iter().filter(|(name, _)| !is_resolver(name)));
-    }
+    config.let_say(&network, of, |name| !is_resolver(name));
     if !of.has("driver")
         && let Some(driver) = driver_of(&network)?
     {
-        of.or_network(network.as_str(), [(&"driver".to_owned(), &driver)]);
+        of.or_else(&format!("network {network}, which is there"), [("driver", driver.as_str())]);
     }
     Ok(network)
 }
@@ -200,11 +200,11 @@ fn driver(of: &mut Annotations) -> Result<Driver, Error> {
 
 fn attachment(
     mut annotations: Annotations,
+    names: Names,
     driver: &'static dyn NetworkDriver,
     network: ContainerId,
     config: &Config,
 ) -> Result<AttachmentRequest, Error> {
-    let names = annotations.names();
     let of = &mut values::For { annotations: &mut annotations, driver };
     let interface = match of.annotations.interface() {
         Some(interface) => interface.clone(),

@@ -106,16 +106,16 @@ impl For<'_> {
         hint: &str,
     ) -> Result<Option<T>, Error>
     where
-        T: FromStr<Err: Display> + PartialOrd + Display,
+        T: FromStr + PartialOrd,
     {
         let Some((text, label)) = self.take(name)? else { return Ok(None) };
-        let number: T = text.parse().map_err(|error| label.error(error, hint))?;
         // "+80" and "080" are numbers to Rust; what a user sees in a list is what they wrote.
-        if range.contains(&number) && number.to_string() == text {
-            Ok(Some(number))
-        } else {
-            Err(label.error(format!("{text} is out of range"), hint))
+        let is_number = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        if !is_number {
+            return Err(label.error(format!("\"{text}\" is not a number"), hint));
         }
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.map(Some).ok_or_else(|| label.error(format!("{text} is out of range"), hint))
     }
 
     /// `true` or `false`.
@@ -178,10 +178,7 @@ impl For<'_> {
 
     /// The subnets.
     pub fn subnets(&mut self) -> Result<Vec<Cidr>, Error> {
-        let parse = |text: &str| {
-            let subnet = network_cidr(text)?;
-            check_subnet(&subnet).map(|()| subnet)
-        };
+        let parse = |text: &str| text.parse().map(|UsableSubnet(subnet)| subnet);
         let hint = "give a network such as 10.90.0.0/16 (RFC 1918) or fd00:90::/64 (RFC 4193)";
         self.one_a_family("subnet", parse, Cidr::family, hint)
     }
@@ -322,18 +319,35 @@ fn network_cidr(text: &str) -> Result<Cidr, String> {
     }
 }
 
-/// A subnet must have room for a gateway and a container, and consist of addresses that hosts can have.
-fn check_subnet(subnet: &Cidr) -> Result<(), String> {
-    let lengths = match subnet.family() {
-        Family::Ipv4 => 8..=30,
-        Family::Ipv6 => 16..=126,
-    };
-    if !lengths.contains(&subnet.prefix()) {
-        let (least, most) = (lengths.start(), lengths.end());
-        return Err(format!("{subnet} has a prefix length outside /{least} to /{most}"));
+/// A subnet that has room for a gateway and a container, and consists of addresses that hosts can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct UsableSubnet(pub Cidr);
+
+impl FromStr for UsableSubnet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let subnet = network_cidr(text)?;
+        let lengths = match subnet.family() {
+            Family::Ipv4 => 8..=30,
+            Family::Ipv6 => 16..=126,
+        };
+        if !lengths.contains(&subnet.prefix()) {
+            let (least, most) = (lengths.start(), lengths.end());
+            return Err(format!("{subnet} has a prefix length outside /{least} to /{most}"));
+        }
+        match unusable(subnet.address()) {
+            Some(kind) => Err(format!("{subnet} holds {kind} addresses, which no container can have")),
+            None => Ok(Self(subnet)),
+        }
     }
-    match unusable(subnet.address()) {
-        Some(kind) => Err(format!("{subnet} holds {kind} addresses, which no container can have")),
-        None => Ok(()),
+}
+
+impl TryFrom<String> for UsableSubnet {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use nix::errno::Errno;
 
@@ -62,14 +63,16 @@ pub fn add(index: u32, way: &Way) -> Change {
 }
 
 /// The message that makes a link the host's way to one address, whichever link was before: one of a container that had
-/// the address earlier may not be gone yet.
+/// the address earlier may not be gone yet. Larger packets than `mtu`, in bytes, the host cuts up, or refuses as their
+/// sender's next link would.
 #[must_use]
-pub fn to_container(index: u32, address: IpAddr) -> Change {
+pub fn to_container(index: u32, address: IpAddr, mtu: Option<u32>) -> Change {
     let mut message = to(Cidr::host(address));
     if address.is_ipv4() {
         message.header.scope = RouteScope::Link;
     }
     message.attributes.push(RouteAttribute::Oif(index));
+    message.attributes.extend(mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
     (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
@@ -125,17 +128,31 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
 /// # Errors
 /// Any refusal but that there is no way.
 pub fn link_to(channel: &mut Channel, address: IpAddr) -> Result<Option<u32>, KernelError> {
+    let found = look_up(channel, address)?;
+    Ok(found.and_then(|route| {
+        route
+            .attributes
+            .into_iter()
+            .find_map(|attribute| if let RouteAttribute::Oif(index) = attribute { Some(index) } else { None })
+    }))
+}
+
+/// Whether an address is the host's own, at which others reach it: no broadcast address, whatever bind(2) takes.
+///
+/// # Errors
+/// Any refusal but that there is no way.
+pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelError> {
+    Ok(look_up(channel, address)?.is_some_and(|route| route.header.kind == RouteType::Local))
+}
+
+fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage>, KernelError> {
     let mut message = RouteMessage::default();
     message.header.address_family = netlink_family(Family::of(address));
     message.header.destination_prefix_length = Family::of(address).bits();
     message.attributes.push(RouteAttribute::Destination(route_address(address)));
     let doing = format!("look up the route to {address}");
     match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => {
-            Ok(route.attributes.into_iter().find_map(|attribute| {
-                if let RouteAttribute::Oif(index) = attribute { Some(index) } else { None }
-            }))
-        }
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
         Ok(_) | Err(KernelError { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -15,6 +15,7 @@ pub struct Host {
     pub net: Netns,
     addresses: [IpAddr; 2],
     state: PathBuf,
+    config: PathBuf,
     ocinet: PathBuf,
 }
 
@@ -22,7 +23,28 @@ impl Host {
     /// A machine that is not plugged in yet.
     pub(super) fn new(addresses: [IpAddr; 2], state: PathBuf, ocinet: PathBuf) -> Self {
         fs::create_dir_all(&state).expect("make a state folder");
-        Self { net: Netns::new(), addresses, state, ocinet }
+        let config = state.with_extension("toml");
+        Self { net: Netns::new(), addresses, state, config, ocinet }
+    }
+
+    /// Gives the host a configuration. Without one, ocinet is told of none.
+    ///
+    /// # Panics
+    /// When the disk is full.
+    pub fn configure(&self, text: &str) {
+        fs::write(&self.config, text).expect("write a configuration");
+    }
+
+    /// Where the host's configuration is, once it has one.
+    #[must_use]
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    /// The environment of ocinet on this host.
+    pub(super) fn environment(&self) -> Vec<(&'static str, &Path)> {
+        let config = self.config.symlink_metadata().is_ok().then_some(("OCINET_CONFIG", self.config_path()));
+        [("OCINET_STATE_DIR", self.state.as_path())].into_iter().chain(config).collect()
     }
 
     /// The host's own address of a family on the LAN.
@@ -43,10 +65,10 @@ impl Host {
         &self.ocinet
     }
 
-    /// The program under test, with an empty environment but for the state folder.
+    /// The program under test, with an empty environment but for the state folder and the configuration.
     pub fn ocinet(&self) -> Command {
         let mut ocinet = command(&self.ocinet);
-        ocinet.env_clear().env("OCINET_STATE_DIR", &self.state);
+        ocinet.env_clear().envs(self.environment());
         ocinet
     }
 }

@@ -264,16 +264,19 @@ fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
     let annotations: serde_json::Map<String, Value> =
         annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     config["annotations"] = json!(annotations);
-    let hook = |stage: &str| {
-        let env = format!("OCINET_STATE_DIR={}", lab.state_dir().display());
-        json!([{"path": lab.ocinet_path(), "args": ["ocinet", stage], "env": [env]}])
-    };
+    let hook =
+        |stage: &str| json!([{"path": lab.ocinet_path(), "args": ["ocinet", stage], "env": variables(lab)}]);
     config["hooks"] = json!({"createRuntime": hook("createRuntime"), "poststop": hook("poststop")});
     fs::write(&path, config.to_string()).expect("write it");
     folder
 }
 
-/// The hooks.d files that ocinet ships, with the lab's program and state folder in them, and an image.
+fn variables(lab: &Lab) -> Vec<String> {
+    let variable = |(name, path): (&str, &Path)| format!("{name}={}", path.display());
+    lab.environment().into_iter().map(variable).collect()
+}
+
+/// The hooks.d files that ocinet ships, with the lab's program, state folder and configuration in them, and an image.
 fn prepare_podman(runtime: Runtime, lab: &Lab) {
     let hooks = lab.dir().join("hooks.d");
     if hooks.exists() {
@@ -286,7 +289,7 @@ fn prepare_podman(runtime: Runtime, lab: &Lab) {
         let mut hook: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(hook["hook"]["path"], "/usr/bin/ocinet");
         hook["hook"]["path"] = json!(lab.ocinet_path());
-        hook["hook"]["env"] = json!([format!("OCINET_STATE_DIR={}", lab.state_dir().display())]);
+        hook["hook"]["env"] = json!(variables(lab));
         fs::write(hooks.join(entry.file_name()), hook.to_string()).expect("write a hooks.d file");
     }
     // Raising a limit fails on these machines (CAP_SYS_RESOURCE), and a pod's own container takes no option for it.

@@ -129,7 +129,7 @@ impl Host {
             None => self.ocinet(),
             Some((first, rest)) => {
                 let mut program = command(first);
-                program.args(rest).arg(self.ocinet_path()).env("OCINET_STATE_DIR", self.state_dir());
+                program.args(rest).arg(self.ocinet_path()).envs(self.environment());
                 program
             }
         };

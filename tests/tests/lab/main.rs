@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod attachments;
+mod configuration;
 mod conflict;
 mod faults;
 mod hosts;
 mod ipvlan;
 mod life;
+mod networks;
 mod notes;
+mod options;
 mod overlay;
 mod pods;
 mod publish;

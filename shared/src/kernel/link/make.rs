@@ -36,16 +36,10 @@ fn info(kind: InfoKind, data: InfoData) -> LinkAttribute {
 ///
 /// # Errors
 /// `EEXIST` where the name is taken.
-pub fn make_bridge(
-    channel: &mut Channel,
-    link: &HostLink,
-    group: u32,
-    mtu: Option<u32>,
-) -> Result<(), KernelError> {
+pub fn make_bridge(channel: &mut Channel, link: &HostLink, group: u32) -> Result<(), KernelError> {
     let mut message = named(&link.name);
     message.attributes.push(LinkAttribute::Address(link.mac.0.to_vec()));
     message.attributes.push(LinkAttribute::Group(group));
-    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
     let data = vec![
         InfoBridge::ForwardDelay(0),
         InfoBridge::StpState(BridgeStpState::Disabled),

@@ -241,6 +241,13 @@ pub fn alias(index: u32, text: &str) -> Change {
     set(index, LinkAttribute::IfAlias(text.to_owned()))
 }
 
+/// The messages that fix a bridge's MTU in bytes. Until it has been changed, a bridge takes the least of its ports':
+/// what one container asks for would be all the others', and below 1280 would take IPv6 from them.
+#[must_use]
+pub fn fixed_mtu(index: u32, mtu: u32) -> [Change; 2] {
+    [mtu ^ 1, mtu].map(|mtu| set(index, LinkAttribute::Mtu(mtu)))
+}
+
 /// The message that gives a link its Ethernet address anew. Where the namespace has `arp_notify` and `ndisc_notify` on
 /// for the link, the kernel tells the neighbours, even if the address is the one that it had (`NETDEV_CHANGEADDR`).
 #[must_use]

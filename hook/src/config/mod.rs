@@ -1,5 +1,7 @@
 //! /etc/ocinet/config.toml: the administrator's defaults.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,10 +10,13 @@ use std::path::{Path, PathBuf};
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize as _, Deserializer, Error as _};
 
-use crate::annotations;
+pub use network::NetworkTable;
+
+use crate::annotations::Annotations;
 use crate::error::{Error, report};
+use crate::request::UsableSubnet;
 
 /// Where the configuration is looked for when nothing names it; it need not exist there.
 pub const DEFAULT_PATH: &str = "/etc/ocinet/config.toml";
@@ -22,60 +27,20 @@ const MAX_CONFIG: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The file, for messages.
+    #[serde(skip)]
+    pub path: PathBuf,
     /// The subnets of the network `default`, at most one a family.
+    #[serde(deserialize_with = "one_a_family")]
     pub default_subnets: Vec<Cidr>,
     /// Where the /24 of a network that names no subnet is taken from.
+    #[serde(deserialize_with = "pool")]
     pub subnet_pool: Cidr,
     /// How many ports one container may publish.
     pub max_ports: usize,
     /// Named networks: what a container that names one need not say itself, by annotation key.
     #[serde(rename = "network")]
     pub networks: BTreeMap<ContainerId, NetworkTable>,
-}
-
-/// A network of the configuration: annotation keys and their values.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NetworkTable(pub BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for NetworkTable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Value {
-            Text(String),
-            Number(u64),
-            Truth(bool),
-            List(Vec<String>),
-        }
-        let table: BTreeMap<String, Value> = BTreeMap::deserialize(deserializer)?;
-        let mut values = BTreeMap::new();
-        for (name, value) in table {
-            match annotations::key(&name) {
-                Some(key) if key.of_networks => {}
-                Some(_) => {
-                    return Err(D::Error::custom(format_args!(
-                        "`{name}` belongs to a container, not to a network"
-                    )));
-                }
-                None => {
-                    let nearest = annotations::nearest(&name);
-                    return Err(D::Error::custom(format_args!(
-                        "unknown field `{name}`, the nearest one is `{nearest}`"
-                    )));
-                }
-            }
-            values.insert(
-                name,
-                match value {
-                    Value::Text(text) => text,
-                    Value::Number(number) => number.to_string(),
-                    Value::Truth(truth) => truth.to_string(),
-                    Value::List(list) => list.join(","),
-                },
-            );
-        }
-        Ok(Self(values))
-    }
 }
 
 impl Default for Config {
@@ -88,7 +53,43 @@ impl Default for Config {
         else {
             unreachable!("a prefix length of 16 fits IPv4")
         };
-        Self { default_subnets: vec![subnet], subnet_pool: pool, max_ports: 1024, networks: BTreeMap::new() }
+        Self {
+            path: DEFAULT_PATH.into(),
+            default_subnets: vec![subnet],
+            subnet_pool: pool,
+            max_ports: 1024,
+            networks: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Lets a network say what the annotations of a container that is on it do not, of those keys that are `wanted`.
+    pub fn let_say(&self, network: &ContainerId, to: &mut Annotations, wanted: impl Fn(&str) -> bool) {
+        let Some(NetworkTable(values)) = self.networks.get(network) else { return };
+        let of = format!("network {network} in the configuration {}", self.path.display());
+        let values = values.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        to.or_else(&of, values.filter(|(name, _)| wanted(name)));
+    }
+}
+
+fn one_a_family<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cidr>, D::Error> {
+    let subnets: Vec<UsableSubnet> = Vec::deserialize(deserializer)?;
+    let subnets: Vec<Cidr> = subnets.into_iter().map(|UsableSubnet(subnet)| subnet).collect();
+    for family in Family::ALL {
+        if subnets.iter().filter(|subnet| subnet.family() == family).count() > 1 {
+            return Err(D::Error::custom(format_args!("there is more than one {family} subnet")));
+        }
+    }
+    Ok(subnets)
+}
+
+fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cidr, D::Error> {
+    let UsableSubnet(pool) = UsableSubnet::deserialize(deserializer)?;
+    if pool.family() == Family::Ipv4 && pool.prefix() <= 24 {
+        Ok(pool)
+    } else {
+        Err(D::Error::custom(format_args!("{pool} is not an IPv4 network of /24 or wider")))
     }
 }
 
@@ -116,9 +117,15 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
         return Err(refuse("everybody may write to it".into(), "take the right away with `chmod o-w`"));
     }
     let mut text = String::new();
-    let read = file.take(MAX_CONFIG).read_to_string(&mut text);
-    read.map_err(|error| refuse(error.to_string(), "write it as UTF-8 text"))?;
-    parse(&text).map_err(|cause| refuse(cause, "see `Configuration` in README.md for what it may hold"))
+    let read = file.take(MAX_CONFIG + 1).read_to_string(&mut text);
+    let length = read.map_err(|error| refuse(error.to_string(), "write it as UTF-8 text"))?;
+    if length as u64 > MAX_CONFIG {
+        return Err(refuse("it is larger than 1 MiB".into(), "leave out what is not needed"));
+    }
+    let config = parse(&text);
+    let config =
+        config.map_err(|cause| refuse(cause, "see `Configuration` in README.md for what it may hold"))?;
+    Ok(Config { path: path.to_owned(), ..config })
 }
 
 /// A FIFO would make the hook wait for a writer; without blocking it is opened and then refused.
@@ -128,22 +135,12 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn parse(text: &str) -> Result<Config, String> {
-    let config: Config = toml::from_str(text).map_err(|error| {
+    toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
         format!("line {line}, column {column}: {}", error.message().replace('\n', " "))
-    })?;
-    for family in Family::ALL {
-        if config.default_subnets.iter().filter(|subnet| subnet.family() == family).count() > 1 {
-            return Err(format!("default-subnets has more than one {family} subnet"));
-        }
-    }
-    let pool = config.subnet_pool;
-    if pool.family() != Family::Ipv4 || pool.prefix() > 24 || !pool.is_network() {
-        return Err(format!("subnet-pool {pool} is not an IPv4 network of /24 or wider"));
-    }
-    Ok(config)
+    })
 }
 
 #[cfg(test)]

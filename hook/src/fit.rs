@@ -1,0 +1,101 @@
+//! Whether what a container asks for goes together with the network that it is on. Pure.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::network::Network;
+
+use crate::error::Error;
+use crate::network::{IPV6_MTU, list, not_a_host, too_small_for_ipv6};
+use crate::request::{AttachmentRequest, unusable};
+
+/// Checks what is asked for besides an address. `addresses` are those that the container gets.
+///
+/// # Errors
+/// The first key whose value does not go together with the network.
+pub fn check(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
+    check_routes(request, network, addresses)?;
+    if let Some(mtu) = request.mtu.filter(|mtu| *mtu < IPV6_MTU && addresses.iter().any(IpAddr::is_ipv6)) {
+        return Err(too_small_for_ipv6(request, mtu));
+    }
+    if let Some(mac) = request.mac
+        && let Some(link) = network.links.iter().find(|link| link.mac == mac)
+    {
+        let cause = format!("{mac} is that of {}, by which the network is reached", link.name);
+        return Err(request.label("mac").error(cause, "give another Ethernet address, or leave it out"));
+    }
+    check_snat(request, network)?;
+    if request.allow_inbound && network.internal {
+        let cause = format!("the network {} is internal, so that nothing outside can reach it", network.name);
+        return Err(request
+            .label("allow-inbound")
+            .error(cause, "leave it out, or use a network that is not internal"));
+    }
+    Ok(())
+}
+
+/// Every further route leads by a gateway on the network, which is another than the container.
+fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
+    let label = request.label("routes");
+    for (to, gateway) in &request.routes {
+        let Some(subnet) = network.subnets().find(|subnet| subnet.contains(*gateway)) else {
+            let cause =
+                format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
+            let ranges: Vec<Cidr> = network.subnets().collect();
+            return Err(label.error(cause, format!("give a gateway inside {}", list(&ranges))));
+        };
+        let hint = format!("give another gateway inside {subnet}");
+        if let Some(what) = not_a_host(&subnet, *gateway) {
+            return Err(label.error(format!("{gateway}, the gateway to {to}, is {what} of {subnet}"), hint));
+        }
+        if addresses.contains(gateway) {
+            return Err(label.error(format!("{gateway}, the gateway to {to}, is the container itself"), hint));
+        }
+        let family = Family::of(*gateway);
+        if !addresses.iter().any(|address| Family::of(*address) == family) {
+            let cause = format!("{to} is an {family} network, and the container has no {family} address");
+            return Err(label.error(cause, "leave the route out, or give the container an address by net.ip"));
+        }
+    }
+    Ok(())
+}
+
+/// The container can leave with an address of a family that its network has, if it leaves at all.
+fn check_snat(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    let label = request.label("snat");
+    if network.internal && !request.snat.is_empty() {
+        let cause = format!("the network {} is internal, so that nothing leaves it", network.name);
+        return Err(label.error(cause, "leave it out, or use a network that is not internal"));
+    }
+    let lacks = |address: &&IpAddr| network.subnet(Family::of(**address)).is_none();
+    let Some(address) = request.snat.iter().find(lacks) else { return Ok(()) };
+    let family = Family::of(*address);
+    let cause =
+        format!("{address} is an {family} address, but the network {} has no {family} subnet", network.name);
+    Err(label.error(cause, format!("give the network an {family} subnet with net.subnet")))
+}
+
+/// Checks an address that a container asks for.
+///
+/// # Errors
+/// An address that is not in the network, or that no container of it can have.
+pub fn check_address(request: &AttachmentRequest, network: &Network, address: IpAddr) -> Result<(), Error> {
+    let hint = format!("give a free address inside {}", list(&network.subnets().collect::<Vec<_>>()));
+    let refuse = |cause: String| Err(request.label("ip").error(cause, hint.clone()));
+    if let Some(kind) = unusable(address) {
+        return refuse(format!("{address} is a {kind} address"));
+    }
+    let Some(subnet) = network.subnets().find(|subnet| subnet.contains(address)) else {
+        return refuse(format!("{address} is outside the subnet of network {}", network.name));
+    };
+    if let Some(what) = not_a_host(&subnet, address) {
+        return refuse(format!("{address} is {what} of {subnet}"));
+    }
+    if network.gateway(subnet.family()) == Some(address) {
+        return refuse(format!("{address} is the gateway of network {}", network.name));
+    }
+    if network.is_reserved(address) {
+        return refuse(format!("{address} is the host's own"));
+    }
+    Ok(())
+}

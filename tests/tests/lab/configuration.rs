@@ -1,0 +1,202 @@
+//! What the configuration says of networks: what it means for a container, and what is refused.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use ocinet_tests::lab::{HOST_SECOND4, HOST4, INTERNET4, Lab, Server, ask_tcp};
+
+use crate::PATIENCE;
+use crate::conflict::refused_as_it_is as refused;
+use crate::life::used;
+use crate::networks::{BRIDGE, WEB, configured, driver};
+use crate::reach::reaches;
+
+#[test]
+fn annotations_override_what_a_named_network_says() {
+    let lab = configured(&format!("{BRIDGE}mtu = 1300\nsnat = \"{HOST_SECOND4}\"\nbridge = \"br-web\"\n"));
+    let (web, own) = (lab.attach("web", &WEB), lab.attach("own", &[WEB[0], ("net.snat", "198.51.100.10")]));
+    let small = lab.attach("small", &[WEB[0], ("net.mtu", "1290")]);
+    for (container, mtu) in [(&web, "mtu 1300"), (&own, "mtu 1300"), (&small, "mtu 1290")] {
+        let link = container.net.ok(&["ip", "link", "show", "dev", "eth0"]);
+        assert!(link.contains(mtu), "{link}");
+    }
+    let _server = Server::tcp(&lab.wan, 80, "internet");
+    for (container, address) in [(&web, HOST_SECOND4), (&own, HOST4)] {
+        let answer = ask_tcp(&container.net, SocketAddr::new(INTERNET4, 80), PATIENCE).expect("an answer");
+        assert_eq!(answer.seen_as, address);
+    }
+    assert!(
+        lab.host.ok(&["ip", "link", "show", "dev", "br-web"]).contains("mtu 1300"),
+        "the others' is as it was"
+    );
+    // What belongs to the network, the first container may say.
+    let lab = configured(BRIDGE);
+    let first = [WEB[0], ("net.driver", "veth"), ("net.subnet", "10.82.0.0/24")];
+    let first = lab.attach("first", &first);
+    assert_eq!(driver(&first), "veth");
+    assert!(first.address(false).to_string().starts_with("10.82.0."));
+}
+
+/// The network `default` is that of containers which name none; one that is on no network has nothing to do with it.
+#[test]
+fn the_default_network_can_be_configured() {
+    let lab = configured("[network.default]\nsubnet = \"10.83.0.0/24\"\nmtu = 1400\n");
+    let web = lab.attach("web", &[("net.driver", "bridge")]);
+    assert!(web.address(false).to_string().starts_with("10.83.0."), "{}", web.record);
+    let none = lab.attach("none", &[("net.driver", "none")]);
+    assert!(none.net.ok(&["ip", "-br", "link"]).lines().all(|line| line.starts_with("lo ")));
+    let host =
+        format!(r#"{{"id":"host","pid":{},"annotations":{{"net.driver":"host"}}}}"#, std::process::id());
+    let finished = lab.run(&["createRuntime"], &host);
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_wrong_value_is_reported_as_of_the_configuration() {
+    let lab = Lab::new();
+    used(&lab);
+    let file = lab.config_path().display().to_string();
+    for (line, key, says) in [
+        ("mtu = 9", "mtu", "9 is out of range"),
+        ("subnet = \"10.81.0.7/24\"", "subnet", "10.81.0.7/24 has host bits set"),
+        ("gateway = \"10.99.0.1\"", "gateway", "10.99.0.1 is outside"),
+        ("mode = \"l2\"", "mode", "the driver bridge has no use for it"),
+        ("rate-in = \"fast\"", "rate-in", "\"fast\" is not a rate"),
+        ("isolate = \"maybe\"", "isolate", "\"maybe\" is neither true nor false"),
+        ("bridge = \"br*\"", "bridge", "\"br*\" has a character"),
+        ("dns = \"ns.example\"", "dns", "\"ns.example\" is not an IP address"),
+        ("peers = []", "peers", "the driver bridge has no use for it"),
+        ("routes = []", "routes", "it is empty"),
+        ("driver = \"macvlan\"\nparent = \"eth0\"\nmtu = 1600", "mtu", "1600 is more than the 1500 of eth0"),
+        ("driver = \"vxlan\"\nvni = 0", "vni", "0 is out of range"),
+        ("driver = \"vxlan\"\nvni = -7", "vni", "\"-7\" is not a number"),
+        (
+            "driver = \"vxlan\"\nvni = 7\nsubnet = \"10.81.0.0/24\"\nip-range = \"10.81.0.0/25\"\nmtu = 1500",
+            "mtu",
+            "1500 is more than the 1450",
+        ),
+    ] {
+        lab.configure(&format!("[network.web]\n{line}\n"));
+        let mut asked = vec![WEB[0]];
+        if line.contains("macvlan") {
+            asked.push(("net.ip", "198.51.100.60"));
+        }
+        let says = format!("{key} of network web in the configuration {file}: {says}");
+        refused(&lab, &asked, 2, &format!("cannot use {says}"));
+    }
+    // It is no business of containers on other networks.
+    let _other = lab.attach("other", &[("net.network", "other")]);
+    // An annotation that is wrong is one, also where the network says something of the same key.
+    lab.configure("[network.web]\nmtu = 1400\n");
+    refused(&lab, &[WEB[0], ("net.mtu", "9")], 3, "cannot use the annotation net.mtu: 9 is out of range");
+}
+
+#[test]
+fn an_unknown_word_of_the_configuration_is_refused_with_its_place() {
+    let lab = Lab::new();
+    used(&lab);
+    let file = lab.config_path().display().to_string();
+    for (text, place, says) in [
+        ("[network.web]\nsubnte = \"10.81.0.0/24\"", "line 2, column 1", "the nearest one is `subnet`"),
+        ("[network.web]\nmtu = 1400\nports = \"80:80\"", "line 3, column 1", "belongs to a container"),
+        ("[network.web]\nmtu = 1400\naliases = \"db\"", "line 3, column 1", "belongs to a container"),
+        ("[network.web]\n\ndriver = \"brigde\"", "line 3, column 10", "the nearest one is bridge"),
+        (
+            "[network.web]\nvni = {}",
+            "line 2, column 7",
+            "a text, a number, true or false, or a list of texts",
+        ),
+        (
+            "[network.web]\nvni = 1.5",
+            "line 2, column 7",
+            "a text, a number, true or false, or a list of texts",
+        ),
+        ("[network.web]\npeers = [1]", "line 2, column 10", "expected a string"),
+        ("max-ports = 5\n[networks.web]\nmtu = 1400", "line 2, column 2", "unknown field `networks`"),
+        ("[network.\"../web\"]\nmtu = 1400", "line 1, column 10", "must begin with a letter or digit"),
+        ("network.web = 5", "line 1, column 15", "a table"),
+        ("[network.web]\nmtu = 1400\nmtu = 1500", "line 3, column 1", "duplicate key"),
+        ("[network.web]\nmtu = 1400\n[network.web]\nmtu = 1", "line 3, column 10", "duplicate key"),
+        ("[network.web\nmtu = 1400", "line 1, column 13", "unclosed table"),
+        ("default-subnets = [\"10.90.0.1/16\"]", "line 1, column 19", "has host bits set"),
+        ("default-subnets = [\"127.0.0.0/8\"]", "line 1, column 19", "holds loopback addresses"),
+        ("subnet-pool = \"224.0.0.0/8\"", "line 1, column 15", "holds multicast addresses"),
+    ] {
+        lab.configure(text);
+        let says_place = format!("cannot read the configuration {file}: {place}: ");
+        refused(&lab, &WEB, 2, &says_place);
+        refused(&lab, &WEB, 2, says);
+        // The network of whoever starts does not matter: nobody knows what the rest means.
+        refused(&lab, &[("net.driver", "bridge")], 2, &says_place);
+    }
+}
+
+#[test]
+fn a_configuration_that_anybody_may_have_written_is_refused() {
+    let lab = configured(BRIDGE);
+    used(&lab);
+    let path = lab.config_path();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    refused(&lab, &WEB, 2, "everybody may write to it; hint: take the right away with `chmod o-w`");
+    fs::remove_file(path).unwrap();
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    refused(&lab, &WEB, 2, "it is not an ordinary file");
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+    refused(&lab, &WEB, 2, "it is not an ordinary file");
+    fs::remove_dir(path).unwrap();
+    // One that is named must be there.
+    std::os::unix::fs::symlink("nowhere", path).unwrap();
+    refused(&lab, &WEB, 2, "No such file or directory");
+    fs::remove_file(path).unwrap();
+    fs::write(path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    refused(&lab, &WEB, 2, "it is larger than 1 MiB");
+    fs::write(path, b"[network.web]\nmtu = 1400 # \xff\n").unwrap();
+    refused(&lab, &WEB, 2, "UTF-8");
+}
+
+/// What a network is, its first container decided; a configuration that says otherwise since is not passed over in silence.
+#[test]
+fn a_configuration_that_changed_meets_the_living_network() {
+    let lab = configured(BRIDGE);
+    let file = lab.config_path().display().to_string();
+    let first = lab.attach("first", &WEB);
+    for (line, key, asked, has) in [
+        ("subnet = \"10.82.0.0/24\"", "subnet", "10.82.0.0/24", "10.81.0.0/24,fd00:81::/64"),
+        ("driver = \"veth\"", "driver", "veth", "bridge"),
+        ("internal = true", "internal", "true", "false"),
+        ("bridge = \"br-web\"", "bridge", "br-web", "oc-web"),
+    ] {
+        lab.configure(&format!("[network.web]\n{line}\n"));
+        let says = format!(
+            "cannot join network web: {key} of network web in the configuration {file} asks for {asked}, but the network was \
+             made with {has}; hint: stop the network's containers, so that it is made anew"
+        );
+        refused(&lab, &WEB, 4, &says);
+    }
+    // An annotation that says what the network is lets a container in all the same.
+    lab.configure("[network.web]\nsubnet = \"10.82.0.0/24\"\n");
+    let second = lab.attach("second", &[WEB[0], ("net.subnet", "10.81.0.0/24,fd00:81::/64")]);
+    // What is a container's own changes with the next container, and the configuration may go.
+    lab.configure("[network.web]\nmtu = 1290\n");
+    let third = lab.attach("third", &WEB);
+    assert!(third.net.ok(&["ip", "link", "show", "dev", "eth0"]).contains("mtu 1290"));
+    fs::remove_file(lab.config_path()).unwrap();
+    let fourth = lab.attach("fourth", &WEB);
+    let _server = Server::tcp(&first.net, 80, "first");
+    for from in [&second, &third, &fourth] {
+        for ipv6 in [false, true] {
+            reaches(&from.net, first.address(ipv6), 80, "first");
+        }
+    }
+    drop(_server);
+    // poststop asks no configuration, not even one that cannot be read.
+    lab.configure("nonsense");
+    for container in [first, second, third, fourth] {
+        lab.detach(container);
+    }
+    lab.configure("[network.web]\nsubnet = \"10.82.0.0/24\"\n");
+    let anew = lab.attach("anew", &WEB);
+    assert!(anew.address(false).to_string().starts_with("10.82.0."));
+}
