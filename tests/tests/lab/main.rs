@@ -17,6 +17,7 @@ mod overlay;
 mod pods;
 mod publish;
 mod reach;
+mod readme;
 mod resolver;
 mod routed;
 mod spoof;
