@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::cidr::Family;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
@@ -28,6 +28,9 @@ const BY_SOURCE: u32 = 1000;
 
 /// How long the links of a namespace that has ended may take to go.
 const DEPARTURE: Duration = Duration::from_secs(2);
+
+/// How long the kernel may take until it routes an address to its own namespace.
+const ROUTE_OF_ADDRESS: Duration = Duration::from_secs(1);
 
 impl Applier<'_> {
     /// The socket in the container's network namespace, opened there once and used from outside.
@@ -78,6 +81,9 @@ impl Applier<'_> {
         }
         if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
             self.host_ends.insert(interface.clone(), peer);
+        }
+        for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
+            wait_until_local(self.inside()?, address)?;
         }
         match announce {
             Some(mac) => self.announce(found.index, *mac, interface),
@@ -184,6 +190,16 @@ impl Applier<'_> {
             Error::Kernel(report(format!("write {path} in the container's root"), error, hint)).into()
         })
     }
+}
+
+/// The kernel makes an IPv6 address and, some moments later, the route by which packets to it are taken
+/// (`addrconf_dad_work`). Whoever is answered in between is not heard, and asks again only a second later.
+pub(super) fn wait_until_local(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
+    let deadline = Instant::now() + ROUTE_OF_ADDRESS;
+    while !route::is_own(channel, address)? && Instant::now() < deadline {
+        sleep(Duration::from_micros(50));
+    }
+    Ok(())
 }
 
 fn rules(own: &OwnTable) -> Vec<Change> {

@@ -1,5 +1,7 @@
 //! A network and its links: shared where they are there, made where they are not.
 
+use std::net::IpAddr;
+
 use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
@@ -8,6 +10,7 @@ use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::{Mode, to_json};
 
+use super::inside::wait_until_local;
 use super::{Applier, Failure, no_such_kind, optional};
 use crate::error::{Error, report};
 use crate::network::DEFAULT_MTU;
@@ -79,7 +82,11 @@ impl Applier<'_> {
         }
         let doing = |_| format!("complete the links of network {}", network.name);
         changes.push(link::up(self.index_of(&first.name)?));
-        Ok(self.route.change(changes, doing)?)
+        self.route.change(changes, doing)?;
+        for address in own_addresses(network).filter(IpAddr::is_ipv6) {
+            wait_until_local(&mut self.route, address)?;
+        }
+        Ok(())
     }
 
     fn are_there(&mut self, links: &[HostLink]) -> Result<bool, KernelError> {
@@ -183,6 +190,15 @@ pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.
 pub(super) fn alias_of(network: &Network) -> String {
     format!("ocinet network {}", network.name)
+}
+
+/// The addresses that the host has on a network's links.
+fn own_addresses(network: &Network) -> impl Iterator<Item = IpAddr> {
+    network.links.iter().flat_map(|link| match &link.kind {
+        HostLinkKind::Bridge => network.gateways().map(|gateway| gateway.address()).collect(),
+        HostLinkKind::Macvlan { addresses, .. } => addresses.clone(),
+        HostLinkKind::Vxlan(_) => Vec::new(),
+    })
 }
 
 pub(super) fn is_ours(found: &Link, link: &HostLink) -> bool {
