@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
@@ -10,14 +12,17 @@ use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{link, route};
+use ocinet_shared::kernel::{link, neighbour, route};
 use ocinet_shared::network::Network;
-use ocinet_shared::record::{Phase, Record, Undo};
+use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Mode, StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
 use crate::{members, nat};
+
+/// How long the links of a namespace that has ended may take to go.
+pub const DEPARTURE: Duration = Duration::from_secs(2);
 
 /// Whether the steps to take back are known to have been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +101,9 @@ impl<'a> TakeBack<'a> {
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
             Undo::DeleteLink { name } => self.delete_link(name),
-            Undo::DeleteInside { interface } => self.delete_inside(record, interface),
+            Undo::DeleteInside { interface } => self.delete_inside(record, interface, certainty),
             Undo::DeleteShaper { name } => Ok(link::delete(&mut self.route, name)?),
-            Undo::DeleteRoutes { link, addresses } => self.delete_routes(link, addresses),
+            Undo::DeleteRoutes { link, addresses } => self.delete_routes(record, link, addresses),
             Undo::Unshare { owner } => self.unshare(owner, record),
             Undo::LeaveNetwork { network } => self.leave_network(network),
         }
@@ -120,10 +125,20 @@ impl<'a> TakeBack<'a> {
     /// A link that is in the container's namespace as a whole goes with that namespace. Where that lives on, it is
     /// reached by the number that the host knows it by, which may be another namespace's by now: only a link that bears
     /// the container's id, or has the container's Ethernet address because nothing could write the id yet, is deleted.
-    fn delete_inside(&mut self, record: &Record, interface: &IfName) -> Result<(), Error> {
+    fn delete_inside(
+        &mut self,
+        record: &Record,
+        interface: &IfName,
+        certainty: Certainty,
+    ) -> Result<(), Error> {
         let Some(number) = record.netns_number else { return Ok(()) };
-        let Some(found) = link::find_inside(&mut self.route, number, interface)? else { return Ok(()) };
         let of_record = record.attachments.iter().find(|attachment| attachment.interface == *interface);
+        let Some(found) = link::find_inside(&mut self.route, number, interface)? else {
+            if let Some(attachment) = of_record.filter(|_| certainty == Certainty::Taken) {
+                self.wait_for_departure(attachment);
+            }
+            return Ok(());
+        };
         let same_mac = of_record.is_some_and(|attachment| {
             attachment.driver == found.kind && (attachment.mac.is_none() || attachment.mac == found.mac)
         });
@@ -134,9 +149,30 @@ impl<'a> TakeBack<'a> {
         if is_ours { Ok(link::delete_inside(&mut self.route, number, interface)?) } else { Ok(()) }
     }
 
-    fn delete_routes(&mut self, name: &IfName, addresses: &[IpAddr]) -> Result<(), Error> {
+    /// Until the kernel, some milliseconds after a namespace's end, takes its links down, a macvlan of it answers for the
+    /// container's addresses: they are given back only then.
+    fn wait_for_departure(&mut self, attachment: &Attachment) {
+        let (Some(parent), Some(mac)) = (&attachment.parent, attachment.mac) else { return };
+        let Ok(Some(parent)) = link::find(&mut self.route, parent) else { return };
+        let deadline = Instant::now() + DEPARTURE;
+        while neighbour::received_for(&mut self.route, parent.index).is_ok_and(|all| all.contains(&mac))
+            && Instant::now() < deadline
+        {
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A start that lost an address to another container must leave that one's route alone: the lease, which is given
+    /// back after the route, tells whose it is.
+    fn delete_routes(&mut self, record: &Record, name: &IfName, addresses: &[IpAddr]) -> Result<(), Error> {
         let Some(found) = link::find(&mut self.route, name)? else { return Ok(()) };
         for address in addresses {
+            let has = |of: &&Attachment| of.addresses.iter().any(|cidr| cidr.address() == *address);
+            let Some(of) = record.attachments.iter().find(has) else { continue };
+            let lease = files::lease_path(self.state, &of.network, *address);
+            if files::holder(self.state, &lease)?.as_ref() != Some(&record.id) {
+                continue;
+            }
             route::delete_to_container(&mut self.route, found.index, *address)?;
         }
         Ok(())

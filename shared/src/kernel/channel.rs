@@ -189,6 +189,22 @@ impl Channel {
         }
     }
 
+    /// Asks for the objects of a kind that a message describes: without the kernel's strict checks
+    /// (`NETLINK_GET_STRICT_CHK`) some kinds are answered with all there are.
+    ///
+    /// # Errors
+    /// Those of [`Self::dump`], and a kernel without strict checks.
+    pub fn dump_some<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + Clone,
+    {
+        let set = |strict| self.socket.set_netlink_get_strict_chk(strict);
+        set(true).map_err(|error| KernelError::from_io(doing, &error))?;
+        let answers = self.dump(message, doing);
+        let set = self.socket.set_netlink_get_strict_chk(false);
+        set.map_err(|error| KernelError::from_io(doing, &error)).and(answers)
+    }
+
     /// Asks for all objects of a kind, again where a change interrupted the answer.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Forwarding entries of VXLAN links: where frames for nobody in particular are copied to.
+//! Ethernet addresses: where a VXLAN link's frames for nobody in particular are copied to, and which ones a link has.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,9 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::Change;
+use super::channel::Channel;
+use super::{Change, KernelError};
+use crate::mac::Mac;
 
 /// The message that copies what a VXLAN link floods to another host: an entry for the all-zero Ethernet address
 /// (bridge(8), `fdb append`).
@@ -25,4 +27,25 @@ pub fn flood_to(index: u32, peer: IpAddr) -> Change {
         IpAddr::V6(address) => NeighbourAddress::Inet6(address),
     }));
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND)
+}
+
+/// The Ethernet addresses that a link receives frames for besides its own: those of the macvlans on it, in whatever
+/// namespace they are, for as long as they are up (bridge(8), `fdb show dev … self`).
+///
+/// # Errors
+/// A refusal of the dump.
+pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, KernelError> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    let request = RouteNetlinkMessage::GetNeighbour(message);
+    let answers = channel.dump_some(&request, "list the Ethernet addresses of a link")?;
+    let found = answers.into_iter().filter_map(|answer| {
+        let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
+        message.attributes.into_iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.try_into().ok().map(Mac),
+            _ => None,
+        })
+    });
+    Ok(found.collect())
 }
