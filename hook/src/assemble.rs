@@ -15,7 +15,7 @@ use crate::facts::IsGone;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::request::{AttachmentRequest, Request};
 use crate::step::Step;
-use crate::{facts, fit, nat, ports};
+use crate::{facts, fit, nat, ports, underlay};
 
 /// What a plan is made from besides the request.
 pub struct Assembly<'a> {
@@ -60,11 +60,13 @@ impl Assembly<'_> {
         network: &Network,
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
+        facts::check_room(self.state, asked, network, self.id, self.is_gone)?;
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
         fit::check(asked, network, &addresses)?;
         let ports = self.settle(asked, network, others)?;
         if self.asks_host {
             ports::check_snat(asked)?;
+            underlay::check_parent(asked, network)?;
         }
         asked.driver.attach(&Inputs {
             request: asked,

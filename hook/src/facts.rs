@@ -159,6 +159,32 @@ pub fn addresses(
     Ok(addresses)
 }
 
+/// Checks that a network which holds one container only holds no other.
+///
+/// # Errors
+/// [`Error::Conflict`] that names the other.
+pub fn check_room(
+    state: &StateDir,
+    request: &AttachmentRequest,
+    network: &Network,
+    id: &ContainerId,
+    is_gone: IsGone<'_>,
+) -> Result<(), Error> {
+    if !request.driver.holds_one(network) {
+        return Ok(());
+    }
+    for holder in files::holders(state, &network.name)? {
+        if holder != *id && !is_gone(&holder)? {
+            return Err(Error::Conflict(report(
+                format!("join network {}", network.name),
+                format!("container {holder} has its parent for itself"),
+                "give this container another net.parent, or stop that one",
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// An address that the container asks for: a dead container's claim to it does not count.
 fn named(
     state: &StateDir,

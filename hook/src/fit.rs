@@ -6,7 +6,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::network::Network;
 
 use crate::error::Error;
-use crate::network::{IPV6_MTU, list, not_a_host, too_small_for_ipv6};
+use crate::network::{IPV6_MTU, is_on_link, list, not_a_host, too_small_for_ipv6};
 use crate::request::{AttachmentRequest, unusable};
 
 /// Checks what is asked for besides an address. `addresses` are those that the container gets.
@@ -38,7 +38,8 @@ pub fn check(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr
 fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
     let label = request.label("routes");
     for (to, gateway) in &request.routes {
-        let Some(subnet) = network.subnets().find(|subnet| subnet.contains(*gateway)) else {
+        let pool = request.driver.pool();
+        let Some(subnet) = network.subnets().find(|subnet| is_on_link(pool, subnet, *gateway)) else {
             let cause =
                 format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
             let ranges: Vec<Cidr> = network.subnets().collect();

@@ -11,7 +11,7 @@ use ocinet_shared::network::{HostLinkKind, Network, Subnet};
 
 use crate::annotations::Label;
 use crate::config::Config;
-use crate::drivers::Pool;
+use crate::drivers::{Pool, lan};
 use crate::error::{Error, annotation, report};
 use crate::request::{AttachmentRequest, DEFAULT_NETWORK};
 
@@ -123,13 +123,17 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
             return Err(Error::Conflict(report(
                 format!("make network {} with the subnet {range}", request.network),
                 format!("it overlaps {}", overlap.by),
-                "give the network a free net.subnet",
+                match pool {
+                    Pool::Lan => {
+                        "share that network by net.network, or give this one a net.subnet of its own"
+                    }
+                    Pool::Host | Pool::Overlay => "give the network a free net.subnet",
+                },
             )));
         }
     }
-    if let Some(stray) =
-        request.gateways.iter().find(|gateway| !ranges.iter().any(|range| range.contains(**gateway)))
-    {
+    let is_inside = |gateway: &&IpAddr| ranges.iter().any(|range| is_on_link(pool, range, **gateway));
+    if let Some(stray) = request.gateways.iter().find(|gateway| !is_inside(gateway)) {
         let cause = format!("{stray} is outside {}", list(&ranges));
         return Err(request.label("gateway").error(cause, "give an address inside the subnet"));
     }
@@ -208,31 +212,16 @@ fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<
                 format!("network {} is new, and every host must give it the same addresses", request.network);
             Err(request.label("subnet").error(cause, "give it a subnet, the same on every host"))
         }
-        Pool::Lan => {
-            let own = around.underlay.map(|underlay| underlay.addresses.as_slice()).unwrap_or_default();
-            // Of the LAN's families, those of which a container's address can be told.
-            let is_asked_for = |family| {
-                request.addresses.iter().any(|address| Family::of(*address) == family)
-                    || request.ip_ranges.iter().any(|range| range.family() == family)
-            };
-            let mut ranges: Vec<Cidr> = Vec::new();
-            for range in own.iter().map(Cidr::network).filter(|range| is_asked_for(range.family())) {
-                if !ranges.iter().any(|other| other.family() == range.family()) {
-                    ranges.push(range);
-                }
-            }
-            if ranges.is_empty() {
-                let cause = format!(
-                    "nothing says which addresses of the LAN network {} may give out",
-                    request.network
-                );
-                let hint =
-                    "give the container a net.ip, or the network a net.ip-range that nothing else uses";
-                return Err(request.label("ip-range").error(cause, hint));
-            }
-            Ok(ranges)
-        }
+        Pool::Lan => lan::ranges(request, around),
     }
+}
+
+/// Whether a gateway is reached on a network's link: LANs know their IPv6 routers by link-local addresses.
+#[must_use]
+pub fn is_on_link(pool: Pool, range: &Cidr, gateway: IpAddr) -> bool {
+    let link_local =
+        pool == Pool::Lan && range.family() == Family::Ipv6 && Cidr::link_local6().contains(gateway);
+    range.contains(gateway) || link_local
 }
 
 /// The subnets that the container or the configuration names for a new network; none where one is to be chosen.
@@ -274,8 +263,9 @@ fn next_free(pool: Cidr, occupied: &[Occupied]) -> Result<Cidr, Error> {
 
 /// A subnet with its gateway: the one that is asked for; else the LAN's own router, or the first address.
 fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Subnet, Error> {
-    let inside = |list: &[IpAddr]| list.iter().copied().find(|gateway| range.contains(*gateway));
-    let gateway = match (inside(&request.gateways), request.driver.pool()) {
+    let pool = request.driver.pool();
+    let inside = |list: &[IpAddr]| list.iter().copied().find(|gateway| is_on_link(pool, &range, *gateway));
+    let gateway = match (inside(&request.gateways), pool) {
         (Some(asked), _) => Some(asked),
         (None, Pool::Lan) => around.underlay.and_then(|underlay| inside(&underlay.gateways)),
         (None, _) => Some(range.nth(1)),

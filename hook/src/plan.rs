@@ -111,7 +111,8 @@ impl Plan {
                 addresses: attachment.addresses.clone(),
                 ways,
                 own_table,
-                announce: if announce { attachment.mac } else { None },
+                mac: attachment.mac,
+                announce,
             });
             plan.steps.extend(steps);
             plan.attachments.push(attachment);

@@ -121,8 +121,10 @@ pub enum Step {
         ways: Vec<Way>,
         /// The routing table of its own, where it is beside others.
         own_table: Option<OwnTable>,
-        /// The Ethernet address to tell the neighbours, where they may know another.
-        announce: Option<Mac>,
+        /// Its Ethernet address, where it has one of its own.
+        mac: Option<Mac>,
+        /// Whether the neighbours are told, because they may know another.
+        announce: bool,
     },
     /// Writes sysctls of the container's network namespace.
     WriteSysctls {
@@ -227,14 +229,14 @@ impl fmt::Display for Step {
                 write!(f, "route {} to {link}", join(addresses))?;
                 mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
             }
-            Self::ConfigureInterface { interface, addresses, ways, own_table, announce } => {
+            Self::ConfigureInterface { interface, addresses, ways, own_table, announce, .. } => {
                 write!(f, "configure {interface}: addresses {}", join(addresses))?;
                 ways.iter().try_for_each(|way| show_way(f, way))?;
                 if let Some(own) = own_table {
                     write!(f, "; table {} for packets from {}", own.number, join(&own.addresses))?;
                     own.ways.iter().try_for_each(|way| show_way(f, way))?;
                 }
-                f.write_str(if announce.is_some() { ", announced to the neighbours" } else { "" })
+                f.write_str(if *announce { ", announced to the neighbours" } else { "" })
             }
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
             Self::WriteResolver { servers, search } => show_resolver(f, servers, search),

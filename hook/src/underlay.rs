@@ -1,14 +1,17 @@
-//! The link of the host that a new network is on, or whose packets it sends: found by reading only.
+//! The link of the host that a network is on, or whose packets it sends: found by reading only.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::IpAddr;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::addr;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::network::Network;
 
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
@@ -62,6 +65,9 @@ pub fn find(
     let Some(found) = found else { return Ok(None) };
     // Its addresses are asked for only by who shares them.
     let on_lan = request.driver.pool() == Pool::Lan;
+    if on_lan {
+        check_fit(request, &found)?;
+    }
     let addresses = if on_lan { addresses_of(channel, found.index)? } else { Vec::new() };
     let gateways = routes.iter().filter(|route| is_default(route) && route.link == Some(found.index));
     let name: IfName =
@@ -89,22 +95,70 @@ fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Lin
     Ok(narrowest)
 }
 
+/// Checks the parent of a container's network once more: it may be another link, or none, since the network was made.
+///
+/// # Errors
+/// A link that cannot be a parent, or not this container's.
+pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    let Some(parent) = network.settings.get("parent").filter(|_| request.driver.pool() == Pool::Lan) else {
+        return Ok(());
+    };
+    let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
+    check_mtu(request, parent, link.mtu)?;
+    match request.mac {
+        Some(mac) if request.mac == link.mac && !request.driver.holds_one(network) => {
+            let hint = "give another address, or leave it out";
+            Err(request.label("mac").error(format!("{mac} is {parent}'s own"), hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the MTU that a container asks for against its parent's.
+///
+/// # Errors
+/// More than the parent has.
+pub fn check_mtu(request: &AttachmentRequest, parent: &str, most: u32) -> Result<(), Error> {
+    match request.mtu.filter(|mtu| *mtu > most) {
+        None => Ok(()),
+        Some(mtu) => {
+            let cause = format!("{mtu} is more than the {most} of {parent}");
+            Err(request.label("mtu").error(cause, "give at most the parent's MTU"))
+        }
+    }
+}
+
 fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &str) -> Result<Link, Error> {
     let hint = "name a link of this host that `ip link` shows";
     let name: IfName = parent.parse().map_err(|error| request.label("parent").error(error, hint))?;
-    let refuse =
-        |cause: String| Err(Error::Conflict(report(format!("use {parent} as the parent"), cause, hint)));
-    match link::find(channel, &name)? {
-        None => refuse("there is no such link".to_owned()),
-        Some(link) if link.is_loopback => refuse("it is a loopback".to_owned()),
-        Some(link) if link.controller.is_some() => {
-            refuse("it is a port of a bridge or bond; use that one as the parent".to_owned())
-        }
-        Some(link) if link.kind == "veth" && link.name.starts_with("oc-") => {
-            refuse("it is a container's".to_owned())
-        }
-        Some(link) => Ok(link),
-    }
+    let found = link::find(channel, &name)?;
+    let found = found.ok_or_else(|| unfit(parent, "there is no such link", hint))?;
+    check_fit(request, &found)?;
+    Ok(found)
+}
+
+fn check_fit(request: &AttachmentRequest, link: &Link) -> Result<(), Error> {
+    let another = "name another link of this host with net.parent";
+    let (cause, hint) = if link.is_loopback {
+        ("it is a loopback".to_owned(), another.to_owned())
+    } else if link.controller.is_some() {
+        ("it is a port of a bridge or bond".to_owned(), "use that one as the parent".to_owned())
+    } else if let Some(network) = link.alias.strip_prefix(link::OF_NETWORK) {
+        (format!("it is network {network}'s"), another.to_owned())
+    } else if link.kind == "veth" && link.name.starts_with("oc-") {
+        ("it is a container's".to_owned(), another.to_owned())
+    } else if request.driver.pool() == Pool::Lan && !link.is_ethernet {
+        ("it is not an Ethernet link".to_owned(), another.to_owned())
+    } else if !link.is_up {
+        ("it is down".to_owned(), format!("bring it up with `ip link set {} up`", link.name))
+    } else {
+        return Ok(());
+    };
+    Err(unfit(&link.name, cause, hint))
+}
+
+fn unfit(parent: &str, cause: impl Display, hint: impl Into<String>) -> Error {
+    Error::Conflict(report(format!("use {parent} as the parent"), cause, hint))
 }
 
 fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {

@@ -21,13 +21,11 @@ use crate::input;
 use crate::request::Sysctl;
 use crate::resolver;
 use crate::step::{OwnTable, Step};
+use crate::take_back::DEPARTURE;
 
 /// The priority of the rule by which an interface's own table is looked up is this and the table's number: before the
 /// main table, which leads to an address that is on the network of two interfaces by either.
 const BY_SOURCE: u32 = 1000;
-
-/// How long the links of a namespace that has ended may take to go.
-const DEPARTURE: Duration = Duration::from_secs(2);
 
 /// How long the kernel may take until it routes an address to its own namespace.
 const ROUTE_OF_ADDRESS: Duration = Duration::from_secs(1);
@@ -44,11 +42,11 @@ impl Applier<'_> {
     }
 
     pub(super) fn configure(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::ConfigureInterface { interface, addresses, ways, own_table, announce } = step else {
+        let Step::ConfigureInterface { interface, addresses, ways, own_table, mac, announce } = step else {
             return Ok(());
         };
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
-        self.write_interface_sysctls(interface, has_ipv6, announce.is_some())?;
+        self.write_interface_sysctls(interface, has_ipv6, *announce)?;
         let id = self.subject.id.clone();
         let doing = || format!("configure {interface} in the container");
         let found =
@@ -85,9 +83,9 @@ impl Applier<'_> {
         for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
             wait_until_local(self.inside()?, address)?;
         }
-        match announce {
-            Some(mac) => self.announce(found.index, *mac, interface),
-            None => Ok(()),
+        match mac.or(found.mac) {
+            Some(mac) if *announce => self.announce(found.index, mac, interface),
+            _ => Ok(()),
         }
     }
 

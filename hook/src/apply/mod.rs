@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
@@ -31,7 +33,7 @@ use crate::holder::Taken;
 use crate::ipam::files;
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::take_back::TakeBack;
+use crate::take_back::{DEPARTURE, TakeBack};
 use crate::{holder, nat, tables};
 
 /// Why a plan was not applied.
@@ -198,16 +200,26 @@ impl<'a> Applier<'a> {
         self.made_inside(made, interface)
     }
 
+    /// A parent serves either kind of link alone, and one in mode passthru alone: what the container before had on it
+    /// may not be gone yet.
     fn make_child(&mut self, step: &Step) -> Result<(), Failure> {
         let Step::MakeChild { parent, kind, interface, mac, mtu } = step else { return Ok(()) };
         let child =
             Child { name: interface, parent: self.index_of(parent)?, kind: *kind, mac: *mac, mtu: *mtu };
-        let made = link::make_child(&mut self.route, &child, Some(self.subject.namespace.as_fd()));
+        let deadline = Instant::now() + DEPARTURE;
+        let made = loop {
+            match link::make_child(&mut self.route, &child, Some(self.subject.namespace.as_fd())) {
+                Err(KernelError { errno: Errno::EBUSY | Errno::EINVAL, .. }) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(1));
+                }
+                made => break made,
+            }
+        };
         match made {
-            Err(KernelError { errno: Errno::EBUSY, doing, detail }) => {
-                let cause = detail.unwrap_or_else(|| "it serves something else".to_owned());
-                let hint = "a link has macvlans or ipvlans on it, not both, or one passthru alone, or is a port of a bridge: use another net.parent";
-                Err(Error::Conflict(report(doing, format!("{parent} is busy: {cause}"), hint)).into())
+            Err(KernelError { errno: Errno::EBUSY | Errno::EINVAL, doing, .. }) => {
+                let cause = format!("{parent} has links on it that it cannot share with this one");
+                let hint = "a link has either macvlans or ipvlans on it, or one macvlan in mode passthru alone: use another net.parent";
+                Err(Error::Conflict(report(doing, cause, hint)).into())
             }
             Err(error) if error.errno == Errno::EOPNOTSUPP => Err(no_such_kind(error).into()),
             made => self.made_inside(made, interface),

@@ -108,13 +108,25 @@ impl Applier<'_> {
             }
             Err(error) => return Err(no_such_kind(error).into()),
         }
-        let made = link::find(&mut self.route, &link.name)?;
-        let made = made.ok_or_else(|| KernelError::new("find the new link", Errno::ENODEV))?;
+        let mut made = self.new_link(link)?;
         if !is_ours(&made, link) {
             return Err(not_ours(network, &made).into());
         }
+        if let HostLinkKind::Macvlan { parent, .. } = &link.kind
+            && made.peer != Some(self.index_of(parent)?)
+        {
+            // An earlier network of the same name had another parent.
+            link::delete(&mut self.route, &link.name)?;
+            self.make(network, link)?;
+            made = self.new_link(link)?;
+        }
         self.links.insert(link.name.clone(), made.index);
         Ok(made.index)
+    }
+
+    fn new_link(&mut self, link: &HostLink) -> Result<Link, KernelError> {
+        let found = link::find(&mut self.route, &link.name)?;
+        found.ok_or_else(|| KernelError::new("find the new link", Errno::ENODEV))
     }
 
     fn make(&mut self, network: &Network, link: &HostLink) -> Result<(), KernelError> {
@@ -189,7 +201,7 @@ pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), 
 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.
 pub(super) fn alias_of(network: &Network) -> String {
-    format!("ocinet network {}", network.name)
+    format!("{}{}", link::OF_NETWORK, network.name)
 }
 
 /// The addresses that the host has on a network's links.

@@ -1,5 +1,6 @@
 //! What the drivers have in common that put containers on a LAN beside the host: macvlan and ipvlan.
 
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::ChildKind;
 use ocinet_shared::mac::Mac;
@@ -8,18 +9,66 @@ use ocinet_shared::record::Attachment;
 
 use super::routing;
 use crate::error::{Error, report};
-use crate::network::{Surroundings, Underlay};
+use crate::network::{IPV6_MTU, Surroundings, Underlay};
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
 use crate::step::Step;
+use crate::underlay;
 
-/// The network of containers that name none: one for each parent.
+/// The network of containers that name none: one for each parent. A name that no link has is refused as what it is, the
+/// parent's.
 #[must_use]
 pub fn default_network(driver: &str, setting: &dyn Fn(&str) -> Option<String>) -> String {
-    match setting("parent") {
+    match setting("parent").filter(|parent| parent.parse::<IfName>().is_ok()) {
         Some(parent) => format!("{driver}-{parent}"),
         None => driver.to_owned(),
     }
+}
+
+fn underlay<'a>(request: &AttachmentRequest, around: &'a Surroundings<'_>) -> Result<&'a Underlay, Error> {
+    around.underlay.ok_or_else(|| {
+        let cause = "the host has no default route whose link could be the parent";
+        request.label("parent").error(cause, "name a link of this host with net.parent")
+    })
+}
+
+/// The subnets of a new network that names none: those of its parent.
+///
+/// # Errors
+/// No parent, one without addresses, or no address of it that a container may have.
+pub fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<Cidr>, Error> {
+    let parent = underlay(request, around)?;
+    if request.addresses.is_empty() && request.ip_ranges.is_empty() {
+        let cause =
+            format!("nothing says which addresses of the LAN network {} may give out", request.network);
+        let hint = "give the container a net.ip, or the network a net.ip-range that nothing else uses";
+        return Err(request.label("ip-range").error(cause, hint));
+    }
+    let ranges: Vec<Cidr> =
+        Family::ALL.into_iter().filter_map(|family| range(request, parent, family)).collect();
+    if ranges.is_empty() {
+        let cause = format!("{} has no address that would tell the LAN's subnet", parent.name);
+        return Err(request.label("subnet").error(cause, "give the LAN's subnet"));
+    }
+    Ok(ranges)
+}
+
+/// The parent's subnet of a family: of several, the one of the address that is asked for.
+fn range(request: &AttachmentRequest, parent: &Underlay, family: Family) -> Option<Cidr> {
+    let ranges = request.ip_ranges.iter().map(Cidr::address);
+    let mut asked = request.addresses.iter().copied().chain(ranges);
+    let asked = asked.find(|address| Family::of(*address) == family);
+    // A host that is to have an address, too, needs a range to take it from, and IPv6 a link that has room for it.
+    let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
+    let is_small = family == Family::Ipv6 && request.mtu.unwrap_or(parent.mtu) < IPV6_MTU;
+    if asked.is_none() && (host_access || is_small) {
+        return None;
+    }
+    // An address of a single host tells nothing of its network.
+    let is_network = |cidr: &&Cidr| cidr.family() == family && cidr.prefix() + 2 <= family.bits();
+    let all = || parent.addresses.iter().filter(is_network);
+    let with_asked = all().find(|cidr| asked.is_some_and(|address| cidr.contains(address)));
+    with_asked.or_else(|| all().next()).map(Cidr::network)
 }
 
 /// Gives a network its parent and its mode.
@@ -32,14 +81,8 @@ pub fn wire<'a>(
     network: &mut Network,
 ) -> Result<&'a Underlay, Error> {
     let driver = request.driver;
-    let Some(parent) = around.underlay else {
-        let cause = "the host has no default route whose link could be the parent";
-        return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
-    };
-    if let Some(mtu) = request.mtu.filter(|mtu| *mtu > parent.mtu) {
-        let cause = format!("{mtu} is more than the {} of {}", parent.mtu, parent.name);
-        return Err(request.label("mtu").error(cause, "give at most the parent's MTU"));
-    }
+    let parent = underlay(request, around)?;
+    underlay::check_mtu(request, parent.name.as_str(), parent.mtu)?;
     let mode =
         request.settings.get("mode").cloned().or_else(|| driver.modes().first().map(|&m| m.to_owned()));
     network.settings.insert("parent".to_owned(), parent.name.to_string());
@@ -96,5 +139,11 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         mtu: attachment.mtu,
     });
     let ways_out = routing::ways_out(&attachment.gateways);
-    Ok(Attached { steps, attachment, ways: inputs.ways(), ways_out, announce: true })
+    Ok(Attached {
+        steps,
+        attachment,
+        ways: inputs.ways(),
+        ways_out,
+        announce: matches!(kind, ChildKind::Macvlan(_)),
+    })
 }

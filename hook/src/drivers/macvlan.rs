@@ -34,6 +34,10 @@ impl NetworkDriver for Macvlan {
         Pool::Lan
     }
 
+    fn holds_one(&self, network: &Network) -> bool {
+        matches!(mode(network), Ok(MacvlanMode::Passthru))
+    }
+
     fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
         lan::default_network(self.name(), setting)
     }
@@ -47,6 +51,12 @@ impl NetworkDriver for Macvlan {
         let parent = lan::wire(request, around, network)?;
         let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
         network.settings.insert("host-access".to_owned(), host_access.to_string());
+        if mode(network)? == MacvlanMode::Passthru && !request.settings.contains_key("parent") {
+            let cause =
+                format!("it would take {}, the link of its own default route, from the host", parent.name);
+            let hint = "name the link to be given away with net.parent, or use another net.mode";
+            return Err(request.label("mode").error(cause, hint));
+        }
         if !host_access {
             return Ok(());
         }
@@ -71,8 +81,14 @@ impl NetworkDriver for Macvlan {
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
         let network = inputs.network;
-        let mac = routing::mac(inputs.request, network, &inputs.cidrs())?;
-        let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode(network)?), Some(mac))?;
+        let mode = mode(network)?;
+        // One that has its parent for itself has the parent's address, unless it asks for another: the parent, too, has
+        // that one then, for as long as the container lives.
+        let mac = match mode {
+            MacvlanMode::Passthru => inputs.request.mac,
+            _ => Some(routing::mac(inputs.request, network, &inputs.cidrs())?),
+        };
+        let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode), mac)?;
         if let Some(link) = network.links.first() {
             let addresses = inputs.addresses.to_vec();
             attached.steps.push(Step::RouteFromHost { link: link.name.clone(), addresses, mtu: None });

@@ -6,7 +6,7 @@
 mod bridge;
 mod host;
 mod ipvlan;
-mod lan;
+pub mod lan;
 mod macvlan;
 mod none;
 mod routing;
@@ -53,6 +53,11 @@ pub trait NetworkDriver: fmt::Debug + Sync {
 
     /// The network of containers that name none; `setting` tells what an annotation says.
     fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String;
+
+    /// Whether a network has room for one container only.
+    fn holds_one(&self, _network: &Network) -> bool {
+        false
+    }
 
     /// The name of the network's bridge, where it has one.
     ///

@@ -1,6 +1,7 @@
 //! Leases and claims of ports as files that hold the container's id. A name exists once in a folder: the file system
 //! decides who has it, with no lock and at the same cost whatever the number of leases.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -83,6 +84,16 @@ pub fn holder(state: &StateDir, path: &Path) -> Result<Option<ContainerId>, Stat
             .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: format!("{error}") })
     };
     state.read(path)?.map(parse).transpose()
+}
+
+/// Who has leases of a network.
+///
+/// # Errors
+/// A lease that holds no id.
+pub fn holders(state: &StateDir, network: &ContainerId) -> Result<BTreeSet<ContainerId>, StateError> {
+    let Ok(entries) = fs::read_dir(lease_folder(state, network)) else { return Ok(BTreeSet::new()) };
+    let leases = entries.filter_map(Result::ok).map(|entry| holder(state, &entry.path()));
+    leases.filter_map(Result::transpose).collect()
 }
 
 /// Gives a name back, if it is this container's.

@@ -33,6 +33,8 @@ pub struct Link {
     pub is_up: bool,
     /// Whether it is a loopback.
     pub is_loopback: bool,
+    /// Whether its frames are Ethernet's.
+    pub is_ethernet: bool,
     /// The MTU in bytes.
     pub mtu: u32,
     /// The index of the bridge or bond that it is a port of.
@@ -67,12 +69,14 @@ impl Link {
         let info = attribute(attributes, IFLA_LINKINFO).unwrap_or_default();
         let kind = attribute(info, IFLA_INFO_KIND).map(text).unwrap_or_default();
         let flags = number(8)?;
+        let hardware = u16::from_ne_bytes(header.get(2..4)?.try_into().ok()?);
         Some(Self {
             index: number(4)?,
             name: text(attribute(attributes, IFLA_IFNAME)?),
             mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
             is_up: flags & LinkFlags::Up.bits() != 0,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
+            is_ethernet: hardware == ARPHRD_ETHER,
             mtu: word(IFLA_MTU).unwrap_or_default(),
             controller: word(IFLA_MASTER),
             alias: attribute(attributes, IFLA_IFALIAS).map(text).unwrap_or_default(),
@@ -95,8 +99,10 @@ fn vxlan(info: &[u8]) -> Option<Vxlan> {
     })
 }
 
-/// `struct ifinfomsg` of linux/rtnetlink.h: family, type, index at 4, flags at 8, change mask.
+/// `struct ifinfomsg` of linux/rtnetlink.h: family, type at 2, index at 4, flags at 8, change mask.
 const IFINFOMSG_LENGTH: usize = 16;
+/// The type of a link whose frames are Ethernet's (linux/if_arp.h).
+const ARPHRD_ETHER: u16 = 1;
 // Attributes of a link, from linux/if_link.h.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -117,6 +123,9 @@ pub const LOOPBACK: u32 = 1;
 
 /// What the alias of a container's interface begins with; the container's id follows.
 pub const OF_CONTAINER: &str = "ocinet container ";
+
+/// What the alias of a network's link begins with; the network's name follows.
+pub const OF_NETWORK: &str = "ocinet network ";
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
