@@ -60,14 +60,14 @@ fn points(trace: &str) -> Vec<(String, usize)> {
     counts.into_iter().flat_map(|(name, count)| (1..=count).map(move |nth| (name.clone(), nth))).collect()
 }
 
-fn traced(lab: &Lab, arguments: &[&str], input: &str) -> Vec<(String, usize)> {
+pub(crate) fn traced(lab: &Lab, arguments: &[&str], input: &str) -> Vec<(String, usize)> {
     let file = lab.dir().join("trace");
     let path = file.to_str().unwrap();
     let _ = lab.run_under(&["strace", "-f", "-qq", "-o", path], arguments, input).ok();
     points(&fs::read_to_string(file).unwrap())
 }
 
-fn inject(call: &str, nth: usize, what: &str) -> Vec<String> {
+pub(crate) fn inject(call: &str, nth: usize, what: &str) -> Vec<String> {
     let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
     let mut words: Vec<String> = words.map(str::to_owned).to_vec();
     words.extend([format!("trace={call}"), "-e".to_owned(), format!("inject={call}:{what}:when={nth}")]);

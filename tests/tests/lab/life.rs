@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
 use ocinet_tests::lab::{
-    DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Runtime, Sandbox, Server,
-    Snapshot, addresses, ask_tcp, until,
+    DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Runtime, Sandbox,
+    Server, Snapshot, addresses, ask_tcp, until,
 };
 use serde_json::json;
 
@@ -24,27 +24,36 @@ pub(crate) fn used(lab: &Lab) {
     assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
 }
 
+/// A container of a runtime whose port 8080 leads to port 80.
 pub(crate) fn lives_and_leaves_nothing(runtime: Runtime, annotations: &[(&str, &str)]) {
-    let lab = Lab::new();
-    used(&lab);
-    let before = Snapshot::of(&lab);
-    let container =
-        runtime.start(&lab, "web", annotations).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
-    {
-        let net = container.net();
-        let _server = Server::tcp(&net, 80, "web");
+    starts_and_leaves_nothing(runtime, annotations, |lab, net| {
+        let _server = Server::tcp(net, 80, "web");
         let _internet = Server::tcp(&lab.wan, 80, "internet");
         for (host, internet) in [(HOST4, INTERNET4), (HOST6, INTERNET6)] {
             for from in [&lab.peer, &lab.host] {
                 let answer = ask_tcp(from, SocketAddr::new(host, 8080), PATIENCE);
                 assert_eq!(answer.expect("an answer").from, "web", "{runtime:?}");
             }
-            let answer = ask_tcp(&net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
+            let answer = ask_tcp(net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
             assert_eq!(answer.from, "internet", "{runtime:?}");
             assert!([HOST4, HOST6, HOST_SECOND4, HOST_SECOND6].contains(&answer.seen_as), "{answer:?}");
         }
-        assert_eq!(lab.record(&container.id).expect("a record")["phase"], "ready");
-    }
+    });
+}
+
+/// A container of a runtime, `alive` to try it while it runs.
+pub(crate) fn starts_and_leaves_nothing(
+    runtime: Runtime,
+    annotations: &[(&str, &str)],
+    alive: impl FnOnce(&Lab, &Netns),
+) {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let container =
+        runtime.start(&lab, "web", annotations).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
+    alive(&lab, &container.net());
+    assert_eq!(lab.record(&container.id).expect("a record")["phase"], "ready");
     container.stop();
     assert!(until(|| lab.ocinet_processes().is_empty()), "a process is left");
     before.assert_is_back(&lab, &format!("a container of {runtime:?}"));
@@ -221,7 +230,7 @@ fn none_and_host_drivers() {
     assert_eq!(lab.poststop("host").code, 0);
 }
 
-fn start(lab: &Lab, command: &str, input: &str) -> Child {
+pub(crate) fn start(lab: &Lab, command: &str, input: &str) -> Child {
     let mut hook = lab.ocinet();
     hook.arg(command).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = lab.host.spawn(hook);
