@@ -95,8 +95,9 @@ fn occupied(
     for route in routes {
         let to = route.destination;
         let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);
-        // Everything overlaps the default route, and a link-local one is on every link.
-        if to.prefix() > 0 && !ours && !is_on_every_link(&to) {
+        // Everything overlaps the default route, and a link-local one is on every link. One to a container is its
+        // network's, or goes with the link of a container that has just ended.
+        if to.prefix() > 0 && !ours && !route.to_container && !is_on_every_link(&to) {
             occupied.push(Occupied { range: to, by: format!("the host's route to {to}") });
         }
     }

@@ -104,7 +104,7 @@ pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<()
         return Ok(());
     };
     let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
-    check_mtu(request, parent, link.mtu)?;
+    check_mtu(request, request.mtu.or(network.mtu), parent, link.mtu)?;
     match request.mac {
         Some(mac) if request.mac == link.mac && !request.driver.holds_one(network) => {
             let hint = "give another address, or leave it out";
@@ -114,12 +114,17 @@ pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<()
     }
 }
 
-/// Checks the MTU that a container asks for against its parent's.
+/// Checks an MTU that a container is to have against its parent's.
 ///
 /// # Errors
 /// More than the parent has.
-pub fn check_mtu(request: &AttachmentRequest, parent: &str, most: u32) -> Result<(), Error> {
-    match request.mtu.filter(|mtu| *mtu > most) {
+pub fn check_mtu(
+    request: &AttachmentRequest,
+    mtu: Option<u32>,
+    parent: &str,
+    most: u32,
+) -> Result<(), Error> {
+    match mtu.filter(|mtu| *mtu > most) {
         None => Ok(()),
         Some(mtu) => {
             let cause = format!("{mtu} is more than the {most} of {parent}");

@@ -82,7 +82,7 @@ pub fn wire<'a>(
 ) -> Result<&'a Underlay, Error> {
     let driver = request.driver;
     let parent = underlay(request, around)?;
-    underlay::check_mtu(request, parent.name.as_str(), parent.mtu)?;
+    underlay::check_mtu(request, request.mtu, parent.name.as_str(), parent.mtu)?;
     let mode =
         request.settings.get("mode").cloned().or_else(|| driver.modes().first().map(|&m| m.to_owned()));
     network.settings.insert("parent".to_owned(), parent.name.to_string());

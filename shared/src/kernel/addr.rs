@@ -15,7 +15,8 @@ use crate::cidr::{Cidr, Family};
 /// The message that gives a link an address.
 ///
 /// Duplicate address detection (RFC 4862) is off: the lease made sure of it, and it would keep the
-/// address unusable for a second.
+/// address unusable for a second. An address that is a subnet of its own gets no route to itself beside the local one:
+/// it would outlive its network by as long as the kernel needs to remove the link.
 #[must_use]
 pub fn add(index: u32, cidr: &Cidr) -> Change {
     let mut message = AddressMessage::default();
@@ -32,7 +33,9 @@ pub fn add(index: u32, cidr: &Cidr) -> Change {
         IpAddr::V4(_) => {}
         IpAddr::V6(_) => {
             message.header.flags = AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            let is_alone = cidr.prefix() == Family::Ipv6.bits();
+            let alone = if is_alone { AddressFlags::Noprefixroute } else { AddressFlags::empty() };
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | alone));
         }
     }
     (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)

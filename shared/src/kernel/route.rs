@@ -18,6 +18,10 @@ use crate::cidr::{Cidr, Family};
 /// The table of the host's own addresses (`RT_TABLE_LOCAL` of linux/rtnetlink.h).
 const RT_TABLE_LOCAL: u8 = 255;
 
+/// Who made a route (`rtm_protocol` of rtnetlink(7)): ocinet itself, for a container. The number is free in
+/// linux/rtnetlink.h and in iproute2's rt_protos.
+const OCINET: RouteProtocol = RouteProtocol::Other(111);
+
 /// A route of the host, as far as ocinet needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -31,6 +35,8 @@ pub struct Route {
     pub metric: u32,
     /// Whether a router advertisement (RFC 4861) made it.
     pub from_router_advertisement: bool,
+    /// Whether ocinet made it for a container.
+    pub to_container: bool,
 }
 
 /// A way by a gateway, as a container is given it.
@@ -68,6 +74,7 @@ pub fn add(index: u32, way: &Way) -> Change {
 #[must_use]
 pub fn to_container(index: u32, address: IpAddr, mtu: Option<u32>) -> Change {
     let mut message = to(Cidr::host(address));
+    message.header.protocol = OCINET;
     if address.is_ipv4() {
         message.header.scope = RouteScope::Link;
     }
@@ -82,6 +89,7 @@ pub fn to_container(index: u32, address: IpAddr, mtu: Option<u32>) -> Change {
 /// Any other refusal.
 pub fn delete_to_container(channel: &mut Channel, index: u32, address: IpAddr) -> Result<(), KernelError> {
     let mut message = to(Cidr::host(address));
+    message.header.protocol = OCINET;
     message.header.scope = RouteScope::NoWhere;
     message.attributes.push(RouteAttribute::Oif(index));
     let delete = vec![(RouteNetlinkMessage::DelRoute(message), 0)];
@@ -182,5 +190,6 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Option<Route> {
         gateway,
         metric,
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
+        to_container: message.header.protocol == OCINET,
     })
 }
