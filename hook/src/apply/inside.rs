@@ -79,6 +79,7 @@ impl Applier<'_> {
         }
         if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
             self.host_ends.insert(interface.clone(), peer);
+            self.note_carrier(peer)?;
         }
         for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
             wait_until_local(self.inside()?, address)?;
@@ -87,6 +88,17 @@ impl Applier<'_> {
             Some(mac) if *announce => self.announce(found.index, mac, interface),
             _ => Ok(()),
         }
+    }
+
+    /// Until the kernel took note of a new link's carrier, which it may do a second later, the host's end and its bridge
+    /// drop what they get: the container's first question would wait for its repetition. Looking at a link makes the
+    /// kernel do so at once (`linkwatch_sync_dev`).
+    fn note_carrier(&mut self, host_end: u32) -> Result<(), KernelError> {
+        let found = link::find_by_index(&mut self.route, host_end)?;
+        if let Some(bridge) = found.and_then(|link| link.controller) {
+            link::find_by_index(&mut self.route, bridge)?;
+        }
+        Ok(())
     }
 
     /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up. A container that has just
@@ -138,17 +150,13 @@ impl Applier<'_> {
     }
 
     /// Where the container's address was elsewhere before, bridges and neighbours far away learn by its own frames that
-    /// it is here now. Its link's host end must be forwarding by then: looking at it makes the kernel take note of the
-    /// carrier (`linkwatch_sync_dev`).
+    /// it is here now.
     fn announce(
         &mut self,
         index: u32,
         mac: ocinet_shared::mac::Mac,
         interface: &IfName,
     ) -> Result<(), Failure> {
-        if let Some(peer) = self.host_ends.get(interface) {
-            let _ = link::find_by_index(&mut self.route, *peer)?;
-        }
         let doing = |_| format!("announce {interface} to the neighbours");
         Ok(self.inside()?.change(vec![link::address(index, mac)], doing)?)
     }
@@ -159,8 +167,11 @@ impl Applier<'_> {
         })?;
         written.map_err(|error| {
             let hint = match error.errno {
-                Errno::ENOENT => {
+                Errno::ENOENT | Errno::EISDIR => {
                     "the network namespace has no such sysctl: correct or leave out its key in net.sysctl"
+                }
+                Errno::EACCES | Errno::EPERM => {
+                    "it is the whole host's, not the network namespace's: leave it out of net.sysctl"
                 }
                 _ => "correct its value in net.sysctl",
             };
