@@ -9,12 +9,13 @@ use ocinet_tests::lab::{HOST_SECOND4, HOST4, INTERNET4, Lab, Server, ask_tcp};
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
 use crate::life::used;
-use crate::networks::{BRIDGE, WEB, configured, driver};
+use crate::networks::{ON_A_BRIDGE, WEB, configured, driver};
 use crate::reach::reaches;
 
 #[test]
 fn annotations_override_what_a_named_network_says() {
-    let lab = configured(&format!("{BRIDGE}mtu = 1300\nsnat = \"{HOST_SECOND4}\"\nbridge = \"br-web\"\n"));
+    let lab =
+        configured(&format!("{ON_A_BRIDGE}mtu = 1300\nsnat = \"{HOST_SECOND4}\"\nbridge = \"br-web\"\n"));
     let (web, own) = (lab.attach("web", &WEB), lab.attach("own", &[WEB[0], ("net.snat", "198.51.100.10")]));
     let small = lab.attach("small", &[WEB[0], ("net.mtu", "1290")]);
     for (container, mtu) in [(&web, "mtu 1300"), (&own, "mtu 1300"), (&small, "mtu 1290")] {
@@ -31,7 +32,7 @@ fn annotations_override_what_a_named_network_says() {
         "the others' is as it was"
     );
     // What belongs to the network, the first container may say.
-    let lab = configured(BRIDGE);
+    let lab = configured(ON_A_BRIDGE);
     let first = [WEB[0], ("net.driver", "veth"), ("net.subnet", "10.82.0.0/24")];
     let first = lab.attach("first", &first);
     assert_eq!(driver(&first), "veth");
@@ -134,7 +135,7 @@ fn an_unknown_word_of_the_configuration_is_refused_with_its_place() {
 
 #[test]
 fn a_configuration_that_anybody_may_have_written_is_refused() {
-    let lab = configured(BRIDGE);
+    let lab = configured(ON_A_BRIDGE);
     used(&lab);
     let path = lab.config_path();
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -159,7 +160,7 @@ fn a_configuration_that_anybody_may_have_written_is_refused() {
 /// What a network is, its first container decided; a configuration that says otherwise since is not passed over in silence.
 #[test]
 fn a_configuration_that_changed_meets_the_living_network() {
-    let lab = configured(BRIDGE);
+    let lab = configured(ON_A_BRIDGE);
     let file = lab.config_path().display().to_string();
     let first = lab.attach("first", &WEB);
     for (line, key, asked, has) in [

@@ -11,6 +11,7 @@ use ocinet_tests::lab::{
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
 use crate::life::used;
+use crate::options::{BRIDGE, VETH, VXLAN, with};
 use crate::reach::{does_not_reach, reaches};
 
 /// What a container says of its network: its name.
@@ -19,17 +20,17 @@ pub(crate) const WEB: [(&str, &str); 1] = [("net.network", "web")];
 const FAMILIES: [(bool, IpAddr, [IpAddr; 2]); 2] =
     [(false, INTERNET4, [HOST4, HOST_SECOND4]), (true, INTERNET6, [HOST6, HOST_SECOND6])];
 
-pub(crate) const BRIDGE: &str = r#"
+pub(crate) const ON_A_BRIDGE: &str = r#"
 [network.web]
 driver = "bridge"
 subnet = ["10.81.0.0/24", "fd00:81::/64"]
 "#;
-const VETH: &str = r#"
+const ON_LINES: &str = r#"
 [network.web]
 driver = "veth"
 subnet = "10.81.0.0/24,fd00:81::/64"
 "#;
-const MACVLAN: &str = r#"
+const ON_THE_LAN: &str = r#"
 [network.web]
 driver = "macvlan"
 parent = "eth0"
@@ -64,17 +65,17 @@ fn routed_by_its_name(config: &str, wanted: &str) {
 
 #[test]
 fn a_named_bridge_network_is_all_a_container_needs() {
-    routed_by_its_name(BRIDGE, "bridge");
+    routed_by_its_name(ON_A_BRIDGE, "bridge");
 }
 
 #[test]
 fn a_named_veth_network_is_all_a_container_needs() {
-    routed_by_its_name(VETH, "veth");
+    routed_by_its_name(ON_LINES, "veth");
 }
 
 #[test]
 fn a_named_macvlan_network_is_all_a_container_needs() {
-    let lab = configured(MACVLAN);
+    let lab = configured(ON_THE_LAN);
     let (web, app) = (lab.attach("web", &WEB), lab.attach("app", &WEB));
     assert_eq!(driver(&web), "macvlan");
     let _servers = [
@@ -122,7 +123,7 @@ fn a_named_vxlan_network_is_all_a_container_needs() {
 #[test]
 fn every_runtime_takes_a_named_network() {
     for runtime in Runtime::ALL {
-        let lab = configured(&format!("{BRIDGE}dns = \"192.0.2.53\"\ndns-search = [\"web.example\"]\n"));
+        let lab = configured(&format!("{ON_A_BRIDGE}dns = \"192.0.2.53\"\ndns-search = [\"web.example\"]\n"));
         let web = runtime.start(&lab, "web", &WEB).unwrap_or_else(|said| panic!("{}", said.stderr));
         let record = lab.record(&web.id).expect("a record");
         assert_eq!(record["attachments"][0]["network"], "web", "{runtime:?}");
@@ -249,6 +250,31 @@ fn a_network_goes_with_its_last_container() {
     let other = [("net.network", "blue"), ("net.driver", "veth"), ("net.subnet", "10.86.0.0/24")];
     let next = lab.attach("d", &other);
     assert!(next.address(false).to_string().starts_with("10.86.0."));
+}
+
+/// The links of a container that has just ended may still be there.
+#[test]
+fn a_network_is_made_anew_at_once() {
+    for asked in [BRIDGE, VETH, VXLAN] {
+        let lab = Lab::new();
+        for round in 0..10 {
+            let name = format!("c{round}");
+            let web = lab.attach(&name, &with(asked, &[("net.ports", "8080:80")]));
+            let _server = Server::tcp(&web.net, 80, &name);
+            for host in [HOST4, HOST6] {
+                reaches(&lab.peer, host, 8080, &name);
+            }
+            drop(_server);
+            if round % 2 == 0 {
+                lab.detach(web);
+                continue;
+            }
+            // The next start takes it back.
+            let Attached { mut sandbox, net, .. } = web;
+            drop(net);
+            sandbox.end();
+        }
+    }
 }
 
 /// The gateway's Ethernet address is the network's: no container can be it.
