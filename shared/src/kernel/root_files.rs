@@ -1,15 +1,15 @@
 //! Files inside a container's root, before its process runs. Whatever the image's symbolic links say, nothing outside
 //! that root is read or written (openat2(2), `RESOLVE_IN_ROOT`).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 
 /// The largest file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -72,12 +72,29 @@ impl RootFiles {
         let mut file = match self.find(path)? {
             Some(found) => OpenOptions::new().write(true).truncate(true).open(again(&found))?,
             None => {
+                self.make_folder(path)?;
                 let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-                let made = open_in(self.root.as_fd(), Path::new(path), flags)?;
-                ordinary(made)?
+                let made = ordinary(open_in(self.root.as_fd(), Path::new(path), flags)?)?;
+                // The container's users are not the administrator's, whose umask this would go by.
+                made.set_permissions(Permissions::from_mode(0o644))?;
+                made
             }
         };
         file.write_all(content.as_bytes())
+    }
+
+    /// An image of nothing but a program has no `etc`. mkdirat(2) follows no link in the last part of a path, which is the
+    /// first here, and a link that is there stays what it is.
+    fn make_folder(&self, path: &str) -> io::Result<()> {
+        let Some((folder, _)) = path.split_once('/') else { return Ok(()) };
+        match mkdirat(&self.root, folder, Mode::from_bits_truncate(0o755)) {
+            Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+            Ok(()) => {
+                let made = open_in(self.root.as_fd(), Path::new(folder), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+                fs::set_permissions(again(&made), Permissions::from_mode(0o755))
+            }
+        }
     }
 
     /// Looks at what is there without opening it: to open a FIFO waits for somebody, and to open a device may do more.
@@ -164,7 +181,9 @@ mod tests {
         root.write("etc/hosts", "a longer text\n").unwrap();
         root.write("etc/hosts", "short\n").unwrap();
         assert_eq!(root.read("etc/hosts").unwrap().unwrap(), "short\n");
-        assert_eq!(root.write("nowhere/hosts", "x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        root.write("new/hosts", "made\n").unwrap();
+        assert_eq!(root.read("new/hosts").unwrap().unwrap(), "made\n");
+        assert_eq!(root.write("new/deeper/hosts", "x").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

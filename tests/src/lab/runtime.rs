@@ -261,6 +261,7 @@ fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
     config["process"]["rlimits"] = json!([]);
     config["process"]["args"] = json!(["sleep", "600"]);
     config["root"]["path"] = json!(lab.rootfs());
+    config["root"]["readonly"] = json!(lab.has_read_only_root());
     let annotations: serde_json::Map<String, Value> =
         annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     config["annotations"] = json!(annotations);

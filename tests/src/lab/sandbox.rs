@@ -1,7 +1,7 @@
 //! Containers without a runtime: a process in a namespace of its own, for which the test itself calls the hooks.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -25,6 +25,12 @@ impl Sandbox {
         let mut sleep = command("sleep");
         sleep.arg("infinity");
         Self { id: id.to_owned(), process: Netns::spawn_apart(sleep) }
+    }
+
+    /// A process of one's own in an empty namespace.
+    #[must_use]
+    pub fn running(id: &str, command: Command) -> Self {
+        Self { id: id.to_owned(), process: Netns::spawn_apart(command) }
     }
 
     /// A process in a namespace that is there: a pod's next container.

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 
 use super::host::Host;
@@ -55,6 +55,7 @@ pub struct Lab {
     dir: PathBuf,
     serial: u32,
     rootfs: OnceLock<PathBuf>,
+    read_only: AtomicBool,
 }
 
 impl Lab {
@@ -76,7 +77,17 @@ impl Lab {
         fs::hard_link(&built, &ocinet).unwrap_or_else(|_| copy(&built, &ocinet));
         let first = Host::new([HOST4, HOST6], dir.join("state"), ocinet);
         let (host, wan, peer, switch) = (first.net.again(), Netns::new(), Netns::new(), Netns::new());
-        let lab = Self { host, wan, peer, switch, first, dir, serial, rootfs: OnceLock::new() };
+        let lab = Self {
+            host,
+            wan,
+            peer,
+            switch,
+            first,
+            dir,
+            serial,
+            rootfs: OnceLock::new(),
+            read_only: AtomicBool::new(false),
+        };
         lab.wire();
         lab
     }
@@ -136,6 +147,15 @@ impl Lab {
     /// When the disk is full.
     pub fn rootfs(&self) -> &Path {
         self.rootfs.get_or_init(|| make_rootfs(&self.dir.join("rootfs")))
+    }
+
+    /// Lets runc's and crun's containers have their root read-only from now on.
+    pub fn make_root_read_only(&self) {
+        self.read_only.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_read_only_root(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
     }
 
     /// Processes of the program under test that are alive on this lab's hosts.

@@ -132,13 +132,13 @@ fn a_start_on_a_full_disk_beside_another_container() {
     every_point_of_a_start("error=ENOSPC", true, &PUBLISHED);
 }
 
-#[test]
-fn a_stop_killed_at_every_step() {
-    let (lab, _) = lab_with_neighbour(false);
+/// poststop killed at every point, and run again; then everything is as before.
+pub(crate) fn every_point_of_a_stop(neighbour: bool, annotations: &[(&str, &str)]) {
+    let (lab, _neighbour) = lab_with_neighbour(neighbour);
     let before = Snapshot::of(&lab);
     let input = r#"{"id":"victim"}"#;
     let begin = || {
-        let mut attached = lab.attach("victim", &PUBLISHED);
+        let mut attached = lab.attach("victim", annotations);
         drop(attached.net);
         attached.sandbox.end();
     };
@@ -160,6 +160,11 @@ fn a_stop_killed_at_every_step() {
     }
     println!("poststop: {} points tried, nothing left", points.len());
     assert!(points.len() > 50);
+}
+
+#[test]
+fn a_stop_killed_at_every_step() {
+    every_point_of_a_stop(false, &PUBLISHED);
 }
 
 /// Another container wants the port of one that was killed just before it lost it: it keeps what it has.

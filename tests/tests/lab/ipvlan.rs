@@ -10,7 +10,7 @@ use crate::life::used;
 const ADDRESSES: &str = "198.51.100.130,2001:db8:1::130";
 
 /// Whether this kernel has ipvlan, asked of the kernel and not of ocinet.
-fn kernel_has_ipvlan() -> bool {
+pub(crate) fn kernel_has_ipvlan() -> bool {
     let net = Netns::new();
     net.batch("link add under0 type veth peer name under1\n");
     net.run(&["ip", "link", "add", "ipv0", "link", "under0", "type", "ipvlan"]).code == 0

@@ -25,6 +25,7 @@ mod publish;
 mod rates;
 mod reach;
 mod readme;
+mod reference;
 mod resolver;
 mod routed;
 mod spoof;

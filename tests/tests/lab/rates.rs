@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ocinet_tests::lab::{Lab, Netns, PEER6, Sandbox, Server, Snapshot, full_size_ping, iperf, until};
 
 use crate::conflict::refused_as_it_is as refused;
-use crate::faults::every_point_of_a_start;
+use crate::faults::{every_point_of_a_start, every_point_of_a_stop};
 use crate::life::used;
 use crate::options::{Asked, BRIDGE, ROUTED, VETH, VXLAN, far, with};
 use crate::reach::reaches;
@@ -131,9 +131,18 @@ fn the_shaper_goes_with_its_container() {
     }
 }
 
+/// With every option that the host keeps something for.
+const MANY: Asked =
+    &[("net.mtu", "1300"), ("net.snat", "198.51.100.12"), ("net.sysctl", "net.core.somaxconn=9")];
+
 #[test]
 fn a_start_with_rates_killed_at_every_step() {
-    every_point_of_a_start("signal=SIGKILL", false, &with(BRIDGE, LIMITED));
+    every_point_of_a_start("signal=SIGKILL", true, &[BRIDGE, LIMITED, MANY].concat());
+}
+
+#[test]
+fn a_stop_with_rates_killed_at_every_step() {
+    every_point_of_a_stop(true, &[BRIDGE, LIMITED, MANY].concat());
 }
 
 #[test]

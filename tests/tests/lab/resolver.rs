@@ -1,9 +1,15 @@
 //! `net.dns`, `net.dns-search`, `net.hosts`: what the container reads in its own root.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
-use ocinet_tests::lab::{Lab, Runtime};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::mkfifo;
+use ocinet_tests::lab::{Finished, Lab, Runtime, Sandbox, Snapshot, command, until};
+
+use crate::life::used;
 
 const TOLD: [(&str, &str); 4] = [
     ("net.driver", "bridge"),
@@ -70,11 +76,209 @@ fn a_root_that_starts_again_has_the_names_once() {
 #[test]
 fn a_fifo_is_refused_at_once() {
     let lab = Lab::new();
-    nix::unistd::mkfifo(&lab.rootfs().join("etc/hosts"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    mkfifo(&lab.rootfs().join("etc/hosts"), Mode::S_IRUSR).unwrap();
     let refused = Runtime::Runc.start(&lab, "web", &TOLD).expect_err("a refusal");
     assert!(
         refused.stderr.contains("cannot write etc/hosts in the container's root: it is not an ordinary file"),
         "{}",
         refused.stderr
     );
+}
+
+/// A container whose root is at the same place as the host sees it, as between runc's mounts and its pivot_root(2).
+struct Rooted {
+    lab: Lab,
+    root: PathBuf,
+    sandbox: Sandbox,
+}
+
+/// What is done to a root before the container is there.
+type Prepare<'a> = &'a dyn Fn(&Path);
+
+impl Rooted {
+    /// `mounts` are commands that the container's mount namespace is prepared with; $1 is its root.
+    fn new(prepare: impl Fn(&Path), mounts: &str) -> Self {
+        let lab = Lab::new();
+        used(&lab);
+        let (bundle, ready) = (lab.dir().join("bundle"), lab.dir().join("ready"));
+        let root = bundle.join("root");
+        fs::create_dir_all(root.join("etc")).unwrap();
+        prepare(&root);
+        let config = r#"{"root":{"path":"root"},"annotations":{}}"#;
+        fs::write(bundle.join("config.json"), config).unwrap();
+        let mut shell = command("unshare");
+        shell.args([
+            "-m",
+            "sh",
+            "-c",
+            &format!("set -e; {mounts}\n touch \"$2\"; exec sleep infinity"),
+            "sh",
+        ]);
+        let sandbox = Sandbox::running("web", {
+            shell.arg(&root).arg(&ready);
+            shell
+        });
+        assert!(until(|| ready.exists()), "{mounts}");
+        Self { lab, root, sandbox }
+    }
+
+    fn create(&self) -> Finished {
+        let state = self.lab.state_of(&self.sandbox, &TOLD);
+        let bundle = self.root.parent().unwrap().display().to_string();
+        self.lab.run_under(
+            &["sh", "-c", "umask 077; exec \"$@\"", "sh"],
+            &["createRuntime"],
+            &state.replace("/bundle", &bundle),
+        )
+    }
+
+    #[track_caller]
+    fn is_told(&self, path: &str) {
+        let created = self.create();
+        assert_eq!((created.code, created.stderr.as_str()), (0, ""));
+        let file = format!("/proc/{}/root{}/{path}", self.sandbox.pid(), self.root.display());
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(text.contains("nameserver 192.0.2.53"), "{text}");
+    }
+
+    /// One line that says so, the exit code of the kernel's refusals, and nothing left.
+    #[track_caller]
+    fn is_refused(&self, says: &str) {
+        let before = Snapshot::of(&self.lab);
+        let refused = self.create();
+        assert_eq!((refused.code, refused.stderr.lines().count()), (5, 1), "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        before.assert_is_back(&self.lab, "a refusal");
+    }
+}
+
+#[test]
+fn the_names_are_written_in_the_containers_own_mounts() {
+    let rooted = Rooted::new(|_| {}, "mount -t tmpfs none \"$1/etc\"");
+    rooted.is_told("etc/resolv.conf");
+    assert_eq!(fs::read_dir(rooted.root.join("etc")).unwrap().count(), 0, "the host's sees nothing of it");
+    // A file that is a mount of its own, as podman's are, is written in place.
+    let rooted = Rooted::new(
+        |root| {
+            fs::write(root.join("etc/resolv.conf"), "").unwrap();
+            fs::write(root.join("mounted"), "options ndots:2\n").unwrap();
+        },
+        "mount --bind \"$1/mounted\" \"$1/etc/resolv.conf\"",
+    );
+    rooted.is_told("etc/resolv.conf");
+    assert!(fs::read_to_string(rooted.root.join("mounted")).unwrap().starts_with("options ndots:2\n"));
+    assert_eq!(fs::read_to_string(rooted.root.join("etc/resolv.conf")).unwrap(), "");
+}
+
+#[test]
+fn a_root_that_cannot_be_written_is_said_to_be() {
+    let read_only = "mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"";
+    Rooted::new(|_| {}, read_only)
+        .is_refused("cannot write etc/resolv.conf in the container's root: Read-only file system");
+    Rooted::new(|_| {}, "mount -t tmpfs -o size=4k,nr_inodes=1 none \"$1/etc\"")
+        .is_refused("No space left on device");
+    Rooted::new(|root| fs::remove_dir_all(root).unwrap(), "true").is_refused("No such file or directory");
+}
+
+#[test]
+fn a_root_without_etc_gets_one_that_everybody_may_read() {
+    let rooted = Rooted::new(|root| fs::remove_dir(root.join("etc")).unwrap(), "true");
+    rooted.is_told("etc/resolv.conf");
+    for (path, wanted) in [("etc", 0o755), ("etc/resolv.conf", 0o644), ("etc/hosts", 0o644)] {
+        let mode = fs::metadata(rooted.root.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, wanted, "{path}");
+    }
+}
+
+/// Whatever an image has there instead of a file: it is not opened, not replaced and not waited for.
+#[test]
+fn what_is_no_file_is_refused() {
+    let at = |root: &Path| root.join("etc/hosts");
+    let device =
+        |root: &Path| mknod(&at(root), SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, makedev(1, 3)).unwrap();
+    let disk =
+        |root: &Path| mknod(&at(root), SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, makedev(7, 0)).unwrap();
+    let fifo = |root: &Path| mkfifo(&at(root), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let socket = |root: &Path| drop(UnixListener::bind(at(root)).unwrap());
+    let folder = |root: &Path| fs::create_dir(at(root)).unwrap();
+    let prepares: [(&str, Prepare<'_>); 5] = [
+        ("character device", &device),
+        ("disk", &disk),
+        ("FIFO", &fifo),
+        ("socket", &socket),
+        ("folder", &folder),
+    ];
+    for (name, prepare) in prepares {
+        let rooted = Rooted::new(prepare, "true");
+        rooted.is_refused("cannot write etc/hosts in the container's root: it is not an ordinary file");
+        assert!(at(&rooted.root).symlink_metadata().is_ok_and(|found| !found.is_file()), "{name}");
+    }
+    Rooted::new(|root| fs::write(at(root), vec![b'#'; (1 << 20) + 1]).unwrap(), "true")
+        .is_refused("it is larger than 1 MiB");
+    Rooted::new(|root| fs::write(at(root), b"\xff").unwrap(), "true").is_refused("UTF-8");
+}
+
+/// An image whose `etc` leads elsewhere: it leads there inside the root, or nowhere.
+#[test]
+fn a_linked_etc_leads_nowhere_but_inside() {
+    let outside = |root: &Path| root.parent().unwrap().join("outside");
+    let link = |root: &Path, to: &str| {
+        fs::create_dir(outside(root)).unwrap();
+        fs::create_dir(root.join("inside")).unwrap();
+        fs::remove_dir(root.join("etc")).unwrap();
+        symlink(to, root.join("etc")).unwrap();
+    };
+    for (to, found) in [
+        ("/inside", "inside"),
+        ("../../../../../../inside", "inside"),
+        ("inside/../inside", "inside"),
+        ("/", ""),
+    ] {
+        let rooted = Rooted::new(|root| link(root, to), "true");
+        rooted.is_told(&format!("{found}/resolv.conf"));
+        assert_eq!(fs::read_dir(outside(&rooted.root)).unwrap().count(), 0, "{to}");
+    }
+    for (to, says) in [
+        ("../outside", "No such file or directory"),
+        ("/proc/self/root/tmp", "No such file or directory"),
+        ("etc", "Too many levels of symbolic links"),
+    ] {
+        let rooted = Rooted::new(|root| link(root, to), "true");
+        rooted.is_refused(says);
+        assert_eq!(fs::read_dir(outside(&rooted.root)).unwrap().count(), 0, "{to}");
+    }
+    // The same where the image brings a proc of its own: its links to whole namespaces are not followed.
+    let with_proc = |root: &Path| {
+        link(root, "/proc/self/root/tmp");
+        fs::create_dir(root.join("proc")).unwrap();
+    };
+    Rooted::new(with_proc, "mount -t proc none \"$1/proc\"").is_refused("Too many levels of symbolic links");
+}
+
+#[test]
+fn a_container_with_a_read_only_root_is_told_all_the_same() {
+    for runtime in [Runtime::Runc, Runtime::Crun] {
+        let lab = Lab::new();
+        lab.make_root_read_only();
+        let container =
+            runtime.start(&lab, "web", &TOLD).unwrap_or_else(|said| panic!("{runtime:?}: {}", said.stderr));
+        assert!(seen(container.pid, "etc/resolv.conf").contains("nameserver 192.0.2.53"), "{runtime:?}");
+        container.stop();
+    }
+}
+
+#[test]
+fn a_container_on_no_network_is_told_its_names() {
+    let rooted = Rooted::new(|_| {}, "true");
+    let bundle = rooted.root.parent().unwrap().display().to_string();
+    for (driver, number) in [("none", 1), ("host", 2)] {
+        let server = format!("192.0.2.{number}");
+        let asked = [("net.driver", driver), ("net.dns", server.as_str())];
+        let state = rooted.lab.state_of(&rooted.sandbox, &asked).replace("/bundle", &bundle);
+        let created = rooted.lab.run(&["createRuntime"], &state);
+        assert_eq!((created.code, created.stderr.as_str()), (0, ""));
+        let text = fs::read_to_string(rooted.root.join("etc/resolv.conf")).unwrap();
+        assert_eq!(text, format!("nameserver {server}\n"));
+        assert_eq!(rooted.lab.poststop("web").code, 0);
+    }
 }
