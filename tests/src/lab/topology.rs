@@ -105,6 +105,9 @@ impl Lab {
         for namespace in [&self.host, &self.peer] {
             route_by_wan(namespace);
         }
+        for namespace in [&self.wan, &self.host, &self.peer] {
+            settle(namespace);
+        }
     }
 
     /// A further machine on the LAN, with ocinet and a state folder of its own. By its number, 1 to 9, it is at
@@ -126,6 +129,7 @@ impl Lab {
         self.switch.batch(&port(&name, &host.net));
         address(&host.net, &addresses);
         route_by_wan(&host.net);
+        settle(&host.net);
         host
     }
 
@@ -214,6 +218,19 @@ fn address(namespace: &Netns, addresses: &[IpAddr]) {
         lines += &format!("addr add {address}/{length} dev eth0 {flag}\n");
     }
     namespace.batch(&(lines + "link set eth0 up\n"));
+}
+
+/// Waits until the kernel has finished with a new eth0: its carrier, and the routes of its own IPv6 addresses.
+#[track_caller]
+fn settle(namespace: &Netns) {
+    let is_settled = || {
+        let link = namespace.ok(&["ip", "-br", "link", "show", "dev", "eth0"]);
+        let own = namespace.ok(&["ip", "-6", "-br", "address", "show", "dev", "eth0"]);
+        let local = namespace.ok(&["ip", "-6", "route", "show", "table", "local", "dev", "eth0"]);
+        let mut addresses = own.split_whitespace().filter_map(|word| Some(word.split_once('/')?.0));
+        link.contains(" UP ") && addresses.all(|address| local.contains(&format!("local {address} ")))
+    };
+    assert!(until(is_settled), "the lab's eth0 is not ready");
 }
 
 fn binary() -> PathBuf {

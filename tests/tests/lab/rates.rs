@@ -20,11 +20,28 @@ fn both_ways(container: &Netns, other: &Netns, at: IpAddr) -> [f64; 2] {
     [false, true].map(|reverse| iperf(container, other, at, SECONDS, reverse))
 }
 
+/// A rate never exceeds its limit by more than a tenth. That it comes up to it takes a processor that has the time: of
+/// three measurements, one is enough.
 #[track_caller]
-fn within_a_tenth(measured: f64, wanted: f64) {
-    println!("{:.2} Mbit/s of {:.0}", measured / MBIT, wanted / MBIT);
-    let share = measured / wanted;
-    assert!((0.9..=1.1).contains(&share), "{:.2} Mbit/s of {:.0}", measured / MBIT, wanted / MBIT);
+fn within_a_tenth(wanted: f64, measure: impl Fn() -> f64) {
+    let mut shares = Vec::new();
+    while shares.len() < 3 {
+        let share = measure() / wanted;
+        println!("{:.2} Mbit/s of {:.0}", share * wanted / MBIT, wanted / MBIT);
+        assert!(share <= 1.1, "{share:.3} of {:.0} Mbit/s", wanted / MBIT);
+        if share >= 0.9 {
+            return;
+        }
+        shares.push(share);
+    }
+    panic!("{shares:.3?} of {:.0} Mbit/s", wanted / MBIT);
+}
+
+/// What a container that is [`LIMITED`] receives from `other`, and sends to it, is what it may.
+#[track_caller]
+fn both_are_limited(container: &Netns, other: &Netns, at: IpAddr) {
+    within_a_tenth(20.0 * MBIT, || iperf(container, other, at, SECONDS, false));
+    within_a_tenth(40.0 * MBIT, || iperf(container, other, at, SECONDS, true));
 }
 
 /// A container with limits, and beside it one without.
@@ -32,12 +49,10 @@ fn holds(asked: Asked) {
     let lab = Lab::new();
     let (web, free) = (lab.attach("web", &with(asked, LIMITED)), lab.attach("free", asked));
     for ipv6 in [false, true] {
-        let [receives, sends] = both_ways(&web.net, &lab.host, web.address(ipv6));
-        within_a_tenth(receives, 20.0 * MBIT);
-        within_a_tenth(sends, 40.0 * MBIT);
+        both_are_limited(&web.net, &lab.host, web.address(ipv6));
     }
     // Its neighbour sends to it no faster than it receives, and another is not held up.
-    within_a_tenth(iperf(&web.net, &free.net, web.address(false), SECONDS, false), 20.0 * MBIT);
+    within_a_tenth(20.0 * MBIT, || iperf(&web.net, &free.net, web.address(false), SECONDS, false));
     let fast = both_ways(&free.net, &lab.host, free.address(false));
     assert!(fast.iter().all(|rate| *rate > 200.0 * MBIT), "without a limit: {fast:?}");
 }
@@ -63,9 +78,7 @@ fn rates_hold_through_a_tunnel() {
     let one = lab.another_host(1);
     let far = far(&one);
     let (web, free) = (lab.attach("web", &with(VXLAN, LIMITED)), lab.attach("free", VXLAN));
-    let [receives, sends] = both_ways(&web.net, &far.net, web.address(true));
-    within_a_tenth(receives, 20.0 * MBIT);
-    within_a_tenth(sends, 40.0 * MBIT);
+    both_are_limited(&web.net, &far.net, web.address(true));
     let fast = both_ways(&free.net, &far.net, free.address(true));
     assert!(fast.iter().all(|rate| *rate > 100.0 * MBIT), "without a limit: {fast:?}");
 }
@@ -76,12 +89,14 @@ fn a_limit_of_one_direction_leaves_the_other_alone() {
     let lab = Lab::new();
     for asked in [BRIDGE, VETH] {
         let receives = lab.attach("receives", &with(asked, &[("net.rate-in", "20mbit")]));
-        let [slow, fast] = both_ways(&receives.net, &lab.host, receives.address(false));
-        within_a_tenth(slow, 20.0 * MBIT);
+        let at = receives.address(false);
+        within_a_tenth(20.0 * MBIT, || iperf(&receives.net, &lab.host, at, SECONDS, false));
+        let fast = iperf(&receives.net, &lab.host, at, SECONDS, true);
         assert!(fast > 200.0 * MBIT, "{fast}");
         let sends = lab.attach("sends", &with(asked, &[("net.rate-out", "20mbit")]));
-        let [fast, slow] = both_ways(&sends.net, &lab.host, sends.address(false));
-        within_a_tenth(slow, 20.0 * MBIT);
+        let at = sends.address(false);
+        within_a_tenth(20.0 * MBIT, || iperf(&sends.net, &lab.host, at, SECONDS, true));
+        let fast = iperf(&sends.net, &lab.host, at, SECONDS, false);
         assert!(fast > 200.0 * MBIT, "{fast}");
         lab.detach(receives);
         lab.detach(sends);
@@ -94,11 +109,9 @@ fn rates_hold_for_published_ports_and_with_a_small_mtu() {
     let lab = Lab::new();
     let more: Asked = &[("net.ports", "5201:5201"), ("net.mtu", "1280"), ("net.snat", "198.51.100.12")];
     let web = lab.attach("web", &[BRIDGE, LIMITED, more].concat());
-    let [receives, sends] = both_ways(&web.net, &lab.peer, lab.address(false));
-    within_a_tenth(receives, 20.0 * MBIT);
-    within_a_tenth(sends, 40.0 * MBIT);
+    both_are_limited(&web.net, &lab.peer, lab.address(false));
     // Asked for by the container: the peer serves.
-    within_a_tenth(iperf(&lab.peer, &web.net, PEER6, SECONDS, false), 40.0 * MBIT);
+    within_a_tenth(40.0 * MBIT, || iperf(&lab.peer, &web.net, PEER6, SECONDS, false));
 }
 
 fn has_shaper(lab: &Lab) -> bool {
@@ -194,7 +207,7 @@ fn shapers_of_several_containers_are_apart() {
     let shapers = lab.host.ok(&["ip", "-o", "link", "show", "type", "ifb"]);
     assert_eq!(shapers.lines().count(), 2, "{shapers}");
     lab.detach(first);
-    within_a_tenth(iperf(&second.net, &lab.host, second.address(false), SECONDS, true), 40.0 * MBIT);
+    within_a_tenth(40.0 * MBIT, || iperf(&second.net, &lab.host, second.address(false), SECONDS, true));
     let again = Sandbox::new("first");
     assert!(until(|| lab.create(&again, &annotations).code == 0));
     let _server = Server::tcp(&second.net, 80, "second");

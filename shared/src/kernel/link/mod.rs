@@ -204,14 +204,18 @@ pub fn delete(channel: &mut Channel, name: &IfName) -> Result<(), KernelError> {
     delete_message(channel, named(name), &format!("the link {name}"))
 }
 
-/// Deletes a link of the namespace that the channel's namespace knows by a number.
+/// Deletes a link of the namespace that the channel's namespace knows by a number. In a namespace that has no user any
+/// more, which the kernel calls an invalid argument, it goes by itself.
 ///
 /// # Errors
-/// Any refusal but "no such link".
+/// Any other refusal.
 pub fn delete_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<(), KernelError> {
     let mut message = named(name);
     message.attributes.push(LinkAttribute::IfNetnsId(number));
-    delete_message(channel, message, &format!("the link {name}"))
+    match delete_message(channel, message, &format!("the link {name}")) {
+        Err(KernelError { errno: Errno::EINVAL, .. }) => Ok(()),
+        other => other,
+    }
 }
 
 /// Deletes the link with an index, which no other ever has.
