@@ -34,32 +34,34 @@ pub fn network(
     planned: &[Network],
 ) -> Result<Network, Error> {
     let path = state.path(&format!("networks/{}.json", request.network));
-    match state.read_json::<Network>(&path)? {
-        Some(network) => network::share(request, network),
-        None => {
-            let mut others = tables::networks(state)?;
-            others.extend_from_slice(planned);
-            let mut channel = Channel::open(NETLINK_ROUTE)?;
-            let mut routes = Vec::new();
-            for family in network::families(request, config) {
-                routes.extend(route::list(&mut channel, family)?);
-            }
-            let boot_id = process::boot_id().unwrap_or_default();
-            let peers = underlay::peers(&mut channel, request)?;
-            let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
-            network::make(
-                request,
-                &Surroundings {
-                    config,
-                    others: &others,
-                    occupied: occupied(&mut channel, &others, request, &routes)?,
-                    underlay: underlay.as_ref(),
-                    peers: peers.into_iter().map(|(peer, _)| peer).collect(),
-                    boot_id: &boot_id,
-                },
-            )
-        }
+    if let Some(network) = state.read_json::<Network>(&path)? {
+        return network::share(request, network);
     }
+    let mut others = tables::networks(state)?;
+    // Another container may have made it just now.
+    if let Some(made) = others.iter().position(|other| other.name == request.network) {
+        return network::share(request, others.swap_remove(made));
+    }
+    others.extend_from_slice(planned);
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut routes = Vec::new();
+    for family in network::families(request, config) {
+        routes.extend(route::list(&mut channel, family)?);
+    }
+    let boot_id = process::boot_id().unwrap_or_default();
+    let peers = underlay::peers(&mut channel, request)?;
+    let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
+    network::make(
+        request,
+        &Surroundings {
+            config,
+            others: &others,
+            occupied: occupied(&mut channel, &others, request, &routes)?,
+            underlay: underlay.as_ref(),
+            peers: peers.into_iter().map(|(peer, _)| peer).collect(),
+            boot_id: &boot_id,
+        },
+    )
 }
 
 /// The driver that a network was made with; `None` where there is no such network yet.

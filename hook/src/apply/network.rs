@@ -146,7 +146,8 @@ impl Applier<'_> {
                     parent: self.index_of(parent)?,
                     kind: ChildKind::Macvlan(MacvlanMode::Bridge),
                     mac: Some(link.mac),
-                    mtu: network.mtu,
+                    // Its parent's: what a container that has less can take, the route to it tells.
+                    mtu: None,
                 };
                 link::make_child(&mut self.route, &child, None)
             }

@@ -90,8 +90,9 @@ impl NetworkDriver for Macvlan {
         };
         let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode), mac)?;
         if let Some(link) = network.links.first() {
-            let addresses = inputs.addresses.to_vec();
-            attached.steps.push(Step::RouteFromHost { link: link.name.clone(), addresses, mtu: None });
+            let (link, addresses) = (link.name.clone(), inputs.addresses.to_vec());
+            let mtu = attached.attachment.mtu;
+            attached.steps.push(Step::RouteFromHost { link, addresses, mtu });
         }
         Ok(attached)
     }
