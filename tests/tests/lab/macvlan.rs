@@ -1,12 +1,17 @@
 //! `net.driver=macvlan`: containers that are neighbours on the LAN, with Ethernet addresses of their own.
 
+mod faults;
+mod host;
+mod modes;
+mod refused;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ocinet_tests::lab::{
-    Attached, DUAL, INTERNET4, INTERNET6, Lab, Netns, PEER4, PEER6, Runtime, Server, Snapshot, addresses,
-    ask_tcp, ask_udp, full_size_ping, link_address, ping, until,
+    Attached, DUAL, Endpoint, Frame, INTERNET4, INTERNET6, Lab, Netns, PEER4, PEER6, Runtime, Server,
+    Snapshot, addresses, ask_tcp, ask_udp, full_size_ping, link_address, ping, send_frame, until,
 };
 
 use crate::conflict::refused_as_it_is as refused;
@@ -43,7 +48,21 @@ pub(crate) fn second_link(lab: &Lab, addresses: &[&str]) {
     lab.host.sysctl("ipv6/conf/eth1/accept_dad", "0");
     let lines: String = addresses.iter().map(|address| format!("addr add {address} dev eth1\n")).collect();
     lab.host.batch(&(lines + "link set eth1 up\n"));
-    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains(" UP ")));
+    settles(lab, "eth1");
+}
+
+/// Waits until the kernel's own work on a link that was brought up is done: what it is then, it stays.
+pub(crate) fn settles(lab: &Lab, link: &str) {
+    let is_done = || {
+        let state = lab.host.ok(&["ip", "-br", "link", "show", "dev", link]);
+        let has = lab.host.ok(&["ip", "-6", "-o", "address", "show", "dev", link]);
+        let local = lab.host.ok(&["ip", "-6", "route", "show", "table", "local", "dev", link]);
+        let addresses = has.split_whitespace().filter_map(|word| word.split_once('/')).map(|(own, _)| own);
+        state.contains(" UP ")
+            && has.contains("fe80:")
+            && addresses.into_iter().all(|own| local.contains(&format!("local {own} ")))
+    };
+    assert!(until(is_done), "{link} is not up");
 }
 
 fn text(mac: [u8; 6]) -> String {
@@ -247,6 +266,38 @@ fn a_parent_with_addresses_of_several_networks() {
     lab.detach(web);
     let annotations = [&gateways[..], &[("net.ip-range", RANGE), ("net.parent", "eth1")]].concat();
     is_a_neighbour(&lab, &on_lan(&lab, "web", &annotations));
+}
+
+/// A host whose own address is on a bridge, as hosts of virtual machines have it.
+#[test]
+fn a_bridge_of_the_host_can_be_the_parent() {
+    let lab = Lab::new();
+    lab.host.batch("link add br0 type bridge mcast_snooping 0\n");
+    lab.host.sysctl("ipv6/conf/br0/accept_dad", "0");
+    second_link(&lab, &[]);
+    lab.host.batch(
+        "link set eth1 master br0\nlink set br0 up\naddr add 198.51.100.13/24 dev br0\n\
+         addr add 2001:db8:1::13/64 dev br0 nodad\n",
+    );
+    let gateway = ("net.gateway", "198.51.100.1,2001:db8:1::1");
+    let web = on_lan(&lab, "web", &[("net.ip", IP), ("net.parent", "br0"), gateway]);
+    is_a_neighbour(&lab, &web);
+}
+
+/// Routers that advertise themselves change nothing in a container; others on the LAN go by them.
+#[test]
+fn a_rogue_router_advertisement_changes_nothing_in_a_container() {
+    let lab = Lab::new();
+    let web = on_lan(&lab, "web", &[("net.ip", IP)]);
+    let machine = lab.another_host(1);
+    let state = |net: &Netns| net.ok(&["ip", "-6", "route"]) + &net.ok(&["ip", "-6", "-br", "address"]);
+    let before = state(&web.net);
+    let mac = link_address(&lab.peer, "eth0");
+    let (own, all) = ("fe80::66".parse().unwrap(), "ff02::1".parse().unwrap());
+    let frame = Frame::new(Endpoint::new(mac, own, 0), Endpoint::new([0x33, 0x33, 0, 0, 0, 1], all, 0));
+    send_frame(&lab.peer, "eth0", &frame.router_advertisement("2001:db8:666::".parse().unwrap()));
+    assert!(until(|| state(&machine.net).contains("2001:db8:666:")));
+    assert_eq!(state(&web.net), before);
 }
 
 /// Which families a network has, its parent tells, and not which container came first.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{
     Attached, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6,
-    Server, Snapshot, ask_tcp, ping,
+    Server, Snapshot, ask_tcp, full_size_ping, ping,
 };
 
 use crate::PATIENCE;
@@ -132,6 +132,23 @@ fn with_host_access_the_hosts_other_containers_reach_it_too() {
     ));
     for (ipv6, ..) in FAMILIES {
         does_not_reach(&web.net, app.address(ipv6), 80);
+    }
+}
+
+/// A container may have less than its parent, and less than another.
+#[test]
+fn with_host_access_full_size_packets_pass_whatever_a_containers_mtu() {
+    let lab = Lab::new();
+    let mut containers = Vec::new();
+    for (id, mtu) in [("less", 1400), ("all", 1500), ("least", 1280)] {
+        let web = on_lan(&lab, id, &[&ACCESS[..], &[("net.mtu", &mtu.to_string())]].concat());
+        for (ipv6, ..) in FAMILIES {
+            let largest = mtu - if ipv6 { 48 } else { 28 };
+            assert!(full_size_ping(&lab.host, web.address(ipv6), largest), "to {id}, IPv6 {ipv6}");
+            assert!(full_size_ping(&web.net, hosts_own(ipv6), largest), "from {id}, IPv6 {ipv6}");
+            assert!(!full_size_ping(&lab.host, web.address(ipv6), largest + 1), "to {id}, IPv6 {ipv6}");
+        }
+        containers.push(web);
     }
 }
 

@@ -104,6 +104,26 @@ fn in_mode_passthru_one_container_has_the_parent_for_itself() {
     before.assert_is_back(&lab, "five lives of a container in mode passthru");
 }
 
+/// What is one container's alone is its pod's.
+#[test]
+fn in_mode_passthru_a_pod_has_the_parent_for_itself() {
+    let lab = Lab::new();
+    used(&lab);
+    second_link(&lab, &ON_SECOND);
+    let before = Snapshot::of(&lab);
+    let owner = on_lan(&lab, "owner", &ALONE);
+    let mut member = Sandbox::beside("member", &owner.net);
+    let joined = lab.create(&member, &with(&ALONE));
+    assert_eq!((joined.code, joined.stderr.as_str()), (0, ""));
+    assert_eq!(lab.record("member").expect("a record")["shares"], "owner");
+    assert!(ping(&lab.peer, owner.address(false), PATIENCE));
+    member.end();
+    assert_eq!(lab.poststop("member").code, 0);
+    assert!(ping(&lab.peer, owner.address(true), PATIENCE));
+    lab.detach(owner);
+    before.assert_is_back(&lab, "a pod in mode passthru");
+}
+
 #[test]
 fn in_mode_passthru_a_mac_is_the_parents_for_as_long_as_the_container_lives() {
     let lab = Lab::new();

@@ -1,11 +1,11 @@
 //! What `net.driver=macvlan` refuses: one line, the exit code of its class, and nothing changed.
 
-use ocinet_tests::lab::{DUAL, Lab, PEER4, PEER6, Server, full_size_ping, link_address, ping};
+use ocinet_tests::lab::{DUAL, Lab, PEER4, PEER6, Server, full_size_ping, link_address, ping, until};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is;
 use crate::life::used;
-use crate::macvlan::{IP, IP2, RANGE, on_lan, second_link, with};
+use crate::macvlan::{IP, IP2, RANGE, on_lan, second_link, settles, with};
 use crate::reach::reaches;
 
 #[track_caller]
@@ -35,6 +35,7 @@ fn a_parent_that_cannot_be_one_is_refused() {
     lab.host.batch("link set eth1 down\n");
     refused_parent(&lab, "eth1", 4, "cannot use eth1 as the parent: it is down; hint: bring it up with");
     lab.host.batch("link add br0 type bridge\nlink set eth1 master br0 up\n");
+    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains(" UP ")));
     refused_parent(&lab, "eth1", 4, "cannot use eth1 as the parent: it is a port of a bridge or bond");
     // The kernel takes a link's IPv6 addresses away when it goes down.
     lab.host.batch("link set eth1 nomaster\naddr add 2001:db8:1::13/64 dev eth1 nodad\n");
@@ -71,6 +72,7 @@ fn a_parent_that_went_away_or_down_is_refused() {
     lab.host.batch("link set eth1 down\n");
     refused(&lab, &late, 4, "cannot use eth1 as the parent: it is down");
     lab.host.batch("link set eth1 up\n");
+    settles(&lab, "eth1");
     let two = on_lan(&lab, "two", &late);
     assert!(ping(&lab.peer, two.address(true), PATIENCE));
     lab.host.batch("link del eth1\n");
@@ -89,7 +91,7 @@ fn an_mtu_above_the_parents_or_below_the_least_is_refused() {
     used(&lab);
     let says = "cannot use the annotation net.mtu: 1501 is more than the 1500 of eth0";
     refused(&lab, &[("net.ip", IP), ("net.mtu", "1501")], 3, says);
-    let least = "1279 is too little for the IPv6 address 2001:db8:1::50; hint: give at least 1280";
+    let least = "1279 is less than the 1280 that IPv6 needs; hint: give at least 1280";
     refused(&lab, &[("net.ip", IP), ("net.mtu", "1279")], 3, least);
     let one = on_lan(&lab, "one", &[("net.ip", IP), ("net.mtu", "1400")]);
     refused(&lab, &[("net.ip", IP2), ("net.mtu", "1501")], 3, says);
