@@ -101,6 +101,8 @@ pub enum Step {
         gateways: Vec<IpAddr>,
         /// The container's addresses.
         addresses: Vec<IpAddr>,
+        /// The container's Ethernet address.
+        mac: Mac,
     },
     /// Makes a link of the network's the host's way to the container.
     RouteFromHost {
@@ -221,9 +223,9 @@ impl fmt::Display for Step {
                 let limits: Vec<String> = receives.into_iter().chain(sends).collect();
                 write!(f, "limit {host_interface}: {}", limits.join(", "))
             }
-            Self::RouteToContainer { host_interface, gateways, addresses } => {
-                let (to, gateways) = (join(addresses), join(gateways));
-                write!(f, "route {to} to {host_interface}, which is gateway {gateways}")
+            Self::RouteToContainer { host_interface, gateways, addresses, mac } => {
+                let (addresses, gateways) = (join(addresses), join(gateways));
+                write!(f, "route {addresses} ({mac}) to {host_interface}, which is gateway {gateways}")
             }
             Self::RouteFromHost { link, addresses, mtu } => {
                 write!(f, "route {} to {link}", join(addresses))?;

@@ -10,7 +10,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::addr;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::kernel::route::{self, Hop, Route};
 use ocinet_shared::network::Network;
 
 use crate::drivers::Pool;
@@ -28,9 +28,10 @@ pub type Peer = (IpAddr, Option<u32>);
 pub fn peers(channel: &mut Channel, request: &AttachmentRequest) -> Result<Vec<Peer>, Error> {
     let mut peers = Vec::new();
     for peer in addresses_in(request, "peers") {
-        let link = route::link_to(channel, peer)?;
-        if link != Some(link::LOOPBACK) {
-            peers.push((peer, link));
+        match route::towards(channel, peer)? {
+            Some(Hop::Local) => {}
+            Some(Hop::By(link)) => peers.push((peer, Some(link))),
+            None => peers.push((peer, None)),
         }
     }
     Ok(peers)

@@ -14,6 +14,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::kernel::{Change, KernelError, addr, route, rule, sysctl};
+use ocinet_shared::mac::Mac;
 
 use super::{Applier, Failure, optional};
 use crate::error::{Error, report};
@@ -151,12 +152,7 @@ impl Applier<'_> {
 
     /// Where the container's address was elsewhere before, bridges and neighbours far away learn by its own frames that
     /// it is here now.
-    fn announce(
-        &mut self,
-        index: u32,
-        mac: ocinet_shared::mac::Mac,
-        interface: &IfName,
-    ) -> Result<(), Failure> {
+    fn announce(&mut self, index: u32, mac: Mac, interface: &IfName) -> Result<(), Failure> {
         let doing = |_| format!("announce {interface} to the neighbours");
         Ok(self.inside()?.change(vec![link::address(index, mac)], doing)?)
     }

@@ -24,7 +24,8 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{Change, KernelError, addr, rate, route, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, rate, route, sysctl};
+use ocinet_shared::mac::Mac;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
@@ -135,8 +136,8 @@ impl<'a> Applier<'a> {
             Step::LimitRates { host_interface, receive, send, shaper } => {
                 self.limit(host_interface, *receive, send.map(|rate| (rate, shaper)))
             }
-            Step::RouteToContainer { host_interface, gateways, addresses } => {
-                self.route_to_container(host_interface, gateways, addresses)
+            Step::RouteToContainer { host_interface, gateways, addresses, mac } => {
+                self.route_to_container(host_interface, gateways, addresses, *mac)
             }
             Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
@@ -241,19 +242,22 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// The host's end is the gateway, with the gateway's addresses, and the container's addresses are behind it.
+    /// The host's end is the gateway, with the gateway's addresses, and the container's addresses are behind it. The host
+    /// need not ask for them: it could not by IPv6 until its end has a link-local address.
     fn route_to_container(
         &mut self,
         host_interface: &IfName,
         gateways: &[IpAddr],
         addresses: &[IpAddr],
+        mac: Mac,
     ) -> Result<(), Failure> {
         let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
         network::write_router_sysctls(host_interface, has_ipv6)?;
         let index = self.index_of(host_interface)?;
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
         let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
-        let changes: Vec<Change> = gateways.chain(ways).collect();
+        let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, mac));
+        let changes: Vec<Change> = gateways.chain(ways).chain(neighbours).collect();
         Ok(self.route.change(changes, |_| format!("route to the container by {host_interface}"))?)
     }
 

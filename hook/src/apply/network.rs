@@ -16,6 +16,9 @@ use crate::error::{Error, report};
 use crate::network::DEFAULT_MTU;
 use crate::{nat, tables};
 
+/// The prefix length of link-local addresses (RFC 4291, section 2.5.6).
+const LINK_LOCAL_PREFIX: u8 = 64;
+
 impl Applier<'_> {
     /// The network's file is held shared until the container is attached, so that nobody who leaves the network takes
     /// its links away meanwhile.
@@ -163,6 +166,7 @@ impl Applier<'_> {
                 write_router_sysctls(&link.name, has_ipv6)?;
                 changes.extend(link::fixed_mtu(index, network.mtu.unwrap_or(DEFAULT_MTU)));
                 changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
+                changes.extend(link_local(network, link).map(|own| addr::add(index, &own)));
             }
             HostLinkKind::Vxlan(tunnel) => {
                 changes.extend(self.complete_tunnel(&link.name, tunnel, index)?);
@@ -182,6 +186,13 @@ impl Applier<'_> {
         }
         Ok(changes)
     }
+}
+
+/// The link-local address of a bridge, by which the host asks for containers' Ethernet addresses. The kernel makes it
+/// too, but as late as a second after the bridge is up.
+fn link_local(network: &Network, bridge: &HostLink) -> Option<Cidr> {
+    let _has_ipv6 = network.subnet(Family::Ipv6)?;
+    Cidr::new(bridge.mac.link_local().into(), LINK_LOCAL_PREFIX)
 }
 
 /// Sysctls of a link by which the host is the router of containers.
@@ -208,7 +219,9 @@ pub(super) fn alias_of(network: &Network) -> String {
 /// The addresses that the host has on a network's links.
 fn own_addresses(network: &Network) -> impl Iterator<Item = IpAddr> {
     network.links.iter().flat_map(|link| match &link.kind {
-        HostLinkKind::Bridge => network.gateways().map(|gateway| gateway.address()).collect(),
+        HostLinkKind::Bridge => {
+            network.gateways().chain(link_local(network, link)).map(|own| own.address()).collect()
+        }
         HostLinkKind::Macvlan { addresses, .. } => addresses.clone(),
         HostLinkKind::Vxlan(_) => Vec::new(),
     })

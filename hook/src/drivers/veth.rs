@@ -54,12 +54,14 @@ impl NetworkDriver for Veth {
                 .error(cause, "route by the network's gateway, or use net.driver=bridge"));
         }
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
+        let mac = attachment.mac;
         let mut attached = routing::attached(inputs, attachment);
-        attached.steps.push(Step::RouteToContainer {
+        attached.steps.extend(mac.map(|mac| Step::RouteToContainer {
             host_interface: inputs.host_interface.clone(),
             gateways,
             addresses: inputs.addresses.to_vec(),
-        });
+            mac,
+        }));
         // Its neighbours, too, are behind the gateway, also where that leads no farther.
         let to_neighbours = network.subnets().map(|subnet| Way {
             to: subnet,

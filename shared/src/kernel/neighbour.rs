@@ -1,15 +1,18 @@
-//! Ethernet addresses: where a VXLAN link's frames for nobody in particular are copied to, and which ones a link has.
+//! Neighbours: their Ethernet addresses, where a VXLAN link copies frames for nobody in particular, and which Ethernet
+//! addresses a link receives frames for.
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::addr::netlink_family;
 use super::channel::Channel;
 use super::{Change, KernelError};
+use crate::cidr::Family;
 use crate::mac::Mac;
 
 /// The message that copies what a VXLAN link floods to another host: an entry for the all-zero Ethernet address
@@ -22,10 +25,7 @@ pub fn flood_to(index: u32, peer: IpAddr) -> Change {
     message.header.state = NeighbourState::Permanent;
     message.header.flags = NeighbourFlags::Own;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(vec![0; 6]));
-    message.attributes.push(NeighbourAttribute::Destination(match peer {
-        IpAddr::V4(address) => NeighbourAddress::Inet(address),
-        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-    }));
+    message.attributes.push(destination(peer));
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND)
 }
 
@@ -48,4 +48,23 @@ pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, Kerne
         })
     });
     Ok(found.collect())
+}
+
+/// The message that tells the Ethernet address of a neighbour on a link, who is then never asked for it.
+#[must_use]
+pub fn known(index: u32, address: IpAddr, mac: Mac) -> Change {
+    let mut message = NeighbourMessage::default();
+    message.header.family = netlink_family(Family::of(address));
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    message.attributes.push(destination(address));
+    (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn destination(address: IpAddr) -> NeighbourAttribute {
+    NeighbourAttribute::Destination(match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    })
 }

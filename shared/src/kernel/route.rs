@@ -131,18 +131,37 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
     Ok(answers.into_iter().filter_map(|answer| from_message(answer, family)).collect())
 }
 
-/// The link by which a packet to an address would leave; `None` where none would.
+/// Where a packet to an address would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// To this very host.
+    Local,
+    /// Out of the link with this index.
+    By(u32),
+}
+
+/// Where a packet to an address would go; `None` where there is no way.
 ///
 /// # Errors
 /// Any refusal but that there is no way.
-pub fn link_to(channel: &mut Channel, address: IpAddr) -> Result<Option<u32>, KernelError> {
-    let found = look_up(channel, address)?;
-    Ok(found.and_then(|route| {
-        route
-            .attributes
-            .into_iter()
-            .find_map(|attribute| if let RouteAttribute::Oif(index) = attribute { Some(index) } else { None })
-    }))
+pub fn towards(channel: &mut Channel, address: IpAddr) -> Result<Option<Hop>, KernelError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = netlink_family(Family::of(address));
+    message.header.destination_prefix_length = Family::of(address).bits();
+    message.attributes.push(RouteAttribute::Destination(route_address(address)));
+    let doing = format!("look up the route to {address}");
+    match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) if route.header.kind == RouteType::Local => {
+            Ok(Some(Hop::Local))
+        }
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => {
+            Ok(route.attributes.into_iter().find_map(|attribute| {
+                if let RouteAttribute::Oif(index) = attribute { Some(Hop::By(index)) } else { None }
+            }))
+        }
+        Ok(_) | Err(KernelError { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether an address is the host's own, at which others reach it: no broadcast address, whatever bind(2) takes.
@@ -150,20 +169,7 @@ pub fn link_to(channel: &mut Channel, address: IpAddr) -> Result<Option<u32>, Ke
 /// # Errors
 /// Any refusal but that there is no way.
 pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelError> {
-    Ok(look_up(channel, address)?.is_some_and(|route| route.header.kind == RouteType::Local))
-}
-
-fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage>, KernelError> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = netlink_family(Family::of(address));
-    message.header.destination_prefix_length = Family::of(address).bits();
-    message.attributes.push(RouteAttribute::Destination(route_address(address)));
-    let doing = format!("look up the route to {address}");
-    match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
-        Ok(_) | Err(KernelError { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(towards(channel, address)? == Some(Hop::Local))
 }
 
 fn from_message(answer: RouteNetlinkMessage, family: Family) -> Option<Route> {

@@ -1,6 +1,7 @@
 //! Who reaches whom without published ports.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
@@ -73,6 +74,52 @@ fn neighbours_on_one_network() {
         reaches(&a.net, b.address(ipv6), 80, "b");
         let answer = ask_udp(&a.net, b.at(ipv6, 53), PATIENCE).expect("an answer");
         assert_eq!(answer.seen_as, a.address(ipv6));
+    }
+}
+
+/// A first packet that is lost is sent again only after a second (RFC 6298): it must not be.
+const FIRST: Duration = Duration::from_millis(900);
+const ROUTED_FOR: [&[(&str, &str)]; 3] =
+    [&[("net.driver", "bridge")], &[("net.driver", "veth")], &[("net.driver", "vxlan"), ("net.vni", "7")]];
+
+fn first(lab: &Lab, id: &str, driver: &[(&str, &str)], address: &str) -> Attached {
+    let own = [("net.network", "first"), ("net.subnet", "10.97.0.0/24,fd00:97::/64"), ("net.ip", address)];
+    lab.attach(id, &[driver, &own].concat())
+}
+
+#[test]
+fn a_new_container_takes_the_first_packet() {
+    for driver in ROUTED_FOR {
+        let lab = Lab::new();
+        let asking = first(&lab, "asking", driver, "10.97.0.9,fd00:97::9");
+        for round in 0..40 {
+            let new = first(&lab, &format!("new{round}"), driver, "10.97.0.5,fd00:97::5");
+            let _server = Server::tcp(&new.net, 80, "new");
+            for ipv6 in [false, true] {
+                let answer = ask_tcp(&asking.net, new.at(ipv6, 80), FIRST);
+                assert!(answer.is_some(), "{driver:?}, IPv6 {ipv6}, round {round}");
+            }
+            lab.detach(new);
+        }
+    }
+}
+
+/// Its network's links are as new as it is.
+#[test]
+fn the_first_container_of_a_network_takes_the_first_packet() {
+    for driver in ROUTED_FOR {
+        let lab = Lab::new();
+        let published = [driver, &[("net.ports", "8080:80")]].concat();
+        for round in 0..20 {
+            let new = first(&lab, &format!("new{round}"), &published, "10.97.0.5,fd00:97::5");
+            let _server = Server::tcp(&new.net, 80, "new");
+            for (ipv6, host) in [(true, HOST6), (false, HOST4)] {
+                for (from, to) in [(&lab.peer, SocketAddr::new(host, 8080)), (&lab.host, new.at(ipv6, 80))] {
+                    assert!(ask_tcp(from, to, FIRST).is_some(), "{driver:?}, {to}, round {round}");
+                }
+            }
+            lab.detach(new);
+        }
     }
 }
 
