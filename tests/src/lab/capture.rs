@@ -97,6 +97,12 @@ impl Seen {
         self.0.len()
     }
 
+    /// Whether these are the last bytes of the frame.
+    #[must_use]
+    pub fn ends_with(&self, bytes: &[u8]) -> bool {
+        self.0.ends_with(bytes)
+    }
+
     fn ethertype(&self) -> Option<u16> {
         self.bytes(12).map(u16::from_be_bytes)
     }

@@ -1,6 +1,7 @@
 //! `net.driver=vxlan`: containers of three hosts on one network, over each kind of underlay.
 
 mod apart;
+mod moves;
 mod wire;
 
 use std::net::SocketAddr;
