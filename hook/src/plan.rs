@@ -1,5 +1,6 @@
 //! What is to be done for a container, as a value: everything is checked before the kernel is touched.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -192,7 +193,7 @@ impl Plan {
 
 /// The kernel takes one way to a destination, or the second would never be used.
 fn check_ways(request: &Request, attached: &[Attached]) -> Result<(), Error> {
-    let mut known: Vec<(Cidr, &IfName)> = Vec::new();
+    let mut known: BTreeMap<Cidr, &IfName> = BTreeMap::new();
     for (asked, one) in request.attachments.iter().zip(attached) {
         let on_link = one.attachment.addresses.iter().map(Cidr::network);
         // The driver's own ways are behind those that are asked for.
@@ -201,11 +202,10 @@ fn check_ways(request: &Request, attached: &[Attached]) -> Result<(), Error> {
     }
     for asked in &request.attachments {
         for (to, _) in &asked.routes {
-            if let Some((_, interface)) = known.iter().find(|(other, _)| other == to) {
+            if let Some(interface) = known.insert(*to, &asked.interface) {
                 let cause = format!("there is a way to {to} by {interface} already");
                 return Err(asked.label("routes").error(cause, "leave one of them out"));
             }
-            known.push((*to, &asked.interface));
         }
     }
     Ok(())

@@ -24,6 +24,8 @@ const HEADER_LENGTH: usize = 16;
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// Above this, a batch needs a larger socket buffer than the default of 208 KiB.
 const LARGE_BATCH: usize = 64 * 1024;
+/// How many acknowledgements the default socket buffer has room for, at nearly 1 KiB each with the kernel's bookkeeping.
+const ACKNOWLEDGED: usize = 128;
 /// How often a dump that a change interrupted (`NLM_F_DUMP_INTR`) is begun again.
 const DUMP_ATTEMPTS: usize = 5;
 
@@ -159,14 +161,20 @@ impl Channel {
     where
         T: NetlinkSerializable + NetlinkDeserializable,
     {
-        let messages = messages.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK)).collect();
-        let (refusals, _) =
-            self.exchange(messages).map_err(|error| KernelError::from_io(doing(0), &error))?;
-        match refusals.into_iter().next() {
-            None => Ok(()),
-            Some(refusal) => {
-                Err(KernelError { doing: doing(refusal.index), errno: refusal.errno, detail: refusal.detail })
+        let mut messages = messages.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK));
+        let mut before = 0;
+        loop {
+            let group: Vec<_> = messages.by_ref().take(ACKNOWLEDGED).collect();
+            let count = group.len();
+            if count == 0 {
+                return Ok(());
             }
+            let exchanged = self.exchange(group);
+            let (refusals, _) = exchanged.map_err(|error| KernelError::from_io(doing(before), &error))?;
+            if let Some(Refusal { index, errno, detail }) = refusals.into_iter().next() {
+                return Err(KernelError { doing: doing(before + index), errno, detail });
+            }
+            before += count;
         }
     }
 

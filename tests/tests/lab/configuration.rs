@@ -1,10 +1,10 @@
 //! What the configuration says of networks: what it means for a container, and what is refused.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 
-use ocinet_tests::lab::{HOST_SECOND4, HOST4, INTERNET4, Lab, Server, ask_tcp};
+use ocinet_tests::lab::{Attached, DUAL, HOST_SECOND4, HOST4, INTERNET4, Lab, Server, addresses, ask_tcp};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
@@ -200,4 +200,31 @@ fn a_configuration_that_changed_meets_the_living_network() {
     lab.configure("[network.web]\nsubnet = \"10.82.0.0/24\"\n");
     let anew = lab.attach("anew", &WEB);
     assert!(anew.address(false).to_string().starts_with("10.82.0."));
+}
+
+#[test]
+fn a_second_interface_takes_a_named_network() {
+    let lab = configured(&format!("{ON_A_BRIDGE}mtu = 1300\nmasquerade = false\n"));
+    let both = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.eth1.network", "web")];
+    let (app, web) = (lab.attach("app", &both), lab.attach("web", &WEB));
+    let _server = Server::tcp(&app.net, 80, "app");
+    let is_webs =
+        |address: &IpAddr| ["10.81.0.", "fd00:81::"].iter().any(|net| address.to_string().starts_with(net));
+    let on_web: Vec<IpAddr> = addresses(&app.record).into_iter().filter(is_webs).collect();
+    assert_eq!(on_web.len(), 2);
+    for address in on_web {
+        reaches(&web.net, address, 80, "app");
+    }
+    let mtu = |of: &Attached, interface: &str, mtu: &str| {
+        let link = of.net.ok(&["ip", "link", "show", "dev", interface]);
+        assert!(link.contains(mtu), "{link}");
+    };
+    mtu(&app, "eth0", "mtu 1500");
+    mtu(&app, "eth1", "mtu 1300");
+    let own = lab.attach("own", &[&both[..], &[("net.eth1.mtu", "1290")]].concat());
+    mtu(&own, "eth1", "mtu 1290");
+    let wrong = [&both[..], &[("net.eth1.mtu", "9")]].concat();
+    refused(&lab, &wrong, 3, "the annotation net.eth1.mtu: 9 is out of range");
+    lab.configure("[network.web]\nmtu = 9\n");
+    refused(&lab, &both, 2, "cannot use mtu of network web in the configuration");
 }

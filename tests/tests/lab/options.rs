@@ -314,3 +314,45 @@ fn address_ethernet_address_and_name_are_as_asked_for() {
         lab.detach(web);
     }
 }
+
+/// The kernel's answers to one question each would not fit into a socket's buffer.
+#[test]
+fn a_container_may_have_thousands_of_routes() {
+    let lab = Lab::new();
+    let _internet = Server::tcp(&lab.wan, 80, "internet");
+    let numbers = 1..=2000_u16;
+    let ipv4 = numbers.clone().map(|n| format!("172.16.{}.{}/32 via 10.90.0.1", n >> 8, n & 255));
+    let routes: Vec<String> =
+        ipv4.chain(numbers.map(|n| format!("fd77::{n:x}/128 via fd00:90::1"))).collect();
+    let routes = routes.join(",");
+    let web = lab.attach("web", &[BRIDGE, &[("net.routes", routes.as_str())]].concat());
+    for family in ["-4", "-6"] {
+        let found = web.net.ok(&["ip", family, "route"]);
+        assert_eq!(
+            found.lines().filter(|line| line.contains("172.16.") || line.contains("fd77::")).count(),
+            2000
+        );
+    }
+    reaches(&web.net, INTERNET6, 80, "internet");
+    let twice = format!("{routes},172.16.7.7/32 via 10.90.0.1");
+    let twice = [BRIDGE, &[("net.routes", twice.as_str())]].concat();
+    refused(&lab, &twice, 3, "there is a way to 172.16.7.7/32 by eth0 already");
+}
+
+/// What one container leaves with is not what the next one with its address leaves with.
+#[test]
+fn the_address_to_leave_with_goes_with_its_container() {
+    let lab = Lab::new();
+    let _internet = Server::tcp(&lab.wan, 80, "internet");
+    let _other = lab.attach("other", BRIDGE);
+    let ip: Asked = &[("net.ip", "10.90.0.7,fd00:90::7")];
+    let snat: Asked = &[("net.snat", "198.51.100.12"), ("net.masquerade", "false")];
+    for _ in 0..3 {
+        let first = lab.attach("first", &[BRIDGE, ip, snat].concat());
+        assert_eq!(seen_by_internet(&first.net, false), Some(HOST_SECOND4));
+        lab.detach(first);
+        let second = lab.attach("second", &[BRIDGE, ip].concat());
+        assert_eq!(seen_by_internet(&second.net, false), Some(HOST4));
+        lab.detach(second);
+    }
+}
