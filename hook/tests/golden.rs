@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use ocinet::Subject;
 
 /// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
-const NETWORKS: [(&str, &str); 10] = [
+const NETWORKS: [(&str, &str); 11] = [
     (
         "default",
         r#"{"name":"default","driver":"bridge","settings":{"bridge":"ocinet0"},"subnets":[{"range":"10.90.0.0/16","gateway":"10.90.0.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270977,"links":[{"name":"ocinet0","mac":"02:6e:00:00:00:01","kind":"bridge"}]}"#,
@@ -44,6 +44,10 @@ const NETWORKS: [(&str, &str); 10] = [
     (
         "floor2",
         r#"{"name":"floor2","driver":"ipvlan","settings":{"parent":"eth8","mode":"l2"},"subnets":[{"range":"198.18.8.0/24","gateway":"198.18.8.1"},{"range":"2001:db8:8::/64","gateway":"2001:db8:8::1"}],"reserved":["198.18.8.2"],"internal":false,"isolate":false,"mtu":null,"group":0}"#,
+    ),
+    (
+        "alone",
+        r#"{"name":"alone","driver":"macvlan","settings":{"parent":"eth6","mode":"passthru","host-access":"false"},"subnets":[{"range":"198.18.6.0/24","gateway":"198.18.6.1"},{"range":"2001:db8:6::/64","gateway":"fe80::1"}],"internal":false,"isolate":false,"mtu":null,"group":0}"#,
     ),
     (
         "floor3",
