@@ -1,6 +1,8 @@
 //! `net.driver=vxlan`: containers of three hosts on one network, over each kind of underlay.
 
 mod apart;
+mod clashes;
+mod life;
 mod moves;
 mod wire;
 
