@@ -73,6 +73,13 @@ impl NetworkDriver for Vxlan {
             let cause = "net.peers and net.group both say where to send what is for everybody";
             return Err(request.label("group").error(cause, "give one of them"));
         }
+        let inside = |peer: &&IpAddr| network.subnets().any(|subnet| subnet.contains(**peer));
+        if let Some(peer) = around.peers.iter().find(inside) {
+            let cause = format!("{peer} is an address of the network itself");
+            return Err(request
+                .label("peers")
+                .error(cause, "give the addresses that the other hosts have on their own links"));
+        }
         let bridge = routing::add_bridge(request, network)?;
         for key in ["parent", "vni", "local", "peers", "group"] {
             network.settings.extend(said.get(key).map(|value| (key.to_owned(), value.clone())));

@@ -178,3 +178,46 @@ fn a_lower_mtu_is_honoured_and_a_larger_one_refused() {
     carries_full_size(&overlay, &a, (1, &b), 1390);
     refused(&overlay.lab, &with("1391"), 3, "more than the 1390");
 }
+
+/// Of the links by which the peers are reached, the one with the least MTU counts.
+#[test]
+fn the_mtu_is_that_of_the_narrowest_way_to_a_peer() {
+    let overlay = Overlay::new(Underlay::Peers4);
+    let lab = &overlay.lab;
+    lab.host.batch(
+        "link add wg0 type bridge\nlink set wg0 mtu 1420 up\naddr add 192.0.2.1/24 dev wg0\n\
+         addr add 2001:db8:2::1/64 dev wg0 nodad\n",
+    );
+    for (number, peers, mtu) in [
+        (10, "198.51.100.31,198.51.100.32", "1450"),
+        (11, "192.0.2.9,198.51.100.31", "1370"),
+        (12, "198.51.100.31,198.51.100.32,192.0.2.9", "1370"),
+        (13, "2001:db8:1::31,2001:db8:2::9", "1350"),
+    ] {
+        let container = overlay.attach(0, number, &[("net.peers", peers)]);
+        assert_eq!(mtu_of(&container), mtu, "{peers}");
+        lab.detach(container);
+    }
+}
+
+/// A group is heard on the link of its own family's default route, whatever the families inside are.
+#[test]
+fn a_group_is_on_the_link_of_its_own_family() {
+    for (underlay, inside) in [(Underlay::Group4, 1), (Underlay::Group6, 0)] {
+        let overlay = Overlay::new(underlay);
+        // The default routes of the other family lead elsewhere.
+        for host in overlay.hosts() {
+            let (via, all) =
+                if underlay.is_ipv6() { ("198.51.100.1", "0.0.0.0/0") } else { ("2001:db8:1::1", "::/0") };
+            host.net.batch(&format!(
+                "link add other0 type bridge\nlink set other0 up\nroute del default via {via}\nroute add {all} dev other0\n"
+            ));
+        }
+        let subnet = ("net.subnet", SUBNET.split(',').nth(inside).unwrap());
+        let address = |number: usize| ["10.99.0.1", "fd00:99::1"][inside].to_owned() + &number.to_string();
+        let own = [0, 1].map(address);
+        let [a, b] = [0, 1].map(|host| overlay.attach(host, 10, &[subnet, ("net.ip", &own[host])]));
+        assert!(ping(&a.net, b.address(inside == 1), PATIENCE), "{underlay:?}");
+        assert!(ping(&b.net, a.address(inside == 1), PATIENCE), "{underlay:?}");
+    }
+}
