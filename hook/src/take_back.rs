@@ -65,11 +65,15 @@ impl<'a> TakeBack<'a> {
         forget(self.state, &record.id)
     }
 
-    /// Goes on after an error: what can be taken back is, whatever else cannot.
+    /// Goes on after an error: what can be taken back is, whatever else cannot. The addresses alone are kept then: by them
+    /// the next try knows what is still this container's.
     fn steps(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
         let mut failed = Vec::new();
         for step in record.undo.iter().rev() {
+            if !failed.is_empty() && matches!(step, Undo::ReleaseLease { .. }) {
+                continue;
+            }
             if let Err(error) = self.step(record, step, certainty) {
                 failed.push(error.without_hint());
             }
