@@ -201,8 +201,10 @@ impl Applier<'_> {
 /// (`addrconf_dad_work`). Whoever is answered in between is not heard, and asks again only a second later.
 pub(super) fn wait_until_local(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
     let deadline = Instant::now() + ROUTE_OF_ADDRESS;
+    let mut pause = Duration::from_micros(50);
     while !route::is_own(channel, address)? && Instant::now() < deadline {
-        sleep(Duration::from_micros(50));
+        sleep(pause);
+        pause = pause.saturating_mul(2);
     }
     Ok(())
 }
