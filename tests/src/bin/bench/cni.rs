@@ -5,7 +5,7 @@ use std::path::Path;
 use ocinet_tests::lab::command;
 use serde_json::{Value, json};
 
-use crate::tool::{Container, Step, StepOf, Tool};
+use crate::tool::{Container, RIVALS_UP_TO, Step, StepOf, Tool};
 
 const PLUGINS: &str = "/usr/lib/cni";
 
@@ -53,6 +53,10 @@ fn plugin(name: &'static str, verb: &'static str, folder: &Path, container: &Con
 impl Tool for Cni {
     fn name(&self) -> String {
         "CNI 1.1.1".to_owned()
+    }
+
+    fn most(&self) -> usize {
+        RIVALS_UP_TO
     }
 
     fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use ocinet_tests::lab::command;
 use serde_json::json;
 
-use crate::tool::{Container, Step, StepOf, Tool};
+use crate::tool::{Container, RIVALS_UP_TO, Step, StepOf, Tool};
 
 pub struct Netavark {
     program: PathBuf,
@@ -64,6 +64,10 @@ fn firewall(program: &Path) -> &'static str {
 impl Tool for Netavark {
     fn name(&self) -> String {
         self.version.clone()
+    }
+
+    fn most(&self) -> usize {
+        RIVALS_UP_TO
     }
 
     fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {

@@ -48,6 +48,8 @@ impl Ocinet {
                 "net.driver": "vxlan", "net.vni": "7", "net.local": HOST_ON_LAN, "net.peers": NEIGHBOUR,
                 "net.subnet": "10.87.0.0/16", "net.ip": container.address("10.87"), "net.ports": ports,
             }),
+            // Its own network would have 253 addresses.
+            "veth" => json!({"net.driver": "veth", "net.subnet": "10.86.0.0/16", "net.ports": ports}),
             driver => json!({"net.driver": driver, "net.ports": ports}),
         }
     }

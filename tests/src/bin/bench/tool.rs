@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{Netns, Sandbox, command};
 
+/// Rivals take minutes, and ever longer, to attach hundreds.
+pub const RIVALS_UP_TO: usize = 100;
+
 /// A container for a tool to wire.
 pub struct Container {
     /// Its process.
@@ -56,6 +59,10 @@ pub trait Tool {
     /// Whether its runtime calls it when the container's process has ended, as poststop is called.
     fn takes_back_the_dead(&self) -> bool {
         false
+    }
+    /// Beside how many containers it is measured at most.
+    fn most(&self) -> usize {
+        usize::MAX
     }
     /// From where, and at which address, the container's server answers once it is wired.
     fn reached_from<'a>(&'a self, host: &'a Netns, container: &Container) -> (&'a Netns, SocketAddr) {
