@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{Network, not_a_host};
 
 use crate::error::Error;
-use crate::network::{IPV6_MTU, is_on_link, list, not_a_host, too_small_for_ipv6};
+use crate::network::{IPV6_MTU, is_on_link, list, too_small_for_ipv6};
 use crate::request::{AttachmentRequest, unusable};
 
 /// Checks what is asked for besides an address. `addresses` are those that the container gets.

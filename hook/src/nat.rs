@@ -2,6 +2,7 @@
 //! the addresses that a container may send from. Pure: nothing here touches the kernel.
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::counted::{port_counters, publish};
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::network::{HostLinkKind, Network};
 use ocinet_shared::port::PublishedPort;
@@ -104,42 +105,6 @@ pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[Publish
         }
     }
     elements
-}
-
-/// The element that publishes a port for the family of the container's address.
-fn publish(port: &PublishedPort, container: &Cidr) -> Element {
-    let to = vec![Field::Address(container.address()), Field::Port(port.container_port)];
-    let mut key = vec![Field::Protocol(port.protocol), Field::Port(port.host_port)];
-    let family = container.family();
-    let set = match port.bound_address() {
-        Some(address) => {
-            key.insert(0, Field::Address(address));
-            Set::by_family(family, Set::Publish4Bound, Set::Publish6Bound)
-        }
-        None => Set::by_family(family, Set::Publish4, Set::Publish6),
-    };
-    Element::mapping(set, key, to)
-}
-
-fn port_counters(port: &PublishedPort, container: &Cidr) -> [Element; 2] {
-    let key = vec![
-        Field::Address(container.address()),
-        Field::Protocol(port.protocol),
-        Field::Port(port.container_port),
-        Field::Port(port.host_port),
-    ];
-    let family = container.family();
-    [
-        Element::new(Set::by_family(family, Set::PortIn4, Set::PortIn6), key.clone()),
-        Element::new(Set::by_family(family, Set::PortOut4, Set::PortOut6), key),
-    ]
-}
-
-/// Where a container's port counts what it publishes: the publishing element, and its two counters.
-#[must_use]
-pub fn port_elements(port: &PublishedPort, container: &Cidr) -> [Element; 3] {
-    let [inward, outward] = port_counters(port, container);
-    [publish(port, container), inward, outward]
 }
 
 /// The elements of a network, which come and go with it.

@@ -7,7 +7,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::fnv1a;
-use ocinet_shared::network::{HostLinkKind, Network, Subnet};
+use ocinet_shared::network::{HostLinkKind, Network, Subnet, not_a_host};
 
 use crate::annotations::Label;
 use crate::config::Config;
@@ -275,18 +275,6 @@ fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -
             .label("gateway")
             .error(format!("{gateway} is {what} of {range}"), "give another address inside the subnet")),
         None => Ok(Subnet { range, gateway }),
-    }
-}
-
-/// What an address of a subnet is, where it cannot be a host's.
-#[must_use]
-pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
-    if address == subnet.nth(0) {
-        Some("the network address")
-    } else if subnet.family() == Family::Ipv4 && address == subnet.last() {
-        Some("the broadcast address")
-    } else {
-        None
     }
 }
 

@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
-//! | `element.rs` | one element of one nftables set, as data |
+//! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
 //!
@@ -12,6 +12,7 @@
 pub mod cidr;
 mod common_file;
 pub mod container_id;
+pub mod counted;
 pub mod element;
 pub mod hook_stats;
 pub mod ifname;

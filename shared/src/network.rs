@@ -114,6 +114,18 @@ pub struct Tunnel {
     pub peers: Vec<IpAddr>,
 }
 
+/// What an address of a subnet is, where it cannot be a host's.
+#[must_use]
+pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
+    if address == subnet.nth(0) {
+        Some("the network address")
+    } else if subnet.family() == Family::Ipv4 && address == subnet.last() {
+        Some("the broadcast address")
+    } else {
+        None
+    }
+}
+
 impl Network {
     /// The subnet of a family.
     #[must_use]
@@ -141,6 +153,29 @@ impl Network {
     #[must_use]
     pub fn is_reserved(&self, address: IpAddr) -> bool {
         self.reserved.contains(&address) || self.gateway(Family::of(address)) == Some(address)
+    }
+
+    /// Where addresses of a family are taken from for containers that ask for none.
+    #[must_use]
+    pub fn pool(&self, family: Family) -> Option<Cidr> {
+        let ranges = self.ip_ranges.iter().copied();
+        ranges.chain(self.subnets()).find(|range| range.family() == family)
+    }
+
+    /// How many addresses of a pool of this network's containers can have.
+    #[must_use]
+    pub fn pool_size(&self, pool: Cidr) -> u128 {
+        let subnet = self.subnet(pool.family()).unwrap_or(pool);
+        let gateways = self.subnets.iter().filter_map(|subnet| subnet.gateway);
+        let mut others: Vec<IpAddr> = self.reserved.iter().copied().chain(gateways).collect();
+        others.extend([subnet.nth(0), subnet.last()]);
+        others.sort_unstable();
+        others.dedup();
+        let is_lost = |address: &&IpAddr| {
+            pool.contains(**address)
+                && (self.is_reserved(**address) || not_a_host(&subnet, **address).is_some())
+        };
+        pool.size().saturating_sub(others.iter().filter(is_lost).count() as u128)
     }
 
     /// Its bridge, where it has one.

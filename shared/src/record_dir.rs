@@ -371,7 +371,12 @@ fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
     // With room from the start, a file of the usual size takes one read.
     let mut text = String::with_capacity(USUAL_FILE);
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
-    read.map_err(|error| StateError::io("read", path, error))?;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => {
+            StateError::Malformed { path: path.to_owned(), reason: "it is not UTF-8".to_owned() }
+        }
+        _ => StateError::io("read", path, error),
+    })?;
     if text.len() as u64 > MAX_FILE {
         let reason = format!("it is larger than {MAX_FILE} bytes");
         return Err(StateError::Malformed { path: path.to_owned(), reason });

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::Family;
+use ocinet_shared::counted;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::nft::{Counter, Nft};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::list::to_text;
 use crate::error::{Error, report};
-use crate::{input, nat};
+use crate::input;
 
 /// Bytes and packets.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -101,7 +102,7 @@ fn counters(record: &Record) -> Result<Counters, Error> {
                 outward: Traffic::default(),
             };
             for cidr in attachment.addresses.iter().filter(|cidr| port.serves(cidr.family())) {
-                let [publish, inward, outward] = nat::port_elements(port, cidr);
+                let [publish, inward, outward] = counted::port_elements(port, cidr);
                 counted.connections += count(&publish)?.packets;
                 counted.inward.add(count(&inward)?);
                 counted.outward.add(count(&outward)?);

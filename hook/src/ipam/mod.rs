@@ -7,10 +7,9 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::Cidr;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::mac::fnv1a;
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{Network, not_a_host};
 
 use crate::error::Error;
-use crate::network::not_a_host;
 use crate::request::AttachmentRequest;
 
 /// How many addresses are tried before a pool counts as full; every pool up to a /16 is tried whole.
@@ -65,6 +64,7 @@ pub fn for_host(request: &AttachmentRequest, network: &Network) -> Result<Vec<Ip
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ocinet_shared::cidr::Family;
     use ocinet_shared::network::Subnet;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +91,10 @@ mod tests {
         let id = "web".parse().unwrap();
         let ipv4: BTreeSet<IpAddr> = candidates(&network, "10.0.0.0/28".parse().unwrap(), &id).collect();
         assert_eq!(ipv4.len(), 13);
+        assert_eq!(network.pool_size("10.0.0.0/28".parse().unwrap()), 13);
+        assert_eq!(network.pool_size("10.0.0.8/29".parse().unwrap()), 7);
+        let ipv6_pool = network.pool(Family::Ipv6).unwrap();
+        assert_eq!(network.pool_size(ipv6_pool), (1 << 64) - 2);
         let again: Vec<IpAddr> = candidates(&network, "10.0.0.0/28".parse().unwrap(), &id).take(1).collect();
         let first: Vec<IpAddr> = candidates(&network, "10.0.0.0/28".parse().unwrap(), &id).take(1).collect();
         assert_eq!(again, first);

@@ -45,9 +45,9 @@ pub struct Refusal {
 
 /// A netlink socket.
 pub struct Channel {
-    socket: Socket,
-    sequence: u32,
-    received: Vec<u8>,
+    pub(super) socket: Socket,
+    pub(super) sequence: u32,
+    pub(super) received: Vec<u8>,
 }
 
 impl Channel {
@@ -79,11 +79,11 @@ impl Channel {
         let count = messages.len();
         let mut bytes = Vec::with_capacity(count * 128);
         for (payload, flags) in messages {
-            self.sequence = self.sequence.wrapping_add(1);
+            let sequence = self.next_sequence();
             let mut message =
                 NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(payload));
             message.header.flags = NLM_F_REQUEST | flags;
-            message.header.sequence_number = self.sequence;
+            message.header.sequence_number = sequence;
             message.finalize();
             let start = bytes.len();
             // Every message begins on a 4-byte boundary (NLMSG_ALIGN).
@@ -113,7 +113,12 @@ impl Channel {
         Ok((refusals, answers))
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > LARGE_BATCH {
             // The kernel doubles the value, and counts its own bookkeeping against it.
             setsockopt(&self.socket, sockopt::SndBufForce, &(2 * bytes.len()))?;
@@ -225,8 +230,7 @@ impl Channel {
             let mut interrupted = false;
             let mut refusal = None;
             let mut answers = Vec::new();
-            self.sequence = self.sequence.wrapping_add(1);
-            let sequence = self.sequence;
+            let sequence = self.next_sequence();
             let mut take = |message: NetlinkMessage<T>, detail: Option<String>| {
                 if message.header.sequence_number != sequence {
                     return false;

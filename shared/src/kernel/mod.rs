@@ -4,6 +4,8 @@
 //! | file | does |
 //! |---|---|
 //! | `channel.rs` | one netlink socket: several messages in one call, one answer each |
+//! | `raw.rs` `dump.rs` | many answers, read as bytes |
+//! | `counters.rs` `device.rs` `conntrack.rs` | what links counted, how they are set; open connections |
 //! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
 //! | `rate.rs` | traffic shaping, by rtnetlink |
 //! | `root_files.rs` | files in a container's root |
@@ -13,6 +15,10 @@
 
 pub mod addr;
 pub mod channel;
+pub mod conntrack;
+pub mod counters;
+pub mod device;
+mod dump;
 pub mod link;
 pub mod neighbour;
 pub mod netns;
@@ -20,6 +26,7 @@ pub mod nft;
 pub mod ports;
 pub mod process;
 pub mod rate;
+pub mod raw;
 pub mod root_files;
 pub mod route;
 pub mod rule;

@@ -3,6 +3,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
 const STAT: usize = 2048;
 
@@ -12,6 +16,11 @@ const STAT: usize = 2048;
 /// # Errors
 /// `NotFound` where there is no such process; `InvalidData` where the kernel's answer has another form.
 pub fn start_time(pid: u32) -> io::Result<u64> {
+    read_stat(pid)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+}
+
+/// The start time; `None` of a process that is dead but not waited for.
+fn read_stat(pid: u32) -> io::Result<Option<u64>> {
     let mut buffer = [0; STAT];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
     let stat = String::from_utf8_lossy(&buffer[..length]);
@@ -21,11 +30,11 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
     let state = fields.next();
     // A zombie has left its namespaces: for ocinet it is dead.
     if matches!(state, Some("Z" | "X")) {
-        return Err(io::Error::from(io::ErrorKind::NotFound));
+        return Ok(None);
     }
-    fields
-        .nth(18)
-        .and_then(|field| field.parse().ok())
+    let started = fields.nth(18).and_then(|field| field.parse().ok());
+    started
+        .map(Some)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
 }
 
@@ -33,6 +42,24 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
 #[must_use]
 pub fn is_alive(pid: u32, started: u64) -> bool {
     start_time(pid).is_ok_and(|now| now == started)
+}
+
+/// Whether the process that was started at this time has ended, as far as can be seen: where /proc shows no processes of
+/// other users (`hidepid`), one that has the pid passes for it.
+#[must_use]
+pub fn has_ended(pid: u32, started: u64) -> bool {
+    match read_stat(pid) {
+        Ok(now) => now != Some(started),
+        Err(_) => !exists(pid),
+    }
+}
+
+/// Whether some process has this pid, be it one that has ended and is not waited for.
+#[must_use]
+pub fn exists(pid: u32) -> bool {
+    // To kill(2), 0 and negative numbers are groups of processes.
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return false };
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }
 
 /// The kernel's id of this boot (random(4)).
@@ -54,5 +81,7 @@ mod tests {
         assert!(is_alive(pid, started));
         assert!(!is_alive(pid, started + 1));
         assert!(!is_alive(u32::MAX, started));
+        assert!(!has_ended(pid, started) && has_ended(pid, started + 1) && has_ended(u32::MAX, started));
+        assert!(exists(pid) && !exists(0) && !exists(u32::MAX));
     }
 }

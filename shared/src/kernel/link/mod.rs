@@ -1,11 +1,13 @@
-//! Links: what there is, and small changes. `make.rs` makes them.
+//! Links: what there is, and small changes. `make.rs` makes them, `watch.rs` is told when any changes.
 
 mod make;
+mod watch;
 
 pub use make::{
     Child, ChildKind, IpvlanMode, MacvlanMode, Veth, VxlanPlace, make_bridge, make_child, make_veth,
     make_vxlan,
 };
+pub use watch::LinkWatch;
 
 use std::net::IpAddr;
 

@@ -16,7 +16,7 @@ use crate::element::{Element, Set, Table};
 /// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a batch is for.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// `struct nfgenmsg` of linux/netfilter/nfnetlink.h, in front of the attributes.
-const NFGENMSG_LENGTH: usize = 4;
+pub(super) const NFGENMSG_LENGTH: usize = 4;
 // Attributes of an element, from linux/netfilter/nf_tables.h.
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_LIST_ELEM: u16 = 1;
@@ -28,7 +28,7 @@ const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 /// The name of both tables.
-const TABLE: &str = "ocinet";
+pub(super) const TABLE: &str = "ocinet";
 
 /// Whether elements come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! nftables: the base tables, and the elements that come and go with containers.
 //!
 //! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
+//! `counted.rs` reads what all of them counted;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
 
 mod batch;
+pub mod counted;
 mod install;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};

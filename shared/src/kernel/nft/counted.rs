@@ -1,0 +1,187 @@
+//! What the elements of whole sets counted, and which tables there are.
+
+use nix::errno::Errno;
+
+use super::super::KernelError;
+use super::super::channel::Channel;
+use super::super::raw::{Attributes, Request, long_be};
+use super::Counter;
+use super::batch::{NFGENMSG_LENGTH, TABLE};
+use crate::element::{Set, Table};
+
+/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h, in a message's type.
+const NFTABLES: u16 = 10 << 8;
+// Messages, from linux/netfilter/nf_tables.h.
+const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_GETSETELEM: u16 = 13;
+// Attributes, from linux/netfilter/nf_tables.h.
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_HANDLE: u16 = 4;
+const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_EXPR: u16 = 7;
+const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
+const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_COUNTER_BYTES: u16 = 1;
+const NFTA_COUNTER_PACKETS: u16 = 2;
+
+/// `NFPROTO_INET` and `NFPROTO_BRIDGE` of linux/netfilter.h, in `struct nfgenmsg`.
+fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
+    let family = match table {
+        Table::Inet => 1,
+        Table::Bridge => 7,
+    };
+    [family, 0, 0, 0]
+}
+
+/// Hands over the key, as nf_tables holds it, and the counter of every element of a set, perhaps several times: the last
+/// are the newest. False where the set or its table is not there.
+///
+/// # Errors
+/// Any other refusal.
+pub fn elements(
+    channel: &mut Channel,
+    set: Set,
+    mut take: impl FnMut(&[u8], Counter),
+) -> Result<bool, KernelError> {
+    let dumped =
+        channel.stream(&elements_request(set), "read the counters of nftables elements", &mut |payload| {
+            for (key, counter) in elements_answer(payload) {
+                take(key, counter);
+            }
+        });
+    found(dumped)
+}
+
+/// The request of [`elements`].
+#[must_use]
+pub fn elements_request(set: Set) -> Request {
+    let (table, name) = set.place();
+    Request::new(NFTABLES | NFT_MSG_GETSETELEM, &header(table))
+        .with_text(NFTA_SET_ELEM_LIST_TABLE, TABLE)
+        .with_text(NFTA_SET_ELEM_LIST_SET, name)
+}
+
+fn elements_answer(payload: &[u8]) -> impl Iterator<Item = (&[u8], Counter)> {
+    let list = Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_SET_ELEM_LIST_ELEMENTS);
+    let elements = Attributes::new(list.unwrap_or_default()).filter(|(kind, _)| *kind == NFTA_LIST_ELEM);
+    elements.filter_map(|(_, element)| element_of(element))
+}
+
+/// An element without a counter, as of a set that does not count, is none.
+fn element_of(element: &[u8]) -> Option<(&[u8], Counter)> {
+    let (mut key, mut expression) = (None, None);
+    for (kind, payload) in Attributes::new(element) {
+        match kind {
+            NFTA_SET_ELEM_KEY => key = Attributes::new(payload).find(NFTA_DATA_VALUE),
+            NFTA_SET_ELEM_EXPR => expression = Some(payload),
+            // The first of several.
+            NFTA_SET_ELEM_EXPRESSIONS => expression = Attributes::new(payload).find(NFTA_LIST_ELEM),
+            _ => {}
+        }
+    }
+    let (mut bytes, mut packets) = (None, None);
+    for (kind, payload) in Attributes::new(Attributes::new(expression?).find(NFTA_EXPR_DATA)?) {
+        match kind {
+            NFTA_COUNTER_BYTES => bytes = long_be(payload),
+            NFTA_COUNTER_PACKETS => packets = long_be(payload),
+            _ => {}
+        }
+    }
+    Some((key?, Counter { bytes: bytes?, packets: packets? }))
+}
+
+/// The number that the kernel gave a table when it was made; another table of the same name has another. `None` where
+/// there is none.
+///
+/// # Errors
+/// Any other refusal.
+pub fn table(channel: &mut Channel, table: Table) -> Result<Option<u64>, KernelError> {
+    let request = Request::new(NFTABLES | NFT_MSG_GETTABLE, &header(table)).with_text(NFTA_TABLE_NAME, TABLE);
+    let mut found = Ok(None);
+    let asked = channel.ask_each(&[request], &mut |_, answer| match answer {
+        Ok(payload) => found = Ok(table_answer(payload)),
+        Err(Errno::ENOENT) => {}
+        Err(errno) => found = Err(errno),
+    });
+    asked.and(found).map_err(|errno| KernelError::new("look for the nftables tables", errno))
+}
+
+fn table_answer(payload: &[u8]) -> Option<u64> {
+    long_be(Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_TABLE_HANDLE)?)
+}
+
+fn found(dumped: Result<(), KernelError>) -> Result<bool, KernelError> {
+    match dumped {
+        Ok(()) => Ok(true),
+        Err(KernelError { errno: Errno::ENOENT, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(all(test, target_endian = "little"))]
+mod tests {
+    use super::*;
+    use crate::element::{Element, Field};
+    use crate::kernel::raw::{captured, every_beginning};
+    use crate::port::Protocol;
+
+    fn read(payload: &[u8]) -> Vec<(Vec<u8>, Counter)> {
+        elements_answer(payload).map(|(key, counter)| (key.to_vec(), counter)).collect()
+    }
+
+    fn check(text: &str, expected: &[(Element, Counter)]) {
+        let answers = captured(text);
+        let expected: Vec<_> =
+            expected.iter().map(|(element, counter)| (element.key_bytes(), *counter)).collect();
+        assert_eq!(read(&answers[0]), expected);
+        every_beginning(&answers[0], |part| assert!(expected.starts_with(&read(part))));
+    }
+
+    #[test]
+    fn reads_what_the_elements_of_a_set_counted() {
+        let of = |address: [u8; 4]| Element::new(Set::Sent4, vec![Field::Address(address.into())]);
+        let counted = Counter { bytes: 450, packets: 8 };
+        check(
+            include_str!("../captured/elements-sent4.hex"),
+            &[(of([10, 90, 42, 85]), Counter::default()), (of([10, 90, 30, 241]), counted)],
+        );
+    }
+
+    #[test]
+    fn reads_what_the_elements_of_a_map_counted() {
+        let key =
+            vec![Field::Address([198, 51, 100, 12].into()), Field::Protocol(Protocol::Udp), Field::Port(53)];
+        check(
+            include_str!("../captured/elements-publish4_bound.hex"),
+            &[(Element::new(Set::Publish4Bound, key), Counter::default())],
+        );
+    }
+
+    #[test]
+    fn a_set_that_does_not_count_has_nothing_to_say() {
+        check(include_str!("../captured/elements-links.hex"), &[]);
+    }
+
+    #[test]
+    fn reads_a_tables_number() {
+        let answers = captured(include_str!("../captured/table.hex"));
+        let number = table_answer(&answers[0]);
+        assert!(number.is_some_and(|number| number > 0));
+        every_beginning(&answers[0], |part| assert!([None, number].contains(&table_answer(part))));
+    }
+
+    #[test]
+    fn requests_name_the_set_and_the_table() {
+        let mut bytes = Vec::new();
+        elements_request(Set::Publish4Bound).write(0x301, 1, &mut bytes);
+        assert_eq!(bytes[4..6], [13, 10]);
+        assert_eq!(bytes[16..20], [1, 0, 0, 0]);
+        assert_eq!(&bytes[20..32], b"\x0b\0\x01\0ocinet\0\0");
+        assert_eq!(&bytes[36..51], b"publish4_bound\0");
+    }
+}
