@@ -1,0 +1,55 @@
+//! Open connections of containers. Off by default: its cost grows with the connections of the whole host.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::{KernelError, conntrack};
+
+use crate::snapshot::Container;
+
+/// The host's connection tracking.
+#[derive(Default)]
+pub struct ConntrackSource {
+    channel: Option<Channel>,
+}
+
+impl ConntrackSource {
+    /// Counts every container's connections: those that an end of either direction is an address of.
+    ///
+    /// # Errors
+    /// A refusal of the dump.
+    pub fn read(&mut self, containers: &mut [Container]) -> Result<(), KernelError> {
+        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        for (index, container) in containers.iter().enumerate() {
+            if container.record.shares.is_none() {
+                by_address.extend(container.record.addresses().map(|address| (address, index)));
+            }
+        }
+        let mut counts = vec![0_u64; containers.len()];
+        let channel = match &mut self.channel {
+            Some(channel) => channel,
+            none => none.insert(Channel::open(NETLINK_NETFILTER)?),
+        };
+        let counted = conntrack::entries(channel, |addresses| {
+            let mut found: Vec<usize> =
+                addresses.iter().filter_map(|address| by_address.get(address).copied()).collect();
+            found.sort_unstable();
+            found.dedup();
+            for index in found {
+                if let Some(count) = counts.get_mut(index) {
+                    *count += 1;
+                }
+            }
+        });
+        if let Err(error) = counted {
+            self.channel = None;
+            return Err(error);
+        }
+        for (container, count) in containers.iter_mut().zip(counts) {
+            container.conntrack_entries = container.record.shares.is_none().then_some(count);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Counters that never fall while a container lives, although the kernel begins them anew when somebody flushes a table
+//! and ocinet puts it back.
+
+/// Counters that begin anew together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steady<const N: usize> {
+    /// What the kernel last said, and which table said it.
+    last: Option<([u64; N], u64)>,
+    /// What was counted before the kernel last began anew.
+    before: [u64; N],
+}
+
+/// What a reading showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading<const N: usize> {
+    /// The counters, never less than at the reading before.
+    pub values: [u64; N],
+    /// Whether the kernel's answer is what it can be while a container lives: nothing was missing, and nothing fell
+    /// while the table stayed the same.
+    pub is_sound: bool,
+}
+
+impl<const N: usize> Default for Steady<N> {
+    fn default() -> Self {
+        Self { last: None, before: [0; N] }
+    }
+}
+
+impl<const N: usize> Steady<N> {
+    /// Takes what the kernel says, nothing where a counter is missing, and the number of the table that says it.
+    pub fn read(&mut self, raw: Option<[u64; N]>, table: u64) -> Reading<N> {
+        let Some(raw) = raw else {
+            let last = self.last.map_or([0; N], |(last, _)| last);
+            return Reading { values: sum(self.before, last), is_sound: false };
+        };
+        let mut is_sound = true;
+        if let Some((last, of)) = self.last {
+            let fell = raw.iter().zip(last).any(|(now, last)| *now < last);
+            if fell || of != table {
+                self.before = sum(self.before, last);
+            }
+            is_sound = !fell || of != table;
+        }
+        self.last = Some((raw, table));
+        Reading { values: sum(self.before, raw), is_sound }
+    }
+}
+
+fn sum<const N: usize>(a: [u64; N], b: [u64; N]) -> [u64; N] {
+    std::array::from_fn(|index| a[index].wrapping_add(b[index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(steady: &mut Steady<2>, raw: Option<[u64; 2]>, table: u64) -> [u64; 2] {
+        steady.read(raw, table).values
+    }
+
+    #[test]
+    fn a_flush_and_its_restore_take_nothing_away() {
+        let mut steady = Steady::<2>::default();
+        assert_eq!(values(&mut steady, Some([100, 2]), 7), [100, 2]);
+        // Flushed; not yet put back; put back, and counting from 0.
+        assert_eq!(values(&mut steady, None, 7), [100, 2]);
+        assert_eq!(values(&mut steady, None, 8), [100, 2]);
+        assert_eq!(values(&mut steady, Some([10, 1]), 8), [110, 3]);
+        assert_eq!(values(&mut steady, Some([30, 2]), 8), [130, 4]);
+        assert_eq!(values(&mut steady, Some([0, 0]), 9), [130, 4]);
+    }
+
+    #[test]
+    fn a_new_table_that_has_counted_more_already_is_a_new_one_all_the_same() {
+        let mut steady = Steady::<2>::default();
+        assert_eq!(values(&mut steady, Some([100, 2]), 7), [100, 2]);
+        assert_eq!(values(&mut steady, Some([150, 3]), 8), [250, 5]);
+    }
+
+    #[test]
+    fn counters_that_fall_in_one_table_begin_anew_together() {
+        let mut steady = Steady::<2>::default();
+        assert!(steady.read(Some([100, 2]), 7).is_sound);
+        let reading = steady.read(Some([120, 1]), 7);
+        assert_eq!(reading, Reading { values: [220, 3], is_sound: false });
+        assert!(steady.read(Some([120, 1]), 7).is_sound);
+        assert!(!steady.read(None, 7).is_sound);
+    }
+}

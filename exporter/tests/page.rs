@@ -1,0 +1,171 @@
+//! The whole page of a snapshot, in both formats, against golden files: `UPDATE_EXPECT=1 cargo test -p ocinet-exporter
+//! --test page` writes them anew. And the table of metrics: against the page, and against docs/metrics.md.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod checker;
+mod fixture;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use ocinet_exporter::collector::{Options, SOURCES, default_sources};
+use ocinet_exporter::exposition::Format;
+use ocinet_exporter::metrics::{METRICS, Metric, Of, write};
+use ocinet_exporter::snapshot::Snapshot;
+
+use checker::{Family, check};
+
+fn page(snapshot: &Snapshot, cadvisor: bool, format: Format) -> String {
+    let options = Options { state: "/run/ocinet".into(), enabled: default_sources(), cadvisor };
+    let mut text = String::from("before");
+    write(snapshot, &options, format, &mut text);
+    // The compiler's version changes with the compiler.
+    let version = format!("rustversion=\"{}\"", env!("OCINET_RUSTC_VERSION"));
+    assert!(text.contains(&version));
+    text.strip_prefix("before").expect("it is appended").replace(&version, "rustversion=\"1.91.0\"")
+}
+
+fn golden(name: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, actual).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    let difference: Vec<String> = golden
+        .lines()
+        .zip(actual.lines())
+        .filter(|(golden, actual)| golden != actual)
+        .map(|(golden, actual)| format!("-{golden}\n+{actual}"))
+        .collect();
+    let difference = difference.join("\n");
+    assert!(golden == actual, "{name} differs; look at the difference, then UPDATE_EXPECT=1:\n{difference}");
+}
+
+#[test]
+fn the_whole_page_as_text() {
+    let page = page(&fixture::snapshot(), true, Format::Text);
+    check(&page, Format::Text);
+    golden("page.txt", &page);
+}
+
+#[test]
+fn the_whole_page_as_openmetrics() {
+    let page = page(&fixture::snapshot(), true, Format::OpenMetrics);
+    check(&page, Format::OpenMetrics);
+    golden("page.openmetrics.txt", &page);
+}
+
+#[test]
+fn a_scrape_that_found_nothing_says_so() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let families = check(&page(&fixture::failed(), false, format), format);
+        let names: Vec<&str> = families.iter().map(|family| family.name.trim_end_matches("_info")).collect();
+        assert_eq!(
+            names,
+            [
+                "ocinet_scrape_source_success",
+                "ocinet_scrape_source_duration_seconds",
+                "ocinet_exporter_build"
+            ]
+        );
+        assert!(families[0].samples.iter().all(|sample| sample.value == 0.0));
+    }
+}
+
+#[test]
+fn both_formats_say_the_same() {
+    let snapshot = fixture::snapshot();
+    let samples = |format| {
+        let families = check(&page(&snapshot, true, format), format);
+        let samples = families.into_iter().flat_map(|family| family.samples);
+        // The one difference between their series: OpenMetrics writes 1.0 where the text format writes 1.
+        let plain = |value: String| value.strip_suffix(".0").map_or(value.clone(), str::to_owned);
+        samples
+            .map(|mut sample| {
+                sample
+                    .labels
+                    .iter_mut()
+                    .filter(|(name, _)| name == "le")
+                    .for_each(|(_, le)| *le = plain(le.clone()));
+                sample
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(samples(Format::Text), samples(Format::OpenMetrics));
+}
+
+fn family<'a>(families: &'a [Family], metric: &Metric) -> &'a Family {
+    families.iter().find(|family| family.name == metric.name).unwrap_or_else(|| panic!("{}", metric.name))
+}
+
+/// The fixture has something of everything.
+#[test]
+fn every_metric_is_on_the_page_with_the_labels_of_the_table() {
+    let families = check(&page(&fixture::snapshot(), true, Format::Text), Format::Text);
+    for metric in METRICS {
+        let family = family(&families, metric);
+        assert_eq!(
+            (family.kind.as_str(), family.help.as_str()),
+            (metric.kind.name(Format::Text), metric.help)
+        );
+        for sample in &family.samples {
+            let labels: Vec<&str> =
+                sample.labels.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "le").collect();
+            assert_eq!(labels, metric.of.labels(), "{}", metric.name);
+        }
+    }
+    assert_eq!(families.len(), METRICS.len());
+}
+
+#[test]
+fn cadvisors_names_are_there_only_when_asked_for() {
+    let families = check(&page(&fixture::snapshot(), false, Format::Text), Format::Text);
+    let foreign = |metric: &&Metric| matches!(metric.of, Of::Cadvisor(_));
+    assert_eq!(METRICS.iter().filter(foreign).count(), 8);
+    assert_eq!(families.len(), METRICS.len() - 8);
+    assert!(families.iter().all(|family| !family.name.starts_with("container_")));
+}
+
+#[test]
+fn every_metric_has_a_source_that_there_is() {
+    let sources: BTreeSet<&str> = SOURCES.iter().map(|source| source.name).collect();
+    let named: BTreeSet<&str> = METRICS.iter().filter_map(|metric| metric.of.source()).collect();
+    assert_eq!(named, sources);
+}
+
+#[test]
+fn what_the_process_collector_tells_is_in_the_table() {
+    use prometheus::core::Collector as _;
+    let families = prometheus::process_collector::ProcessCollector::for_self().collect();
+    let told: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
+    let of_process = METRICS.iter().filter(|metric| matches!(metric.of, Of::Process));
+    assert_eq!(told, of_process.map(|metric| metric.name).collect());
+    for family in &families {
+        let metric = METRICS.iter().find(|metric| metric.name == family.name()).unwrap();
+        let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+        assert_eq!(kind, metric.kind.name(Format::Text), "{}", metric.name);
+    }
+}
+
+/// The rows that docs/metrics.md has, and no others.
+#[test]
+fn the_reference_has_every_metric() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let text = fs::read_to_string(path).unwrap();
+    let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |metric: &Metric| {
+        let labels: Vec<String> = metric.of.labels().iter().map(|label| format!("`{label}`")).collect();
+        let kind = metric.kind.name(Format::OpenMetrics);
+        let source = metric.of.source().unwrap_or("always");
+        format!("| `{}` | {kind} | {} | {} | {source} |", metric.name, labels.join(" "), metric.help)
+    };
+    let rows: Vec<String> = METRICS.iter().map(row).collect();
+    for row in &rows {
+        assert!(documented.contains(&row.as_str()), "docs/metrics.md lacks this row:\n{row}");
+    }
+    for row in documented {
+        assert!(rows.iter().any(|known| known == row), "docs/metrics.md has a row of no metric:\n{row}");
+    }
+}
