@@ -1,12 +1,27 @@
-//! `ocinet-exporter`: will report interface and NAT counters per container to Prometheus.
+//! The program `ocinet-exporter`: arguments in, exit code out.
 
 use std::io::Write as _;
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
+use ocinet_exporter::cli::{Options, explain};
+use ocinet_exporter::{log, server};
+
 fn main() -> ExitCode {
-    // It collects nothing yet, and says so with a failure: a unit that starts it must not look healthy.
-    let message = "ocinet-exporter: cannot serve metrics: this version collects nothing yet; \
-                   hint: `ocinet inspect ID --json` prints a container's counters\n";
-    let _ = std::io::stderr().write_all(message.as_bytes());
-    ExitCode::from(2)
+    let options = match Options::parse(std::env::args_os()) {
+        Ok(options) => options,
+        Err(error) => return ExitCode::from(explain(&error)),
+    };
+    log::start(options.log_level, options.log_format);
+    std::panic::set_hook(Box::new(|panic| tracing::error!("this is a bug, please report it: {panic}")));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting ocinet-exporter");
+    match catch_unwind(|| server::run(&options)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            let _ = std::io::stderr().write_all(format!("ocinet-exporter: {error}\n").as_bytes());
+            ExitCode::from(error.code)
+        }
+        // The panic hook has said it.
+        Err(_) => ExitCode::from(70),
+    }
 }

@@ -1,0 +1,174 @@
+//! Passwords: `basic_auth_users`, checked with bcrypt.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::HeaderValue;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use tokio::sync::Semaphore;
+
+use crate::web_config::PasswordHash;
+
+/// What is checked for users that do not exist: the time of an answer must not tell that they do not.
+const NOBODY: &str = "$2y$10$AwqLSZjmK8GH6LLAErVMAeYvbvn/9E2yF7kIz5hjVsU0AFSw2oAeu";
+/// How many right passwords are remembered; a client's every request has one.
+const REMEMBERED: usize = 100;
+
+/// Checks passwords, one at a time: each takes some tens of milliseconds of a processor by design.
+#[derive(Debug)]
+pub struct Passwords {
+    key: hmac::Key,
+    right: Mutex<HashSet<[u8; 32]>>,
+    turn: Arc<Semaphore>,
+    turns: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+}
+
+impl Passwords {
+    /// Nothing remembered.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub fn new() -> Result<Self, ring::error::Unspecified> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
+        Ok(Self { key, right: Mutex::default(), turn: Arc::new(Semaphore::new(1)), turns: Mutex::default() })
+    }
+
+    /// Whether the Authorization header `given` is that of a user. A client's own guesses wait for one another, so that
+    /// those of one client do not keep the others waiting.
+    pub async fn accept(
+        &self,
+        users: &BTreeMap<String, PasswordHash>,
+        given: Option<&HeaderValue>,
+        client: IpAddr,
+    ) -> bool {
+        let Some((user, password)) = given.and_then(credentials) else { return false };
+        let known = users.get(&user).map(PasswordHash::as_str);
+        let hash = known.unwrap_or(NOBODY).to_owned();
+        let digest = self.digest(&[user.as_bytes(), hash.as_bytes(), &password]);
+        if known.is_some() && lock(&self.right).contains(&digest) {
+            return true;
+        }
+        let own = self.turn_of(client);
+        let right = {
+            let Ok(_own) = own.acquire().await else { return false };
+            let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return false };
+            // The turn is the thread's: it ends with the work, also when the client does not wait for it.
+            let work = move || {
+                let _turn = turn;
+                bcrypt::verify(password, &hash).unwrap_or(false)
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or(false)
+        };
+        drop(own);
+        lock(&self.turns).retain(|_, turn| Arc::strong_count(turn) > 1);
+        if !(right && known.is_some()) {
+            return false;
+        }
+        let mut remembered = lock(&self.right);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(digest);
+        true
+    }
+
+    fn turn_of(&self, client: IpAddr) -> Arc<Semaphore> {
+        let mut turns = lock(&self.turns);
+        Arc::clone(turns.entry(subscriber(client)).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// What is remembered is no password and no hash of one, but means something to this process alone.
+    fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.sign().as_ref());
+        digest
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who is one client: an IPv4 address, or the /64 that IPv6 gives to one.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// The user and the password of a header (RFC 7617).
+fn credentials(header: &HeaderValue) -> Option<(String, Vec<u8>)> {
+    let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim()).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let user = String::from_utf8(decoded.get(..colon)?.to_vec()).ok()?;
+    Some((user, decoded.get(colon + 1..)?.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users() -> BTreeMap<String, PasswordHash> {
+        // At the lowest cost that there is.
+        let hash = bcrypt::hash_with_salt("secret", 4, [7; 16]).unwrap().to_string();
+        [("alice".to_owned(), PasswordHash::try_from(hash).unwrap())].into()
+    }
+
+    fn accepts(passwords: &Passwords, users: &BTreeMap<String, PasswordHash>, text: &str) -> bool {
+        let header = HeaderValue::from_str(text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(passwords.accept(users, Some(&header), IpAddr::from([127, 0, 0, 1])))
+    }
+
+    fn basic(credentials: &str) -> String {
+        format!("Basic {}", STANDARD.encode(credentials))
+    }
+
+    #[test]
+    fn a_user_is_known_by_the_password_alone() {
+        let (passwords, users) = (Passwords::new().unwrap(), users());
+        for _ in 0..2 {
+            assert!(accepts(&passwords, &users, &basic("alice:secret")));
+            assert!(!accepts(&passwords, &users, &basic("alice:Secret")));
+            assert!(!accepts(&passwords, &users, &basic("alice:")));
+            assert!(!accepts(&passwords, &users, &basic("bob:secret")));
+            let nobodys = "bob:".to_owned() + &"\u{1}".repeat(32);
+            assert!(!accepts(&passwords, &users, &basic(&nobodys)), "the hash of nobody is nobody's");
+        }
+        assert!(accepts(&passwords, &users, &basic("alice:secret").replace("Basic", "basic")));
+        for bad in ["", "Basic", "Basic !", "Bearer YWxpY2U6c2VjcmV0", "Basic YWxpY2U="] {
+            assert!(!accepts(&passwords, &users, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_right_password_is_checked_once_until_it_changes() {
+        let (passwords, mut users) = (Passwords::new().unwrap(), users());
+        assert!(accepts(&passwords, &users, &basic("alice:secret")));
+        assert_eq!(lock(&passwords.right).len(), 1);
+        assert!(lock(&passwords.turns).is_empty());
+        users.insert("alice".to_owned(), PasswordHash::try_from(NOBODY.to_owned()).unwrap());
+        assert!(!accepts(&passwords, &users, &basic("alice:secret")));
+    }
+
+    #[test]
+    fn one_client_is_an_ipv4_address_or_an_ipv6_network() {
+        let same = |a: &str, b: &str| subscriber(a.parse().unwrap()) == subscriber(b.parse().unwrap());
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1") && same("2001:db8::1", "2001:db8::2"));
+        assert!(!same("192.0.2.1", "192.0.2.2") && !same("2001:db8::1", "2001:db8:0:1::1"));
+    }
+}

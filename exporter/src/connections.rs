@@ -1,0 +1,313 @@
+//! Who is connected, and who has to go: no client can keep others out by connecting often, by being slow or by silence.
+//!
+//! A connection is only timed and turned out here; `server.rs` serves it.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a new connection has for its TLS handshake and its first request.
+const OPENING: Duration = Duration::from_secs(10);
+/// How long a connection is kept for another request; longer than the usual interval between two scrapes.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long a client may take to read an answer.
+const SENDING: Duration = Duration::from_secs(60);
+/// Answers that are being sent at once: each is held in memory until its client has read it.
+const MOST_SENDING: usize = 40;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its client has yet to ask for something, until then.
+    Quiet(Instant),
+    /// Its client waits for us.
+    Served,
+    /// Its client has yet to read the answer of this number, until then.
+    Sending(u64, Instant),
+}
+
+#[derive(Debug)]
+struct Entry {
+    phase: Phase,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By number, so that the first is the oldest.
+    open: BTreeMap<u64, Entry>,
+    last_guest: u64,
+    last_answer: u64,
+}
+
+/// Everybody who is connected.
+#[derive(Debug)]
+pub struct Connections {
+    inner: Mutex<Inner>,
+    most: usize,
+    left: Notify,
+}
+
+impl Connections {
+    /// Nobody, and how many there may be.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { inner: Mutex::default(), most, left: Notify::new() }
+    }
+
+    /// Lets a connection in. When there are too many, the oldest whose client is quiet goes, or else the oldest whose
+    /// client is slow to read; where everybody waits for us, there is no place.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>) -> Option<Guest> {
+        if self.lock().open.len() >= self.most && !self.make_room() {
+            return None;
+        }
+        let changed = Arc::new(Notify::new());
+        let mut inner = self.lock();
+        inner.last_guest += 1;
+        let number = inner.last_guest;
+        let phase = Phase::Quiet(Instant::now() + OPENING);
+        inner.open.insert(number, Entry { phase, changed: Arc::clone(&changed) });
+        drop(inner);
+        Some(Guest { connections: Arc::clone(self), number, changed })
+    }
+
+    /// Turns one connection out. False where everybody waits for us.
+    pub fn make_room(&self) -> bool {
+        let mut inner = self.lock();
+        let quiet = inner.open.iter().find(|(_, entry)| matches!(entry.phase, Phase::Quiet(_)));
+        let slow = || inner.open.iter().find(|(_, entry)| matches!(entry.phase, Phase::Sending(..)));
+        let Some(number) = quiet.or_else(slow).map(|(number, _)| *number) else { return false };
+        inner.turn_out(number);
+        true
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().open.is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, number: u64, phase: Phase) {
+        if let Some(entry) = self.lock().open.get_mut(&number) {
+            entry.phase = phase;
+            entry.changed.notify_one();
+        }
+    }
+
+    fn sent(&self, number: u64, answer: u64) {
+        let phase = self.lock().open.get(&number).map(|entry| entry.phase);
+        if matches!(phase, Some(Phase::Sending(sending, _)) if sending == answer) {
+            self.set(number, Phase::Quiet(Instant::now() + IDLE));
+        }
+    }
+}
+
+impl Inner {
+    /// The connection ends when its task sees that it has no place any more.
+    fn turn_out(&mut self, number: u64) {
+        if let Some(entry) = self.open.remove(&number) {
+            entry.changed.notify_one();
+        }
+    }
+}
+
+/// A connection's place; dropping it gives it up.
+#[derive(Debug)]
+pub struct Guest {
+    connections: Arc<Connections>,
+    number: u64,
+    changed: Arc<Notify>,
+}
+
+impl Guest {
+    /// From now on the client waits for us.
+    pub fn serve(&self) {
+        self.connections.set(self.number, Phase::Served);
+    }
+
+    /// From now on the client has to read `answer`, which is done when what is returned has been dropped everywhere.
+    #[must_use]
+    pub fn send(&self, answer: Bytes) -> Bytes {
+        let mut inner = self.connections.lock();
+        inner.last_answer += 1;
+        let number = inner.last_answer;
+        let sending = |entry: &Entry| match entry.phase {
+            Phase::Sending(answer, _) => Some(answer),
+            _ => None,
+        };
+        let others = inner.open.iter().filter(|(guest, _)| **guest != self.number);
+        let slow: Vec<(u64, u64)> =
+            others.filter_map(|(guest, entry)| Some((sending(entry)?, *guest))).collect();
+        if slow.len() >= MOST_SENDING
+            && let Some((_, slowest)) = slow.iter().min()
+        {
+            inner.turn_out(*slowest);
+        }
+        drop(inner);
+        self.connections.set(self.number, Phase::Sending(number, Instant::now() + SENDING));
+        let connections = Arc::clone(&self.connections);
+        Bytes::from_owner(Answer { bytes: answer, connections, guest: self.number, number })
+    }
+
+    /// Waits until this connection has to end: its client was too slow, or has to make room.
+    pub async fn overdue(&self) {
+        loop {
+            let phase = self.connections.lock().open.get(&self.number).map(|entry| entry.phase);
+            let deadline = match phase {
+                None => return,
+                Some(Phase::Served) => None,
+                Some(Phase::Quiet(deadline) | Phase::Sending(_, deadline)) => Some(deadline),
+            };
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return;
+            }
+            let late = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = late => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.connections.lock().open.remove(&self.number);
+        self.connections.left.notify_waiters();
+    }
+}
+
+/// An answer in memory.
+struct Answer {
+    bytes: Bytes,
+    connections: Arc<Connections>,
+    guest: u64,
+    number: u64,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connections.sent(self.guest, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
+    }
+
+    /// Whether the connection has to end now.
+    async fn is_out(guest: &Guest) -> bool {
+        tokio::time::timeout(Duration::ZERO, guest.overdue()).await.is_ok()
+    }
+
+    #[test]
+    fn the_oldest_quiet_client_makes_room() {
+        run(async {
+            let connections = Arc::new(Connections::new(3));
+            let guests = [0; 3].map(|_| connections.admit().unwrap());
+            guests[0].serve();
+            let fourth = connections.admit().unwrap();
+            assert!(!is_out(&guests[0]).await, "it waits for us");
+            assert!(is_out(&guests[1]).await);
+            assert!(!is_out(&guests[2]).await && !is_out(&fourth).await);
+        });
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_makes_room_after_the_quiet_ones() {
+        run(async {
+            let connections = Arc::new(Connections::new(2));
+            let guests = [0; 2].map(|_| connections.admit().unwrap());
+            let _answer = guests[0].send(Bytes::from_static(b"slow"));
+            let third = connections.admit().unwrap();
+            assert!(!is_out(&guests[0]).await && is_out(&guests[1]).await);
+            third.serve();
+            let fourth = connections.admit().unwrap();
+            assert!(is_out(&guests[0]).await);
+            fourth.serve();
+            assert!(connections.admit().is_none(), "everybody waits for us");
+        });
+    }
+
+    #[test]
+    fn only_so_many_answers_are_kept_for_those_who_do_not_read() {
+        run(async {
+            let connections = Arc::new(Connections::new(100));
+            let guests: Vec<Guest> = (0..=MOST_SENDING).map(|_| connections.admit().unwrap()).collect();
+            let mut answers: Vec<Bytes> = Vec::new();
+            for guest in &guests {
+                assert!(!is_out(&guests[0]).await);
+                answers.push(guest.send(Bytes::from_static(b"answer")));
+            }
+            assert!(is_out(&guests[0]).await, "the one who has kept us waiting for longest");
+            assert!(!is_out(&guests[1]).await);
+        });
+    }
+
+    #[test]
+    fn a_client_has_read_its_answer_when_nobody_holds_it_any_more() {
+        run(async {
+            let connections = Arc::new(Connections::new(1));
+            let guest = connections.admit().unwrap();
+            let (first, half) = {
+                let mut answer = guest.send(Bytes::from_static(b"answer"));
+                (answer.split_to(3), answer)
+            };
+            drop(first);
+            let phase =
+                |connections: &Connections| connections.lock().open.values().next().map(|entry| entry.phase);
+            assert!(matches!(phase(&connections), Some(Phase::Sending(..))));
+            guest.serve();
+            drop(half);
+            assert_eq!(
+                phase(&connections),
+                Some(Phase::Served),
+                "an older answer says nothing about the next request"
+            );
+            drop(guest.send(Bytes::from_static(b"next")));
+            assert!(matches!(phase(&connections), Some(Phase::Quiet(_))));
+        });
+    }
+
+    #[test]
+    fn whoever_waits_for_the_last_to_leave_is_told() {
+        run(async {
+            let connections = Arc::new(Connections::new(1));
+            connections.emptied().await;
+            let guest = connections.admit().unwrap();
+            assert!(tokio::time::timeout(Duration::ZERO, connections.emptied()).await.is_err());
+            drop(guest);
+            connections.emptied().await;
+        });
+    }
+}

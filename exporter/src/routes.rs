@@ -1,0 +1,196 @@
+//! From a request to its answer.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, VARY,
+    WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::auth::Passwords;
+use crate::bucket::Bucket;
+use crate::connections::Guest;
+use crate::metrics::Format;
+use crate::negotiation;
+use crate::scraper::{Form, Scraper, Wanted};
+use crate::web_config::WebConfig;
+
+/// What all requests need.
+#[derive(Debug)]
+pub struct Site {
+    /// Where scrapes are ordered.
+    pub scraper: Scraper,
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// The file that says who may ask, read for every request.
+    pub web_config: Option<PathBuf>,
+    /// What has been found right about passwords.
+    pub passwords: Passwords,
+    /// What `rate_limit` lets through, if there was one at the start.
+    pub bucket: Option<Bucket>,
+    /// Requests that may wait for a scrape, and how many those are; no limit without one.
+    pub waiting: Option<(Semaphore, usize)>,
+    /// The page's Content-Security-Policy.
+    pub policy: HeaderValue,
+}
+
+/// A request, by whom, and until when there has to be an answer.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a Request<Incoming>,
+    client: IpAddr,
+    deadline: Instant,
+}
+
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+impl Site {
+    /// The answer to a request of a connection, whose client is at `client`.
+    pub async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        client: IpAddr,
+        guest: &Guest,
+    ) -> Response<Full<Bytes>> {
+        // Time that a password takes is time that the client has waited.
+        let deadline = Instant::now() + negotiation::patience(request.headers());
+        let asked = Asked { request, client, deadline };
+        let mut response = self.judge(asked, guest).await;
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers
+            .entry(HeaderName::from_static("x-content-type-options"))
+            .or_insert(HeaderValue::from_static("nosniff"));
+        // A body is never read: what follows it on the connection could be taken for a request.
+        if has_body(request) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Full::new(guest.send(body)))
+    }
+
+    async fn judge(&self, asked: Asked<'_>, guest: &Guest) -> Response<Bytes> {
+        let config = match self.web_config.as_deref().map(WebConfig::read) {
+            None => WebConfig::default(),
+            Some(Ok(config)) => config,
+            Some(Err(error)) => {
+                tracing::error!(%error, "cannot read the web configuration: nobody gets an answer");
+                return text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
+            }
+        };
+        let mut response = self.admit(&config, asked, guest).await;
+        for (name, value) in config.http.headers.iter() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    async fn admit(&self, config: &WebConfig, asked: Asked<'_>, guest: &Guest) -> Response<Bytes> {
+        let Asked { request, client, deadline } = asked;
+        if self.bucket.as_ref().is_some_and(|bucket| !bucket.take(Instant::now().into_std())) {
+            return text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n");
+        }
+        let given = request.headers().get(AUTHORIZATION);
+        if !config.users.is_empty() && !self.passwords.accept(&config.users, given, client).await {
+            let mut response = text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+            return response;
+        }
+        // From here on the client waits for us, and no longer we for it.
+        guest.serve();
+        self.route(request, deadline).await
+    }
+
+    async fn route(&self, request: &Request<Incoming>, deadline: Instant) -> Response<Bytes> {
+        // Nobody who reads metrics sends a body in pieces; who hides a second request in one does.
+        if request.headers().contains_key(TRANSFER_ENCODING) {
+            return text(StatusCode::BAD_REQUEST, "Transfer-Encoding is not accepted\n");
+        }
+        let path = request.uri().path();
+        let is_metrics = path == self.telemetry_path;
+        if !is_metrics && path != "/" && path != "/healthz" {
+            return text(StatusCode::NOT_FOUND, "Not Found\n");
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if path == "/healthz" {
+            return text(StatusCode::OK, "ok\n");
+        }
+        let form = match (is_metrics, negotiation::format(request.headers())) {
+            (false, _) => Form::Page,
+            (true, Format::Text) => Form::Text,
+            (true, Format::OpenMetrics) => Form::OpenMetrics,
+        };
+        let wanted = Wanted { form, gzip: negotiation::gzip(request.headers()) };
+        self.scrape(wanted, deadline).await
+    }
+
+    async fn scrape(&self, wanted: Wanted, deadline: Instant) -> Response<Bytes> {
+        let _waiting = match &self.waiting {
+            None => None,
+            Some((waiting, most)) => match waiting.try_acquire() {
+                Ok(place) => Some(place),
+                Err(_) => {
+                    return unavailable(format!(
+                        "Limit of concurrent requests reached ({most}), try again later.\n"
+                    ));
+                }
+            },
+        };
+        match timeout_at(deadline, self.scraper.scrape(wanted)).await {
+            Ok(Some(body)) => self.scraped(wanted, body),
+            Ok(None) => unavailable("The scrape failed by a bug; see the log.\n"),
+            Err(_) => {
+                unavailable("The scrape takes longer than X-Prometheus-Scrape-Timeout-Seconds allows.\n")
+            }
+        }
+    }
+
+    fn scraped(&self, wanted: Wanted, body: Bytes) -> Response<Bytes> {
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        let kind = match wanted.form {
+            Form::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Form::Page => "text/html; charset=utf-8",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if wanted.gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if wanted.form == Form::Page {
+            headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+            headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        }
+        response
+    }
+}
+
+fn has_body(request: &Request<Incoming>) -> bool {
+    let length = request.headers().get(CONTENT_LENGTH);
+    request.headers().contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, PLAIN);
+    response
+}
+
+fn unavailable(said: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, said);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

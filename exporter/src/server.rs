@@ -1,0 +1,265 @@
+//! Accepts connections and serves them until it is told to end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::Passwords;
+use crate::bucket::Bucket;
+use crate::cli::Options;
+use crate::connections::{Connections, Guest};
+use crate::error::Error;
+use crate::listen;
+use crate::page::{Page, policy};
+use crate::routes::Site;
+use crate::scraper::Scraper;
+use crate::tls::Acceptors;
+use crate::web_config::WebConfig;
+
+/// The most connections at once.
+const MOST_CONNECTIONS: usize = 512;
+/// Descriptors that are not connections: what a scrape opens, and what this process has open all the time.
+const OTHER_DESCRIPTORS: usize = 64;
+/// The longest request head, in bytes and in headers.
+const MOST_HEAD: usize = 16 * 1024;
+const MOST_HEADERS: usize = 64;
+/// What the kernel may hold of an answer that is not read, in bytes (SO_SNDBUF of socket(7)); by itself it would take more
+/// than most answers have, for every client that does not read.
+const SEND_BUFFER: usize = 256 * 1024;
+/// How long to wait where the kernel has no descriptor or memory left for a connection.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How long those who are being served have once the exporter is told to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from beginning.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let listeners =
+        if options.systemd_socket { listen::inherited()? } else { listen::open(&options.listen)? };
+    let served = Served::new(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let runtime =
+        runtime.map_err(|error| Error::kernel("start", error, "free some descriptors or memory"))?;
+    let result = runtime.block_on(serve(listeners, Arc::new(served)));
+    // A password that is still being checked keeps nobody waiting.
+    runtime.shutdown_background();
+    result
+}
+
+/// What every connection needs.
+struct Served {
+    site: Site,
+    acceptors: Option<Acceptors>,
+    connections: Arc<Connections>,
+}
+
+impl Served {
+    fn new(options: &Options) -> Result<Self, Error> {
+        let file = options.web_config.as_deref();
+        let (config, acceptors) = file.map_or(Ok((WebConfig::default(), None)), read_config)?;
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let page = Page { host: host.trim().to_owned(), telemetry_path: options.telemetry_path.clone() };
+        let start = |cause: &dyn std::fmt::Display| Error::kernel("start", cause, "look at the kernel's log");
+        let policy = HeaderValue::try_from(policy()).map_err(|error| start(&error))?;
+        let site = Site {
+            scraper: Scraper::start(options.collector.clone(), page).map_err(|error| start(&error))?,
+            telemetry_path: options.telemetry_path.clone(),
+            web_config: options.web_config.clone(),
+            passwords: Passwords::new().map_err(|error| start(&error))?,
+            bucket: Bucket::new(config.rate_limit, Instant::now()),
+            waiting: options
+                .max_requests
+                .map(|most| (Semaphore::new(most.min(Semaphore::MAX_PERMITS)), most)),
+            policy,
+        };
+        Ok(Self { site, acceptors, connections: Arc::new(Connections::new(most_connections())) })
+    }
+}
+
+/// Checks the file once, so that what is wrong with it is said at the start, and whether there is to be TLS.
+fn read_config(path: &Path) -> Result<(WebConfig, Option<Acceptors>), Error> {
+    let wrong = |cause: String| {
+        Error::usage(
+            "use the file of --web.config.file",
+            cause,
+            "see docs/web-configuration.md of prometheus/exporter-toolkit for its format",
+        )
+    };
+    let config = WebConfig::read(path).map_err(wrong)?;
+    let acceptors = config.tls.is_enabled().then(|| Acceptors::new(path));
+    if let Some(acceptors) = &acceptors {
+        acceptors.current().map_err(wrong)?;
+    }
+    Ok((config, acceptors))
+}
+
+/// As many as descriptors allow, once this process has all that it may have.
+fn most_connections() -> usize {
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, hard)| {
+        let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+        if raised { hard } else { soft }
+    });
+    let allowed = usize::try_from(allowed.unwrap_or(1024)).unwrap_or(usize::MAX);
+    MOST_CONNECTIONS.min(allowed.saturating_sub(OTHER_DESCRIPTORS).max(8))
+}
+
+async fn serve(listeners: Vec<StdListener>, served: Arc<Served>) -> Result<(), Error> {
+    let start = |error: io::Error| Error::kernel("start", error, "free some descriptors or memory");
+    let mut signals = Signals::new().map_err(start)?;
+    let (end, ending) = watch::channel(false);
+    for listener in listeners {
+        listener.set_nonblocking(true).map_err(start)?;
+        // Connections have it from the socket that accepts them.
+        setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER).map_err(|errno| start(errno.into()))?;
+        let listener = TcpListener::from_std(listener).map_err(start)?;
+        let address = listener.local_addr().map_err(start)?;
+        tracing::info!(%address, tls = served.acceptors.is_some(), "Listening on");
+        tokio::spawn(accept(listener, Arc::clone(&served), ending.clone()));
+    }
+    drop(ending);
+    listen::notify("READY=1");
+    let name = signals.next().await;
+    tracing::info!(signal = name, "Ending");
+    listen::notify("STOPPING=1");
+    let _ = end.send(true);
+    tokio::select! {
+        () = served.connections.emptied() => {}
+        () = tokio::time::sleep(FAREWELL) => tracing::warn!("some clients did not read their answers in time"),
+        _ = signals.next() => {}
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, served: Arc<Served>, mut ending: watch::Receiver<bool>) {
+    let mut exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ending.changed() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                exhausted = false;
+                let Some(guest) = served.connections.admit() else { continue };
+                tokio::spawn(attend(stream, client, guest, Arc::clone(&served), ending.clone()));
+                // Whoever was turned out for this one closes before the next is let in.
+                tokio::task::yield_now().await;
+            }
+            Err(error) if is_exhausted(&error) => {
+                // It is said once, and not by every try.
+                if !exhausted {
+                    tracing::warn!(%error, "cannot accept connections for now");
+                }
+                exhausted = true;
+                served.connections.make_room();
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+            // The client has gone meanwhile.
+            Err(error) => tracing::debug!(%error, "cannot accept a connection"),
+        }
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+/// One connection from its beginning to its end, or until it is overdue.
+async fn attend(
+    stream: TcpStream,
+    client: SocketAddr,
+    guest: Guest,
+    served: Arc<Served>,
+    mut ending: watch::Receiver<bool>,
+) {
+    let client = client.ip().to_canonical();
+    let _ = stream.set_nodelay(true);
+    let serving = async {
+        let Some(acceptors) = &served.acceptors else {
+            return talk(stream, client, &guest, &served.site, &mut ending).await;
+        };
+        let config = match acceptors.current() {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "cannot use the web configuration: nobody gets an answer");
+                return;
+            }
+        };
+        match TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => talk(stream, client, &guest, &served.site, &mut ending).await,
+            Err(error) => tracing::debug!(%client, %error, "no TLS"),
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = guest.overdue() => {}
+    }
+}
+
+async fn talk<S>(stream: S, client: IpAddr, guest: &Guest, site: &Site, ending: &mut watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = service_fn(async |request| Ok::<_, Infallible>(site.answer(&request, client, guest).await));
+    let connection = http1::Builder::new()
+        // Time is kept by `connections.rs`.
+        .header_read_timeout(None)
+        // A client that has said all it will say still gets its answer.
+        .half_close(true)
+        .max_buf_size(MOST_HEAD)
+        .max_header_size(MOST_HEAD)
+        .max_headers(MOST_HEADERS)
+        // The answer stays where it is until it is written, and is not copied.
+        .writev(true)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(connection);
+    let told = async { ending.wait_for(|ending| *ending).await.map(drop) };
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = told => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%client, %error, "a connection ended early");
+    }
+}
