@@ -5,7 +5,7 @@ use std::path::Path;
 use ocinet_tests::lab::command;
 use serde_json::{Value, json};
 
-use crate::tool::{Container, RIVALS_UP_TO, Step, StepOf, Tool};
+use crate::tool::{Container, OTHERS_UP_TO, Step, StepOf, Tool};
 
 const PLUGINS: &str = "/usr/lib/cni";
 
@@ -56,7 +56,7 @@ impl Tool for Cni {
     }
 
     fn most(&self) -> usize {
-        RIVALS_UP_TO
+        OTHERS_UP_TO
     }
 
     fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {

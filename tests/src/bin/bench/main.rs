@@ -35,7 +35,7 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { out: None, rounds: 15, sizes: vec![0, 100, 900], tools: None };
+    let mut options = Options { out: None, rounds: 15, sizes: vec![0, 1, 100, 900], tools: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));

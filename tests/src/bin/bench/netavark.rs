@@ -6,7 +6,7 @@ use std::process::Stdio;
 use ocinet_tests::lab::command;
 use serde_json::json;
 
-use crate::tool::{Container, RIVALS_UP_TO, Step, StepOf, Tool};
+use crate::tool::{Container, OTHERS_UP_TO, Step, StepOf, Tool};
 
 pub struct Netavark {
     program: PathBuf,
@@ -67,7 +67,7 @@ impl Tool for Netavark {
     }
 
     fn most(&self) -> usize {
-        RIVALS_UP_TO
+        OTHERS_UP_TO
     }
 
     fn up(&self, folder: &Path, container: &Container, _: &str) -> Vec<StepOf> {

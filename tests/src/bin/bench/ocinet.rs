@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ocinet_tests::lab::{Netns, command};
 use serde_json::{Value, json};
 
-use crate::tool::{Container, Step, StepOf, Tool};
+use crate::tool::{Container, OTHERS_UP_TO, Step, StepOf, Tool};
 
 /// The bench host's link to its LAN, where macvlan and vxlan need one.
 const LAN: &str = "lan0";
@@ -65,6 +65,10 @@ pub fn hook(program: &Path, folder: &Path, stage: &str, state: &Value) -> Step {
 impl Tool for Ocinet {
     fn name(&self) -> String {
         if self.driver == "bridge" { "ocinet".to_owned() } else { format!("ocinet, {}", self.driver) }
+    }
+
+    fn most(&self) -> usize {
+        if self.driver == "bridge" { usize::MAX } else { OTHERS_UP_TO }
     }
 
     fn prepare(&self, host: &Netns, _: &Path) {
