@@ -12,11 +12,14 @@
 //! The namespaces have no name: they are held open by this process, so that they are gone when it is, however it ends.
 
 mod capture;
+mod exporter;
 mod frame;
 mod host;
+mod http;
 mod netns;
 mod ping;
 mod process;
+mod prometheus;
 mod raw;
 mod runtime;
 mod sandbox;
@@ -26,16 +29,19 @@ mod topology;
 mod traffic;
 
 pub use capture::{Capture, Seen};
+pub use exporter::{Exporter, Reply, Slow, exporter_path, read_reply};
 pub use frame::{Endpoint, Frame, checksum};
 pub use host::Host;
+pub use http::{http_get, url_encoded};
 pub use netns::Netns;
 pub use ping::{full_size_ping, ping};
-pub use process::{Finished, command, finish};
+pub use process::{Background, Finished, command, finish};
+pub use prometheus::{Prometheus, Sample};
 pub use raw::{link_address, send_frame};
 pub use runtime::{Container, Pod, Runtime};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
-pub use throughput::{iperf, transfer};
+pub use throughput::{iperf, iperf_bytes, transfer};
 pub use topology::{
     DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
 };

@@ -69,3 +69,24 @@ pub fn finish(mut child: Child, input: &[u8]) -> Finished {
     }
     child.wait_with_output().expect("wait for a program").into()
 }
+
+/// A program that runs for as long as this value lives.
+#[derive(Debug)]
+pub struct Background(pub Child);
+
+impl Background {
+    /// Whether it has not ended by itself.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
+        // Ended and not waited for, it is a zombie.
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z')))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

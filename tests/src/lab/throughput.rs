@@ -102,25 +102,47 @@ fn patient(stream: &TcpStream) -> Option<()> {
 #[must_use]
 #[track_caller]
 pub fn iperf(server: &Netns, client: &Netns, to: IpAddr, seconds: u32, reverse: bool) -> f64 {
+    let amount = format!("-t{seconds}");
+    let report = iperf_report(server, client, SocketAddr::new(to, IPERF_PORT), &amount, reverse);
+    report["end"]["sum_received"]["bits_per_second"].as_f64().expect("iperf3 reports a rate")
+}
+
+/// Moves at least this many bytes by one TCP connection, and returns how many iperf3's receiver counted. The server listens
+/// at port 5201; a second connection tells it what to do, in a few thousand bytes at most.
+///
+/// # Panics
+/// When iperf3 fails.
+#[must_use]
+#[track_caller]
+pub fn iperf_bytes(server: &Netns, client: &Netns, to: SocketAddr, bytes: u64, reverse: bool) -> u64 {
+    let report = iperf_report(server, client, to, &format!("-n{bytes}"), reverse);
+    report["end"]["sum_received"]["bytes"].as_u64().expect("iperf3 reports bytes")
+}
+
+/// Where iperf3 listens by default.
+const IPERF_PORT: u16 = 5201;
+
+#[track_caller]
+fn iperf_report(server: &Netns, client: &Netns, to: SocketAddr, amount: &str, reverse: bool) -> Value {
     let mut listen = command("iperf3");
     listen.args(["-s", "-1", "--forceflush"]).stdout(Stdio::piped());
     let mut listening = server.spawn(listen);
     let mut said = BufReader::new(listening.stdout.take().expect("a pipe")).lines();
     let ready = said.any(|line| line.is_ok_and(|line| line.contains("listening")));
-    let finished = measure(client, to, seconds, reverse);
+    let finished = measure(client, to, amount, reverse);
     // It ends by itself only after a client that came through.
     let _ = listening.kill();
     let _ = listening.wait();
     assert!(ready, "iperf3 does not listen");
     let report: Value = serde_json::from_str(&finished.stdout).expect("iperf3 reports JSON");
     assert_eq!(finished.code, 0, "iperf3 to {to}: {}", report["error"]);
-    report["end"]["sum_received"]["bits_per_second"].as_f64().expect("iperf3 reports a rate")
+    report
 }
 
-fn measure(client: &Netns, to: IpAddr, seconds: u32, reverse: bool) -> Finished {
+fn measure(client: &Netns, to: SocketAddr, amount: &str, reverse: bool) -> Finished {
     let mut connect = command("iperf3");
-    connect.args(["-J", "--connect-timeout", "2000", "-c"]).arg(to.to_string());
-    connect.arg("-t").arg(seconds.to_string()).args(reverse.then_some("-R"));
+    connect.args(["-J", "--connect-timeout", "2000", "-c"]).arg(to.ip().to_string());
+    connect.arg("-p").arg(to.port().to_string()).arg(amount).args(reverse.then_some("-R"));
     connect.stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(client.spawn(connect), &[])
 }

@@ -6,6 +6,7 @@
 mod attachments;
 mod configuration;
 mod conflict;
+mod exporter;
 mod faults;
 mod hosts;
 mod ipvlan;
@@ -24,7 +25,10 @@ mod readme;
 mod reference;
 mod resolver;
 mod routed;
+mod scrape;
+mod scrape_faults;
 mod spoof;
+mod truth;
 
 use std::time::Duration;
 
