@@ -18,7 +18,7 @@ PACKAGES := build-essential nftables runc crun podman conmon busybox-static ipro
 # What the tests need besides.
 TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus
 # `make bench` compares with these.
-RIVALS := containernetworking-plugins netavark iptables time
+RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
 .PHONY: build test demo bench bench-scrape deny lint deps test-deps bench-deps install
 
@@ -68,8 +68,8 @@ demo: deps build
 bench: bench-deps build
 	cargo run --locked -p ocinet-tests --bin bench -- --out docs/benchmark.md
 
-# What a scrape of 1,000 containers costs beside the bare netlink dumps that it needs.
-bench-scrape: test-deps build
+# What a scrape of 1,000 containers costs beside the bare netlink dumps that it needs, and beside node_exporter.
+bench-scrape: bench-deps build
 	cargo run --release --locked -p ocinet-tests --bin scrape
 
 install: build

@@ -107,16 +107,18 @@ pub fn iperf(server: &Netns, client: &Netns, to: IpAddr, seconds: u32, reverse: 
     report["end"]["sum_received"]["bits_per_second"].as_f64().expect("iperf3 reports a rate")
 }
 
-/// Moves at least this many bytes by one TCP connection, and returns how many iperf3's receiver counted. The server listens
-/// at port 5201; a second connection tells it what to do, in a few thousand bytes at most.
+/// Moves this many bytes by one TCP connection, and returns how many iperf3's receiver and its sender counted: what is still
+/// on its way when the sender is done, the receiver may not count. The server listens at port 5201; a second connection
+/// tells it what to do, in a few thousand bytes at most.
 ///
 /// # Panics
 /// When iperf3 fails.
 #[must_use]
 #[track_caller]
-pub fn iperf_bytes(server: &Netns, client: &Netns, to: SocketAddr, bytes: u64, reverse: bool) -> u64 {
+pub fn iperf_bytes(server: &Netns, client: &Netns, to: SocketAddr, bytes: u64, reverse: bool) -> [u64; 2] {
     let report = iperf_report(server, client, to, &format!("-n{bytes}"), reverse);
-    report["end"]["sum_received"]["bytes"].as_u64().expect("iperf3 reports bytes")
+    ["sum_received", "sum_sent"]
+        .map(|sum| report["end"][sum]["bytes"].as_u64().expect("iperf3 reports bytes"))
 }
 
 /// Where iperf3 listens by default.

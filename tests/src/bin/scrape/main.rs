@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot measure panics")]
 #![allow(clippy::print_stderr, reason = "it says what takes so long")]
 
+mod programs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +68,7 @@ fn main() {
         host.within(|| bench.measure("starts and stops"));
         over.store(true, Ordering::Relaxed);
     });
-    host.within(|| bench.memory());
+    programs::measure(&host, &folder, settings.rounds, settings.scrapes);
     drop(sandboxes);
     fs::remove_dir_all(folder).expect("remove the folder");
 }
@@ -189,27 +191,11 @@ impl Bench {
         self.page.clear();
         write(&self.collector.snapshot(), &self.options, Format::Text, &mut self.page);
     }
-
-    fn memory(&mut self) {
-        println!("| scrapes | resident KiB |\n|---|---|");
-        for scrape in 1..=self.settings.scrapes {
-            self.scrape();
-            if scrape == 1 || scrape == 10 || scrape % 100 == 0 {
-                println!("| {scrape} | {} |", resident());
-            }
-        }
-    }
 }
 
 fn row(name: &str, times: &[Duration], base: &[Duration]) {
     let [min, median, max] = spread(times);
     println!("| {name} | {min:.2} | {median:.2} | {max:.2} | {:.2} |", median / spread(base)[1]);
-}
-
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("read /proc");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// The dumps that a scrape of these containers needs.
