@@ -177,8 +177,8 @@ fn all_who_wait_share_a_scrape_and_the_limit_turns_the_rest_away() {
         });
         assert_eq!(replies.iter().filter(|status| **status == 503).count(), turned_away, "{replies:?}");
         assert_eq!(replies.iter().filter(|status| **status == 200).count(), 20 - turned_away, "{replies:?}");
-        // One scrape for the first, and one for everybody else.
-        assert!(start.elapsed() < 3 * DELAY, "{:?}", start.elapsed());
+        // One scrape for the first, and one for everybody else; each opens the folder a second time where it has just changed.
+        assert!(start.elapsed() < 5 * DELAY, "{:?}", start.elapsed());
         assert_eq!(exporter.get("/healthz").status, 200);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ocinet_tests::lab::{Lab, Sandbox};
+use ocinet_tests::lab::{Lab, Sandbox, until};
 use serde_json::Value;
 
 use crate::conflict::refused_as_it_is as refused;
@@ -19,6 +19,8 @@ fn runs_are_counted_by_stage_and_result() {
         let attached = lab.attach(id, &[("net.driver", "bridge")]);
         lab.detach(attached);
     }
+    // Links whose namespaces have ended are the kernel's to remove.
+    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
     refused(&lab, &[("net.ports", "0:80")], 3, "is not a port");
     // Nothing to do is no run: a container of somebody else's, and one that was taken back already.
     let other = Sandbox::new("other");
