@@ -13,9 +13,9 @@ show() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
 step() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
 runtime() { on host runc --root "$work/runc" "$@"; }
 
-internet=
+internet='' exporter=''
 tidy() {
-	[[ -z $internet ]] || kill "$internet" 2>/dev/null || true
+	[[ -z $internet$exporter ]] || kill $internet $exporter 2>/dev/null || true
 	runtime delete -f "$name" >/dev/null 2>&1 || true
 	for namespace in host lan wan; do ip netns del "$name-$namespace" 2>/dev/null || true; done
 	rm -rf "$work"
@@ -103,6 +103,13 @@ on host "$ocinet" list
 show "ocinet inspect web"
 on host "$ocinet" inspect "$name"
 
+on host "$ocinet-exporter" --web.listen-address=127.0.0.1:9477 2>"$work/exporter.log" &
+exporter=$!
+metrics() { on host curl -sS -m 3 --retry 20 --retry-delay 1 --retry-connrefused http://127.0.0.1:9477/metrics; }
+show "ocinet-exporter & curl http://127.0.0.1:9477/metrics | grep published_port"
+metrics | grep '^ocinet_published_port'
+metrics | grep -q '^ocinet_published_port_connections_total{id="'"$name"'".* [3-9]'
+
 show "runc delete -f web"
 runtime delete -f "$name"
 for _ in $(seq 50); do [[ $(ip -o -n "$name-host" link | wc -l) == 2 ]] && break; sleep 0.02; done
@@ -112,4 +119,5 @@ ip -br -n "$name-host" link
 [[ $(ip -o -n "$name-host" link | wc -l) == 2 ]]
 [[ $(on host "$ocinet" list --json) == "[]" ]]
 [[ -z $(find "$OCINET_STATE_DIR"/{containers,leases,networks,ports} -type f 2>/dev/null) ]]
+if metrics | grep -F "$name"; then echo "the exporter still tells of it"; exit 1; fi
 step "Nothing is left but the tables, which have no elements of containers"
