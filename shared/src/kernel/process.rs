@@ -9,6 +9,8 @@ use nix::unistd::Pid;
 
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
 const STAT: usize = 2048;
+/// The flag of a process that is in exit(2) (linux/sched.h).
+const PF_EXITING: u32 = 4;
 
 /// When a process was started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
 /// With the pid and the boot's id it names a process for ever.
@@ -19,23 +21,25 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
     read_stat(pid)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// The start time; `None` of a process that is dead but not waited for.
+/// The start time; `None` of a process that is ending, or is dead and not waited for.
 fn read_stat(pid: u32) -> io::Result<Option<u64>> {
     let mut buffer = [0; STAT];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
-    let stat = String::from_utf8_lossy(&buffer[..length]);
+    parse_stat(&String::from_utf8_lossy(&buffer[..length]))
+}
+
+fn parse_stat(stat: &str) -> io::Result<Option<u64>> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat");
     // The command's name, field 2, may hold spaces and parentheses; it ends at the last one.
     let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
     let mut fields = behind_name.split_ascii_whitespace();
     let state = fields.next();
-    // A zombie has left its namespaces: for ocinet it is dead.
-    if matches!(state, Some("Z" | "X")) {
+    let flags: u32 = fields.nth(5).and_then(|field| field.parse().ok()).ok_or_else(malformed)?;
+    // It leaves its namespaces before it is a zombie: for ocinet it is dead from its first step on.
+    if matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0 {
         return Ok(None);
     }
-    let started = fields.nth(18).and_then(|field| field.parse().ok());
-    started
-        .map(Some)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat"))
+    fields.nth(12).and_then(|field| field.parse().ok()).map(Some).ok_or_else(malformed)
 }
 
 /// Whether the process with this pid is still the one that was started at this time.
@@ -83,5 +87,18 @@ mod tests {
         assert!(!is_alive(u32::MAX, started));
         assert!(!has_ended(pid, started) && has_ended(pid, started + 1) && has_ended(u32::MAX, started));
         assert!(exists(pid) && !exists(0) && !exists(u32::MAX));
+    }
+
+    #[test]
+    fn a_process_that_is_ending_has_ended() {
+        let stat = |state: &str, flags: u32| {
+            parse_stat(&format!(
+                "7 (a) b) {state} 1 7 7 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 21 2200 23"
+            ))
+        };
+        assert_eq!(stat("S", 0x40_0100).unwrap(), Some(2200));
+        assert_eq!(stat("Z", 0x40_0100).unwrap(), None);
+        assert_eq!(stat("R", 0x40_0104).unwrap(), None);
+        assert!(parse_stat("7 (a) S 1").is_err() && parse_stat("").is_err());
     }
 }
