@@ -35,6 +35,13 @@ impl ContainerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same, cut to 12 characters where an engine made it up from 64 hexadecimal digits.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let is_made_up = self.0.len() == 64 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_made_up { self.0.get(..12).unwrap_or(&self.0) } else { &self.0 }
+    }
 }
 
 impl FromStr for ContainerId {

@@ -159,14 +159,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// What to call the container: its name, or its id, which is cut to 12 characters where an engine made it up from 64
-    /// hexadecimal digits.
+    /// What to call the container: its name, or its id as [`ContainerId::short`] has it.
     #[must_use]
     pub fn display_name(&self) -> &str {
-        let id = self.id.as_str();
-        let is_made_up = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let short = if is_made_up { id.get(..12).unwrap_or(id) } else { id };
-        self.labels.name.as_deref().unwrap_or(short)
+        self.labels.name.as_deref().unwrap_or(self.id.short())
     }
 
     /// Whether the container that the record is about has ended, or never belonged to this boot.

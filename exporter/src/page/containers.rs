@@ -25,17 +25,6 @@ impl Totals {
     }
 }
 
-/// What people call a container.
-fn name(record: &Record) -> &str {
-    record.labels.name.as_deref().unwrap_or_else(|| short(record.id.as_str()))
-}
-
-/// An id, of which twelve digits do where it is a hash.
-fn short(id: &str) -> &str {
-    let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { id.get(..12).unwrap_or(id) } else { id }
-}
-
 pub(super) fn write(containers: &[Container], out: &mut String) {
     if containers.is_empty() {
         out.push_str("<div class=\"sheet empty\">No container is attached.</div>\n");
@@ -68,13 +57,12 @@ fn head(container: &Container, out: &mut String) {
     let _ = write!(
         out,
         "<tr class=\"head\"><th colspan=\"2\" scope=\"rowgroup\"><div class=\"name\">{}</div><div class=\"about\">",
-        Text(name(record))
+        Text(record.display_name())
     );
     if labels.name.is_some() {
-        let _ = write!(out, "<code title=\"{}\">{}</code>", Text(id), Text(short(id.as_str())));
+        let _ = write!(out, "<code title=\"{}\">{}</code>", Text(id), Text(id.short()));
     }
-    let owner =
-        record.shares.as_ref().map(|owner| format!("shares the interfaces of {}", short(owner.as_str())));
+    let owner = record.shares.as_ref().map(|owner| format!("shares the interfaces of {}", owner.short()));
     let pod = labels.pod.as_ref().map(|pod| format!("pod {pod}"));
     for word in [labels.image.as_ref(), pod.as_ref(), owner.as_ref()].into_iter().flatten() {
         let _ = write!(out, "<span>{}</span>", Text(word));
