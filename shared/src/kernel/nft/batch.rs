@@ -11,22 +11,20 @@ use nix::errno::Errno;
 
 use super::super::KernelError;
 use super::super::channel::{Channel, Question, Refusal, attribute};
+use super::counted::counter;
 use crate::element::{Element, Set, Table};
 
-/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a batch is for.
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
+/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a message is for.
+pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// `struct nfgenmsg` of linux/netfilter/nfnetlink.h, in front of the attributes.
 pub(super) const NFGENMSG_LENGTH: usize = 4;
 // Attributes of an element, from linux/netfilter/nf_tables.h.
-const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_LIST_ELEM: u16 = 1;
+pub(super) const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+pub(super) const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
-const NFTA_SET_ELEM_EXPR: u16 = 7;
-const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_COUNTER_BYTES: u16 = 1;
-const NFTA_COUNTER_PACKETS: u16 = 2;
+pub(super) const NFTA_SET_ELEM_EXPR: u16 = 7;
+pub(super) const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
+pub(super) const NFTA_DATA_VALUE: u16 = 1;
 /// The name of both tables.
 pub(super) const TABLE: &str = "ocinet";
 
@@ -275,16 +273,6 @@ fn state(answer: &[u8]) -> Option<ElementState> {
     let one = attribute(element, NFTA_SET_ELEM_EXPR);
     let expression =
         one.or_else(|| attribute(attribute(element, NFTA_SET_ELEM_EXPRESSIONS)?, NFTA_LIST_ELEM));
-    let counter = expression.and_then(|expression| attribute(expression, NFTA_EXPR_DATA)).unwrap_or_default();
-    let number = |kind| {
-        let bytes = attribute(counter, kind)?;
-        bytes.try_into().ok().map(u64::from_be_bytes)
-    };
-    Some(ElementState {
-        value: value.unwrap_or_default().to_vec(),
-        counter: Counter {
-            bytes: number(NFTA_COUNTER_BYTES).unwrap_or_default(),
-            packets: number(NFTA_COUNTER_PACKETS).unwrap_or_default(),
-        },
-    })
+    let counter = expression.and_then(counter).unwrap_or_default();
+    Some(ElementState { value: value.unwrap_or_default().to_vec(), counter })
 }

@@ -6,11 +6,14 @@ use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::{Attributes, Request, long_be};
 use super::Counter;
-use super::batch::{NFGENMSG_LENGTH, TABLE};
+use super::batch::{
+    NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR,
+    NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, TABLE,
+};
 use crate::element::{Set, Table};
 
-/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h, in a message's type.
-const NFTABLES: u16 = 10 << 8;
+/// The subsystem in a message's type.
+const NFTABLES: u16 = NFNL_SUBSYS_NFTABLES << 8;
 // Messages, from linux/netfilter/nf_tables.h.
 const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_GETSETELEM: u16 = 13;
@@ -19,12 +22,7 @@ const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_EXPR: u16 = 7;
-const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
-const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
@@ -84,15 +82,20 @@ fn element_of(element: &[u8]) -> Option<(&[u8], Counter)> {
             _ => {}
         }
     }
+    Some((key?, counter(expression?)?))
+}
+
+/// What an element's counter expression says.
+pub(super) fn counter(expression: &[u8]) -> Option<Counter> {
     let (mut bytes, mut packets) = (None, None);
-    for (kind, payload) in Attributes::new(Attributes::new(expression?).find(NFTA_EXPR_DATA)?) {
+    for (kind, payload) in Attributes::new(Attributes::new(expression).find(NFTA_EXPR_DATA)?) {
         match kind {
             NFTA_COUNTER_BYTES => bytes = long_be(payload),
             NFTA_COUNTER_PACKETS => packets = long_be(payload),
             _ => {}
         }
     }
-    Some((key?, Counter { bytes: bytes?, packets: packets? }))
+    Some(Counter { bytes: bytes?, packets: packets? })
 }
 
 /// The number that the kernel gave a table when it was made; another table of the same name has another. `None` where
