@@ -15,11 +15,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::KernelError;
+use super::raw::HEADER_LENGTH;
 
 /// `NLMSGERR_ATTR_MSG` of linux/netlink.h: the kernel's sentence about an error.
 const NLMSGERR_ATTR_MSG: u16 = 1;
-/// `struct nlmsghdr`, which an error answer repeats before its attributes.
-const HEADER_LENGTH: usize = 16;
 /// One datagram of a dump is at most 32 KiB (`NLMSG_GOODSIZE` as the kernel raises it).
 const RECEIVE_BUFFER: usize = 64 * 1024;
 /// Above this, a batch needs a larger socket buffer than the default of 208 KiB.
@@ -30,7 +29,7 @@ const ACKNOWLEDGED: usize = 128;
 const DUMP_ATTEMPTS: usize = 5;
 
 /// The flag of a dump answer that a change made inconsistent (linux/netlink.h).
-const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// What the kernel said to one message.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub struct Refusal {
 
 /// A netlink socket.
 pub struct Channel {
-    pub(super) socket: Socket,
+    socket: Socket,
     pub(super) sequence: u32,
     pub(super) received: Vec<u8>,
 }
@@ -133,14 +132,7 @@ impl Channel {
         &mut self,
         mut take: impl FnMut(NetlinkMessage<T>, Option<String>) -> bool,
     ) -> io::Result<()> {
-        loop {
-            self.received.clear();
-            match self.socket.recv(&mut self.received, libc::MSG_DONTWAIT) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
+        while self.receive()? {
             let mut rest = self.received.as_slice();
             while rest.len() >= HEADER_LENGTH {
                 let length = NetlinkBuffer::new_checked(rest).map_err(invalid)?.length() as usize;
@@ -150,6 +142,20 @@ impl Channel {
                     return Ok(());
                 }
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives the next datagram; false where the queue is empty.
+    pub(super) fn receive(&mut self) -> io::Result<bool> {
+        loop {
+            self.received.clear();
+            match self.socket.recv(&mut self.received, libc::MSG_DONTWAIT) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

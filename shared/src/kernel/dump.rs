@@ -1,20 +1,15 @@
 //! Dumps and rows of questions whose answers are handed over as the bytes that came.
 
-use std::io;
-
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use nix::errno::Errno;
-use nix::libc;
 
-use super::KernelError;
-use super::channel::Channel;
+use super::channel::{Channel, NLM_F_DUMP_INTR};
 use super::raw::{Message, Messages, Request};
+use super::{KernelError, errno_of};
 
 // Types of messages that end an answer, from linux/netlink.h.
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// The flag of a dump answer that a change made inconsistent (linux/netlink.h).
-const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often a dump that a change interrupted is begun again.
 const ATTEMPTS: usize = 4;
 /// How many questions are asked in one send. The answers wait in the socket's buffer, 208 KiB by default, of which one
@@ -61,7 +56,7 @@ impl Channel {
         self.send(&bytes).map_err(|error| errno_of(&error))?;
         let mut interrupted = false;
         loop {
-            match self.receive() {
+            match self.receive().map_err(|error| errno_of(&error)) {
                 Ok(true) => {}
                 // The kernel puts the next part into the queue before the last is received: an empty one never fills.
                 Ok(false) => return Err(Errno::EAGAIN),
@@ -107,7 +102,7 @@ impl Channel {
                 request.write(NLM_F_REQUEST, sequence, &mut bytes);
             }
             self.send(&bytes).map_err(|error| errno_of(&error))?;
-            while self.receive()? {
+            while self.receive().map_err(|error| errno_of(&error))? {
                 for message in Messages::new(&self.received) {
                     let index = message.sequence.wrapping_sub(first) as usize;
                     if index >= requests.len() {
@@ -123,27 +118,10 @@ impl Channel {
         }
         Ok(())
     }
-
-    /// Receives the next datagram; false where the queue is empty.
-    fn receive(&mut self) -> Result<bool, Errno> {
-        loop {
-            self.received.clear();
-            match self.socket.recv(&mut self.received, libc::MSG_DONTWAIT) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(errno_of(&error)),
-            }
-        }
-    }
 }
 
 /// The error number of a message that ends an answer: the first word, negative, or 0.
 fn refusal(message: &Message<'_>) -> Option<Errno> {
     let code = super::raw::word(message.payload, 0)?.cast_signed();
     (code != 0).then(|| Errno::from_raw(code.wrapping_neg()))
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }

@@ -60,8 +60,12 @@ impl KernelError {
 
     /// The same from an error of the standard library.
     pub fn from_io(doing: impl Into<String>, error: &io::Error) -> Self {
-        Self::new(doing, error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+        Self::new(doing, errno_of(error))
     }
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }
 
 impl fmt::Display for KernelError {
