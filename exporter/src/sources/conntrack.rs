@@ -7,6 +7,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::{KernelError, conntrack};
 
+use super::open;
 use crate::snapshot::Container;
 
 /// The host's connection tracking.
@@ -28,10 +29,7 @@ impl ConntrackSource {
             }
         }
         let mut counts = vec![0_u64; containers.len()];
-        let channel = match &mut self.channel {
-            Some(channel) => channel,
-            none => none.insert(Channel::open(NETLINK_NETFILTER)?),
-        };
+        let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
         let counted = conntrack::entries(channel, |addresses| {
             let mut found: Vec<usize> =
                 addresses.iter().filter_map(|address| by_address.get(address).copied()).collect();

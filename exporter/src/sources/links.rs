@@ -11,6 +11,7 @@ use ocinet_shared::kernel::device::Devices;
 use ocinet_shared::kernel::link::LinkWatch;
 use ocinet_shared::record::Record;
 
+use super::open;
 use super::records::Known;
 use crate::snapshot::{Container, Direction, Interface};
 
@@ -63,7 +64,7 @@ impl LinkSource {
         let mut dumped = Ok(());
         for _ in 0..ATTEMPTS {
             self.host.clear();
-            dumped = open(&mut self.channel).and_then(|channel| {
+            dumped = open(&mut self.channel, NETLINK_ROUTE).and_then(|channel| {
                 counters::of_host(channel, |index, counters| {
                     self.host.insert(index, counters);
                 })
@@ -102,7 +103,7 @@ impl LinkSource {
         if wanted.is_empty() {
             return Ok(());
         }
-        let asked = open(&mut self.channel).and_then(|channel| {
+        let asked = open(&mut self.channel, NETLINK_ROUTE).and_then(|channel| {
             counters::inside(channel, &wanted, |index, counters, state| {
                 let place = places.get(index);
                 let interface = place.and_then(|place| interface(containers, place));
@@ -177,13 +178,6 @@ fn state(
     // No link has the index 0.
     known.extend(state.filter(|_| index != 0).map(|state| (index, state)));
     Ok(state)
-}
-
-fn open(channel: &mut Option<Channel>) -> Result<&mut Channel, KernelError> {
-    match channel {
-        Some(channel) => Ok(channel),
-        none => Ok(none.insert(Channel::open(NETLINK_ROUTE)?)),
-    }
 }
 
 /// The attachments that are the container's own.

@@ -12,6 +12,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::{Counter, counted as dump};
 use ocinet_shared::record::Record;
 
+use super::open;
 use super::records::Known;
 use crate::snapshot::{Container, Port, Routed, Tables};
 
@@ -148,10 +149,7 @@ impl NftSource {
 
     /// One attempt; nothing where the table was made anew meanwhile.
     fn dump(&mut self, needed: &[Set]) -> Result<Option<Found>, KernelError> {
-        let channel = match &mut self.channel {
-            Some(channel) => channel,
-            none => none.insert(Channel::open(NETLINK_NETFILTER)?),
-        };
+        let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
         self.counters.resize_with(Set::ALL.len(), HashMap::new);
         self.counters.iter_mut().for_each(HashMap::clear);
         let before = dump::table(channel, Table::Inet)?;
