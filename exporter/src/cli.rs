@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use ocinet_shared::one_line::one_line;
 use tracing::level_filters::LevelFilter;
 
 use crate::collector::{self, SOURCES};
-use crate::error::one_line;
 use crate::listen::ListenAddress;
 use crate::log;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ocinet_shared::one_line::one_line;
+
 /// What was to be done, why it was not, and what to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -35,20 +37,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// The same text on one line: what came from outside must not break it or drive a terminal.
-#[must_use]
-pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
-}
 
 #[cfg(test)]
 mod tests {

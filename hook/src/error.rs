@@ -4,6 +4,7 @@ use std::fmt;
 
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::nft::InstallError;
+use ocinet_shared::one_line::one_line;
 use ocinet_shared::record_dir::StateError;
 
 /// What a person needs to read: what was to be done, why it was not, what to do now.
@@ -97,16 +98,7 @@ impl fmt::Display for Error {
     /// One line: runc pastes it into a message of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { doing, cause, hint } = self.report();
-        let line = format!("cannot {doing}: {cause}; hint: {hint}");
-        // Whatever came from outside must not break the line or drive a terminal.
-        for character in line.chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                write!(f, "{character}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&one_line(&format!("cannot {doing}: {cause}; hint: {hint}")))
     }
 }
 
