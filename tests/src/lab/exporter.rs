@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::host::Host;
 use super::netns::Netns;
-use super::process::{Finished, command, finish};
+use super::process::{Background, Finished, command, finish};
 use super::traffic::until;
 
 /// How long an answer is waited for.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Exporter {
     net: Netns,
-    process: Child,
+    process: Background,
     log: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
@@ -94,7 +94,7 @@ impl Host {
         };
         program.env("OCINET_STATE_DIR", self.state_dir()).args(flags);
         program.stderr(fs::File::create(&log).expect("a log file"));
-        let process = self.net.spawn(program);
+        let process = Background(self.net.spawn(program));
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9477);
         let exporter = Exporter { net: self.net.again(), process, log, address };
         let listens = (0..5).any(|_| until(|| exporter.log().contains("Listening on")));
@@ -113,7 +113,7 @@ impl Exporter {
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
     }
 
     /// A connection to it.
@@ -182,7 +182,7 @@ impl Exporter {
     pub fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some(status) = self.process.try_wait().expect("wait for it") {
+            if let Some(status) = self.process.0.try_wait().expect("wait for it") {
                 return status;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -209,16 +209,7 @@ impl Exporter {
     /// When it has ended.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it is alive");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("VmRSS");
-        line.split_whitespace().nth(1).expect("kB").parse::<u64>().expect("a number") * 1024
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.resident()
     }
 }
 

@@ -44,5 +44,6 @@ pub use snapshot::Snapshot;
 pub use throughput::{iperf, iperf_bytes, transfer};
 pub use topology::{
     DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
+    ocinet_path,
 };
 pub use traffic::{Answer, Server, ask_tcp, ask_udp, sctp_exchange, until};

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use ocinet_shared::kernel::process::start_time;
+
 /// What a program said, and how it ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
@@ -78,9 +80,18 @@ impl Background {
     /// Whether it has not ended by itself.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
-        // Ended and not waited for, it is a zombie.
-        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z')))
+        start_time(self.0.id()).is_ok()
+    }
+
+    /// The memory that it has resident, in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it is alive");
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("kB").parse::<u64>().expect("a number") * 1024
     }
 }
 

@@ -73,7 +73,7 @@ impl Lab {
         fs::create_dir_all(&dir).expect("make the lab's folder");
         let ocinet = dir.join("ocinet");
         // A name of its own: a process of this file is this lab's, whatever other tests run at the same time.
-        let built = binary();
+        let built = ocinet_path();
         assert!(built.exists(), "{}: run `make build` first, or set OCINET_BIN", built.display());
         fs::hard_link(&built, &ocinet).unwrap_or_else(|_| copy(&built, &ocinet));
         let first = Host::new([HOST4, HOST6], dir.join("state"), ocinet);
@@ -234,7 +234,9 @@ fn settle(namespace: &Netns) {
     assert!(until(is_settled), "the lab's eth0 is not ready");
 }
 
-fn binary() -> PathBuf {
+/// The hook under test: `target/bin/ocinet`, or OCINET_BIN.
+#[must_use]
+pub fn ocinet_path() -> PathBuf {
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bin/ocinet");
     std::env::var_os("OCINET_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from)
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use ocinet_tests::figures::spread;
+
 /// What was measured for one tool beside one number of containers.
 #[derive(Debug, Default)]
 pub struct Figures {
@@ -20,14 +22,6 @@ pub struct Row {
     pub size: usize,
     /// What was measured.
     pub figures: Figures,
-}
-
-/// Milliseconds: least, median, most.
-fn spread(durations: &[Duration]) -> [f64; 3] {
-    let mut sorted: Vec<f64> = durations.iter().map(|duration| duration.as_secs_f64() * 1e3).collect();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().saturating_sub(1);
-    [sorted[0], sorted[last / 2], sorted[last]]
 }
 
 /// The result as it stands in docs/benchmark.md.

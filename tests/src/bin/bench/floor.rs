@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use ocinet_tests::lab::{Netns, Sandbox, command, finish};
+use ocinet_tests::lab::{Netns, Sandbox, command, finish, ocinet_path};
 use serde_json::json;
 
 use crate::ocinet;
@@ -42,7 +42,7 @@ impl Tool for Floor {
         let first = Sandbox::new("first");
         let state = json!({"id": "first", "pid": first.pid(), "annotations": {"net.driver": "bridge"}});
         for stage in ["createRuntime", "poststop"] {
-            let mut hook = ocinet::hook(&ocinet::program(), folder, stage, &state);
+            let mut hook = ocinet::hook(&ocinet_path(), folder, stage, &state);
             hook.command.stdin(Stdio::piped()).stderr(Stdio::piped());
             let finished = finish(host.spawn(hook.command), hook.input.as_bytes());
             assert_eq!(finished.code, 0, "ocinet makes the tables: {}", finished.stderr);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ocinet_tests::lab::{Netns, command};
+use ocinet_tests::lab::{Netns, command, ocinet_path};
 use serde_json::{Value, json};
 
 use crate::tool::{Container, OTHERS_UP_TO, Step, StepOf, Tool};
@@ -21,16 +21,10 @@ pub struct Ocinet {
     neighbour: Netns,
 }
 
-/// The program under test.
-pub fn program() -> PathBuf {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bin/ocinet");
-    std::env::var_os("OCINET_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from)
-}
-
 /// One tool for each driver that this kernel has.
 pub fn drivers() -> impl Iterator<Item = Ocinet> {
     ["bridge", "veth", "macvlan", "vxlan"].into_iter().map(|driver| Ocinet {
-        program: program(),
+        program: ocinet_path(),
         driver,
         neighbour: Netns::new(),
     })

@@ -7,7 +7,7 @@ mod programs;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use ocinet_shared::element::{Set, Table};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::counters;
 use ocinet_shared::kernel::nft::counted;
-use ocinet_tests::lab::{Netns, Sandbox, command, finish};
+use ocinet_tests::figures::spread;
+use ocinet_tests::lab::{Netns, Sandbox, command, finish, ocinet_path};
 use serde_json::{Value, json};
 
 /// `NETLINK_ROUTE` and `NETLINK_NETFILTER` of linux/netlink.h.
@@ -105,16 +106,11 @@ fn attach(host: &Netns, state: &Path, number: usize, dual: bool) -> Sandbox {
 }
 
 fn hook(host: &Netns, state: &Path, stage: &str, container: &Value) {
-    let mut hook = command(program());
+    let mut hook = command(ocinet_path());
     hook.arg(stage).env_clear().env("OCINET_STATE_DIR", state);
     hook.stdin(Stdio::piped()).stderr(Stdio::piped());
     let finished = finish(host.spawn(hook), container.to_string().as_bytes());
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-}
-
-fn program() -> PathBuf {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bin/ocinet");
-    std::env::var_os("OCINET_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from)
 }
 
 /// What is measured, by turns.
@@ -216,11 +212,4 @@ fn dump(channels: &mut [Channel; 2], dual: bool) {
 fn processor_time() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("read /proc");
     Duration::from_nanos(text.split(' ').next().and_then(|word| word.parse().ok()).expect("a number"))
-}
-
-/// Milliseconds: least, median, most.
-fn spread(durations: &[Duration]) -> [f64; 3] {
-    let mut sorted: Vec<f64> = durations.iter().map(|duration| duration.as_secs_f64() * 1e3).collect();
-    sorted.sort_by(f64::total_cmp);
-    [sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]]
 }

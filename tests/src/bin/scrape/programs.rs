@@ -48,11 +48,8 @@ impl Program {
 
     /// Resident memory in KiB, and descriptors that are open.
     fn takes(&self) -> [u64; 2] {
-        let folder = format!("/proc/{}", self.process.0.id());
-        let status = fs::read_to_string(format!("{folder}/status")).expect("read /proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        let resident = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        [resident, fs::read_dir(format!("{folder}/fd")).expect("read /proc").count() as u64]
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).expect("read /proc");
+        [self.process.resident() / 1024, descriptors.count() as u64]
     }
 }
 

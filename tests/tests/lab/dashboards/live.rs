@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
-    Attached, Background, Container, DUAL, HOST_SECOND4, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
-    PEER4, Prometheus, Runtime, Sample, Sandbox, Server, ask_tcp, ask_udp, command, transfer, url_encoded,
+    Attached, Container, DUAL, Exporter, HOST_SECOND4, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4,
+    Prometheus, Runtime, Sample, Sandbox, Server, ask_tcp, ask_udp, transfer, url_encoded,
 };
 
 use super::naming::filled;
@@ -46,16 +45,9 @@ const NOT_ON_LAN: [&str; 5] = [
 /// Panels of published ports.
 const PORTS: [&str; 4] = ["Connections by port", "Traffic by port", "Packets by port", "Published ports"];
 
-/// The exporter on a lab's host.
-fn exporter(lab: &Lab) -> Background {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bin/ocinet-exporter");
-    let path = std::env::var_os("OCINET_EXPORTER_BIN").map_or(built, PathBuf::from);
-    assert!(path.exists(), "{}: run `make build` first, or set OCINET_EXPORTER_BIN", path.display());
-    let mut exporter = command(path);
-    exporter.arg(format!("--web.listen-address={EXPORTER}"));
-    exporter.arg("--state-dir").arg(lab.state_dir());
-    exporter.stderr(fs::File::create(lab.dir().join("exporter.log")).expect("a file"));
-    Background(lab.host.spawn(exporter))
+/// The exporter on a lab's host, where the shipped configuration looks for it.
+fn exporter(lab: &Lab) -> Exporter {
+    lab.exporter(&[&format!("--web.listen-address={EXPORTER}")])
 }
 
 /// A Prometheus on a lab's host with the configuration and the rules that ocinet ships, only faster.
