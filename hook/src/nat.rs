@@ -122,7 +122,7 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
             elements.push(Element::new(Set::Open, vec![group()]));
         }
     }
-    let bridge = network.links.iter().find(|link| link.kind == HostLinkKind::Bridge);
+    let bridge = network.bridge_link();
     for link in &network.links {
         if let (HostLinkKind::Vxlan(tunnel), Some(bridge)) = (&link.kind, bridge) {
             let end = || Field::Interface(link.name.to_string());

@@ -69,6 +69,20 @@ pub enum Step {
         /// bridges a container's packet to its own published port without routing it.
         hairpin: bool,
     },
+    /// Holds the container to its own addresses, and whoever is routed to it to what the rules let in, by filters on the
+    /// host's end of its link: they go with the link, and not with the rules.
+    FilterHostEnd {
+        /// The host's end.
+        host_interface: IfName,
+        /// The container's Ethernet address.
+        mac: Mac,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// The ranges that it may send to, on an internal network; everywhere without.
+        confined_to: Vec<Cidr>,
+        /// The Ethernet address of the bridge, where the link is on one.
+        bridge_mac: Option<Mac>,
+    },
     /// Makes a link in the container on top of one of the host's.
     MakeChild {
         /// The host's link.
@@ -181,7 +195,8 @@ impl Step {
             Self::RouteFromHost { link, addresses, .. } => {
                 Some(Undo::DeleteRoutes { link: link.clone(), addresses: addresses.clone() })
             }
-            Self::LimitRates { .. }
+            Self::FilterHostEnd { .. }
+            | Self::LimitRates { .. }
             | Self::Forward { .. }
             | Self::RouteToContainer { .. }
             | Self::ConfigureInterface { .. }
@@ -212,6 +227,7 @@ impl fmt::Display for Step {
                 mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))?;
                 f.write_str(if *hairpin { ", hairpin" } else { "" })
             }
+            Self::FilterHostEnd { .. } => show_filter(f, self),
             Self::MakeChild { parent, kind, interface, mac, mtu } => {
                 write!(f, "make {kind} {interface} on {parent} in the container, mode {}", kind.mode())?;
                 mac.map_or(Ok(()), |mac| write!(f, ", {mac}"))?;
@@ -276,6 +292,18 @@ fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn show_filter(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
+    let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge_mac } = step else {
+        return Ok(());
+    };
+    write!(f, "filter {host_interface}: the container sends from {} ({mac})", join(addresses))?;
+    if !confined_to.is_empty() {
+        write!(f, " to {}", join(confined_to))?;
+    }
+    f.write_str(", and receives what the rules let in")?;
+    bridge_mac.map_or(Ok(()), |bridge| write!(f, " of what {bridge} sends"))
 }
 
 fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {

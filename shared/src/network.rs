@@ -181,7 +181,13 @@ impl Network {
     /// Its bridge, where it has one.
     #[must_use]
     pub fn bridge(&self) -> Option<&IfName> {
-        self.links.iter().find(|link| link.kind == HostLinkKind::Bridge).map(|link| &link.name)
+        self.bridge_link().map(|link| &link.name)
+    }
+
+    /// Its bridge as a link of the host.
+    #[must_use]
+    pub fn bridge_link(&self) -> Option<&HostLink> {
+        self.links.iter().find(|link| link.kind == HostLinkKind::Bridge)
     }
 
     /// A link group that no other network has; names rarely hash to the same one.

@@ -21,6 +21,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::filter::{self, Sender};
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
@@ -132,6 +133,7 @@ impl<'a> Applier<'a> {
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),
             Step::MakeVeth { .. } => self.make_veth(step),
+            Step::FilterHostEnd { .. } => self.filter_host_end(step),
             Step::MakeChild { .. } => self.make_child(step),
             Step::LimitRates { host_interface, receive, send, shaper } => {
                 self.limit(host_interface, *receive, send.map(|rate| (rate, shaper)))
@@ -199,6 +201,29 @@ impl<'a> Applier<'a> {
         };
         let made = link::make_veth(&mut self.route, &veth, self.subject.namespace.as_fd());
         self.made_inside(made, interface)
+    }
+
+    fn filter_host_end(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge_mac } = step else {
+            return Ok(());
+        };
+        let index = self.index_of(host_interface)?;
+        let mut changes = filter::hold_sender(index, &Sender { mac: *mac, addresses, confined_to })?;
+        changes.push(filter::hold_receiver(index, *bridge_mac)?);
+        self.filter(changes, host_interface)
+    }
+
+    /// The rules hold the same, so that a kernel without filters only has nothing that outlives them.
+    pub(super) fn filter(&mut self, changes: Vec<Change>, link: &IfName) -> Result<(), Failure> {
+        match self.route.change(changes, |_| format!("filter what {link} carries")) {
+            Err(error) if filter::is_missing(&error) => {
+                crate::log::warn(format_args!(
+                    "{error}: this kernel lacks cls_bpf, and whoever flushes the rules ends the isolation of {link}"
+                ));
+                Ok(())
+            }
+            filtered => Ok(filtered?),
+        }
     }
 
     /// A parent serves either kind of link alone, and one in mode passthru alone: what the container before had on it

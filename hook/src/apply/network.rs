@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
 use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
@@ -169,6 +170,10 @@ impl Applier<'_> {
                 changes.extend(link_local(network, link).map(|own| addr::add(index, &own)));
             }
             HostLinkKind::Vxlan(tunnel) => {
+                if let Some(bridge) = network.bridge_link() {
+                    let gateways: Vec<IpAddr> = network.gateways().map(|gateway| gateway.address()).collect();
+                    self.filter(filter::hold_tunnel(index, bridge.mac, &gateways)?, &link.name)?;
+                }
                 changes.extend(self.complete_tunnel(&link.name, tunnel, index)?);
             }
             HostLinkKind::Macvlan { addresses, .. } => {

@@ -139,6 +139,13 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             mtu: attachment.mtu,
             hairpin: on_bridge.is_some() && !attachment.ports.is_empty(),
         });
+        steps.push(Step::FilterHostEnd {
+            host_interface: inputs.host_interface.clone(),
+            mac,
+            addresses: inputs.addresses.to_vec(),
+            confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
+            bridge_mac: network.bridge_link().map(|bridge| bridge.mac),
+        });
     }
     // The bridge has room for larger packets than this container's link: whoever sends one is to be told.
     if let (Some(bridge), Some(mtu)) = (on_bridge, attachment.mtu)

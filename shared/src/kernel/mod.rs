@@ -8,6 +8,7 @@
 //! | `counters.rs` `device.rs` `conntrack.rs` | what links counted, how they are set; open connections |
 //! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
 //! | `rate.rs` | traffic shaping, by rtnetlink |
+//! | `filter/` | filters on links, which outlive the rules |
 //! | `root_files.rs` | files in a container's root |
 //! | `nft/` | the base tables, elements, counters |
 //! | `netns.rs` | the only setns |
@@ -19,6 +20,7 @@ pub mod conntrack;
 pub mod counters;
 pub mod device;
 mod dump;
+pub mod filter;
 pub mod link;
 pub mod neighbour;
 pub mod netns;

@@ -15,7 +15,7 @@ use netlink_packet_route::tc::{
 use nix::errno::Errno;
 
 use super::channel::Channel;
-use super::{Change, KernelError, link};
+use super::{Change, KernelError, filter, link};
 use crate::ifname::IfName;
 
 // Attributes of a token bucket filter, from linux/pkt_sched.h.
@@ -26,10 +26,8 @@ const TCA_TBF_BURST: u16 = 6;
 const TC_LINKLAYER_ETHERNET: u8 = 1;
 /// `struct tc_ratespec` of linux/pkt_sched.h: `cell_log`, `linklayer` at 1, 6 bytes, `rate` at 8.
 const TC_RATESPEC_LENGTH: usize = 12;
-/// `ETH_P_ALL` of linux/if_ether.h: frames of every protocol.
-const ETH_P_ALL: u16 = 3;
-/// The only filter of its link, so that any priority but 0, which the kernel would replace, will do.
-const PRIORITY: u16 = 1;
+/// Behind the filter that may drop a frame (`filter::PRIORITY`).
+const PRIORITY: u16 = 2;
 
 /// What a frame has besides its IP packet, in bytes: an Ethernet header with a VLAN tag.
 const FRAME_OVERHEAD: u64 = 14 + 4;
@@ -113,13 +111,6 @@ pub fn shape(index: u32, bits: u64, mtu: u32) -> Vec<Change> {
 /// ([`make_ifb`]), which hands it back as arrived on the first.
 #[must_use]
 pub fn redirect_incoming(index: u32, to: u32) -> Vec<Change> {
-    // The handle of the ingress discipline is fixed: ffff:0 (`ingress_init` of the kernel).
-    let ingress = TcHandle { major: u16::MAX, minor: 0 };
-    let mut queue = TcMessage::with_index(index.cast_signed());
-    queue.header.parent = TcHandle::INGRESS;
-    queue.header.handle = ingress;
-    queue.attributes.push(TcAttribute::Kind("ingress".to_owned()));
-
     let mut mirror = TcMirror::default();
     mirror.generic.action = TcActionType::Stolen;
     mirror.eaction = TcMirrorActionType::EgressRedir;
@@ -133,17 +124,14 @@ pub fn redirect_incoming(index: u32, to: u32) -> Vec<Change> {
     let mut all = TcU32Selector::default();
     all.flags = TcU32SelectorFlags::Terminal;
 
-    let mut filter = TcMessage::with_index(index.cast_signed());
-    filter.header.parent = ingress;
-    // The protocol is in network byte order (rtnetlink(7), `tcm_info`).
-    filter.header.info = u32::from(PRIORITY) << 16 | u32::from(ETH_P_ALL.to_be());
+    let mut filter = filter::header(index, filter::INCOMING, PRIORITY);
     filter.attributes.push(TcAttribute::Kind(TcFilterU32::KIND.to_owned()));
     filter.attributes.push(TcAttribute::Options(vec![
         TcOption::U32(TcFilterU32Option::Selector(all)),
         TcOption::U32(TcFilterU32Option::Action(vec![action])),
     ]));
     vec![
-        (RouteNetlinkMessage::NewQueueDiscipline(queue), NLM_F_CREATE | NLM_F_EXCL),
+        filter::discipline(index),
         (RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE | NLM_F_EXCL),
     ]
 }
@@ -230,7 +218,7 @@ mod tests {
         assert_eq!(words(&bytes(queue))[..5], header);
         let filter = bytes(filter);
         // Protocol 3 in network byte order.
-        assert_eq!(words(&filter)[..5], [0, 7, 0, 0xffff_0000, 1 << 16 | 0x0300]);
+        assert_eq!(words(&filter)[..5], [0, 7, 0, 0xffff_fff2, 2 << 16 | 0x0300]);
         // struct tc_mirred: index, capabilities, TC_ACT_STOLEN, two counts, TCA_EGRESS_REDIR, link.
         assert_eq!(words(&filter[filter.len() - 28..]), [0, 0, 4, 0, 0, 1, 9]);
         let RouteNetlinkMessage::NewTrafficFilter(made) = &messages[1].0 else { panic!("{messages:?}") };

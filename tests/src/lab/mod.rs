@@ -11,6 +11,7 @@
 //! machines adds further hosts.
 //! The namespaces have no name: they are held open by this process, so that they are gone when it is, however it ends.
 
+mod attacks;
 mod capture;
 mod exporter;
 mod frame;
@@ -28,6 +29,7 @@ mod throughput;
 mod topology;
 mod traffic;
 
+pub use attacks::{Outcome, Stage, Station};
 pub use capture::{Capture, Seen};
 pub use exporter::{Exporter, Reply, Slow, exporter_path, read_reply};
 pub use frame::{Endpoint, Frame, checksum};

@@ -9,6 +9,7 @@ mod conflict;
 mod dashboards;
 mod exporter;
 mod faults;
+mod flushed;
 mod hosts;
 mod ipvlan;
 mod life;

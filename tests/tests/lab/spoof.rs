@@ -102,17 +102,20 @@ fn arp_and_neighbour_advertisements_for_another_do_not_arrive() {
 }
 
 #[test]
-fn an_advertisement_on_the_lan_does_not_change_a_container() {
+fn an_advertisement_on_the_bridge_does_not_reach_a_container() {
     let lab = Lab::new();
     let app = container(&lab, "app");
     let before = app.net.ok(&["ip", "-6", "route"]);
-    // The host's bridge speaks as a router; the container has accept_ra off.
+    // The host's bridge speaks as a router, which it is; the container has its routes from ocinet, and accept_ra off.
     let bridge = link_address(&lab.host, "ocinet0");
     let router = Endpoint::new(bridge, IpAddr::V6("fe80::1".parse().unwrap()), 0);
-    let frame =
-        Frame::new(router, end(&app, true, 0)).router_advertisement("2001:db8:bad::".parse().unwrap());
+    let frame = Frame::new(router, end(&app, true, 0));
     let capture = Capture::new(&app.net);
-    send_frame(&lab.host, "ocinet0", &frame);
-    let _ = capture.wait_for("the router advertisement", |seen| seen.is_icmp6(134));
+    send_frame(&lab.host, "ocinet0", &frame.router_advertisement("2001:db8:bad::".parse().unwrap()));
+    let gateway: Ipv6Addr = "fd00:90::1".parse().unwrap();
+    send_frame(&lab.host, "ocinet0", &frame.neighbour_advertisement(gateway, bridge));
+    let seen = capture.wait_for("what the bridge may say", |seen| seen.advertised() == Some(gateway.into()));
+    assert!(!seen.iter().any(|seen| seen.is_icmp6(134)), "a router advertisement arrived");
     assert_eq!(app.net.ok(&["ip", "-6", "route"]), before);
+    assert_eq!(app.net.ok(&["cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra"]).trim(), "0");
 }

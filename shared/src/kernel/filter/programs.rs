@@ -1,0 +1,366 @@
+//! What the filters on a host's end let pass. Offsets are those of an Ethernet frame without a VLAN tag: the IP header is
+//! 14 bytes into it.
+
+use std::net::IpAddr;
+
+use super::assembler::{Is, Label, Program, Size};
+use super::{MARK, Sender};
+use crate::cidr::{Cidr, Family};
+use crate::mac::Mac;
+
+/// Drops the frame (`TC_ACT_SHOT` of linux/pkt_cls.h).
+const DROP: u32 = 2;
+/// Leaves the frame to the next filter, or lets it pass (`TC_ACT_UNSPEC`).
+const PASS: u32 = u32::MAX;
+
+// Places outside the frame, from linux/filter.h: `SKF_AD_OFF` and what is counted from it.
+const SKF_AD_OFF: u32 = (-0x1000_i32).cast_unsigned();
+const SKF_AD_MARK: u32 = SKF_AD_OFF + 20;
+const SKF_AD_VLAN_TAG_PRESENT: u32 = SKF_AD_OFF + 48;
+
+// Protocols of frames (linux/if_ether.h) and of IPv6's next headers (RFC 8200, RFC 4443).
+const ETH_P_IP: u32 = 0x0800;
+const ETH_P_ARP: u32 = 0x0806;
+const ETH_P_IPV6: u32 = 0x86dd;
+const ICMPV6: u32 = 58;
+/// Extension headers that say their own length: hop-by-hop options, routing, destination options.
+const EXTENSIONS: [u32; 3] = [0, 43, 60];
+/// How many of them are looked behind; a frame with more is dropped.
+const EXTENSIONS_AT_MOST: usize = 4;
+
+// ICMPv6 types (RFC 4861).
+const ROUTER_ADVERTISEMENT: u32 = 134;
+const NEIGHBOUR_SOLICITATION: u32 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
+const REDIRECT: u32 = 137;
+
+// Where things are.
+const DESTINATION_MAC: u32 = 0;
+const SOURCE_MAC: u32 = 6;
+const PROTOCOL: u32 = 12;
+const IP: u32 = 14;
+const SOURCE4: u32 = IP + 12;
+const DESTINATION4: u32 = IP + 16;
+const NEXT_HEADER6: u32 = IP + 6;
+const HOP_LIMIT6: u32 = IP + 7;
+const SOURCE6: u32 = IP + 8;
+const DESTINATION6: u32 = IP + 24;
+const BEHIND_IP6: u32 = IP + 40;
+const ARP_SENDER_MAC: u32 = IP + 8;
+const ARP_SENDER: u32 = IP + 14;
+/// The target address of a neighbour advertisement, counted from its beginning.
+const ADVERTISED: u32 = 8;
+
+/// What a container sends: from its own addresses, as nobody else.
+pub(super) fn sender(sender: &Sender<'_>) -> Option<Vec<u8>> {
+    let mut program = Program::default();
+    program.load(Size::Word, SKF_AD_VLAN_TAG_PRESENT);
+    program.drop_unless(Is::Equal, 0);
+    program.drop_unless_mac(SOURCE_MAC, sender.mac);
+    let mut ipv4 = Vec::new();
+    let mut ipv6 = Vec::new();
+    for address in sender.addresses {
+        match address {
+            IpAddr::V4(address) => ipv4.push(vec![u32::from(*address)]),
+            IpAddr::V6(address) => ipv6.push(words(address.octets())),
+        }
+    }
+    if !ipv6.is_empty() {
+        ipv6.push(words(sender.mac.link_local().octets()));
+    }
+    program.load(Size::Half, PROTOCOL);
+    let (arp, ip6) = (program.label(), program.label());
+    if !ipv4.is_empty() {
+        let next = program.label();
+        program.ask(Is::Equal, ETH_P_ARP, Some(arp), None);
+        program.ask(Is::Equal, ETH_P_IP, None, Some(next));
+        program.sends_ipv4(&ipv4, sender.confined_to);
+        program.here(next);
+    }
+    if !ipv6.is_empty() {
+        program.ask(Is::Equal, ETH_P_IPV6, Some(ip6), None);
+    }
+    program.end(DROP);
+    if !ipv4.is_empty() {
+        program.here(arp);
+        program.sends_arp(sender.mac, &ipv4);
+    }
+    if !ipv6.is_empty() {
+        program.here(ip6);
+        program.sends_ipv6(&ipv6, sender.confined_to);
+    }
+    program.bytes()
+}
+
+/// What a container receives of the host: what the rules let in, by the mark that they leave on it, and the questions
+/// for its Ethernet address. `gateway` is the address that the host sends from; without one, nobody else is on the link.
+pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
+    let mut program = Program::default();
+    let pass = program.label();
+    if let Some(gateway) = gateway {
+        // From a neighbour on the bridge, whose own filter has judged it.
+        let [high, low] = halves(gateway);
+        program.load(Size::Word, SOURCE_MAC);
+        program.ask(Is::Equal, high, None, Some(pass));
+        program.load(Size::Half, SOURCE_MAC + 4);
+        program.ask(Is::Equal, low, None, Some(pass));
+    }
+    program.load(Size::Word, SKF_AD_MARK);
+    program.ask(Is::Set, MARK, Some(pass), None);
+    program.load(Size::Half, PROTOCOL);
+    program.ask(Is::Equal, ETH_P_ARP, Some(pass), None);
+    program.drop_unless(Is::Equal, ETH_P_IPV6);
+    program.load(Size::Byte, NEXT_HEADER6);
+    program.drop_unless(Is::Equal, ICMPV6);
+    // What was routed has another hop limit (RFC 4861, section 7.1.1).
+    program.load(Size::Byte, HOP_LIMIT6);
+    program.drop_unless(Is::Equal, 255);
+    program.load(Size::Byte, BEHIND_IP6);
+    program.ask(Is::Equal, NEIGHBOUR_SOLICITATION, Some(pass), None);
+    program.drop_unless(Is::Equal, NEIGHBOUR_ADVERTISEMENT);
+    program.here(pass);
+    program.end(PASS);
+    program.bytes()
+}
+
+/// What comes out of a tunnel: nothing of or for the gateway, which every host of the overlay has for itself, and
+/// nothing for the host's own loopback.
+pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
+    let mut program = Program::default();
+    for at in [SOURCE_MAC, DESTINATION_MAC] {
+        let [high, low] = halves(gateway);
+        let other = program.label();
+        program.load(Size::Word, at);
+        program.ask(Is::Equal, high, None, Some(other));
+        program.load(Size::Half, at + 4);
+        program.drop_if(Is::Equal, low);
+        program.here(other);
+    }
+    program.load(Size::Half, PROTOCOL);
+    let (arp, ip, ip6) = (program.label(), program.label(), program.label());
+    program.ask(Is::Equal, ETH_P_ARP, Some(arp), None);
+    program.ask(Is::Equal, ETH_P_IP, Some(ip), None);
+    program.ask(Is::Equal, ETH_P_IPV6, Some(ip6), None);
+    program.end(PASS);
+    let of = |family| {
+        let wanted = addresses.iter().filter(move |address| Family::of(**address) == family);
+        wanted.map(|address| match address {
+            IpAddr::V4(address) => vec![u32::from(*address)],
+            IpAddr::V6(address) => words(address.octets()),
+        })
+    };
+    let (ipv4, ipv6): (Vec<_>, Vec<_>) = (of(Family::Ipv4).collect(), of(Family::Ipv6).collect());
+    program.here(arp);
+    program.drop_if_one_of(&ipv4, |program, word| program.load(Size::Word, ARP_SENDER + word));
+    program.end(PASS);
+    program.here(ip);
+    program.drop_if_one_of(&ipv4, |program, word| program.load(Size::Word, SOURCE4 + word));
+    program.drop_loopback(SOURCE4);
+    program.drop_loopback(DESTINATION4);
+    program.end(PASS);
+    program.here(ip6);
+    program.drop_if_one_of(&ipv6, |program, word| program.load(Size::Word, SOURCE6 + word));
+    let advertises = program.drop_routers();
+    program.end(PASS);
+    program.here(advertises);
+    program.drop_shorter_than(ADVERTISED + 16);
+    program.drop_if_one_of(&ipv6, |program, word| program.load_behind(Size::Word, ADVERTISED + word));
+    program.end(PASS);
+    program.bytes()
+}
+
+impl Program {
+    fn sends_ipv4(&mut self, own: &[Vec<u32>], confined_to: &[Cidr]) {
+        self.drop_shorter_by_length(IP + 20);
+        self.drop_unless_one_of(own, |program, word| program.load(Size::Word, SOURCE4 + word));
+        self.drop_loopback(DESTINATION4);
+        if !confined_to.is_empty() {
+            let inside = self.label();
+            self.pass_into(confined_to, Family::Ipv4, inside);
+            self.load(Size::Word, DESTINATION4);
+            self.ask(Is::Equal, u32::MAX, Some(inside), None);
+            self.and(0xf000_0000);
+            self.drop_unless(Is::Equal, 0xe000_0000);
+            self.here(inside);
+        }
+        self.end(PASS);
+    }
+
+    fn sends_arp(&mut self, mac: Mac, own: &[Vec<u32>]) {
+        self.drop_shorter_by_length(IP + 28);
+        // Ethernet, IPv4, and the lengths of their addresses (RFC 826).
+        self.load(Size::Word, IP);
+        self.drop_unless(Is::Equal, 1 << 16 | ETH_P_IP);
+        self.load(Size::Half, IP + 4);
+        self.drop_unless(Is::Equal, 6 << 8 | 4);
+        self.drop_unless_mac(ARP_SENDER_MAC, mac);
+        self.drop_unless_one_of(own, |program, word| program.load(Size::Word, ARP_SENDER + word));
+        self.end(PASS);
+    }
+
+    fn sends_ipv6(&mut self, own: &[Vec<u32>], confined_to: &[Cidr]) {
+        self.drop_shorter_by_length(BEHIND_IP6);
+        self.drop_unless_one_of(own, |program, word| program.load(Size::Word, SOURCE6 + word));
+        if !confined_to.is_empty() {
+            let inside = self.label();
+            self.pass_into(confined_to, Family::Ipv6, inside);
+            // The link itself, and groups.
+            self.load(Size::Word, DESTINATION6);
+            self.and(0xffc0_0000);
+            self.ask(Is::Equal, 0xfe80_0000, Some(inside), None);
+            self.and(0xff00_0000);
+            self.drop_unless(Is::Equal, 0xff00_0000);
+            self.here(inside);
+        }
+        let advertises = self.drop_routers();
+        self.end(PASS);
+        self.here(advertises);
+        self.drop_shorter_than(ADVERTISED + 16);
+        self.drop_unless_one_of(own, |program, word| program.load_behind(Size::Word, ADVERTISED + word));
+        self.end(PASS);
+    }
+
+    /// Goes to a label where the destination is in one of the ranges of a family.
+    fn pass_into(&mut self, ranges: &[Cidr], family: Family, inside: Label) {
+        for range in ranges.iter().filter(|range| range.family() == family) {
+            let other = self.label();
+            let (at, network) = match range.network().address() {
+                IpAddr::V4(address) => (DESTINATION4, vec![u32::from(address)]),
+                IpAddr::V6(address) => (DESTINATION6, words(address.octets())),
+            };
+            let mut bits = u32::from(range.prefix());
+            for (word, at) in network.into_iter().zip((at..).step_by(4)) {
+                let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or_default();
+                if bits > 0 {
+                    self.load(Size::Word, at);
+                    self.and(mask);
+                    self.ask(Is::Equal, word, None, Some(other));
+                }
+                bits = bits.saturating_sub(32);
+            }
+            self.go(inside);
+            self.here(other);
+        }
+    }
+
+    /// Looks behind the extension headers: router advertisements and redirects are dropped, a neighbour advertisement
+    /// goes on at the label that is returned, with the index register at it, and everything else here. What is in
+    /// fragments cannot be neighbour discovery (RFC 6980).
+    fn drop_routers(&mut self) -> Label {
+        let (found, advertises, other) = (self.label(), self.label(), self.label());
+        self.index(BEHIND_IP6);
+        self.load(Size::Byte, NEXT_HEADER6);
+        for _ in 0..EXTENSIONS_AT_MOST {
+            let extension = self.label();
+            for kind in EXTENSIONS {
+                self.ask(Is::Equal, kind, Some(extension), None);
+            }
+            self.go(found);
+            self.here(extension);
+            self.drop_shorter_than(8);
+            self.load_behind(Size::Byte, 0);
+            self.keep();
+            // The length is in units of 8 bytes, without the first (RFC 8200, section 4).
+            self.load_behind(Size::Byte, 1);
+            self.add(1);
+            self.shift_left(3);
+            self.add_index();
+            self.copy_to_index();
+            self.recall();
+        }
+        for kind in EXTENSIONS {
+            self.drop_if(Is::Equal, kind);
+        }
+        self.here(found);
+        self.ask(Is::Equal, ICMPV6, None, Some(other));
+        self.drop_shorter_than(1);
+        self.load_behind(Size::Byte, 0);
+        self.drop_if(Is::Equal, ROUTER_ADVERTISEMENT);
+        self.drop_if(Is::Equal, REDIRECT);
+        self.ask(Is::Equal, NEIGHBOUR_ADVERTISEMENT, Some(advertises), None);
+        self.here(other);
+        advertises
+    }
+
+    fn drop_unless(&mut self, is: Is, number: u32) {
+        let good = self.label();
+        self.ask(is, number, Some(good), None);
+        self.end(DROP);
+        self.here(good);
+    }
+
+    fn drop_if(&mut self, is: Is, number: u32) {
+        let good = self.label();
+        self.ask(is, number, None, Some(good));
+        self.end(DROP);
+        self.here(good);
+    }
+
+    /// A load from behind the frame's end would end the program with "pass".
+    fn drop_shorter_by_length(&mut self, length: u32) {
+        self.load_length();
+        self.drop_unless(Is::AtLeast, length);
+    }
+
+    /// Drops a frame that has fewer bytes than this from the index register on.
+    fn drop_shorter_than(&mut self, bytes: u32) {
+        self.load_length();
+        self.subtract_index();
+        // A register that is past the end has wrapped around.
+        self.drop_if(Is::Set, 1 << 31);
+        self.drop_unless(Is::AtLeast, bytes);
+    }
+
+    fn drop_unless_mac(&mut self, at: u32, mac: Mac) {
+        let [high, low] = halves(mac);
+        self.load(Size::Word, at);
+        self.drop_unless(Is::Equal, high);
+        self.load(Size::Half, at + 4);
+        self.drop_unless(Is::Equal, low);
+    }
+
+    fn drop_loopback(&mut self, at: u32) {
+        self.load(Size::Word, at);
+        self.and(0xff00_0000);
+        self.drop_if(Is::Equal, 127 << 24);
+    }
+
+    fn drop_unless_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32)) {
+        let good = self.label();
+        self.go_if_one_of(addresses, load, good);
+        self.end(DROP);
+        self.here(good);
+    }
+
+    fn drop_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32)) {
+        let (bad, good) = (self.label(), self.label());
+        self.go_if_one_of(addresses, load, bad);
+        self.go(good);
+        self.here(bad);
+        self.end(DROP);
+        self.here(good);
+    }
+
+    fn go_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32), to: Label) {
+        for address in addresses {
+            let other = self.label();
+            for (word, at) in address.iter().zip((0..).step_by(4)) {
+                load(self, at);
+                self.ask(Is::Equal, *word, None, Some(other));
+            }
+            self.go(to);
+            self.here(other);
+        }
+    }
+}
+
+fn words(octets: [u8; 16]) -> Vec<u32> {
+    octets
+        .chunks_exact(4)
+        .map(|word| word.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+        .collect()
+}
+
+fn halves(Mac([a, b, c, d, e, f]): Mac) -> [u32; 2] {
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([0, 0, e, f])]
+}

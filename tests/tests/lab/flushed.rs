@@ -1,0 +1,186 @@
+//! What keeps containers apart when somebody flushes the rules, at any moment.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ocinet_tests::lab::{
+    Attached, DUAL, HOST4, HOST6, INTERNET4, Lab, Netns, PEER4, PEER6, Server, Stage, Station, ask_tcp,
+    link_address,
+};
+
+use crate::PATIENCE;
+use crate::reach::{does_not_reach, reaches};
+
+/// Containers of two networks and of an internal one, with a driver.
+struct Cast {
+    victim: Attached,
+    mate: Attached,
+    third: Attached,
+    stranger: Attached,
+    inside: Attached,
+}
+
+impl Cast {
+    fn new(lab: &Lab, driver: &str) -> Self {
+        let attach = |id: &str, network: &str, subnet: &str, more: &[(&str, &str)]| {
+            let mut annotations =
+                vec![("net.driver", driver), ("net.network", network), ("net.subnet", subnet)];
+            annotations.extend(more);
+            let (vni, range) = match network {
+                "red" => ("1", "10.90.1.0/24,fd00:90::100/120"),
+                "blue" => ("2", "10.92.0.128/25,fd00:92::100/120"),
+                _ => ("3", "10.93.0.128/25,fd00:93::100/120"),
+            };
+            if driver == "vxlan" {
+                annotations.extend([("net.vni", vni), ("net.ip-range", range)]);
+            }
+            lab.attach(id, &annotations)
+        };
+        let blue = "10.92.0.0/24,fd00:92::/64";
+        let ports = [("net.ports", "8080:80,127.0.0.1:8081:81")];
+        Self {
+            victim: attach("victim", "red", DUAL, &ports),
+            mate: attach("mate", "red", DUAL, &[]),
+            third: attach("third", "red", DUAL, &[]),
+            stranger: attach("stranger", "blue", blue, &[]),
+            inside: attach("inside", "inner", "10.93.0.0/24,fd00:93::/64", &[("net.internal", "true")]),
+        }
+    }
+
+    fn stage(&self, lab: &Lab) -> Stage {
+        let station = |attached: &Attached| Station {
+            net: attached.net.again(),
+            interface: "eth0".to_owned(),
+            addresses: vec![attached.address(false), attached.address(true)],
+            gateway: gateway_of(lab, attached),
+        };
+        Stage {
+            host: lab.host.again(),
+            host_address: HOST4,
+            wan: lab.wan.again(),
+            peer: Station {
+                net: lab.peer.again(),
+                interface: "eth0".to_owned(),
+                addresses: vec![PEER4, PEER6],
+                gateway: link_address(&lab.host, "eth0"),
+            },
+            victim: station(&self.victim),
+            mate: station(&self.mate),
+            third: station(&self.third),
+            stranger: station(&self.stranger),
+            inside: station(&self.inside),
+        }
+    }
+}
+
+/// The Ethernet address of the host's side of a container's link.
+fn gateway_of(lab: &Lab, attached: &Attached) -> [u8; 6] {
+    let attachment = &attached.record["attachments"][0];
+    let link = attachment["parent"].as_str().or(attachment["host_interface"].as_str()).expect("a link");
+    link_address(&lab.host, link)
+}
+
+fn flush(net: &Netns) {
+    net.ok(&["nft", "flush", "ruleset"]);
+}
+
+#[track_caller]
+fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
+    let outcomes = stage.attack(go_on);
+    let hits: Vec<_> = outcomes.iter().filter(|outcome| outcome.hits > 0).collect();
+    assert!(hits.is_empty(), "attacks that arrived: {hits:?}");
+    let sent: usize = outcomes.iter().map(|outcome| outcome.sent).sum();
+    eprintln!("{} classes of attack, {sent} frames, none arrived", outcomes.len());
+}
+
+fn attacks_on(driver: &str) {
+    let lab = Lab::new();
+    let cast = Cast::new(&lab, driver);
+    let stage = cast.stage(&lab);
+    no_hits(&stage, |round| round < 3);
+    flush(&lab.host);
+    no_hits(&stage, |round| round < 20);
+    // While the rules are flushed and put back all the time; a start puts them back.
+    let over = AtomicBool::new(false);
+    let rounds = thread::scope(|scope| {
+        let flushing = scope.spawn(|| {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                let other = lab.attach("other", &[("net.network", "other"), ("net.subnet", "10.99.0.0/24")]);
+                flush(&lab.host);
+                lab.detach(other);
+                rounds += 1;
+            }
+            rounds
+        });
+        let end = Instant::now() + Duration::from_secs(5);
+        no_hits(&stage, |_| Instant::now() < end);
+        over.store(true, Ordering::Relaxed);
+        flushing.join().unwrap()
+    });
+    assert!(rounds > 10, "{rounds} flushes");
+}
+
+#[test]
+fn no_attack_arrives_while_the_rules_are_flushed_on_a_bridge() {
+    attacks_on("bridge");
+}
+
+#[test]
+fn no_attack_arrives_while_the_rules_are_flushed_on_veths() {
+    attacks_on("veth");
+}
+
+#[test]
+fn no_attack_arrives_while_the_rules_are_flushed_on_an_overlay() {
+    attacks_on("vxlan");
+}
+
+/// The same frames do arrive where the rules are off and the filters too: the attacks are attacks.
+#[test]
+fn every_attack_arrives_where_nothing_is_in_its_way() {
+    let lab = Lab::new();
+    let cast = Cast::new(&lab, "bridge");
+    let stage = cast.stage(&lab);
+    flush(&lab.host);
+    for attached in [&cast.victim, &cast.mate, &cast.third, &cast.stranger, &cast.inside] {
+        let link = attached.record["attachments"][0]["host_interface"].as_str().unwrap();
+        lab.host.ok(&["tc", "qdisc", "del", "dev", link, "clsact"]);
+    }
+    lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
+    for link in ["ocinet0", "all"] {
+        let _ = lab.host.run(&["sysctl", "-w", &format!("net.ipv4.conf.{link}.rp_filter=0")]);
+    }
+    let bridges = lab.host.ok(&["ip", "-br", "link", "show", "type", "bridge"]);
+    for bridge in bridges.lines().filter_map(|line| line.split_whitespace().next()) {
+        lab.host.sysctl(&format!("ipv4/conf/{bridge}/rp_filter"), "0");
+    }
+    for outcome in stage.attack(|round| round < 5) {
+        assert!(outcome.hits > 0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn service_returns_with_the_rules() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
+    let mate = lab.attach("mate", &[("net.subnet", DUAL)]);
+    let (_web, _internet) = (Server::tcp(&web.net, 80, "web"), Server::tcp(&lab.wan, 80, "internet"));
+    let published = |host: IpAddr| reaches(&lab.peer, host, 8080, "web");
+    published(HOST4);
+    flush(&lab.host);
+    does_not_reach(&lab.peer, HOST4, 8080);
+    does_not_reach(&web.net, INTERNET4, 80);
+    // Neighbours need no rule.
+    reaches(&mate.net, web.address(false), 80, "web");
+    let other = lab.attach("other", &[("net.driver", "bridge")]);
+    for host in [HOST4, HOST6] {
+        published(host);
+    }
+    reaches(&web.net, INTERNET4, 80, "internet");
+    lab.detach(other);
+    let host = ask_tcp(&lab.host, SocketAddr::new(web.address(true), 80), PATIENCE);
+    assert_eq!(host.map(|answer| answer.from).as_deref(), Some("web"), "the host reaches its containers");
+}
