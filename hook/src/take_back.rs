@@ -12,7 +12,7 @@ use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{link, neighbour, route};
+use ocinet_shared::kernel::{conntrack, link, neighbour, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Mode, StateDir, StateError};
@@ -93,9 +93,7 @@ impl<'a> TakeBack<'a> {
     fn step(&mut self, record: &Record, step: &Undo, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
         match step {
-            Undo::ReleaseLease { network, address } => {
-                Ok(files::release(self.state, &files::lease_path(self.state, network, *address), id)?)
-            }
+            Undo::ReleaseLease { network, address } => self.release_lease(record, network, *address),
             Undo::ReleasePort(port) => {
                 if let Some(path) = files::claim_path(self.state, port) {
                     files::release(self.state, &path, id)?;
@@ -111,6 +109,25 @@ impl<'a> TakeBack<'a> {
             Undo::Unshare { owner } => self.unshare(owner, record),
             Undo::LeaveNetwork { network } => self.leave_network(network),
         }
+    }
+
+    /// Whoever has the address next is not to get what was meant for this container. Where the host does not route for
+    /// it, it does not track its connections either.
+    fn release_lease(
+        &mut self,
+        record: &Record,
+        network: &ContainerId,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        let path = files::lease_path(self.state, network, address);
+        let is_routed = |of: &Attachment| of.network == *network && of.host_interface.is_some();
+        // A start that lost the address to another container must leave that one's connections alone.
+        if record.attachments.iter().any(is_routed)
+            && files::holder(self.state, &path)?.as_ref() == Some(&record.id)
+        {
+            conntrack::end_all_of(self.nft.channel(), address)?;
+        }
+        Ok(files::release(self.state, &path, &record.id)?)
     }
 
     /// A batch of elements was added whole or not at all. Where it is not known, the first element tells: it is the

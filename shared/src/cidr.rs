@@ -35,6 +35,15 @@ impl Family {
         }
     }
 
+    /// The kernel's number for it: `AF_INET`, `AF_INET6`, which `NFPROTO_IPV4` and `NFPROTO_IPV6` of linux/netfilter.h equal.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Ipv4 => 2,
+            Self::Ipv6 => 10,
+        }
+    }
+
     /// The address that means "any address" in a socket's or a port's binding.
     #[must_use]
     pub fn unspecified(self) -> IpAddr {

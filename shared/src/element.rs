@@ -157,9 +157,6 @@ pub enum Field {
     Vni(u32),
 }
 
-/// `NFPROTO_IPV4` and `NFPROTO_IPV6` of linux/netfilter.h.
-const NFPROTO: [u8; 2] = [2, 10];
-
 impl Field {
     /// Appends the bytes that the kernel compares, in network order unless said otherwise.
     fn encode(&self, bytes: &mut Vec<u8>) {
@@ -177,7 +174,7 @@ impl Field {
             Self::Mac(mac) => bytes.extend(mac.0),
             Self::Protocol(protocol) => bytes.push(protocol.number()),
             Self::Port(port) => bytes.extend(port.to_be_bytes()),
-            Self::Family(family) => bytes.push(NFPROTO[usize::from(*family == Family::Ipv6)]),
+            Self::Family(family) => bytes.push(family.number()),
             // The kernel loads a group into a register as it is, and so compares it in the host's order.
             Self::Group(group) => bytes.extend(group.to_ne_bytes()),
             Self::Vni(vni) => bytes.extend(&vni.to_be_bytes()[1..]),

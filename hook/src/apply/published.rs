@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::nft::ChangeError;
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::Phase;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
@@ -73,8 +74,31 @@ impl Applier<'_> {
                 self.nft.delete(elements)?;
                 Err(Failure::Taken(Box::new(taken)))
             }
-            None => Ok(()),
+            None => self.end_unpublished(elements),
         }
+    }
+
+    /// A client that went on sending while nobody published the port has a connection with the host itself by now.
+    fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
+        for element in elements {
+            let (bound, protocol, port) = match element.key.as_slice() {
+                [Field::Protocol(protocol), Field::Port(port)] => (None, *protocol, *port),
+                [Field::Address(bound), Field::Protocol(protocol), Field::Port(port)] => {
+                    (Some(*bound), *protocol, *port)
+                }
+                _ => continue,
+            };
+            let family = match element.set {
+                Set::Publish4 | Set::Publish4Bound => Family::Ipv4,
+                Set::Publish6 | Set::Publish6Bound => Family::Ipv6,
+                _ => continue,
+            };
+            // A new connection of the other protocols begins with a packet that says so.
+            if protocol == Protocol::Udp {
+                conntrack::end_unpublished(self.nft.channel(), family, bound, port)?;
+            }
+        }
+        Ok(())
     }
 }
 

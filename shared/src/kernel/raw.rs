@@ -8,6 +8,8 @@ pub const HEADER_LENGTH: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
 /// `NLA_TYPE_MASK` of linux/netlink.h: the two highest bits say how the payload is written.
 const TYPE_MASK: u16 = 0x3fff;
+/// `NLA_F_NESTED` of linux/netlink.h, which a kernel that checks strictly asks for.
+pub(super) const NESTED: u16 = 1 << 15;
 /// Messages and attributes begin on a 4-byte boundary (`NLMSG_ALIGN`, `NLA_ALIGN`).
 const ALIGNMENT: usize = 4;
 
@@ -35,6 +37,13 @@ impl Request {
         self.body.extend(payload);
         self.body.resize(self.body.len().next_multiple_of(ALIGNMENT), 0);
         self
+    }
+
+    /// The same with a further attribute that holds attributes.
+    #[must_use]
+    pub fn with_nested(self, kind: u16, inside: impl FnOnce(Self) -> Self) -> Self {
+        let inside = inside(Self::new(0, &[]));
+        self.with(kind | NESTED, &inside.body)
     }
 
     /// The same with a further attribute that is a text, which the kernel wants to end with NUL.

@@ -92,7 +92,7 @@ fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
     let hits: Vec<_> = outcomes.iter().filter(|outcome| outcome.hits > 0).collect();
     assert!(hits.is_empty(), "attacks that arrived: {hits:?}");
     let sent: usize = outcomes.iter().map(|outcome| outcome.sent).sum();
-    eprintln!("{} classes of attack, {sent} frames, none arrived", outcomes.len());
+    println!("{} classes of attack, {sent} frames, none arrived", outcomes.len());
 }
 
 fn attacks_on(driver: &str) {

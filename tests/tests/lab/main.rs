@@ -6,6 +6,7 @@
 mod attachments;
 mod configuration;
 mod conflict;
+mod connections;
 mod dashboards;
 mod exporter;
 mod faults;

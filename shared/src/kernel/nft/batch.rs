@@ -193,6 +193,11 @@ impl Nft {
         Ok(answer.and_then(|answer| state(answer.bytes())))
     }
 
+    /// The socket, for what connection tracking is asked: that is nfnetlink too.
+    pub fn channel(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
     /// Closes the socket. After a deletion the kernel makes whoever closes the last descriptor wait some
     /// milliseconds for RCU's grace period; a child that holds nothing else then waits in our place.
     pub fn close(self) {

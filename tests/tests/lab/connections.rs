@@ -1,0 +1,140 @@
+//! What belongs to a container that has ended, or to nobody, does not stick to what clients go on sending.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use ocinet_tests::lab::{
+    Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, until,
+};
+
+const BOTH: [(bool, IpAddr, IpAddr); 2] = [(false, HOST4, INTERNET4), (true, HOST6, INTERNET6)];
+
+/// A client that sends from one port all the time.
+struct Client {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Client {
+    fn new(net: &Netns, port: u16, to: SocketAddr) -> Self {
+        let any: IpAddr = if to.is_ipv6() { "::".parse().unwrap() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let socket = net.within(|| UdpSocket::bind((any, port)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        Self { socket, to }
+    }
+
+    /// Who answers one datagram.
+    fn ask(&self) -> Option<String> {
+        self.socket.send_to(b"?", self.to).unwrap();
+        let mut answer = [0; 64];
+        let (length, _) = self.socket.recv_from(&mut answer).ok()?;
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        text.split_whitespace().next().map(str::to_owned)
+    }
+
+    #[track_caller]
+    fn is_answered_by(&self, name: &str) {
+        // The first datagram may come before the server.
+        assert!(until(|| self.ask().is_some()), "{} answers", self.to);
+        assert_eq!(self.ask().as_deref(), Some(name), "{}", self.to);
+    }
+}
+
+fn web(lab: &Lab, id: &str, address: &str) -> Attached {
+    let own = [("net.subnet", DUAL), ("net.ip", address), ("net.ports", "5353:53/udp")];
+    lab.attach(id, &own)
+}
+
+#[test]
+fn a_client_that_goes_on_sending_reaches_the_next_container_at_once() {
+    let lab = Lab::new();
+    let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+    for (ipv6, host, _) in BOTH {
+        let old = web(&lab, "old", "10.90.0.7,fd00:90::7");
+        let served = Server::udp(&old.net, 53, "old");
+        let client = Client::new(&lab.peer, 4000, SocketAddr::new(host, 5353));
+        client.is_answered_by("old");
+        drop(served);
+        lab.detach(old);
+        client.socket.send_to(b"?", client.to).unwrap();
+        let new = web(&lab, "new", "10.90.0.8,fd00:90::8");
+        let _served = Server::udp(&new.net, 53, "new");
+        client.is_answered_by("new");
+        assert!(!ipv6 || lab.peer.ok(&["ip", "-6", "route"]).contains("2001"));
+        lab.detach(new);
+    }
+}
+
+#[test]
+fn a_client_that_sent_before_the_port_was_published_is_served() {
+    let lab = Lab::new();
+    let _other = lab.attach("other", &[("net.subnet", DUAL), ("net.ports", "80")]);
+    for (_, host, _) in BOTH {
+        let client = Client::new(&lab.peer, 4001, SocketAddr::new(host, 5353));
+        assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
+        let web = web(&lab, "web", "10.90.0.7,fd00:90::7");
+        let _served = Server::udp(&web.net, 53, "web");
+        client.is_answered_by("web");
+        lab.detach(web);
+    }
+}
+
+#[test]
+fn a_client_of_one_host_address_is_served_though_it_sent_before() {
+    let lab = Lab::new();
+    let _other = lab.attach("other", &[("net.ports", "80")]);
+    let client = Client::new(&lab.peer, 4002, SocketAddr::new(HOST4, 5353));
+    assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
+    let web = lab.attach("web", &[("net.ports", &format!("{HOST4}:5353:53/udp"))]);
+    let _served = Server::udp(&web.net, 53, "web");
+    client.is_answered_by("web");
+}
+
+/// Others' connections to the same port number elsewhere go on, with the source port that they have.
+#[test]
+fn what_is_sent_elsewhere_to_the_same_port_number_goes_on() {
+    let lab = Lab::new();
+    let app = lab.attach("app", &[("net.subnet", DUAL)]);
+    let socket = lab.wan.within(|| UdpSocket::bind((INTERNET4, 5353)).unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let client = Client::new(&app.net, 4003, SocketAddr::new(INTERNET4, 5353));
+    client.socket.send_to(b"?", client.to).unwrap();
+    let (_, seen_as) = socket.recv_from(&mut [0; 8]).unwrap();
+    let web = web(&lab, "web", "10.90.0.7,fd00:90::7");
+    socket.send_to(b"late", seen_as).unwrap();
+    let mut answer = [0; 8];
+    client.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    assert_eq!(
+        client.socket.recv_from(&mut answer).unwrap().0,
+        4,
+        "the answer comes by the connection that was open"
+    );
+    lab.detach(web);
+}
+
+#[test]
+fn the_next_with_an_address_gets_nothing_of_the_one_before() {
+    let lab = Lab::new();
+    let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+    for (_, _, internet) in BOTH {
+        let attach = |id: &str| lab.attach(id, &[("net.subnet", DUAL), ("net.ip", "10.90.0.7,fd00:90::7")]);
+        let old = attach("old");
+        let socket = lab.wan.within(|| UdpSocket::bind((internet, 5353)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let client = Client::new(&old.net, 4004, SocketAddr::new(internet, 5353));
+        client.socket.send_to(b"?", client.to).unwrap();
+        let (_, seen_as) = socket.recv_from(&mut [0; 8]).unwrap();
+        drop(client);
+        lab.detach(old);
+        let new = attach("new");
+        let capture = Capture::new(&new.net);
+        socket.send_to(b"late", seen_as).unwrap();
+        let client = Client::new(&new.net, 4005, SocketAddr::new(internet, 5353));
+        client.socket.send_to(b"?", client.to).unwrap();
+        let (_, seen_as) = socket.recv_from(&mut [0; 8]).unwrap();
+        socket.send_to(b"own", seen_as).unwrap();
+        let seen = capture.wait_for("its own answer", |seen| seen.is_udp_to(4005));
+        assert!(!seen.iter().any(|seen| seen.is_udp_to(4004)), "an answer to the container before arrived");
+        lab.detach(new);
+    }
+}
