@@ -73,8 +73,8 @@ impl Assembly<'_> {
             network,
             addresses: &addresses,
             ports: &ports,
-            host_interface: &facts::link_name(self.id, &asked.interface, "link")?,
-            shaper: &facts::link_name(self.id, &asked.interface, "shaper")?,
+            host_interface: &facts::link_name()?,
+            shaper: &facts::link_name()?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a plan needs to know of the host: reading only.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::{Cidr, Family};
@@ -10,7 +10,6 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::route::{self, Route};
 use ocinet_shared::kernel::{link, process};
-use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 
@@ -230,16 +229,26 @@ fn free(
     )))
 }
 
-/// A name for a link of the host that was never used and never will be: the time since the epoch is in it. `role` is
-/// what the link is to a container's interface.
+/// A name for a link of the host that no other ever has, whatever the clock says: 60 bits are drawn for it.
 ///
 /// # Errors
 /// None in practice: the name is made of letters and digits.
-pub fn link_name(id: &ContainerId, interface: &IfName, role: &str) -> Result<IfName, Error> {
+pub fn link_name() -> Result<IfName, Error> {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = format!("{id} {interface} {role} {} {}", now.as_nanos(), std::process::id());
-    let hash = fnv1a(seed.as_bytes());
-    let tail: String = (0..12).map(|digit| DIGITS[(hash >> (5 * digit)) as usize % 32] as char).collect();
+    // The standard library draws the keys of its hashes from the kernel, anew for each process.
+    let drawn = RandomState::new().build_hasher().finish();
+    let tail: String = (0..12).map(|digit| DIGITS[(drawn >> (5 * digit)) as usize % 32] as char).collect();
     format!("oc-{tail}").parse().map_err(|error| annotation("net.ifname", error, "report this as a bug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_links_have_one_name() {
+        let names: BTreeSet<IfName> = (0..10_000).map(|_| link_name().unwrap()).collect();
+        assert_eq!(names.len(), 10_000);
+    }
 }
