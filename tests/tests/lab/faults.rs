@@ -1,5 +1,8 @@
 //! A failure, or a kill, at every system call of a start and of a stop.
 
+mod folder;
+mod host;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
