@@ -76,6 +76,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compare the records with the kernel and print each difference; exit 1 where there is one.
+    Check {
+        /// Only of this container.
+        id: Option<String>,
+    },
+    /// Remove what no live container owns, and nothing else.
+    Gc {
+        /// Only print it.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put back every rule and element of ocinet's, as after a flush of the rule set; living connections go on.
+    Reload {
+        /// Do nothing where the tables are there.
+        #[arg(long)]
+        if_missing: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

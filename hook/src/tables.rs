@@ -2,39 +2,68 @@
 
 use std::fs;
 
+use nix::errno::Errno;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::Element;
 use ocinet_shared::kernel::nft::{self, ChangeError, Nft};
+use ocinet_shared::kernel::process;
 use ocinet_shared::network::Network;
-use ocinet_shared::record::Phase;
+use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::{LOCK_DEADLINE, StateDir, StateError, to_json};
 
 use crate::error::{Error, report};
-use crate::nat;
+use crate::{members, nat};
 
 /// Which families' forwarding ocinet turned on.
 const FORWARDING: &str = "forwarding.json";
 
-/// Makes the base tables and puts back the elements of every network and of every container that is set up.
+/// Makes the base tables with the elements of every network and of every container that lives, in one transaction: what
+/// a packet meets is all of the rules or none, and no connection is tracked that they would have translated. Returns the
+/// records of the living.
 ///
 /// This is the one path whose cost grows with the number of containers: it runs at the first start after a boot, and
 /// after somebody flushed the rule set.
 ///
 /// # Errors
 /// nft's or the kernel's; a record that cannot be read does not keep the rest from coming back.
-pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<(), Error> {
-    nft::install()?;
-    let mut elements: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
-    elements.extend(forwarded(state)?.into_iter().map(nat::no_transit));
-    put_back(nft, &elements)?;
+pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
+    let boot_id = process::boot_id().unwrap_or_default();
+    let mut common: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
+    common.extend(forwarded(state)?.into_iter().map(nat::no_transit));
+    let mut live = Vec::new();
     for record in state.records()? {
         match record {
-            Ok(record) if record.phase == Phase::Ready => {
-                put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
+            Ok(record) if record.phase == Phase::Ready && is_live(state, &record, &boot_id) => {
+                live.push(record)
             }
             Ok(_) => {}
             Err(error) => crate::log::warn(error),
         }
+    }
+    let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
+    if let Err(error) = nft::install(&all) {
+        // One record that makes no sense to nft does not keep the rest from coming back.
+        nft::install(&[]).map_err(|_| error)?;
+        put_back(nft, &common)?;
+        for record in &live {
+            put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
+        }
+    }
+    delete_ended(state, nft, &live)?;
+    Ok(live)
+}
+
+/// Whether a container runs, or one that shares its attachments.
+#[must_use]
+pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
+    !record.is_dead(boot_id) || members::live(state, &record.id, boot_id)
+}
+
+/// A container that was taken back while its elements were put back must not leave them.
+fn delete_ended(state: &StateDir, nft: &mut Nft, restored: &[Record]) -> Result<(), Error> {
+    let there = state.ids()?;
+    for record in restored.iter().filter(|record| there.binary_search(&record.id).is_err()) {
+        nft.delete(&record.elements().cloned().collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -45,6 +74,10 @@ fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
         Err(ChangeError::Exists(index)) => {
             let what = elements.get(index).map(ToString::to_string).unwrap_or_default();
             crate::log::warn(format_args!("another element is where {what} was"));
+            Ok(())
+        }
+        Err(ChangeError::Kernel(error)) if error.errno == Errno::EINVAL => {
+            crate::log::warn(format_args!("an element of a record is none: {error}"));
             Ok(())
         }
         Err(error) => Err(change_error(error)),

@@ -2,6 +2,8 @@
 //!
 //! `kernel/nft/base.nft` declares the sets; [`Set::ALL`] is tested against it.
 
+mod form;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -18,6 +20,17 @@ pub enum Table {
     Inet,
     /// `table bridge ocinet`: what crosses a bridge.
     Bridge,
+}
+
+impl Table {
+    /// nft's word for the table's family.
+    #[must_use]
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Bridge => "bridge",
+        }
+    }
 }
 
 macro_rules! sets {
@@ -223,10 +236,39 @@ impl Element {
         Self { set, key, value }
     }
 
+    /// An element by the bytes of its key, as nf_tables holds it; its value stays unknown. `None` for bytes of another form.
+    #[must_use]
+    pub fn from_key(set: Set, bytes: &[u8]) -> Option<Self> {
+        let forms = set.form();
+        let mut rest = bytes;
+        let mut key = Vec::with_capacity(forms.len());
+        for form in forms {
+            let length = form.length();
+            key.push(form.field(rest.get(..length)?)?);
+            let padded = if forms.len() > 1 { length.next_multiple_of(4) } else { length };
+            rest = rest.get(padded..)?;
+        }
+        rest.is_empty().then_some(Self::new(set, key))
+    }
+
     /// The key's bytes as nf_tables holds them.
     #[must_use]
     pub fn key_bytes(&self) -> Vec<u8> {
         encode(&self.key)
+    }
+
+    /// The key, and the value behind a colon, as nft reads them. An address that the set knows as bytes of a packet is a
+    /// number to nft.
+    #[must_use]
+    pub fn nft(&self) -> String {
+        let is_raw = matches!(self.set, Set::Target6 | Set::Gateways6);
+        let text = |field: &Field| match field {
+            Field::Address(IpAddr::V6(address)) if is_raw => format!("{:#034x}", u128::from(*address)),
+            field => field.to_string(),
+        };
+        let join = |fields: &[Field]| fields.iter().map(text).collect::<Vec<_>>().join(" . ");
+        let key = join(&self.key);
+        if self.value.is_empty() { key } else { format!("{key} : {}", join(&self.value)) }
     }
 
     /// The value's bytes as nf_tables holds them; empty for a set's element.
@@ -252,11 +294,7 @@ impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |fields: &[Field]| fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ");
         let (table, set) = self.set.place();
-        let family = match table {
-            Table::Inet => "inet",
-            Table::Bridge => "bridge",
-        };
-        write!(f, "{family} ocinet {set} {{ {}", join(&self.key))?;
+        write!(f, "{} ocinet {set} {{ {}", table.family(), join(&self.key))?;
         if !self.value.is_empty() {
             write!(f, " : {}", join(&self.value))?;
         }
@@ -305,6 +343,13 @@ mod tests {
         assert_eq!(element.to_string(), "inet ocinet publish4 { udp . 8080 : 10.90.0.5 . 80 }");
         let overlay = Element::new(Set::Overlays, vec![Field::Port(0x12b5), Field::Vni(0x01_0203)]);
         assert_eq!(overlay.key_bytes(), [0x12, 0xb5, 0, 0, 1, 2, 3, 0]);
+        let target = vec![Field::Interface("oc-a".into()), Field::Address("fd00::1".parse().unwrap())];
+        assert_eq!(
+            Element::new(Set::Gateways6, target.clone()).nft(),
+            "\"oc-a\" . 0xfd000000000000000000000000000001"
+        );
+        assert_eq!(Element::new(Set::RoutedSource6, target).nft(), "\"oc-a\" . fd00::1");
+        assert_eq!(element.nft(), "udp . 8080 : 10.90.0.5 . 80");
         let single = Element::new(Set::NoTransit, vec![Field::Family(Family::Ipv6)]);
         assert_eq!(single.key_bytes(), [10]);
         let source = Element::new(

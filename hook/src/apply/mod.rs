@@ -4,7 +4,7 @@
 //! the container's namespace and root.
 
 mod inside;
-mod network;
+pub mod network;
 mod published;
 mod tunnel;
 
@@ -21,7 +21,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::filter::{self, Sender};
+use ocinet_shared::kernel::filter::{self, Filter, Sender};
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
@@ -208,8 +208,8 @@ impl<'a> Applier<'a> {
             return Ok(());
         };
         let index = self.index_of(host_interface)?;
-        let mut changes = filter::hold_sender(index, &Sender { mac: *mac, addresses, confined_to })?;
-        changes.push(filter::hold_receiver(index, *bridge_mac)?);
+        let sender = Filter::Sender(Sender { mac: *mac, addresses, confined_to });
+        let changes = filter::put(index, &[sender, Filter::Receiver { gateway: *bridge_mac }])?;
         self.filter(changes, host_interface)
     }
 

@@ -14,6 +14,7 @@ use ocinet_shared::record_dir::{Mode, to_json};
 use super::inside::wait_until_local;
 use super::{Applier, Failure, no_such_kind, optional};
 use crate::error::{Error, report};
+use crate::filters::with_tunnel;
 use crate::network::DEFAULT_MTU;
 use crate::{nat, tables};
 
@@ -170,9 +171,8 @@ impl Applier<'_> {
                 changes.extend(link_local(network, link).map(|own| addr::add(index, &own)));
             }
             HostLinkKind::Vxlan(tunnel) => {
-                if let Some(bridge) = network.bridge_link() {
-                    let gateways: Vec<IpAddr> = network.gateways().map(|gateway| gateway.address()).collect();
-                    self.filter(filter::hold_tunnel(index, bridge.mac, &gateways)?, &link.name)?;
+                if let Some(filters) = with_tunnel(network, link, |filters| filter::put(index, filters)) {
+                    self.filter(filters?, &link.name)?;
                 }
                 changes.extend(self.complete_tunnel(&link.name, tunnel, index)?);
             }
@@ -201,8 +201,9 @@ fn link_local(network: &Network, bridge: &HostLink) -> Option<Cidr> {
 }
 
 /// Sysctls of a link by which the host is the router of containers.
-pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), KernelError> {
-    for (family, setting, value) in [
+#[must_use]
+pub fn router_sysctls(has_ipv6: bool) -> [(Family, &'static str, &'static str); 6] {
+    [
         (Family::Ipv4, "route_localnet", "1"),
         (Family::Ipv4, "rp_filter", "1"),
         (Family::Ipv4, "send_redirects", "0"),
@@ -210,14 +211,17 @@ pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), 
         // The host asks for a container's link address by its own link-local one, and could not for a second.
         (Family::Ipv6, "accept_dad", "0"),
         (Family::Ipv6, "disable_ipv6", if has_ipv6 { "0" } else { "1" }),
-    ] {
-        optional(sysctl::write(&sysctl::of_interface(family, link, setting), value))?;
-    }
-    Ok(())
+    ]
+}
+
+pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), KernelError> {
+    router_sysctls(has_ipv6).into_iter().try_for_each(|(family, setting, value)| {
+        optional(sysctl::write(&sysctl::of_interface(family, link, setting), value))
+    })
 }
 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.
-pub(super) fn alias_of(network: &Network) -> String {
+pub fn alias_of(network: &Network) -> String {
     format!("{}{}", link::OF_NETWORK, network.name)
 }
 

@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+mod check;
 mod completions;
 mod create_runtime;
+mod gc;
 mod inspect;
 mod list;
 mod plan;
 mod poststop;
+mod reload;
 
 use std::io::Write as _;
 use std::time::Instant;
@@ -30,6 +33,9 @@ pub fn run(options: &Options) -> Result<u8, Error> {
         Command::Plan { bundle, .. } => plan::run(&state, options.config.as_ref(), bundle)?,
         Command::List { json } => list::run(&state, *json)?,
         Command::Inspect { id, json } => inspect::run(&state, id, *json)?,
+        Command::Check { id } => return check::run(&state, id.as_deref()),
+        Command::Gc { dry_run } => gc::run(&state, *dry_run)?,
+        Command::Reload { if_missing } => reload::run(&state, *if_missing)?,
         Command::Completions { shell } => completions::run(*shell)?,
     }
     Ok(0)

@@ -11,11 +11,11 @@ use ocinet_shared::record::Attachment;
 
 use crate::annotations::Subject;
 use crate::error::Error;
-use crate::nat;
 use crate::network::{DEFAULT_MTU, bridge_of};
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
 use crate::step::Step;
+use crate::{filters, nat};
 
 /// What containers on a bridge have a use for.
 pub const ON_A_BRIDGE: &[Subject] =
@@ -139,13 +139,7 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             mtu: attachment.mtu,
             hairpin: on_bridge.is_some() && !attachment.ports.is_empty(),
         });
-        steps.push(Step::FilterHostEnd {
-            host_interface: inputs.host_interface.clone(),
-            mac,
-            addresses: inputs.addresses.to_vec(),
-            confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
-            bridge_mac: network.bridge_link().map(|bridge| bridge.mac),
-        });
+        steps.extend(filters::step(network, &attachment));
     }
     // The bridge has room for larger packets than this container's link: whoever sends one is to be told.
     if let (Some(bridge), Some(mtu)) = (on_bridge, attachment.mtu)

@@ -19,6 +19,12 @@ pub fn write(key: &str, value: &str) -> Result<(), KernelError> {
     written.map_err(|error| KernelError::from_io(format!("write the sysctl {key}"), &error))
 }
 
+/// Reads a sysctl of the network namespace that this process is in; `None` where there is none of that key.
+#[must_use]
+pub fn read(key: &str) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/sys/{key}")).ok()?.trim_end().to_owned())
+}
+
 /// The key of a per-interface setting.
 #[must_use]
 pub fn of_interface(family: Family, interface: &IfName, setting: &str) -> String {

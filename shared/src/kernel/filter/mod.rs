@@ -14,6 +14,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use nix::errno::Errno;
 
+use super::channel::Channel;
+use super::raw::{Attributes, Request};
 use super::{Change, KernelError};
 use crate::cidr::Cidr;
 use crate::mac::Mac;
@@ -34,10 +36,14 @@ const PRIORITY: u16 = 1;
 /// `ETH_P_ALL` of linux/if_ether.h: frames of every protocol.
 pub(super) const ETH_P_ALL: u16 = 3;
 
+/// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
+const RTM_GETTFILTER: u16 = 46;
+const TCMSG_LENGTH: usize = 20;
+const TCA_OPTIONS: u16 = 2;
+
 // Attributes of a BPF filter, from linux/pkt_cls.h.
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
-const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 
@@ -52,32 +58,82 @@ pub struct Sender<'a> {
     pub confined_to: &'a [Cidr],
 }
 
-/// The messages that hold a container to its addresses, on the host's end of its link.
+/// A filter on a link of the host.
+#[derive(Debug, Clone, Copy)]
+pub enum Filter<'a> {
+    /// Holds a container to its addresses, on the host's end of its link.
+    Sender(Sender<'a>),
+    /// Lets a container have only what the rules let in of what the host sends and forwards.
+    Receiver {
+        /// The Ethernet address that the host sends from on a bridge, where others send as well.
+        gateway: Option<Mac>,
+    },
+    /// Keeps what comes out of a tunnel from being or reaching the gateway.
+    Tunnel {
+        /// The gateway's Ethernet address.
+        gateway: Mac,
+        /// Its addresses.
+        addresses: &'a [IpAddr],
+    },
+}
+
+impl Filter<'_> {
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sender(_) => "what it sends",
+            Self::Receiver { .. } => "what it receives",
+            Self::Tunnel { .. } => "what comes out of its tunnel",
+        }
+    }
+
+    fn program(&self) -> Result<Vec<u8>, KernelError> {
+        let program = match self {
+            Self::Sender(sender) => programs::sender(sender),
+            Self::Receiver { gateway } => programs::receiver(*gateway),
+            Self::Tunnel { gateway, addresses } => programs::tunnel(*gateway, addresses),
+        };
+        program.ok_or_else(|| KernelError::new("write a filter", Errno::E2BIG))
+    }
+
+    fn parent(&self) -> TcHandle {
+        if matches!(self, Self::Receiver { .. }) { OUTGOING } else { INCOMING }
+    }
+
+    /// Whether just this filter is on a link.
+    ///
+    /// # Errors
+    /// A refusal of the dump.
+    pub fn is_on(&self, channel: &mut Channel, index: u32) -> Result<bool, KernelError> {
+        let program = self.program()?;
+        let mut header = [0; TCMSG_LENGTH];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
+        let mut is_on = false;
+        let request = Request::new(RTM_GETTFILTER, &header);
+        let listed = channel.stream(&request, "list the filters of a link", &mut |payload| {
+            let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
+            is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program);
+        });
+        match listed {
+            // There is no discipline that a filter could hang on.
+            Err(KernelError { errno: Errno::EINVAL | Errno::ENOENT, .. }) => Ok(false),
+            other => other.map(|()| is_on),
+        }
+    }
+}
+
+/// The messages that put filters on a link, in the place of those that are there.
 ///
 /// # Errors
 /// None in practice: a program that would not fit.
-pub fn hold_sender(index: u32, sender: &Sender<'_>) -> Result<Vec<Change>, KernelError> {
-    let program = programs::sender(sender).ok_or_else(too_long)?;
-    Ok(vec![discipline(index), filter(index, INCOMING, "ocinet-sender", program)])
-}
-
-/// The message that lets a container have only what the rules let in of what the host forwards; `gateway` is the
-/// Ethernet address that the host sends from on a bridge, where others send as well.
-///
-/// # Errors
-/// As [`hold_sender`].
-pub fn hold_receiver(index: u32, gateway: Option<Mac>) -> Result<Change, KernelError> {
-    let program = programs::receiver(gateway).ok_or_else(too_long)?;
-    Ok(filter(index, OUTGOING, "ocinet-receiver", program))
-}
-
-/// The messages that keep what comes out of a tunnel from being or reaching the gateway.
-///
-/// # Errors
-/// As [`hold_sender`].
-pub fn hold_tunnel(index: u32, gateway: Mac, addresses: &[IpAddr]) -> Result<Vec<Change>, KernelError> {
-    let program = programs::tunnel(gateway, addresses).ok_or_else(too_long)?;
-    Ok(vec![discipline(index), filter(index, INCOMING, "ocinet-tunnel", program)])
+pub fn put(index: u32, filters: &[Filter<'_>]) -> Result<Vec<Change>, KernelError> {
+    let mut changes = vec![discipline(index)];
+    for filter in filters {
+        changes.push(message(index, filter.parent(), filter.program()?));
+    }
+    Ok(changes)
 }
 
 /// Whether a refusal says that the kernel has no such filters.
@@ -104,7 +160,7 @@ pub(super) fn header(index: u32, parent: TcHandle, priority: u16) -> TcMessage {
     message
 }
 
-fn filter(index: u32, parent: TcHandle, name: &str, program: Vec<u8>) -> Change {
+fn message(index: u32, parent: TcHandle, program: Vec<u8>) -> Change {
     let mut message = header(index, parent, PRIORITY);
     message.header.handle = TcHandle { major: 0, minor: 1 };
     message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
@@ -113,12 +169,7 @@ fn filter(index: u32, parent: TcHandle, name: &str, program: Vec<u8>) -> Change 
     message.attributes.push(TcAttribute::Options(vec![
         option(TCA_BPF_OPS_LEN, length.to_ne_bytes().to_vec()),
         option(TCA_BPF_OPS, program),
-        option(TCA_BPF_NAME, [name.as_bytes(), b"\0"].concat()),
         option(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes().to_vec()),
     ]));
     (RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_REPLACE)
-}
-
-fn too_long() -> KernelError {
-    KernelError::new("write a filter", Errno::E2BIG)
 }

@@ -55,6 +55,18 @@ pub fn elements(
     found(dumped)
 }
 
+/// Hands over the key of every element of a set, whether it counts or not, perhaps several times. False where the set or
+/// its table is not there.
+///
+/// # Errors
+/// Any other refusal.
+pub fn keys(channel: &mut Channel, set: Set, mut take: impl FnMut(&[u8])) -> Result<bool, KernelError> {
+    let dumped = channel.stream(&elements_request(set), "list nftables elements", &mut |payload| {
+        keys_answer(payload).for_each(&mut take);
+    });
+    found(dumped)
+}
+
 /// The request of [`elements`].
 #[must_use]
 pub fn elements_request(set: Set) -> Request {
@@ -65,9 +77,19 @@ pub fn elements_request(set: Set) -> Request {
 }
 
 fn elements_answer(payload: &[u8]) -> impl Iterator<Item = (&[u8], Counter)> {
+    listed(payload).filter_map(element_of)
+}
+
+fn keys_answer(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let key =
+        |element| Attributes::new(Attributes::new(element).find(NFTA_SET_ELEM_KEY)?).find(NFTA_DATA_VALUE);
+    listed(payload).filter_map(key)
+}
+
+fn listed(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let list = Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_SET_ELEM_LIST_ELEMENTS);
     let elements = Attributes::new(list.unwrap_or_default()).filter(|(kind, _)| *kind == NFTA_LIST_ELEM);
-    elements.filter_map(|(_, element)| element_of(element))
+    elements.map(|(_, element)| element)
 }
 
 /// An element without a counter, as of a set that does not count, is none.
@@ -166,8 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_does_not_count_has_nothing_to_say() {
+    fn a_set_that_does_not_count_has_keys_alone() {
         check(include_str!("../captured/elements-links.hex"), &[]);
+        let answers = captured(include_str!("../captured/elements-links.hex"));
+        let keys: Vec<&[u8]> = keys_answer(&answers[0]).collect();
+        assert!(!keys.is_empty() && keys.iter().all(|key| key.starts_with(b"oc-") && key.len() == 16));
     }
 
     #[test]

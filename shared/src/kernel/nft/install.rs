@@ -1,8 +1,11 @@
 //! The base tables. This is the only file that starts a process.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::element::{Element, Set};
 
 /// The whole rule set, as nft reads it.
 const BASE: &str = include_str!("base.nft");
@@ -24,12 +27,14 @@ pub enum InstallError {
     Refused(String),
 }
 
-/// Makes both base tables in one transaction. Where one exists already nothing of it is lost: sets, chains and
-/// tables that are there are taken as they are, and the rules are written anew.
+/// Makes both base tables with these elements, in one transaction: no packet meets the rules without the elements. Where
+/// a table exists already nothing of it is lost: sets, chains, elements and tables that are there are taken as they are,
+/// and the rules are written anew.
 ///
 /// # Errors
 /// [`InstallError`]; nft's own only where its exit status can be had.
-pub fn install() -> Result<(), InstallError> {
+pub fn install(elements: &[Element]) -> Result<(), InstallError> {
+    let elements = text(elements);
     let nft = NFT.into_iter().find(|path| Path::new(path).exists()).ok_or(InstallError::Missing)?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(nft);
@@ -46,7 +51,8 @@ pub fn install() -> Result<(), InstallError> {
     let mut standard_input = child.stdin.take();
     if let Some(input) = &mut standard_input {
         // nft that ends early says why on its standard error, which is worth more than the broken pipe.
-        let _ = input.write_all(PREAMBLE.as_bytes()).and_then(|()| input.write_all(BASE.as_bytes()));
+        let texts = [PREAMBLE, BASE, &elements];
+        let _ = texts.into_iter().try_for_each(|text| input.write_all(text.as_bytes()));
     }
     drop(standard_input);
     let output = match child.wait_with_output() {
@@ -61,6 +67,19 @@ pub fn install() -> Result<(), InstallError> {
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().next().unwrap_or("it gave no reason").to_owned();
     Err(InstallError::Refused(first))
+}
+
+/// One command a set: nft takes long over many commands.
+fn text(elements: &[Element]) -> String {
+    let mut by_set: BTreeMap<Set, Vec<String>> = BTreeMap::new();
+    for element in elements {
+        by_set.entry(element.set).or_default().push(element.nft());
+    }
+    let command = |(set, elements): (Set, Vec<String>)| {
+        let (table, name) = set.place();
+        format!("add element {} ocinet {name} {{ {} }}\n", table.family(), elements.join(", "))
+    };
+    by_set.into_iter().map(command).collect()
 }
 
 /// Two processes may find the tables missing at the same moment. `add table` and the declarations of sets and

@@ -1,0 +1,26 @@
+//! `ocinet reload`: puts the rules back that somebody flushed.
+
+use ocinet_shared::element::Table;
+use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::Error;
+use crate::{filters, tables};
+
+/// Puts back every rule and every element of a living container and its network, in one transaction. A host on which
+/// ocinet never made its tables needs none.
+pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
+    if state.ids()?.is_empty() && tables::forwarded(state)?.is_empty() {
+        return Ok(());
+    }
+    let mut nft = Nft::open()?;
+    if if_missing {
+        let mut is_there = |table| Ok::<_, Error>(counted::table(nft.channel(), table)?.is_some());
+        if is_there(Table::Inet)? && is_there(Table::Bridge)? {
+            return Ok(());
+        }
+    }
+    let restored = tables::restore(state, &mut nft);
+    nft.close();
+    filters::restore(state, &restored?)
+}

@@ -1,0 +1,90 @@
+//! The filters on a container's link, put back from its record where somebody deleted them.
+
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::Cidr;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::filter::{self, Filter, Sender};
+use ocinet_shared::kernel::link;
+use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::Error;
+use crate::step::Step;
+use crate::tables;
+
+/// The step that filters a container's link to a network of whose containers the host is the router.
+#[must_use]
+pub fn step(network: &Network, attachment: &Attachment) -> Option<Step> {
+    Some(Step::FilterHostEnd {
+        host_interface: attachment.host_interface.clone()?,
+        mac: attachment.mac?,
+        addresses: attachment.addresses.iter().map(Cidr::address).collect(),
+        confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
+        bridge_mac: network.bridge_link().map(|bridge| bridge.mac),
+    })
+}
+
+/// Puts back the filters of living containers and of networks that are not there. Those that are stay as they are.
+///
+/// # Errors
+/// A refusal other than that the kernel has no such filters.
+pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
+    let networks = tables::networks(state)?;
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    for attachment in live.iter().flat_map(|record| &record.attachments) {
+        let network = networks.iter().find(|network| network.name == attachment.network);
+        if let (Some(network), Some(name)) = (network, &attachment.host_interface) {
+            with_filters(network, attachment, |filters| put_back(&mut channel, name, filters)).transpose()?;
+        }
+    }
+    for network in &networks {
+        for link in &network.links {
+            with_tunnel(network, link, |filters| put_back(&mut channel, &link.name, filters)).transpose()?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands over the filters that belong on the host's end of a container's link.
+pub fn with_filters<T>(
+    network: &Network,
+    attachment: &Attachment,
+    of: impl FnOnce(&[Filter<'_>]) -> T,
+) -> Option<T> {
+    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge_mac, .. }) = step(network, attachment)
+    else {
+        return None;
+    };
+    let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
+    Some(of(&[Filter::Sender(sender), Filter::Receiver { gateway: bridge_mac }]))
+}
+
+/// Hands over the filter that belongs on a link of a network's, where that is a tunnel's end.
+pub fn with_tunnel<T>(network: &Network, link: &HostLink, of: impl FnOnce(&[Filter<'_>]) -> T) -> Option<T> {
+    match (&link.kind, network.bridge_link()) {
+        (HostLinkKind::Vxlan(_), Some(bridge)) => {
+            let addresses: Vec<IpAddr> = network.gateways().map(|gateway| gateway.address()).collect();
+            Some(of(&[Filter::Tunnel { gateway: bridge.mac, addresses: &addresses }]))
+        }
+        _ => None,
+    }
+}
+
+fn put_back(channel: &mut Channel, name: &IfName, filters: &[Filter<'_>]) -> Result<(), Error> {
+    let Some(link) = link::find(channel, name)? else { return Ok(()) };
+    for filter in filters {
+        if filter.is_on(channel, link.index)? {
+            continue;
+        }
+        let changes = filter::put(link.index, std::slice::from_ref(filter))?;
+        match channel.change(changes, |_| format!("put back the filters of {name}")) {
+            Err(error) if filter::is_missing(&error) => crate::log::warn(error),
+            done => done?,
+        }
+    }
+    Ok(())
+}

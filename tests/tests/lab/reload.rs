@@ -1,0 +1,166 @@
+//! `ocinet reload`: the rules come back, and what was under way goes on.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server};
+use serde_json::Value;
+
+use crate::reach::{does_not_reach, reaches};
+
+const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80")];
+
+/// Longer than an acknowledgement is delayed (`TCP_DELACK_MAX`).
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Both ends of a TCP connection.
+struct Connection(TcpStream, TcpStream);
+
+impl Connection {
+    fn new(client: &Netns, server: &Netns, port: u16, to: SocketAddr) -> Self {
+        let any = SocketAddr::new(if to.is_ipv6() { "::" } else { "0.0.0.0" }.parse().unwrap(), port);
+        let listener = server.within(|| TcpListener::bind(any).unwrap());
+        let client =
+            client.within(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)).expect("a connection"));
+        let (server, _) = listener.accept().unwrap();
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        Self(client, server)
+    }
+
+    /// A text each way.
+    #[track_caller]
+    fn carries(&self, text: &str) {
+        let Self(client, server) = self;
+        for (mut from, mut to) in [(client, server), (server, client)] {
+            from.write_all(text.as_bytes()).expect("send");
+            let mut got = vec![0; text.len()];
+            to.read_exact(&mut got).expect("receive");
+            assert_eq!(got, text.as_bytes());
+        }
+    }
+}
+
+fn flush(lab: &Lab) {
+    lab.host.ok(&["nft", "flush", "ruleset"]);
+}
+
+#[track_caller]
+fn reload(lab: &Lab, more: &[&str]) {
+    let finished = lab.run(&[&["reload"], more].concat(), "");
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn connections_outlive_a_flush_and_a_reload() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    for (host, internet) in [(HOST4, INTERNET4), (HOST6, INTERNET6)] {
+        let published = Connection::new(&lab.peer, &web.net, 80, SocketAddr::new(host, 8080));
+        let outward = Connection::new(&web.net, &lab.wan, 81, SocketAddr::new(internet, 81));
+        for round in ["before", "after one", "after two"] {
+            published.carries(round);
+            outward.carries(round);
+            // A segment that arrives while there are no rules is for the host itself, which knows no such connection.
+            std::thread::sleep(QUIET);
+            flush(&lab);
+            reload(&lab, &[]);
+        }
+        published.carries("in the end");
+        outward.carries("in the end");
+        drop((published, outward));
+        let (_web, _wan) = (Server::tcp(&web.net, 82, "web"), Server::tcp(&lab.wan, 82, "internet"));
+        let other = lab.attach("other", &[("net.subnet", DUAL), ("net.ports", "8082:82")]);
+        let _other = Server::tcp(&other.net, 82, "other");
+        flush(&lab);
+        does_not_reach(&lab.peer, host, 8082);
+        reload(&lab, &[]);
+        reaches(&lab.peer, host, 8082, "other");
+        reaches(&web.net, internet, 82, "internet");
+        lab.detach(other);
+    }
+}
+
+#[test]
+fn a_reload_where_nothing_is_missing_changes_nothing() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &PUBLISHED);
+    let rules = || lab.host.ok(&["nft", "-s", "list", "ruleset"]);
+    let before = rules();
+    reload(&lab, &[]);
+    assert_eq!(rules(), before);
+    lab.host.ok(&["nft", "delete", "table", "bridge", "ocinet"]);
+    assert_ne!(rules(), before);
+    reload(&lab, &["--if-missing"]);
+    assert_eq!(rules(), before);
+}
+
+#[test]
+fn a_host_without_containers_gets_no_tables() {
+    let lab = Lab::new();
+    reload(&lab, &[]);
+    assert_eq!(lab.host.ok(&["nft", "list", "ruleset"]), "");
+}
+
+/// A record that cannot be read, and one whose elements make no sense, keep the others from nothing.
+#[test]
+fn one_bad_record_does_not_keep_the_rest_from_coming_back() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let (cut, odd) = (lab.attach("cut", &[("net.subnet", DUAL)]), lab.attach("odd", &[("net.subnet", DUAL)]));
+    let _server = Server::tcp(&web.net, 80, "web");
+    let path = |id: &str| lab.state_dir().join(format!("containers/{id}.json"));
+    fs::write(path("cut"), &fs::read(path("cut")).unwrap()[..100]).unwrap();
+    let text = fs::read_to_string(path("odd")).unwrap();
+    // The port is the other container's already, and leads elsewhere; an address of a set of links is none.
+    let odd_elements = r#"{"delete_elements":{"elements":[{"set":"publish4","key":[{"protocol":"tcp"},{"port":8080}],"value":[{"address":"10.90.9.9"},{"port":80}]},{"set":"bridge/links","key":[{"address":"10.90.9.9"}]}]}},"#;
+    fs::write(path("odd"), text.replacen("\"undo\":[", &format!("\"undo\":[{odd_elements}"), 1)).unwrap();
+    flush(&lab);
+    let finished = lab.run(&["reload"], "");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stderr.contains("cut.json"), "{}", finished.stderr);
+    for host in [HOST4, HOST6] {
+        reaches(&lab.peer, host, 8080, "web");
+    }
+    drop((cut, odd));
+}
+
+/// Records of as many containers as there may be; one process stands for all of them.
+#[test]
+fn a_thousand_containers_come_back_at_once() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let folder = lab.state_dir().join("containers");
+    for number in 0..1000 {
+        copy(&folder, &web.record, number);
+    }
+    flush(&lab);
+    reload(&lab, &[]);
+    let map = lab.host.ok(&["nft", "list", "map", "inet", "ocinet", "publish4"]);
+    assert_eq!(map.matches("tcp . ").count(), 1001);
+    for host in [HOST4, HOST6] {
+        reaches(&lab.peer, host, 8080, "web");
+    }
+}
+
+fn copy(folder: &Path, record: &Value, number: u32) {
+    let [_, _, high, low] = (0x0a5a_8000 + number).to_be_bytes();
+    let own = |ipv6| {
+        let addresses = ocinet_tests::lab::addresses(record);
+        addresses.into_iter().find(|address: &IpAddr| address.is_ipv6() == ipv6).unwrap().to_string()
+    };
+    let link = record["attachments"][0]["host_interface"].as_str().unwrap();
+    let text = record
+        .to_string()
+        .replace("\"web\"", &format!("\"c{number}\""))
+        .replace(&own(false), &format!("10.90.{high}.{low}"))
+        .replace(&own(true), &format!("fd00:90::{high:x}:{low:x}"))
+        .replace("8080", &(10_000 + number).to_string())
+        .replace(link, &format!("oc-copy{number}"));
+    fs::write(folder.join(format!("c{number}.json")), text).unwrap();
+}
