@@ -11,10 +11,11 @@
 //! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
 //! | `facts.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
-//! | `plan.rs` `step.rs` `drivers/` `nat.rs` `resolver.rs` | what is to be done, pure |
+//! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
+//! | `strays.rs` `check/` | what nobody owns, and what differs from the records |
 //! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
 //!
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
@@ -23,12 +24,14 @@
 mod annotations;
 mod apply;
 mod assemble;
+mod check;
 pub mod cli;
 pub mod commands;
 mod config;
 mod drivers;
 mod error;
 mod facts;
+mod filters;
 mod fit;
 mod holder;
 mod input;
@@ -45,6 +48,7 @@ mod resolver;
 mod setup;
 mod stats;
 mod step;
+mod strays;
 mod sweep;
 mod tables;
 mod take_back;

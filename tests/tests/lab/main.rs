@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod attachments;
+mod check;
 mod configuration;
 mod conflict;
 mod connections;
@@ -11,6 +12,7 @@ mod dashboards;
 mod exporter;
 mod faults;
 mod flushed;
+mod gc;
 mod hosts;
 mod ipvlan;
 mod life;
@@ -26,6 +28,7 @@ mod rates;
 mod reach;
 mod readme;
 mod reference;
+mod reload;
 mod resolver;
 mod routed;
 mod scrape;

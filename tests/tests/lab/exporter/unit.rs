@@ -4,18 +4,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocinet_tests::lab::{Lab, exporter_path};
+use ocinet_tests::lab::{Lab, exporter_path, ocinet_path};
 
 /// The shipped units in a folder of the lab, with the path of the program under test in them.
 fn units(lab: &Lab) -> PathBuf {
     let folder = lab.dir().join("units");
     fs::create_dir_all(&folder).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
-    let program = exporter_path().canonicalize().expect("a built exporter");
-    for name in ["ocinet-exporter.service", "ocinet-exporter.socket"] {
-        let text = fs::read_to_string(shipped.join(name)).unwrap();
-        let text = text.replace("/usr/bin/ocinet-exporter", &program.display().to_string());
-        fs::write(folder.join(name), text).unwrap();
+    let exporter = exporter_path().canonicalize().expect("a built exporter");
+    let hook = ocinet_path().canonicalize().expect("a built ocinet");
+    for entry in fs::read_dir(&shipped).unwrap() {
+        let entry = entry.unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let text = text.replace("/usr/bin/ocinet-exporter", &exporter.display().to_string());
+        let text = text.replace("/usr/bin/ocinet ", &format!("{} ", hook.display()));
+        fs::write(folder.join(entry.file_name()), text).unwrap();
     }
     folder
 }
@@ -28,11 +31,15 @@ fn systemd_understands_every_line_of_the_units() {
         let unit = folder.join(name).display().to_string();
         lab.host.run(&["systemd-analyze", "verify", "--man=no", &unit])
     };
-    for name in ["ocinet-exporter.service", "ocinet-exporter.socket"] {
-        let verified = verify(name);
-        let ours = verified.stderr.lines().filter(|line| line.contains("ocinet-exporter"));
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let verified = verify(&name);
+        let ours = verified.stderr.lines().filter(|line| line.contains("ocinet-"));
         assert_eq!((verified.code, ours.count()), (0, 0), "{name}: {}", verified.stderr);
+        count += 1;
     }
+    assert_eq!(count, 5);
     // It does see what is wrong.
     let path = folder.join("ocinet-exporter.service");
     let wrong = fs::read_to_string(&path).unwrap().replace("NoNewPrivileges=", "NoNewPrivilege=");

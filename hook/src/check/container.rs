@@ -1,0 +1,141 @@
+//! A container's links, addresses, routes, filters, leases and claims.
+
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::route::Route;
+use ocinet_shared::network::Network;
+use ocinet_shared::record::{Attachment, Record, Undo};
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use super::found::{Found, Inside};
+use crate::filters::with_filters;
+use crate::ipam::files;
+
+/// What of a container's links is not as recorded.
+pub(super) fn differences(
+    record: &Record,
+    networks: &[Network],
+    found: &mut Found,
+    inside: &Inside,
+) -> Vec<String> {
+    // A container that shares another's attachments has nothing of its own here.
+    if record.shares.is_some() {
+        return Vec::new();
+    }
+    let mut differences = Vec::new();
+    for attachment in &record.attachments {
+        let network = networks.iter().find(|network| network.name == attachment.network);
+        if network.is_none() {
+            differences.push(format!("the network {} has no file", attachment.network));
+        }
+        differences.extend(host_end(attachment, network, found));
+        match inside {
+            Inside::Unknown(_) => {}
+            Inside::Known { links, addresses, routes } => {
+                let Some(link) = links.iter().find(|link| link.name == attachment.interface.as_str()) else {
+                    differences.push(format!("its interface {} is missing", attachment.interface));
+                    continue;
+                };
+                differences.extend(interface(attachment, link, addresses));
+                differences.extend(ways_out(attachment, link, routes));
+            }
+        }
+    }
+    if let Inside::Unknown(why) = inside {
+        differences.push(why.clone());
+    }
+    differences
+}
+
+fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut Found) -> Vec<String> {
+    let Some(name) = &attachment.host_interface else { return Vec::new() };
+    let Some(link) = found.link(name.as_str()).cloned() else {
+        return vec![format!("the link {name}, the host's end of its {}, is missing", attachment.interface)];
+    };
+    let mut differences = Vec::new();
+    if !link.is_up {
+        differences.push(format!("the link {name}, the host's end of its {}, is down", attachment.interface));
+    }
+    if let Some(bridge) = &attachment.parent {
+        let index = found.link(bridge.as_str()).map(|bridge| bridge.index);
+        if link.controller != index || index.is_none() {
+            differences.push(format!("the link {name} is not on the bridge {bridge}"));
+        }
+    } else {
+        let leads = |cidr: &&Cidr| {
+            found.routes.iter().any(|route| {
+                route.link == Some(link.index) && route.destination == Cidr::host(cidr.address())
+            })
+        };
+        let missing = attachment.addresses.iter().filter(|cidr| !leads(cidr));
+        differences.extend(
+            missing.map(|cidr| format!("the host's route to {} by {name} is missing", cidr.address())),
+        );
+    }
+    if let Some(network) = network {
+        differences.extend(
+            with_filters(network, attachment, |filters| found.missing(&link, filters)).unwrap_or_default(),
+        );
+    }
+    differences
+}
+
+fn interface(attachment: &Attachment, link: &Link, addresses: &[(u32, Cidr)]) -> Vec<String> {
+    let name = &attachment.interface;
+    let mut differences = Vec::new();
+    if !link.is_up {
+        differences.push(format!("its interface {name} is down"));
+    }
+    if let (Some(wanted), Some(is)) = (attachment.mac, link.mac)
+        && wanted != is
+    {
+        differences.push(format!("its interface {name} has the Ethernet address {is} instead of {wanted}"));
+    }
+    for cidr in &attachment.addresses {
+        if !addresses.iter().any(|(on, has)| *on == link.index && has.address() == cidr.address()) {
+            differences.push(format!("the address {} of its {name} is missing", cidr.address()));
+        }
+    }
+    differences
+}
+
+/// Which of several interfaces leads out is the container's own affair by now; that one does is not.
+fn ways_out(attachment: &Attachment, link: &Link, routes: &[Route]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for gateway in &attachment.gateways {
+        let family = Family::of(*gateway);
+        let is_default =
+            |route: &&Route| route.destination.family() == family && route.destination.prefix() == 0;
+        let mut defaults = routes.iter().filter(is_default).peekable();
+        let leads_out = defaults.peek().is_some()
+            && (defaults.any(|route| route.link != Some(link.index) || route.gateway == Some(*gateway)));
+        if !leads_out {
+            differences.push(format!("its default route by {gateway} is missing"));
+        }
+    }
+    differences
+}
+
+/// The leases and claims of a container that its files do not say are its own.
+pub(super) fn missing_files(state: &StateDir, record: &Record) -> Result<Vec<String>, StateError> {
+    let mut differences = Vec::new();
+    for undo in &record.undo {
+        let (path, what) = match undo {
+            Undo::ReleaseLease { network, address } => (
+                files::lease_path(state, network, *address),
+                format!("the lease of {address} from network {network}"),
+            ),
+            Undo::ReleasePort(port) => match files::claim_path(state, port) {
+                Some(path) => (path, format!("the claim of port {port}")),
+                None => continue,
+            },
+            _ => continue,
+        };
+        match files::holder(state, &path)? {
+            Some(holder) if holder == record.id => {}
+            Some(other) => differences.push(format!("{what} is container {other}'s")),
+            None => differences.push(format!("{what} is missing")),
+        }
+    }
+    Ok(differences)
+}

@@ -1,0 +1,112 @@
+//! Compares what is recorded with what there is. `found.rs` asks the kernel, `network.rs` and `container.rs` compare: pure.
+
+mod container;
+mod found;
+mod network;
+
+use std::fmt;
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::{Element, Table};
+use ocinet_shared::network::Network;
+use ocinet_shared::record::Phase;
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::Error;
+use crate::{nat, tables};
+use found::{Found, Inside};
+
+/// What is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Host,
+    /// One container and its networks.
+    Container(ContainerId),
+}
+
+/// Something that is not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Whose it is: `container web`.
+    pub of: String,
+    /// What differs: `the link oc-abc is missing`.
+    pub what: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.of, self.what)
+    }
+}
+
+/// Everything that is not as recorded. A record that cannot be read is one such thing.
+///
+/// # Errors
+/// What cannot be asked of the kernel or the state folder at all.
+pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec<Difference>, Error> {
+    let mut differences = Vec::new();
+    let (records, networks) = (state.records()?, tables::networks(state)?);
+    let mut found = Found::ask()?;
+    // Who comes, goes or changes meanwhile is not compared.
+    let later = tables::networks(state)?;
+    let networks: Vec<Network> = networks.into_iter().filter(|network| later.contains(network)).collect();
+    let mut used = Vec::new();
+    let mut wanted: Vec<Element> = Vec::new();
+    for record in records {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                if *scope == Scope::Host {
+                    differences
+                        .push(Difference { of: "the state folder".to_owned(), what: error.to_string() });
+                }
+                continue;
+            }
+        };
+        let is_meant = *scope == Scope::Host || *scope == Scope::Container(record.id.clone());
+        let is_same = || state.read_record(&record.id).is_ok_and(|now| now.as_ref() == Some(&record));
+        if !is_meant
+            || record.phase != Phase::Ready
+            || !tables::is_live(state, &record, boot_id)
+            || !is_same()
+        {
+            continue;
+        }
+        used.extend(record.attachments.iter().map(|attachment| attachment.network.clone()));
+        wanted.extend(record.elements().cloned());
+        let inside = Inside::of(&record);
+        let of = format!("container {}", record.id);
+        let whats = container::differences(&record, &networks, &mut found, &inside)
+            .into_iter()
+            .chain(container::missing_files(state, &record)?);
+        differences.extend(whats.map(|what| Difference { of: of.clone(), what }));
+        differences.extend(missing(&found, &of, record.elements()));
+    }
+    // A network is complete once it has a container that is.
+    for network in networks.iter().filter(|network| used.contains(&network.name)) {
+        let of = format!("network {}", network.name);
+        let whats = network::differences(network, &mut found);
+        differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
+        let elements = nat::network_elements(network);
+        differences.extend(missing(&found, &of, elements.iter()));
+        wanted.extend(elements);
+    }
+    let lacks = |table| wanted.iter().any(|element| element.set.place().0 == table) && !found.has(table);
+    for table in [Table::Inet, Table::Bridge].into_iter().filter(|table| lacks(*table)) {
+        let what = format!("the table {} ocinet is missing: `ocinet reload` puts it back", table.family());
+        differences.push(Difference { of: "this host".to_owned(), what });
+    }
+    Ok(differences)
+}
+
+/// Where a table is missing, one line says so, instead of one for each of its elements.
+fn missing<'a>(
+    found: &'a Found,
+    of: &'a str,
+    elements: impl Iterator<Item = &'a Element> + 'a,
+) -> impl Iterator<Item = Difference> + 'a {
+    let is_missing = |element: &&Element| found.has(element.set.place().0) && !found.has_element(element);
+    let what = |element: &Element| format!("the element {element} is missing");
+    elements.filter(is_missing).map(move |element| Difference { of: of.to_owned(), what: what(element) })
+}

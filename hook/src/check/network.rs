@@ -1,0 +1,77 @@
+//! A network's links, addresses and sysctls.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::kernel::sysctl;
+use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+
+use super::found::Found;
+use crate::apply::network::router_sysctls;
+use crate::filters::with_tunnel;
+
+/// What of a network is not as recorded.
+pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
+    let mut differences = Vec::new();
+    for link in &network.links {
+        let (name, kind) = (&link.name, link.kind.name());
+        let Some(there) = found.link(name.as_str()).cloned() else {
+            differences.push(format!("the {kind} {name} is missing"));
+            continue;
+        };
+        if there.kind != kind || there.mac != Some(link.mac) {
+            differences.push(format!("the link {name} is not the {kind} that ocinet made"));
+            continue;
+        }
+        if !there.is_up {
+            differences.push(format!("the {kind} {name} is down"));
+        }
+        differences.extend(addresses(network, link, there.index, found));
+        match &link.kind {
+            HostLinkKind::Bridge => differences.extend(sysctls(network, link, found)),
+            HostLinkKind::Vxlan(tunnel) => {
+                let bridge = found.link(tunnel.bridge.as_str()).map(|bridge| bridge.index);
+                if there.controller != bridge {
+                    differences.push(format!("the {kind} {name} is not on the bridge {}", tunnel.bridge));
+                }
+                differences.extend(
+                    with_tunnel(network, link, |filters| found.missing(&there, filters)).unwrap_or_default(),
+                );
+            }
+            HostLinkKind::Macvlan { .. } => {}
+        }
+    }
+    differences
+}
+
+fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> Vec<String> {
+    let wanted: Vec<IpAddr> = match &link.kind {
+        HostLinkKind::Bridge => network.gateways().map(|gateway| gateway.address()).collect(),
+        HostLinkKind::Macvlan { addresses, .. } => addresses.clone(),
+        HostLinkKind::Vxlan(_) => Vec::new(),
+    };
+    let is_there = |address: &IpAddr| {
+        found.addresses.iter().any(|(on, cidr)| *on == index && cidr.address() == *address)
+    };
+    let missing = wanted.into_iter().filter(|address| !is_there(address));
+    missing.map(|address| format!("the address {address} of {} is missing", link.name)).collect()
+}
+
+fn sysctls(network: &Network, link: &HostLink, found: &Found) -> Vec<String> {
+    let mut differences = Vec::new();
+    let has_ipv6 = network.subnet(Family::Ipv6).is_some();
+    for (family, setting, wanted) in router_sysctls(has_ipv6) {
+        let key = sysctl::of_interface(family, &link.name, setting);
+        if let Some(is) = found.sysctl(&key).filter(|is| is != wanted) {
+            differences.push(format!("the sysctl {key} is {is} instead of {wanted}"));
+        }
+    }
+    let routed = if network.internal { Vec::new() } else { network.subnets().collect() };
+    for subnet in routed {
+        let key = sysctl::forwarding_key(subnet.family());
+        if found.sysctl(key).as_deref() == Some("0") {
+            differences.push(format!("the sysctl {key} is 0: the host forwards nothing for its containers"));
+        }
+    }
+    differences
+}

@@ -1,0 +1,42 @@
+//! `ocinet check [ID]`: what differs between the records and the kernel.
+
+use ocinet_shared::kernel::process;
+use ocinet_shared::record_dir::StateDir;
+
+use crate::check::{self, Scope};
+use crate::error::{Error, report};
+use crate::{input, strays};
+
+/// Prints a line for each difference and, for the whole host, for each thing that no container owns. Returns the exit code: 1
+/// where there is any.
+pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
+    let boot_id = process::boot_id().map_err(|error| {
+        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
+    })?;
+    let scope = match id {
+        None => Scope::Host,
+        Some(id) => {
+            let id = input::parse_id(id)?;
+            if state.read_record(&id)?.is_none() {
+                let doing = format!("check container {id}");
+                return Err(Error::Usage(report(
+                    doing,
+                    "it has no record",
+                    "see `ocinet list` for those that have",
+                )));
+            }
+            Scope::Container(id)
+        }
+    };
+    let differences = check::differences(state, &scope, &boot_id)?;
+    let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    if scope == Scope::Host {
+        lines.extend(strays::find(state, &boot_id)?.iter().map(ToString::to_string));
+    }
+    if lines.is_empty() {
+        super::print("everything is as recorded\n")?;
+        return Ok(0);
+    }
+    lines.iter().try_for_each(|line| super::print(&format!("{line}\n")))?;
+    Ok(1)
+}

@@ -1,0 +1,47 @@
+//! `ocinet gc`: removes what no live container owns, and nothing else.
+
+use ocinet_shared::kernel::process;
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::{Error, report};
+use crate::strays;
+
+/// Prints a line for each thing that no container owns, and removes it unless this is a dry run. What cannot be removed
+/// does not keep the rest.
+pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
+    let boot_id = process::boot_id().map_err(|error| {
+        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
+    })?;
+    let mut failed = Vec::new();
+    // One stray may hide another: a network is without containers only once they are taken back.
+    for round in 0..ROUNDS {
+        let strays = strays::find(state, &boot_id)?;
+        let mut removed = false;
+        for stray in &strays {
+            if dry_run {
+                super::print(&format!("{stray}\n"))?;
+                continue;
+            }
+            match strays::remove(state, stray, &boot_id) {
+                Ok(true) => {
+                    removed = true;
+                    super::print(&format!("removed: {stray}\n"))?;
+                }
+                Ok(false) => {}
+                Err(error) if round == 0 => failed.push(error.without_hint()),
+                Err(_) => {}
+            }
+        }
+        if dry_run || !removed {
+            break;
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let hint = "mend the cause and run `ocinet gc` again";
+    Err(Error::Partial(report("remove everything that no container owns", failed.join("; and "), hint)))
+}
+
+/// Containers, then their networks, then what those left.
+const ROUNDS: usize = 4;
