@@ -120,7 +120,7 @@ fn route_address(address: IpAddr) -> RouteAddress {
     }
 }
 
-/// The unicast routes of a family in every table but the local one.
+/// The unicast routes of a family in every table but the local one; one by several links is as many.
 ///
 /// # Errors
 /// A refusal of the dump.
@@ -128,7 +128,7 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
     let mut request = RouteMessage::default();
     request.header.address_family = netlink_family(family);
     let answers = channel.dump(&RouteNetlinkMessage::GetRoute(request), "list the routes")?;
-    Ok(answers.into_iter().filter_map(|answer| from_message(answer, family)).collect())
+    Ok(answers.into_iter().flat_map(|answer| from_message(answer, family)).collect())
 }
 
 /// Where a packet to an address would go.
@@ -172,30 +172,50 @@ pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelErro
     Ok(towards(channel, address)? == Some(Hop::Local))
 }
 
-fn from_message(answer: RouteNetlinkMessage, family: Family) -> Option<Route> {
-    let RouteNetlinkMessage::NewRoute(message) = answer else { return None };
+fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
+    let RouteNetlinkMessage::NewRoute(message) = answer else { return Vec::new() };
     if message.header.kind != RouteType::Unicast || message.header.table == RT_TABLE_LOCAL {
-        return None;
+        return Vec::new();
     }
     let mut address = family.unspecified();
-    let (mut link, mut gateway, mut metric) = (None, None, 0);
+    let (mut link, mut metric) = (None, 0);
+    let gateway = gateway_of(&message.attributes);
+    let mut hops = Vec::new();
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(to)) => address = to.into(),
             RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = to.into(),
-            RouteAttribute::Gateway(RouteAddress::Inet(via)) => gateway = Some(via.into()),
-            RouteAttribute::Gateway(RouteAddress::Inet6(via)) => gateway = Some(via.into()),
             RouteAttribute::Priority(priority) => metric = priority,
             RouteAttribute::Oif(index) => link = Some(index),
+            RouteAttribute::MultiPath(several) => {
+                hops.extend(
+                    several.iter().map(|hop| (Some(hop.interface_index), gateway_of(&hop.attributes))),
+                );
+            }
             _ => {}
         }
     }
-    Some(Route {
-        destination: Cidr::new(address, message.header.destination_prefix_length)?,
+    let Some(destination) = Cidr::new(address, message.header.destination_prefix_length) else {
+        return Vec::new();
+    };
+    if hops.is_empty() {
+        hops.push((link, gateway));
+    }
+    let route = |(link, gateway)| Route {
+        destination,
         link,
         gateway,
         metric,
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
         to_container: message.header.protocol == OCINET,
+    };
+    hops.into_iter().map(route).collect()
+}
+
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(via)) => Some((*via).into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(via)) => Some((*via).into()),
+        _ => None,
     })
 }
