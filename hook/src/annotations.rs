@@ -7,7 +7,7 @@ use ocinet_shared::ifname::IfName;
 use crate::error::{Error, annotation, report};
 
 /// What all of ocinet's annotations begin with.
-const PREFIX: &str = "net.";
+pub const PREFIX: &str = "net.";
 
 /// What a key is about; a driver says which subjects it has a use for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

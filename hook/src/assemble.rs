@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::facts::IsGone;
 use crate::plan::{Attached, Inputs, Plan};
+use crate::policy::Rules;
 use crate::request::{AttachmentRequest, Request};
 use crate::step::Step;
 use crate::{facts, fit, nat, ports, underlay};
@@ -23,6 +24,8 @@ pub struct Assembly<'a> {
     pub state: &'a StateDir,
     /// The administrator's defaults.
     pub config: &'a Config,
+    /// The policy for the container.
+    pub rules: &'a Rules<'a>,
     /// The container's id.
     pub id: &'a ContainerId,
     /// Whether the container of an id has ended.
@@ -48,6 +51,7 @@ impl Assembly<'_> {
             let network = facts::network(self.state, self.config, asked, &networks)?;
             let others: Vec<PublishedPort> =
                 attached.iter().flat_map(|other| other.attachment.ports.clone()).collect();
+            self.rules.check_network(asked, &network, underlay::carries_default_route)?;
             attached.push(self.attach(asked, &network, &others)?);
             networks.push(network);
         }

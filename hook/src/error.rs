@@ -35,6 +35,8 @@ pub enum Error {
     State(Report),
     /// Something was taken back only in part.
     Partial(Report),
+    /// The administrator's policy.
+    Policy(Report),
 }
 
 impl Error {
@@ -59,6 +61,7 @@ impl Error {
             Self::Nftables(_) => (6, "nftables"),
             Self::State(_) => (7, "state"),
             Self::Partial(_) => (8, "partial"),
+            Self::Policy(_) => (9, "policy"),
         }
     }
 
@@ -70,7 +73,8 @@ impl Error {
             | Self::Kernel(report)
             | Self::Nftables(report)
             | Self::State(report)
-            | Self::Partial(report) => report,
+            | Self::Partial(report)
+            | Self::Policy(report) => report,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `ocinet`: gives an OCI container its network from a runtime's hooks.
 //!
 //! ```text
-//! createRuntime: input -> annotations -> request -> facts (network, ipam, ports) -> plan (drivers, nat) -> record -> apply -> record
+//! createRuntime: input -> annotations -> request -> policy -> facts (network, ipam, ports) -> plan (drivers, nat) -> record -> apply -> record
 //! poststop:      input (the id) -> record -> take_back -> record removed
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `cli.rs` `commands/` | the command line, one file a command |
 //! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
+//! | `policy/` | what annotations may ask for |
 //! | `facts.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
@@ -27,14 +28,14 @@ mod assemble;
 mod check;
 pub mod cli;
 pub mod commands;
-mod config;
+pub mod config;
 mod drivers;
 mod error;
 mod facts;
 mod filters;
 mod fit;
 mod holder;
-mod input;
+pub mod input;
 mod ipam;
 mod labels;
 mod log;
@@ -42,8 +43,9 @@ mod members;
 mod nat;
 mod network;
 mod plan;
+pub mod policy;
 mod ports;
-mod request;
+pub mod request;
 mod resolver;
 mod setup;
 mod stats;

@@ -19,6 +19,7 @@ use crate::holder::{Taken, Wanted};
 use crate::input::Container;
 use crate::ipam::files;
 use crate::plan::Plan;
+use crate::policy::Rules;
 use crate::request::Request;
 use crate::take_back::{TakeBack, last_error};
 use crate::{labels, members, sweep};
@@ -224,6 +225,7 @@ impl<'a> Setup<'a> {
         let assembly = Assembly {
             state: self.state,
             config: self.config,
+            rules: &Rules::of(self.config, &self.container.annotations),
             id: &self.container.id,
             is_gone: &take_back_dead,
             asks_host: true,

@@ -178,6 +178,23 @@ fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a default route of the host leads over a link.
+///
+/// # Errors
+/// Those of asking the kernel.
+pub fn carries_default_route(link: &str) -> Result<bool, Error> {
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let Ok(name) = link.parse::<IfName>() else { return Ok(false) };
+    let Some(link) = link::find(&mut channel, &name)? else { return Ok(false) };
+    for family in Family::ALL {
+        let routes = route::list(&mut channel, family)?;
+        if routes.iter().any(|route| is_default(route) && route.link == Some(link.index)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn is_default(route: &Route) -> bool {
     route.destination.prefix() == 0
 }

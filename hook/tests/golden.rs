@@ -199,6 +199,73 @@ fn errors() {
     });
 }
 
+/// A case is a configuration, `==`, and the annotations that meet it.
+fn check_policies(name: &str, answer: impl Fn(i32, &str, &str) -> String) {
+    let folder = Folder::new(name);
+    let file = folder.0.join("config.toml");
+    check(name, |case| {
+        let (config, annotations) = case.split_once("\n==\n").expect("a configuration and annotations");
+        write(&file, config);
+        let (code, out, err) =
+            run(&folder.0, &["--config", file.to_str().unwrap(), "plan", "-"], &state_json(annotations));
+        answer(code, &out, &err.replace(file.to_str().unwrap(), "/etc/ocinet/config.toml"))
+    });
+}
+
+/// What a policy refuses: by exit code 9 and with the line that does, or by 2 where it cannot be read itself.
+#[test]
+fn refused_by_policy() {
+    check_policies("policy_refuses.txt", |code, out, err| {
+        assert_eq!((out, err.matches('\n').count()), ("", 1), "{err}");
+        assert!(
+            code == 2 || (code == 9 && (err.contains("(line ") || err.contains("the default)"))),
+            "{err}"
+        );
+        format!("exit {code}\n{err}")
+    });
+}
+
+/// The same configurations allow what is beside it.
+#[test]
+fn allowed_by_policy() {
+    check_policies("policy_allows.txt", |code, out, err| {
+        assert_eq!((code, err), (0, ""));
+        assert!(out.lines().count() > 1, "{out}");
+        "allowed".to_owned()
+    });
+}
+
+/// The examples of docs/policy.md do what it says they do: `- starts:` and `- refused:`, each with its annotations.
+#[test]
+fn the_examples_of_policies_are_true() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap();
+    let folder = Folder::new("examples");
+    let file = folder.0.join("config.toml");
+    let mut cases = 0;
+    for example in page.split("```toml\n").skip(1) {
+        let (config, below) = example.split_once("```\n").unwrap();
+        write(&file, config);
+        for line in below.lines() {
+            let Some((expected, annotations)) =
+                line.strip_prefix("- ").and_then(|line| line.split_once(": `"))
+            else {
+                continue;
+            };
+            let annotations = annotations.trim_end_matches('`').replace("` `", "\n");
+            let config = ["--config", file.to_str().unwrap(), "plan", "-"];
+            let (code, _, err) = run(&folder.0, &config, &state_json(&annotations));
+            let expected = match expected {
+                "starts" => 0,
+                "refused" => 9,
+                other => panic!("{other}"),
+            };
+            assert_eq!(code, expected, "{annotations}: {err}");
+            cases += 1;
+        }
+    }
+    assert!(cases >= 10, "{cases}");
+}
+
 #[test]
 fn bad_input_is_one_line_and_changes_nothing() {
     let folder = Folder::new("input");

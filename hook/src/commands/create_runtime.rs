@@ -9,18 +9,17 @@ use ocinet_shared::record_dir::{StateDir, to_json};
 
 use super::Work;
 use crate::error::Error;
-use crate::request::Request;
 use crate::setup::Setup;
 use crate::take_back::last_error;
-use crate::{config, facts, input};
+use crate::{config, facts, input, policy};
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
     let started = Instant::now();
     let container = input::parse_create(&input::read(stdin().lock())?)?;
-    let config = config::load(config)?;
+    let config = remember(state, &container.id, config::load(config))?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
-    let request = Request::parse(container.annotations.clone(), &config, &driver_of);
+    let request = policy::admit(&container.annotations, &config, &driver_of);
     let Some(request) = remember(state, &container.id, request)? else {
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
         return Ok(Work::None);

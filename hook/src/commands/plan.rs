@@ -11,8 +11,8 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::request::Request;
-use crate::{config, facts};
+use crate::policy::Rules;
+use crate::{config, facts, policy};
 
 /// Prints the plan. A free host port is shown as 0: which it is, only the start decides.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> Result<(), Error> {
@@ -20,7 +20,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         if bundle == "-" { input::parse_plan(&input::read(stdin().lock())?)? } else { from_bundle(bundle)? };
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
-    let Some(request) = Request::parse(container.annotations, &config, &driver_of)? else {
+    let Some(request) = policy::admit(&container.annotations, &config, &driver_of)? else {
         return super::print("nothing to do: the container has no net. annotation\n");
     };
     let boot_id = process::boot_id().unwrap_or_default();
@@ -29,6 +29,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let assembly = Assembly {
         state,
         config: &config,
+        rules: &Rules::of(&config, &container.annotations),
         id: &container.id,
         is_gone: &is_dead,
         asks_host: false,

@@ -3,8 +3,9 @@
 mod network;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ pub use network::NetworkTable;
 
 use crate::annotations::Annotations;
 use crate::error::{Error, report};
+use crate::policy::Table;
 use crate::request::UsableSubnet;
 
 /// Where the configuration is looked for when nothing names it; it need not exist there.
@@ -41,6 +43,11 @@ pub struct Config {
     /// Named networks: what a container that names one need not say itself, by annotation key.
     #[serde(rename = "network")]
     pub networks: BTreeMap<ContainerId, NetworkTable>,
+    /// What annotations may ask for.
+    pub policy: Table,
+    /// Where the lines of the file end, in bytes.
+    #[serde(skip)]
+    ends: Vec<usize>,
 }
 
 impl Default for Config {
@@ -59,11 +66,19 @@ impl Default for Config {
             subnet_pool: pool,
             max_ports: 1024,
             networks: BTreeMap::new(),
+            policy: Table::default(),
+            ends: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// The number of the line that has the byte at an offset.
+    #[must_use]
+    pub fn line_of(&self, offset: usize) -> usize {
+        self.ends.partition_point(|end| *end < offset) + 1
+    }
+
     /// Lets a network say what the annotations of a container that is on it do not, of those keys that are `wanted`.
     pub fn let_say(&self, network: &ContainerId, to: &mut Annotations, wanted: impl Fn(&str) -> bool) {
         let Some(NetworkTable(values)) = self.networks.get(network) else { return };
@@ -96,7 +111,8 @@ fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cidr, D::Error> {
 /// Reads the configuration: the named file, or the one at the default place if there is one.
 ///
 /// # Errors
-/// A file that is missing though named, is no ordinary file, may be written by everybody, or says something unknown.
+/// A file that is missing though named, is no ordinary file, may be written or replaced by others than root, or says
+/// something unknown.
 pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     let path = named.map_or(Path::new(DEFAULT_PATH), PathBuf::as_path);
     let refuse = |cause: String, hint: &str| {
@@ -113,9 +129,7 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     if !metadata.is_file() {
         return Err(refuse("it is not an ordinary file".into(), "name a TOML file with --config"));
     }
-    if metadata.mode() & 0o002 != 0 {
-        return Err(refuse("everybody may write to it".into(), "take the right away with `chmod o-w`"));
-    }
+    check_writers(path, &metadata).map_err(|(cause, hint)| refuse(cause, hint))?;
     let mut text = String::new();
     let read = file.take(MAX_CONFIG + 1).read_to_string(&mut text);
     let length = read.map_err(|error| refuse(error.to_string(), "write it as UTF-8 text"))?;
@@ -128,19 +142,50 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     Ok(Config { path: path.to_owned(), ..config })
 }
 
+/// Whoever can write the policy is who it is about, unless that is root or who runs ocinet.
+fn check_writers(path: &Path, file: &Metadata) -> Result<(), (String, &'static str)> {
+    let is_trusted = |id: u32, own: u32| id == 0 || id == own;
+    let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.metadata().map_err(|error| (error.to_string(), "check the folder that it is in"))?;
+    // In a sticky folder nobody replaces a file of others.
+    let is_sticky = folder.mode() & 0o1000 != 0;
+    for (of, metadata, is_safe) in [("it", file, false), ("the folder that it is in", &folder, is_sticky)] {
+        if metadata.mode() & 0o002 != 0 && !is_safe {
+            return Err((format!("everybody may write to {of}"), "take the right away with `chmod o-w`"));
+        }
+        if metadata.mode() & 0o020 != 0 && !is_safe && !is_trusted(metadata.gid(), group) {
+            let cause = format!("the group {} may write to {of}", metadata.gid());
+            return Err((cause, "take the right away with `chmod g-w`"));
+        }
+        if !is_trusted(metadata.uid(), user) {
+            let cause = format!("{of} belongs to the user {}", metadata.uid());
+            return Err((cause, "give it to root with `chown`"));
+        }
+    }
+    Ok(())
+}
+
 /// A FIFO would make the hook wait for a writer; without blocking it is opened and then refused.
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
-fn parse(text: &str) -> Result<Config, String> {
-    toml::from_str(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+/// Reads a configuration's text.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn parse(text: &str) -> Result<Config, String> {
+    let refuse = |span: Option<Range<usize>>, cause: &str| {
+        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
-        format!("line {line}, column {column}: {}", error.message().replace('\n', " "))
-    })
+        format!("line {line}, column {column}: {}", cause.replace('\n', " "))
+    };
+    let config: Config = toml::from_str(text).map_err(|error| refuse(error.span(), error.message()))?;
+    config.policy.check().map_err(|(span, cause)| refuse(Some(span), cause))?;
+    Ok(Config { ends: text.match_indices('\n').map(|(end, _)| end).collect(), ..config })
 }
 
 #[cfg(test)]

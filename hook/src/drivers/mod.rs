@@ -118,7 +118,9 @@ const DRIVERS: &[Driver] = &[
 ];
 
 impl Driver {
-    fn name(self) -> &'static str {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Network(driver) => driver.name(),
             Self::Alone(driver) => driver.name(),

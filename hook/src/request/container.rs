@@ -163,8 +163,9 @@ pub fn sysctls(from: &mut Annotations) -> Result<Vec<Sysctl>, Error> {
     Ok(sysctls)
 }
 
-/// As sysctl(8) reads a key: the separator that comes first separates, the other one belongs to an interface's name.
-fn sysctl_path(key: &str) -> Option<String> {
+/// A sysctl's path below /proc/sys, where it is one of the network namespace. As sysctl(8) reads a key, the separator that comes first separates, the other one belongs to an interface's name.
+#[must_use]
+pub fn sysctl_path(key: &str) -> Option<String> {
     let first = key.find(['.', '/']).map(|at| &key[at..=at])?;
     let path = if first == "." {
         key.chars()

@@ -16,7 +16,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 
-pub use container::{Resolver, Sysctl};
+pub use container::{Resolver, Sysctl, sysctl_path};
 pub use values::{UsableSubnet, unusable};
 
 use crate::annotations::{Annotations, Label, Names, Sorted};

@@ -23,6 +23,7 @@ mod notes;
 mod options;
 mod overlay;
 mod pods;
+mod policy;
 mod publish;
 mod rates;
 mod reach;
