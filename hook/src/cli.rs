@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// Gives an OCI container its network, without a daemon.
@@ -22,7 +22,7 @@ pub struct Options {
 }
 
 /// Where the state folder is by default.
-const STATE_DIR: &str = "/run/ocinet";
+pub const STATE_DIR: &str = "/run/ocinet";
 
 impl Options {
     /// What a runtime's call means, whose one argument is the hook's name; `None` for every other command line. It spares
@@ -93,11 +93,57 @@ pub enum Command {
         #[arg(long)]
         if_missing: bool,
     },
+    /// Make a runtime call ocinet: for one bundle, or for podman's containers.
+    Register(Register),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// What is to be registered where.
+#[derive(Debug, Args)]
+pub struct Register {
+    /// The bundle into whose config.json hooks and annotations are written.
+    #[arg(long, value_name = "DIR", required_unless_present = "podman", conflicts_with = "podman")]
+    pub bundle: Option<PathBuf>,
+    /// Write the files that make podman call ocinet for containers with net. annotations.
+    #[arg(long)]
+    pub podman: bool,
+    /// Where podman looks for hooks.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/usr/share/containers/oci/hooks.d",
+        requires = "podman"
+    )]
+    pub hooks_dir: PathBuf,
+    /// net.driver.
+    #[arg(long, value_name = "DRIVER", requires = "bundle")]
+    pub driver: Option<String>,
+    /// net.network.
+    #[arg(long, value_name = "NAME", requires = "bundle")]
+    pub network: Option<String>,
+    /// A port to publish, as for docker run -p; may be repeated.
+    #[arg(long, value_name = "PORT", requires = "bundle")]
+    pub publish: Vec<String>,
+    /// A further annotation; may be repeated.
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = pair, requires = "bundle")]
+    pub annotations: Vec<(String, String)>,
+    /// The program that runtimes are to call [default: this one].
+    #[arg(long, value_name = "FILE")]
+    pub hook_path: Option<PathBuf>,
+    /// Where crun writes what the hooks say, which it drops otherwise.
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    pub hook_stderr: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is not of the form KEY=VALUE"),
+    }
 }
 
 /// Prints what clap says of a command line it cannot use, in one line for an error, and returns the exit code.

@@ -14,6 +14,7 @@
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
+//! | `bundle.rs` | what is registered in a bundle |
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `strays.rs` `check/` | what nobody owns, and what differs from the records |
@@ -25,6 +26,7 @@
 mod annotations;
 mod apply;
 mod assemble;
+mod bundle;
 mod check;
 pub mod cli;
 pub mod commands;

@@ -8,6 +8,7 @@ mod inspect;
 mod list;
 mod plan;
 mod poststop;
+mod register;
 mod reload;
 
 use std::io::Write as _;
@@ -36,6 +37,7 @@ pub fn run(options: &Options) -> Result<u8, Error> {
         Command::Check { id } => return check::run(&state, id.as_deref()),
         Command::Gc { dry_run } => gc::run(&state, *dry_run)?,
         Command::Reload { if_missing } => reload::run(&state, *if_missing)?,
+        Command::Register(register) => register::run(&state, options, register)?,
         Command::Completions { shell } => completions::run(*shell)?,
     }
     Ok(0)

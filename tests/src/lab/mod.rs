@@ -40,7 +40,7 @@ pub use ping::{full_size_ping, ping};
 pub use process::{Background, Finished, command, finish};
 pub use prometheus::{Prometheus, Sample};
 pub use raw::{link_address, send_frame};
-pub use runtime::{Container, Pod, Runtime};
+pub use runtime::{Container, Pod, Runtime, plain_bundle};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
 pub use throughput::{iperf, iperf_bytes, transfer};

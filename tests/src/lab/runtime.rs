@@ -72,7 +72,7 @@ impl Runtime {
                 if let Some(Holder::Process(sandbox)) = pod {
                     join_namespace(&bundle, sandbox.pid());
                 }
-                self.run(lab, &["run", "-d", "-b", &bundle.display().to_string(), &id])
+                return self.start_bundle(lab, &id, &bundle);
             }
             Self::PodmanRunc | Self::PodmanCrun => {
                 prepare_podman(self, lab);
@@ -91,6 +91,22 @@ impl Runtime {
                 self.run(lab, &arguments)
             }
         };
+        self.started(lab, id, started)
+    }
+
+    /// Starts what a bundle holds, with runc or crun. An error is what the runtime said.
+    ///
+    /// # Errors
+    /// The runtime's, with its standard error.
+    ///
+    /// # Panics
+    /// When the runtime cannot be started.
+    pub fn start_bundle<'a>(self, lab: &'a Lab, id: &str, bundle: &Path) -> Result<Container<'a>, Finished> {
+        let started = self.run(lab, &["run", "-d", "-b", &bundle.display().to_string(), id]);
+        self.started(lab, id.to_owned(), started)
+    }
+
+    fn started(self, lab: &Lab, id: String, started: Finished) -> Result<Container<'_>, Finished> {
         if started.code != 0 {
             let _ = self.remove(lab, &id);
             return Err(started);
@@ -249,7 +265,12 @@ fn join_namespace(bundle: &Path, pid: u32) {
     fs::write(&path, config.to_string()).expect("write it");
 }
 
-fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
+/// A bundle that `runc spec` made, whose container sleeps; nothing in it is of ocinet.
+///
+/// # Panics
+/// When runc fails.
+#[must_use]
+pub fn plain_bundle(lab: &Lab, id: &str) -> PathBuf {
     let folder = lab.dir().join(format!("bundle-{id}"));
     fs::create_dir_all(&folder).expect("make a bundle");
     let mut spec = command("runc");
@@ -262,6 +283,14 @@ fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
     config["process"]["args"] = json!(["sleep", "600"]);
     config["root"]["path"] = json!(lab.rootfs());
     config["root"]["readonly"] = json!(lab.has_read_only_root());
+    fs::write(&path, serde_json::to_string_pretty(&config).expect("text")).expect("write it");
+    folder
+}
+
+fn bundle(lab: &Lab, id: &str, annotations: &[(&str, &str)]) -> PathBuf {
+    let folder = plain_bundle(lab, id);
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("read it")).expect("JSON");
     let annotations: serde_json::Map<String, Value> =
         annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     config["annotations"] = json!(annotations);
@@ -280,10 +309,25 @@ fn variables(lab: &Lab) -> Vec<String> {
 /// The hooks.d files that ocinet ships, with the lab's program, state folder and configuration in them, and an image.
 fn prepare_podman(runtime: Runtime, lab: &Lab) {
     let hooks = lab.dir().join("hooks.d");
-    if hooks.exists() {
+    if !hooks.exists() {
+        ship_hooks(lab, &hooks);
+    }
+    let archive = lab.dir().join("root.tar");
+    if archive.exists() {
         return;
     }
-    fs::create_dir_all(&hooks).expect("make hooks.d");
+    // Raising a limit fails on these machines (CAP_SYS_RESOURCE), and a pod's own container takes no option for it.
+    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    fs::write(lab.dir().join("containers.conf"), limits).expect("write containers.conf");
+    let mut tar = command("tar");
+    tar.arg("-C").arg(lab.rootfs()).arg("-cf").arg(&archive).arg(".");
+    assert!(tar.status().expect("tar").success());
+    let imported = runtime.run(lab, &["import", &archive.display().to_string(), "lab-image"]);
+    assert_eq!(imported.code, 0, "podman import: {}", imported.stderr);
+}
+
+fn ship_hooks(lab: &Lab, hooks: &Path) {
+    fs::create_dir_all(hooks).expect("make hooks.d");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/hooks.d");
     for entry in fs::read_dir(shipped).expect("packaging/hooks.d").flatten() {
         let text = fs::read_to_string(entry.path()).expect("read a hooks.d file");
@@ -293,13 +337,4 @@ fn prepare_podman(runtime: Runtime, lab: &Lab) {
         hook["hook"]["env"] = json!(variables(lab));
         fs::write(hooks.join(entry.file_name()), hook.to_string()).expect("write a hooks.d file");
     }
-    // Raising a limit fails on these machines (CAP_SYS_RESOURCE), and a pod's own container takes no option for it.
-    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
-    fs::write(lab.dir().join("containers.conf"), limits).expect("write containers.conf");
-    let archive = lab.dir().join("root.tar");
-    let mut tar = command("tar");
-    tar.arg("-C").arg(lab.rootfs()).arg("-cf").arg(&archive).arg(".");
-    assert!(tar.status().expect("tar").success());
-    let imported = runtime.run(lab, &["import", &archive.display().to_string(), "lab-image"]);
-    assert_eq!(imported.code, 0, "podman import: {}", imported.stderr);
 }

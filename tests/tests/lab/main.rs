@@ -29,6 +29,7 @@ mod rates;
 mod reach;
 mod readme;
 mod reference;
+mod register;
 mod reload;
 mod resolver;
 mod routed;
