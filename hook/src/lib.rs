@@ -47,6 +47,8 @@ mod network;
 mod plan;
 pub mod policy;
 mod ports;
+#[cfg(test)]
+mod properties;
 pub mod request;
 mod resolver;
 mod setup;
