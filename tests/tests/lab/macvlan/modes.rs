@@ -161,16 +161,15 @@ fn in_mode_passthru_a_parent_that_others_use_is_refused() {
     assert!(ping(&lab.peer, web.address(true), PATIENCE));
 }
 
-/// The link by which the host itself is reached is taken from it only where it is named.
+/// The link by which the host itself is reached is taken from it only where the administrator names it.
 #[test]
 fn in_mode_passthru_the_parent_must_be_named() {
     let lab = Lab::new();
     used(&lab);
     refused(&lab, &with(&[("net.mode", "passthru"), ("net.ip", IP)]), 3, "net.parent");
-    let sandbox = Sandbox::new("web");
-    let named =
-        lab.create(&sandbox, &with(&[("net.mode", "passthru"), ("net.ip", IP), ("net.parent", "eth0")]));
-    assert_eq!(named.code, 0, "{}", named.stderr);
+    refused(&lab, &with(&[("net.mode", "passthru"), ("net.ip", IP), ("net.parent", "eth0")]), 9, "eth0");
+    lab.configure("[network.lan]\ndriver = \"macvlan\"\nmode = \"passthru\"\nparent = \"eth0\"\n");
+    let _web = lab.attach("web", &[("net.network", "lan"), ("net.ip", IP)]);
     assert!(ping(&lab.peer, "198.51.100.50".parse().unwrap(), PATIENCE));
     assert!(!ping(&lab.peer, HOST4, SILENCE));
 }
