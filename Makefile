@@ -20,7 +20,7 @@ TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test demo bench bench-scrape deny lint deps test-deps bench-deps install
+.PHONY: build test demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
@@ -71,6 +71,20 @@ bench: bench-deps build
 # What a scrape of 1,000 containers costs beside the bare netlink dumps that it needs, and beside node_exporter.
 bench-scrape: bench-deps build
 	cargo run --release --locked -p ocinet-tests --bin scrape
+
+# Everything that ocinet reads, with libFuzzer, for so many seconds each. These flags are what `cargo fuzz` gives a nightly compiler.
+FUZZ_SECONDS ?= 600
+FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+fuzz:
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked
+	mkdir -p $(addprefix fuzz/grown/,$(FUZZ_TARGETS)) fuzz/artifacts
+	built=fuzz/target/$$(rustc -vV | sed -n 's/^host: //p')/release; \
+		for target in $(FUZZ_TARGETS); do \
+			$$built/$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=fuzz/artifacts/$$target- \
+				fuzz/grown/$$target fuzz/corpus/$$target; \
+		done
 
 install: build
 	install -D -m 0755 target/bin/ocinet $(DESTDIR)$(PREFIX)/bin/ocinet

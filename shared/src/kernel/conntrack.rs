@@ -55,7 +55,8 @@ pub fn entries(channel: &mut Channel, mut take: impl FnMut(&[IpAddr])) -> Result
     })
 }
 
-fn answer(payload: &[u8], addresses: &mut Vec<IpAddr>) {
+/// Puts the addresses of one entry of the dump into `addresses`, in place of what was there.
+pub fn answer(payload: &[u8], addresses: &mut Vec<IpAddr>) {
     addresses.clear();
     for (kind, tuple) in Attributes::behind(payload, NFGENMSG_LENGTH) {
         if !matches!(kind, CTA_TUPLE_ORIG | CTA_TUPLE_REPLY) {

@@ -92,7 +92,9 @@ pub fn host_request() -> Request {
     Request::new(RTM_GETSTATS, &header)
 }
 
-fn host_answer(payload: &[u8]) -> Option<(u32, LinkCounters)> {
+/// What a message of the answer to [`host_request`] says: a link's index, and what it counted.
+#[must_use]
+pub fn host_answer(payload: &[u8]) -> Option<(u32, LinkCounters)> {
     let index = word(payload, 4)?;
     let counters = Attributes::behind(payload, IF_STATS_MSG_LENGTH).find(IFLA_STATS_LINK_64)?;
     Some((index, LinkCounters::parse(counters)?))
@@ -124,7 +126,9 @@ fn inside_request(number: i32, name: &IfName) -> Request {
         .with_text(IFLA_IFNAME, name.as_str())
 }
 
-fn inside_answer(payload: &[u8]) -> Option<(LinkCounters, LinkState)> {
+/// What the answer about a link inside a container says.
+#[must_use]
+pub fn inside_answer(payload: &[u8]) -> Option<(LinkCounters, LinkState)> {
     let flags = word(payload, 8)?;
     let mut counters = None;
     let mut mtu = None;

@@ -76,7 +76,8 @@ pub fn elements_request(set: Set) -> Request {
         .with_text(NFTA_SET_ELEM_LIST_SET, name)
 }
 
-fn elements_answer(payload: &[u8]) -> impl Iterator<Item = (&[u8], Counter)> {
+/// What a message of the answer to [`elements_request`] says: keys, and what their elements counted.
+pub fn elements_answer(payload: &[u8]) -> impl Iterator<Item = (&[u8], Counter)> {
     listed(payload).filter_map(element_of)
 }
 
@@ -136,7 +137,9 @@ pub fn table(channel: &mut Channel, table: Table) -> Result<Option<u64>, KernelE
     asked.and(found).map_err(|errno| KernelError::new("look for the nftables tables", errno))
 }
 
-fn table_answer(payload: &[u8]) -> Option<u64> {
+/// The table's number in the answer about it.
+#[must_use]
+pub fn table_answer(payload: &[u8]) -> Option<u64> {
     long_be(Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_TABLE_HANDLE)?)
 }
 
