@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::Element;
+use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
@@ -38,6 +38,8 @@ pub struct TakeBack<'a> {
     state: &'a StateDir,
     route: Channel,
     nft: Nft,
+    /// Addresses from and to which the host has routed nothing.
+    silent: Vec<IpAddr>,
 }
 
 impl<'a> TakeBack<'a> {
@@ -52,7 +54,7 @@ impl<'a> TakeBack<'a> {
     /// Takes over sockets that are open in the host's namespace.
     #[must_use]
     pub fn with(state: &'a StateDir, route: Channel, nft: Nft) -> Self {
-        Self { state, route, nft }
+        Self { state, route, nft, silent: Vec::new() }
     }
 
     /// Takes a recorded container back and removes its record. The caller holds the record's lock.
@@ -60,6 +62,7 @@ impl<'a> TakeBack<'a> {
     /// # Errors
     /// [`Error::Partial`] with everything that could not be taken back; the record is kept then, for another try.
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
+        self.silent = self.find_silent(record)?;
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
         self.steps(record, certainty)?;
         forget(self.state, &record.id)
@@ -111,6 +114,20 @@ impl<'a> TakeBack<'a> {
         }
     }
 
+    /// The IPv6 addresses whose counters say that there is no connection to end, which would take long to find.
+    fn find_silent(&mut self, record: &Record) -> Result<Vec<IpAddr>, Error> {
+        let mut silent = Vec::new();
+        for address in record.addresses().filter(IpAddr::is_ipv6) {
+            let mut is_silent = true;
+            for set in [Set::Sent6, Set::Received6] {
+                let counted = self.nft.get(&Element::new(set, vec![Field::Address(address)]))?;
+                is_silent &= counted.is_some_and(|element| element.counter.packets == 0);
+            }
+            silent.extend(is_silent.then_some(address));
+        }
+        Ok(silent)
+    }
+
     /// Whoever has the address next is not to get what was meant for this container. Where the host does not route for
     /// it, it does not track its connections either.
     fn release_lease(
@@ -123,6 +140,7 @@ impl<'a> TakeBack<'a> {
         let is_routed = |of: &Attachment| of.network == *network && of.host_interface.is_some();
         // A start that lost the address to another container must leave that one's connections alone.
         if record.attachments.iter().any(is_routed)
+            && !self.silent.contains(&address)
             && files::holder(self.state, &path)?.as_ref() == Some(&record.id)
         {
             conntrack::end_all_of(self.nft.channel(), address)?;

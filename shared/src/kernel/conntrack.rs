@@ -70,12 +70,21 @@ pub fn answer(payload: &[u8], addresses: &mut Vec<IpAddr>) {
 /// Ends every connection that an address began, or that was led to it: whoever gets the address next is not to get what
 /// was meant for the one before.
 ///
+/// For IPv6, the connections are listed, which takes milliseconds: the kernel's filter by an IPv6 address finds every
+/// connection but that address's (`ctnetlink_filter_match_tuple` takes `!ipv6_addr_cmp` for "differs").
+///
 /// # Errors
 /// What the kernel says besides that there is no connection tracking.
 pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
-    for (direction, flags) in
-        [(CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS), (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS)]
-    {
+    let directions = [(CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS), (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS)];
+    let family = Family::of(address);
+    let is_meant = |payload: &[u8]| {
+        directions.iter().any(|(direction, _)| ends(payload, *direction).first() == Some(&address))
+    };
+    if family == Family::Ipv6 {
+        return end_some(channel, &of_family(CT_GET, family), family, is_meant);
+    }
+    for (direction, flags) in directions {
         let filter = |request: Request| {
             request
                 .with_nested(direction, |tuple| {
@@ -83,8 +92,7 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
                 })
                 .with_nested(CTA_FILTER, |filter| filter.with(flags, &CTA_FILTER_F_CTA_IP_SRC.to_ne_bytes()))
         };
-        let is_meant = |payload: &[u8]| ends(payload, direction).first() == Some(&address);
-        end_by(channel, Family::of(address), filter, is_meant)?;
+        end_by(channel, family, filter, is_meant)?;
     }
     Ok(())
 }
@@ -103,6 +111,8 @@ pub fn end_unpublished(
 ) -> Result<(), KernelError> {
     let protocol = [Protocol::Udp.number()];
     let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
+    // By an IPv6 address, the kernel's filter would find the others (see `end_all_of`).
+    let bound = bound.filter(IpAddr::is_ipv4);
     let flags = flags | if bound.is_some() { CTA_FILTER_F_CTA_IP_DST } else { 0 };
     let filter = |request: Request| {
         request

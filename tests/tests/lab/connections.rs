@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::reload::Connection;
+
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, until,
 };
@@ -136,5 +138,26 @@ fn the_next_with_an_address_gets_nothing_of_the_one_before() {
         let seen = capture.wait_for("its own answer", |seen| seen.is_udp_to(4005));
         assert!(!seen.iter().any(|seen| seen.is_udp_to(4004)), "an answer to the container before arrived");
         lab.detach(new);
+    }
+}
+
+/// A container's end is no other's: what it ends is told by its address.
+#[test]
+fn others_connections_go_on_when_a_container_ends() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
+    for (_, host, internet) in BOTH {
+        let published = Connection::new(&lab.peer, &web.net, 80, SocketAddr::new(host, 8080));
+        let outward = Connection::new(&web.net, &lab.wan, 81, SocketAddr::new(internet, 81));
+        let old = lab.attach("old", &[("net.subnet", DUAL), ("net.ports", "5353:53/udp")]);
+        let own = Connection::new(&old.net, &lab.wan, 82, SocketAddr::new(internet, 82));
+        own.carries("before");
+        drop(own);
+        lab.detach(old);
+        // The client's next packet would begin the connection anew; the server's shows that it is still known.
+        published.is_told("after");
+        outward.is_told("after");
+        published.carries("in the end");
+        outward.carries("in the end");
     }
 }

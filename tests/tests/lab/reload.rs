@@ -17,10 +17,10 @@ const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Both ends of a TCP connection.
-struct Connection(TcpStream, TcpStream);
+pub(crate) struct Connection(TcpStream, TcpStream);
 
 impl Connection {
-    fn new(client: &Netns, server: &Netns, port: u16, to: SocketAddr) -> Self {
+    pub(crate) fn new(client: &Netns, server: &Netns, port: u16, to: SocketAddr) -> Self {
         let any = SocketAddr::new(if to.is_ipv6() { "::" } else { "0.0.0.0" }.parse().unwrap(), port);
         let listener = server.within(|| TcpListener::bind(any).unwrap());
         let client =
@@ -32,9 +32,20 @@ impl Connection {
         Self(client, server)
     }
 
+    /// A text from the server, unasked.
+    #[track_caller]
+    pub(crate) fn is_told(&self, text: &str) {
+        let Self(client, server) = self;
+        let (mut client, mut server) = (client, server);
+        server.write_all(text.as_bytes()).expect("send");
+        let mut got = vec![0; text.len()];
+        client.read_exact(&mut got).expect("receive");
+        assert_eq!(got, text.as_bytes());
+    }
+
     /// A text each way.
     #[track_caller]
-    fn carries(&self, text: &str) {
+    pub(crate) fn carries(&self, text: &str) {
         let Self(client, server) = self;
         for (mut from, mut to) in [(client, server), (server, client)] {
             from.write_all(text.as_bytes()).expect("send");
