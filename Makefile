@@ -20,7 +20,7 @@ TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
+.PHONY: build test soak demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
@@ -58,6 +58,11 @@ lint:
 
 test: test-deps build lint
 	cargo test --locked --workspace -- --include-ignored
+
+# Two hundred containers start and stop at once, with hooks killed at random moments; CI does so for two minutes.
+SOAK_SECONDS ?= 1800
+soak: deps build
+	cargo run --release --locked -p ocinet-tests --bin soak -- $(SOAK_SECONDS)
 
 deny:
 	cargo deny check
