@@ -16,7 +16,7 @@ PREFIX ?= /usr
 # What a container needs, and the demo.
 PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq
 # What the tests need besides.
-TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus
+TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus iptables
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 

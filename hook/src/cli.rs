@@ -76,6 +76,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Find why packets do not arrive, and what mends it.
+    Doctor {
+        /// The container's id; without one, all containers are looked at.
+        id: Option<String>,
+    },
     /// Compare the records with the kernel and print each difference; exit 1 where there is one.
     Check {
         /// Only of this container.

@@ -17,6 +17,7 @@
 //! | `bundle.rs` | what is registered in a bundle |
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
+//! | `doctor/` | why packets do not arrive, reading only |
 //! | `strays.rs` `check/` | what nobody owns, and what differs from the records |
 //! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
 //!
@@ -31,6 +32,7 @@ mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod doctor;
 mod drivers;
 mod error;
 mod facts;

@@ -11,6 +11,7 @@
 //! | `filter/` | filters on links, which outlive the rules |
 //! | `root_files.rs` | files in a container's root |
 //! | `nft/` | the base tables, elements, counters |
+//! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
 
@@ -21,6 +22,7 @@ pub mod counters;
 pub mod device;
 mod dump;
 pub mod filter;
+pub mod legacy_iptables;
 pub mod link;
 pub mod neighbour;
 pub mod netns;

@@ -50,6 +50,30 @@ pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, Kerne
     Ok(found.collect())
 }
 
+/// What this namespace knows of its neighbours: the index of the link, the address, and the Ethernet address that packets
+/// for it are sent to.
+///
+/// # Errors
+/// A refusal of the dump.
+pub fn list(channel: &mut Channel) -> Result<Vec<(u32, IpAddr, Mac)>, KernelError> {
+    let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+    let answers = channel.dump(&request, "list the neighbours")?;
+    let found = answers.into_iter().filter_map(|answer| {
+        let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
+        let (mut address, mut mac) = (None, None);
+        for attribute in message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(own)) => address = Some(own.into()),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(own)) => address = Some(own.into()),
+                NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.try_into().ok().map(Mac),
+                _ => {}
+            }
+        }
+        Some((message.header.ifindex, address?, mac?))
+    });
+    Ok(found.collect())
+}
+
 /// The message that tells the Ethernet address of a neighbour on a link, who is then never asked for it.
 #[must_use]
 pub fn known(index: u32, address: IpAddr, mac: Mac) -> Change {

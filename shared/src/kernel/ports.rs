@@ -79,20 +79,15 @@ pub fn probe(address: IpAddr, protocol: Protocol, port: u16) -> Result<Bind, Ker
 /// This reads every process's descriptors and is called only once a start has failed.
 #[must_use]
 pub fn holder(address: IpAddr, protocol: Protocol, port: u16) -> Option<String> {
-    let suffix = if address.is_ipv6() { "6" } else { "" };
-    let table = match protocol {
-        Protocol::Tcp | Protocol::Udp => {
-            fs::read_to_string(format!("/proc/net/{}{suffix}", protocol.name())).ok()?
-        }
+    // A socket of IPv6 may hold IPv4's port as well.
+    let suffixes: &[&str] = if address.is_ipv6() { &["6"] } else { &["", "6"] };
+    let inode = match protocol {
+        Protocol::Tcp | Protocol::Udp => suffixes
+            .iter()
+            .find_map(|suffix| inode(&format!("/proc/net/{}{suffix}", protocol.name()), port))?,
         // SCTP's table is of another form (/proc/net/sctp/eps); its holder stays unnamed.
         Protocol::Sctp => return None,
     };
-    let inode = table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
-        let holds = u16::from_str_radix(local_port, 16).ok()? == port;
-        fields.get(9).filter(|inode| holds && **inode != "0").map(|inode| format!("socket:[{inode}]"))
-    })?;
     fs::read_dir("/proc").ok()?.filter_map(Result::ok).find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         if !has_descriptor(&entry.path(), &inode) {
@@ -100,6 +95,16 @@ pub fn holder(address: IpAddr, protocol: Protocol, port: u16) -> Option<String> 
         }
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         Some(format!("process {} (pid {pid})", name.trim_end().escape_debug()))
+    })
+}
+
+/// What the descriptor of the socket that has a port in a table of /proc/net links to.
+fn inode(table: &str, port: u16) -> Option<String> {
+    fs::read_to_string(table).ok()?.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+        let holds = u16::from_str_radix(local_port, 16).ok()? == port;
+        fields.get(9).filter(|inode| holds && **inode != "0").map(|inode| format!("socket:[{inode}]"))
     })
 }
 

@@ -9,6 +9,7 @@ mod configuration;
 mod conflict;
 mod connections;
 mod dashboards;
+mod doctor;
 mod exporter;
 mod faults;
 mod flushed;

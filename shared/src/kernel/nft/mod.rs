@@ -2,9 +2,11 @@
 //!
 //! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
+//! `chains.rs` reads the rules of all tables, other programs' too;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
 
 mod batch;
+pub mod chains;
 pub mod counted;
 mod install;
 

@@ -1,0 +1,75 @@
+//! `ocinet doctor [ID]`: why packets do not arrive, and what mends it.
+
+use std::fmt::Write as _;
+
+use ocinet_shared::one_line::one_line;
+use ocinet_shared::record_dir::StateDir;
+use serde::Deserialize;
+
+use crate::doctor::{CHECKS, Finding, Surroundings};
+use crate::error::{Error, report};
+use crate::input;
+use crate::take_back::last_error;
+
+/// What doctor exits with where it found something.
+const FOUND: u8 = 1;
+
+/// Prints what is amiss on the host and with all containers, or with one, and returns the exit code.
+pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
+    let mut findings = Vec::new();
+    let mut only = None;
+    if let Some(id) = id {
+        let id = input::parse_id(id)?;
+        only = state.read_record(&id)?;
+        #[derive(Deserialize)]
+        struct LastError {
+            error: String,
+        }
+        let failed: Option<LastError> = state.read_json(&last_error(state, &id))?;
+        match (&only, failed) {
+            (_, Some(failed)) => findings.push(Finding {
+                what: format!("the last start of container {id} failed: ocinet {}", failed.error),
+                why: "a container that did not start has no network".to_owned(),
+                mend: vec!["# see the hint".to_owned()],
+            }),
+            (None, None) => {
+                return Err(Error::Usage(report(
+                    format!("look at container {id}"),
+                    "it has no record",
+                    "see `ocinet list` for those that have",
+                )));
+            }
+            (Some(_), None) => {}
+        }
+    }
+    let looks = only.is_some() || id.is_none();
+    let mut text = String::new();
+    if looks {
+        let mut around = Surroundings::read(state, only.as_ref())?;
+        for (name, check) in CHECKS {
+            match check(&mut around) {
+                Ok(found) => findings.extend(found),
+                Err(error) => findings.push(Finding {
+                    what: format!("{name} could not be looked at: {}", error.without_hint()),
+                    why: "what is amiss there is not known".to_owned(),
+                    mend: Vec::new(),
+                }),
+            }
+        }
+        let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        let (containers, networks) = (around.records.len(), around.networks.len());
+        let _ =
+            writeln!(text, "looked at {containers} containers, {networks} networks: {}", names.join(", "));
+    }
+    for finding in &findings {
+        let _ = writeln!(text, "\n{}\n  {}", one_line(&finding.what), one_line(&finding.why));
+        for command in &finding.mend {
+            let _ = writeln!(text, "  $ {}", one_line(command));
+        }
+    }
+    if findings.is_empty() {
+        text.push_str("nothing is amiss\n");
+    }
+    super::print(&text)?;
+    Ok(if findings.is_empty() { 0 } else { FOUND })
+}

@@ -1,0 +1,303 @@
+//! What another program's chains do to a packet: they are walked with what is known of it, and a condition on anything
+//! else may hold or not.
+
+use std::collections::BTreeMap;
+
+use ocinet_shared::kernel::filter::MARK;
+use ocinet_shared::kernel::nft::chains::{Chain, IPV4, IPV6, Rule, number, text};
+use ocinet_shared::kernel::raw::{Attributes, word};
+
+/// A link as conditions see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) group: u32,
+}
+
+/// The first packet of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Packet<'a> {
+    pub(super) is_ipv6: bool,
+    pub(super) from: Option<&'a Place>,
+    pub(super) to: Option<&'a Place>,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fate {
+    Passes,
+    MayDrop,
+    Drops,
+}
+
+/// What a base chain does to a packet: its fate, and the rule that takes the mark of `chain let_in` from it.
+pub(super) fn of(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> (Fate, Option<(String, u64)>) {
+    let mut walk =
+        Walk { packet, chains, mark: Some(MARK), may_drop: false, may_accept: false, unmarked: None };
+    let ended = walk.chain(base, 0);
+    let drops = match ended {
+        End::Drop => true,
+        End::Accept => false,
+        End::Nothing => base.hook.is_some_and(|hook| hook.drops),
+    };
+    let fate = match (drops, walk.may_accept, walk.may_drop) {
+        (true, false, _) => Fate::Drops,
+        (true, true, _) | (false, _, true) => Fate::MayDrop,
+        (false, _, false) => Fate::Passes,
+    };
+    (fate, walk.unmarked)
+}
+
+/// Deeper jumps than the kernel follows (`NFT_JUMP_STACK_SIZE`).
+const DEEPEST: usize = 16;
+// Numbers of linux/netfilter/nf_tables.h.
+const META_MARK: u32 = 3;
+const META_NFPROTO: u32 = 15;
+const NFT_CT_STATE: u32 = 0;
+const NFT_CT_MARK: u32 = 1;
+const VERDICT_REGISTER: u32 = 0;
+const NF_DROP: i32 = 0;
+const NFT_CONTINUE: i32 = -1;
+const NFT_BREAK: i32 = -2;
+const NFT_JUMP: i32 = -3;
+const NFT_GOTO: i32 = -4;
+const NFT_RETURN: i32 = -5;
+/// The bit of `ct state new`.
+const NEW: u32 = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Accept,
+    Drop,
+    Nothing,
+}
+
+/// What a rule does where its conditions hold.
+enum Does {
+    Accept,
+    Drop,
+    Jump(String, bool),
+    Return,
+    GoOn,
+}
+
+struct Walk<'a> {
+    packet: &'a Packet<'a>,
+    chains: &'a [Chain],
+    mark: Option<u32>,
+    may_drop: bool,
+    may_accept: bool,
+    unmarked: Option<(String, u64)>,
+}
+
+/// How a rule's conditions stand: `Some` where it is certain.
+type Holds = Option<bool>;
+
+impl Walk<'_> {
+    fn chain(&mut self, chain: &Chain, depth: usize) -> End {
+        if depth > DEEPEST {
+            return End::Nothing;
+        }
+        for rule in &chain.rules {
+            let (holds, does) = self.rule(chain, rule);
+            if holds == Some(false) {
+                continue;
+            }
+            let end = match does {
+                Does::GoOn => continue,
+                Does::Return if holds.is_some() => return End::Nothing,
+                Does::Return => continue,
+                Does::Accept => End::Accept,
+                Does::Drop => End::Drop,
+                Does::Jump(name, is_goto) => {
+                    let same = |other: &&Chain| {
+                        other.family == chain.family && other.table == chain.table && other.name == name
+                    };
+                    let Some(next) = self.chains.iter().find(same) else { continue };
+                    let end = self.chain(next, depth + 1);
+                    if is_goto && holds.is_some() {
+                        return end;
+                    }
+                    end
+                }
+            };
+            match (holds, end) {
+                (_, End::Nothing) => {}
+                (Some(_), end) => return end,
+                (None, End::Accept) => self.may_accept = true,
+                (None, End::Drop) => self.may_drop = true,
+            }
+        }
+        End::Nothing
+    }
+
+    fn rule(&mut self, chain: &Chain, rule: &Rule) -> (Holds, Does) {
+        let mut registers = Registers::default();
+        let mut holds = Some(true);
+        for (name, data) in &rule.expressions {
+            let of = |kind| Attributes::new(data).find(kind);
+            let at = |kind| of(kind).and_then(number);
+            let found = match name.as_str() {
+                "counter" | "log" => Some(true),
+                // Only these have a register that they read from in the third place, and set the packet's mark by it.
+                "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
+                    let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
+                    self.set_mark(mark.unwrap_or_default(), chain, rule);
+                    Some(true)
+                }
+                "cmp" => registers.get(at(1)).and_then(|bytes| compared(bytes, at(2)?, value(of(3)?)?)),
+                "match" if of(1).map(text).as_deref() == Some("comment") => Some(true),
+                "immediate" if at(1) == Some(VERDICT_REGISTER) => return (holds, verdict(data)),
+                "reject" => return (holds, Does::Drop),
+                "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
+                "target" => match self.target(data, chain, rule) {
+                    Does::GoOn => Some(true),
+                    does => return (holds, does),
+                },
+                // A map of verdicts: what it drops is mostly not a connection's first packet.
+                "lookup" if at(3) == Some(VERDICT_REGISTER) => return (None, Does::Accept),
+                name => self.load(&mut registers, name, data),
+            };
+            match found {
+                Some(true) => {}
+                Some(false) => return (Some(false), Does::GoOn),
+                None => holds = None,
+            }
+        }
+        (holds, Does::GoOn)
+    }
+
+    /// What puts something into a register. What it puts there may not be known: every comparison with that is uncertain.
+    fn load(&self, registers: &mut Registers, name: &str, data: &[u8]) -> Holds {
+        let of = |kind| Attributes::new(data).find(kind);
+        let at = |kind| of(kind).and_then(number);
+        let (target, loaded) = match name {
+            "meta" => (at(1), at(2).and_then(|key| self.meta(key))),
+            "ct" => {
+                let known = match at(2) {
+                    Some(NFT_CT_STATE) => Some(NEW),
+                    // Nobody has marked a new connection.
+                    Some(NFT_CT_MARK) => Some(0),
+                    _ => None,
+                };
+                (at(1), known.map(|number| number.to_ne_bytes().to_vec()))
+            }
+            "bitwise" => {
+                let result =
+                    registers.get(at(1)).and_then(|source| masked(source, value(of(4)?)?, value(of(5)?)?));
+                (at(2), result)
+            }
+            "immediate" => (at(1), of(2).and_then(value).map(<[u8]>::to_vec)),
+            "payload" | "exthdr" | "socket" | "hash" | "numgen" | "rt" | "fib" => (at(1), None),
+            _ => return None,
+        };
+        // One that sets something of the packet's has no target.
+        if let Some(target) = target {
+            registers.set(target, loaded);
+        }
+        Some(true)
+    }
+
+    /// The value of a packet's property (`enum nft_meta_keys` of linux/netfilter/nf_tables.h).
+    fn meta(&self, key: u32) -> Option<Vec<u8>> {
+        let name = |place: Option<&Place>| {
+            let mut bytes = place?.name.clone().into_bytes();
+            bytes.resize(16, 0);
+            Some(bytes)
+        };
+        let word = |number: Option<u32>| Some(number?.to_ne_bytes().to_vec());
+        let Packet { from, to, is_ipv6 } = *self.packet;
+        match key {
+            META_MARK => word(self.mark),
+            4 => word(from.map(|place| place.index)),
+            5 => word(to.map(|place| place.index)),
+            6 => name(from),
+            7 => name(to),
+            META_NFPROTO => Some(vec![if is_ipv6 { IPV6 } else { IPV4 }]),
+            21 => word(from.map(|place| place.group)),
+            22 => word(to.map(|place| place.group)),
+            _ => None,
+        }
+    }
+
+    fn set_mark(&mut self, mark: u32, chain: &Chain, rule: &Rule) {
+        if mark & MARK == 0 && self.unmarked.is_none() {
+            self.unmarked = Some((chain.name.clone(), rule.handle));
+        }
+        self.mark = Some(mark);
+    }
+
+    /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
+    /// xt_connmark.h.
+    fn target(&mut self, data: &[u8], chain: &Chain, rule: &Rule) -> Does {
+        let info = Attributes::new(data).find(3).unwrap_or_default();
+        let at = |offset| word(info, offset).unwrap_or_default();
+        let mark = self.mark.unwrap_or_default();
+        match Attributes::new(data).find(1).map(text).as_deref() {
+            Some("REJECT" | "DROP") => return Does::Drop,
+            Some("MASQUERADE" | "SNAT" | "DNAT" | "ACCEPT") => return Does::Accept,
+            Some("MARK") => self.set_mark((mark & !at(4)) ^ at(0), chain, rule),
+            Some("CONNMARK") if info.get(12) == Some(&2) => self.set_mark(mark & !at(8), chain, rule),
+            _ => {}
+        }
+        Does::GoOn
+    }
+}
+
+/// What is known to be in the registers of a rule.
+#[derive(Default)]
+struct Registers(BTreeMap<u32, Vec<u8>>);
+
+impl Registers {
+    /// A register of 16 bytes is four of those of 4 bytes (`enum nft_registers`).
+    fn place(number: u32) -> u32 {
+        if number <= 4 { number * 4 } else { number.saturating_sub(4) }
+    }
+
+    fn get(&self, number: Option<u32>) -> Option<&[u8]> {
+        self.0.get(&Self::place(number?)).map(Vec::as_slice)
+    }
+
+    fn set(&mut self, number: u32, value: Option<Vec<u8>>) {
+        match value {
+            Some(value) => self.0.insert(Self::place(number), value),
+            None => self.0.remove(&Self::place(number)),
+        };
+    }
+}
+
+/// `NFTA_DATA_VALUE`.
+fn value(data: &[u8]) -> Option<&[u8]> {
+    Attributes::new(data).find(1)
+}
+
+fn masked(source: &[u8], mask: &[u8], xor: &[u8]) -> Option<Vec<u8>> {
+    let pairs = source.iter().zip(mask).zip(xor);
+    (source.len() >= mask.len()).then(|| pairs.map(|((byte, mask), xor)| (byte & mask) ^ xor).collect())
+}
+
+/// `enum nft_cmp_ops`: equal and not equal; the beginning of a name is compared by as many bytes as are given.
+fn compared(source: &[u8], operation: u32, with: &[u8]) -> Holds {
+    let is_equal = source.get(..with.len())? == with;
+    match operation {
+        0 => Some(is_equal),
+        1 => Some(!is_equal),
+        _ => None,
+    }
+}
+
+fn verdict(immediate: &[u8]) -> Does {
+    let verdict = Attributes::new(immediate).find(2).and_then(|data| Attributes::new(data).find(2));
+    let verdict = verdict.unwrap_or_default();
+    let code = Attributes::new(verdict).find(1).and_then(number).map_or(NFT_CONTINUE, u32::cast_signed);
+    let chain = || Attributes::new(verdict).find(2).map(text).unwrap_or_default();
+    match code {
+        NF_DROP => Does::Drop,
+        NFT_JUMP => Does::Jump(chain(), false),
+        NFT_GOTO => Does::Jump(chain(), true),
+        NFT_RETURN => Does::Return,
+        NFT_CONTINUE | NFT_BREAK => Does::GoOn,
+        _ => Does::Accept,
+    }
+}

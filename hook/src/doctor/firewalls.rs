@@ -1,0 +1,234 @@
+//! What chains of other tables do to what containers send and receive. An `accept` of ocinet's ends only its own say, so
+//! that a packet needs that of every other program's chains as well.
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
+use ocinet_shared::kernel::sysctl;
+
+use super::fate::{self, Fate, Packet, Place};
+use super::forwarding::name;
+use super::{Finding, Surroundings};
+use crate::error::Error;
+
+// Numbers of linux/netfilter.h.
+const NF_INET_FORWARD: u32 = 2;
+const NF_INET_POST_ROUTING: u32 = 4;
+
+/// Whether other forward chains drop what is for containers, or from them.
+pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for chain in others(around, NF_INET_FORWARD) {
+        let (fate, links) = routed_by(around, chain);
+        if fate > Fate::Passes {
+            findings.push(Finding {
+                what: format!("chain {} {} what containers send or receive", full_name(chain), verb(fate)),
+                why: format!(
+                    "it belongs to {}, and is asked besides ocinet's; ocinet keeps closed what is not published",
+                    owner(around, chain)
+                ),
+                mend: links.iter().flat_map(|link| acceptance(around, chain, link)).collect(),
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// The worst that a forward chain does to what passes between containers and the outside, and by which links.
+fn routed_by(around: &Surroundings, chain: &Chain) -> (Fate, Vec<String>) {
+    let mut worst = Fate::Passes;
+    let mut links = Vec::new();
+    for (family, place) in routed_places(around) {
+        let outside = around.way_out(family).map(outside);
+        let ways = [(Some(&place), outside.as_ref()), (outside.as_ref(), Some(&place))];
+        let fate = worst_of(around, chain, family, &ways);
+        if fate > Fate::Passes && !links.contains(&place.name) {
+            links.push(place.name);
+        }
+        worst = worst.max(fate);
+    }
+    (worst, links)
+}
+
+fn verb(fate: Fate) -> &'static str {
+    if fate == Fate::Drops { "drops" } else { "may drop" }
+}
+
+/// With `br_netfilter`, frames between two containers on one bridge pass the forward chains as well.
+pub(super) fn bridged(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for family in Family::ALL {
+        let setting = match family {
+            Family::Ipv4 => "net/bridge/bridge-nf-call-iptables",
+            Family::Ipv6 => "net/bridge/bridge-nf-call-ip6tables",
+        };
+        if sysctl::read(setting).as_deref() != Some("1") {
+            continue;
+        }
+        let bridges: Vec<Place> = around
+            .routed()
+            .filter(|network| network.bridge().is_some() && network.subnet(family).is_some())
+            .flat_map(|network| around.places(network))
+            .collect();
+        for chain in others(around, NF_INET_FORWARD) {
+            // What lets routed packets through lets these through as well.
+            if routed_by(around, chain).0 > Fate::Passes {
+                continue;
+            }
+            let fates = bridges.iter().map(|bridge| {
+                (worst_of(around, chain, family, &[(Some(bridge), Some(bridge))]), &bridge.name)
+            });
+            if let Some((fate, bridge)) = fates.max().filter(|(fate, _)| *fate > Fate::Passes) {
+                findings.push(Finding::new(
+                    format!(
+                        "chain {} {} {} between containers on {bridge}",
+                        full_name(chain),
+                        verb(fate),
+                        name(family)
+                    ),
+                    "br_netfilter shows the host's forward chains also what a bridge does not route",
+                    format!("sysctl -w {setting}=0"),
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether a later chain takes the mark away by which ocinet's filters know what was let in.
+pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let later = others(around, NF_INET_FORWARD).filter(|chain| priority(chain) > 0);
+    for base in later.chain(others(around, NF_INET_POST_ROUTING)) {
+        for (family, place) in routed_places(around) {
+            let from = around.way_out(family).map(outside);
+            let packet = Packet { is_ipv6: family == Family::Ipv6, from: from.as_ref(), to: Some(&place) };
+            if !serves(base, family) {
+                continue;
+            }
+            let Some((chain, handle)) = fate::of(&packet, base, &around.chains).1 else { continue };
+            let table = format!("{} {}", family_name(base.family), base.table);
+            let finding = Finding::new(
+                format!(
+                    "rule {handle} of chain {table} {chain} takes away the mark of what is let in to {}",
+                    place.name
+                ),
+                "the filters on containers' links let in only what has the bit 0x20000000 of the mark; a rule may set other bits, with a mask",
+                format!("nft delete rule {table} {chain} handle {handle}"),
+            );
+            if !findings.iter().any(|other| other.mend == finding.mend) {
+                findings.push(finding);
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Base chains of others at a hook.
+fn others(around: &Surroundings, hook: u32) -> impl Iterator<Item = &Chain> {
+    around.chains.iter().filter(move |chain| {
+        chain.table != "ocinet"
+            && [INET, IPV4, IPV6].contains(&chain.family)
+            && chain.hook.is_some_and(|at| at.number == hook)
+    })
+}
+
+fn priority(chain: &Chain) -> i32 {
+    chain.hook.map_or(0, |hook| hook.priority)
+}
+
+fn routed_places(around: &Surroundings) -> Vec<(Family, Place)> {
+    let mut places = Vec::new();
+    // Nothing passes between an internal network and the outside anyhow.
+    for network in around.routed().filter(|network| !network.internal) {
+        for subnet in network.subnets() {
+            places.extend(around.places(network).into_iter().map(|place| (subnet.family(), place)));
+        }
+    }
+    places
+}
+
+fn outside(link: &ocinet_shared::kernel::link::Link) -> Place {
+    Place { index: link.index, name: link.name.clone(), group: 0 }
+}
+
+fn serves(chain: &Chain, family: Family) -> bool {
+    chain.family == INET || chain.family == if family == Family::Ipv4 { IPV4 } else { IPV6 }
+}
+
+fn worst_of(
+    around: &Surroundings,
+    chain: &Chain,
+    family: Family,
+    ways: &[(Option<&Place>, Option<&Place>)],
+) -> Fate {
+    if !serves(chain, family) {
+        return Fate::Passes;
+    }
+    let fates = ways.iter().map(|(from, to)| {
+        let packet = Packet { is_ipv6: family == Family::Ipv6, from: *from, to: *to };
+        fate::of(&packet, chain, &around.chains).0
+    });
+    fates.max().unwrap_or(Fate::Passes)
+}
+
+fn family_name(family: u8) -> &'static str {
+    match family {
+        IPV4 => "ip",
+        IPV6 => "ip6",
+        _ => "inet",
+    }
+}
+
+fn full_name(chain: &Chain) -> String {
+    format!("{} {} {}", family_name(chain.family), chain.table, chain.name)
+}
+
+fn has(around: &Surroundings, chain: &Chain, name: &str) -> bool {
+    around
+        .chains
+        .iter()
+        .any(|other| (other.family, &other.table, other.name.as_str()) == (chain.family, &chain.table, name))
+}
+
+fn is_iptables(chain: &Chain) -> bool {
+    chain.table == "filter" && chain.name == "FORWARD" && chain.family != INET
+}
+
+fn is_ufw(around: &Surroundings, chain: &Chain) -> bool {
+    has(around, chain, "ufw-before-forward") || has(around, chain, "ufw6-before-forward")
+}
+
+fn owner(around: &Surroundings, chain: &Chain) -> &'static str {
+    if chain.table == "firewalld" {
+        "firewalld"
+    } else if !is_iptables(chain) {
+        "another program or to the administrator"
+    } else if is_ufw(around, chain) {
+        "ufw"
+    } else if has(around, chain, "DOCKER-USER") || has(around, chain, "DOCKER") {
+        "Docker"
+    } else {
+        "iptables"
+    }
+}
+
+/// The commands by which the chain's owner lets a link's packets through.
+fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
+    let both = |command: &dyn Fn(&str, &str) -> String| vec![command("in", link), command("out", link)];
+    if chain.table == "firewalld" {
+        return vec![format!("firewall-cmd --zone=trusted --add-interface={link}")];
+    }
+    if !is_iptables(chain) {
+        let full = full_name(chain);
+        return both(&|way, link| {
+            let key = if way == "in" { "iifname" } else { "oifname" };
+            format!("nft insert rule {full} {key} {link} accept")
+        });
+    }
+    if is_ufw(around, chain) {
+        return both(&|way, link| format!("ufw route allow {way} on {link}"));
+    }
+    let program = if chain.family == IPV4 { "iptables" } else { "ip6tables" };
+    let to = if has(around, chain, "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
+    both(&|way, link| format!("{program} -I {to} -{} {link} -j ACCEPT", &way[..1]))
+}

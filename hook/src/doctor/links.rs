@@ -1,0 +1,205 @@
+//! The host's links of networks and containers, and how the host gets to containers by them.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::kernel::neighbour;
+use ocinet_shared::kernel::route::{self, Hop};
+
+use super::{Finding, Surroundings};
+use crate::error::Error;
+
+/// Links that are gone, down, or not a port of their bridge.
+pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    let of_networks = around.networks.iter().flat_map(|network| {
+        network.links.iter().map(move |link| (&link.name, format!("network {}", network.name), None))
+    });
+    let of_containers = around.attachments().filter_map(|(record, attachment)| {
+        let bridge =
+            around.router(attachment).filter(|router| Some(*router) != attachment.host_interface.as_ref());
+        Some((attachment.host_interface.as_ref()?, format!("container {}", record.id), bridge))
+    });
+    for (name, whose, bridge) in of_networks.chain(of_containers) {
+        let Some(link) = around.link(name) else {
+            findings.push(Finding::new(
+                format!("link {name} of {whose} is gone"),
+                "somebody deleted it; a start makes a network's links again, and a container's own",
+                format!("# start the containers of {whose} anew"),
+            ));
+            continue;
+        };
+        if !link.is_up {
+            let why = "nothing passes a link that is down";
+            findings.push(Finding::new(
+                format!("link {name} of {whose} is down"),
+                why,
+                format!("ip link set {name} up"),
+            ));
+        }
+        let Some(bridge) = bridge.and_then(|bridge| around.link(bridge)) else { continue };
+        if link.controller != Some(bridge.index) {
+            findings.push(Finding::new(
+                format!("link {name} of {whose} is not a port of {}", bridge.name),
+                "what the container sends does not reach its network",
+                format!("ip link set {name} master {}", bridge.name),
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// Gateways that the host does not have any more.
+pub(super) fn gateways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for network in around.routed() {
+        for name in around.routers(network) {
+            // What a link lost by going down is looked at once it is up again.
+            let Some(link) = around.link(&name).filter(|link| link.is_up) else { continue };
+            for gateway in network.gateways() {
+                let has = |own: &(u32, Cidr)| own.0 == link.index && own.1.address() == gateway.address();
+                if around.addresses.iter().any(has) {
+                    continue;
+                }
+                let own = if network.bridge().is_some() { gateway } else { Cidr::host(gateway.address()) };
+                let no_detection = if own.family() == Family::Ipv6 { " nodad" } else { "" };
+                findings.push(Finding::new(
+                    format!("{name} does not have the gateway {} of network {}", own.address(), network.name),
+                    "containers send what leaves their network there",
+                    format!("ip address add {own} dev {name}{no_detection}"),
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Containers' addresses that the host has as well.
+pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for (record, attachment) in around.attachments() {
+        for own in &attachment.addresses {
+            for (index, cidr) in around.addresses.iter().filter(|(_, cidr)| cidr.address() == own.address()) {
+                let link = around.links.iter().find(|link| link.index == *index);
+                let link = link.map_or("lo", |link| link.name.as_str());
+                findings.push(Finding::new(
+                    format!("{} of container {} is also the host's own, on {link}", own.address(), record.id),
+                    "the host answers for it, and sends the container nothing",
+                    format!("ip address del {cidr} dev {link}"),
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Containers' addresses that the host's routes lead elsewhere.
+pub(super) fn routes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut wanted = Vec::new();
+    for (record, attachment) in around.attachments() {
+        let link = around.router(attachment).and_then(|name| around.link(name));
+        let Some(link) = link.filter(|link| link.is_up) else { continue };
+        let network = around.networks.iter().find(|network| network.name == attachment.network);
+        for own in &attachment.addresses {
+            let subnet = network.and_then(|network| network.bridge().and(network.subnet(own.family())));
+            let to = subnet.unwrap_or_else(|| Cidr::host(own.address())).network();
+            wanted.push((record.id.clone(), own.address(), link.index, link.name.clone(), to));
+        }
+    }
+    for (id, address, index, name, to) in wanted {
+        let what = match route::towards(&mut around.route, address)? {
+            Some(Hop::By(other)) if other != index => other,
+            None => {
+                findings.push(Finding::new(
+                    format!("the host has no route to {address} of container {id}"),
+                    "nothing that the host sends or forwards gets there",
+                    format!("ip route add {to} dev {name}"),
+                ));
+                continue;
+            }
+            _ => continue,
+        };
+        let covering = around
+            .routes
+            .iter()
+            .filter(|route| route.link == Some(what) && route.destination.contains(address));
+        let link = around.links.iter().find(|link| link.index == what);
+        let link = link.map_or("another link", |link| link.name.as_str());
+        let Some(route) = covering.max_by_key(|route| route.destination.prefix()) else { continue };
+        let finding = if route.destination.prefix() == 0 {
+            Finding::new(
+                format!("the host's route to {to} by {name} is gone"),
+                format!("what is for container {id} leaves by {link}"),
+                format!("ip route add {to} dev {name}"),
+            )
+        } else {
+            Finding::new(
+                format!("the host's route to {} by {link} leads past {name}", route.destination),
+                format!("what is for {address} of container {id} leaves by {link}"),
+                format!("ip route del {} dev {link}", route.destination),
+            )
+        };
+        if !findings.iter().any(|other| other.mend == finding.mend) {
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
+}
+
+/// Neighbour entries of containers that name another Ethernet address than theirs.
+pub(super) fn neighbours(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let known = neighbour::list(&mut around.route)?;
+    let mut findings = Vec::new();
+    for (record, attachment) in around.attachments() {
+        let Some(link) = around.router(attachment).and_then(|name| around.link(name)) else { continue };
+        let Some(mac) = attachment.mac else { continue };
+        let is_own = |address: IpAddr| attachment.addresses.iter().any(|own| own.address() == address);
+        for (_, address, other) in known
+            .iter()
+            .filter(|(index, address, other)| *index == link.index && is_own(*address) && *other != mac)
+        {
+            findings.push(Finding::new(
+                format!("the host takes {address} of container {} for {other}", record.id),
+                format!("the container is {mac}: what the host sends it on {} gets to nobody", link.name),
+                format!("ip neighbour replace {address} lladdr {mac} dev {} nud reachable", link.name),
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// Containers whose packets may be larger than the host's way out takes.
+pub(super) fn mtu(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    let least =
+        Family::ALL.into_iter().filter_map(|family| around.way_out(family)).min_by_key(|link| link.mtu);
+    let Some(way_out) = least else { return Ok(findings) };
+    for (record, attachment) in around.attachments() {
+        let network = around.routed().find(|network| network.name == attachment.network);
+        let Some(network) = network.filter(|network| !network.internal) else { continue };
+        let Some(end) = attachment.host_interface.as_ref().and_then(|name| around.link(name)) else {
+            continue;
+        };
+        if end.mtu <= way_out.mtu {
+            continue;
+        }
+        let (interface, pid, mtu) = (&attachment.interface, record.pid, way_out.mtu);
+        let bridge = network.bridge().map(|bridge| format!("ip link set {bridge} mtu {mtu}"));
+        findings.push(Finding {
+            what: format!(
+                "{interface} of container {} has an MTU of {}, the host's {} {mtu}",
+                record.id, end.mtu, way_out.name
+            ),
+            why: "larger packets than the path takes are lost where ICMP is filtered".to_owned(),
+            mend: [
+                format!("nsenter --target {pid} --net ip link set {interface} mtu {mtu}"),
+                format!("ip link set {} mtu {mtu}", end.name),
+            ]
+            .into_iter()
+            .chain(bridge)
+            .collect(),
+        });
+    }
+    Ok(findings)
+}

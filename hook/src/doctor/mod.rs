@@ -1,0 +1,82 @@
+//! Why packets do not arrive: what is amiss on the host, and the commands that mend it.
+//!
+//! | file | looks at |
+//! |---|---|
+//! | `forwarding.rs` | whether the host forwards, and takes packets from where it would not send them |
+//! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
+//! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
+//! | `links.rs` | links, their addresses and MTU, routes and neighbours of containers |
+//! | `host.rs` | ports that processes of the host hold, a connection table that is full |
+//! | `inside.rs` | the container's own namespace |
+//!
+//! Reading only. Each row of [`CHECKS`] is described in docs/doctor.md.
+
+mod fate;
+mod firewalls;
+mod forwarding;
+mod host;
+mod inside;
+mod legacy;
+mod links;
+mod rules;
+mod surroundings;
+
+pub(crate) use surroundings::Surroundings;
+
+use crate::error::Error;
+
+/// Something that keeps packets from arriving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// What is amiss.
+    pub(crate) what: String,
+    /// What follows from it.
+    pub(crate) why: String,
+    /// The commands for a shell that mend it, one after the other.
+    pub(crate) mend: Vec<String>,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), mend: vec![mend.into()] }
+    }
+}
+
+/// A check: its name, and what it finds.
+type Check = (&'static str, fn(&mut Surroundings) -> Result<Vec<Finding>, Error>);
+
+/// All checks, in the order of a packet's way.
+pub(crate) const CHECKS: &[Check] = &[
+    ("tables", rules::tables),
+    ("elements", rules::elements),
+    ("filters", rules::filters),
+    ("forwarding", forwarding::forwarding),
+    ("rp_filter", forwarding::reverse_path),
+    ("firewalls", firewalls::forward),
+    ("br_netfilter", firewalls::bridged),
+    ("legacy iptables", legacy::policy),
+    ("marks", firewalls::marks),
+    ("links", links::states),
+    ("gateways", links::gateways),
+    ("addresses", links::clashes),
+    ("routes", links::routes),
+    ("neighbours", links::neighbours),
+    ("mtu", links::mtu),
+    ("ports", host::ports),
+    ("conntrack", host::conntrack),
+    ("containers", inside::interfaces),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_is_in_the_reference() {
+        let page = include_str!("../../../docs/doctor.md");
+        let rows: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(rows, names);
+    }
+}

@@ -1,0 +1,139 @@
+//! The chains and rules of every table, other programs' as well, as far as a packet's fate needs them.
+
+use super::super::KernelError;
+use super::super::channel::Channel;
+use super::super::raw::{Attributes, Request, long_be};
+use super::batch::{NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_LIST_ELEM};
+
+// Messages, from linux/netfilter/nf_tables.h.
+const NFT_MSG_GETCHAIN: u16 = 4;
+const NFT_MSG_GETRULE: u16 = 7;
+// Attributes, from the same file.
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+
+/// `NFPROTO_INET`, `NFPROTO_IPV4`, `NFPROTO_IPV6` of linux/netfilter.h: what a table is for.
+pub const INET: u8 = 1;
+/// See [`INET`].
+pub const IPV4: u8 = 2;
+/// See [`INET`].
+pub const IPV6: u8 = 10;
+
+/// Where the kernel asks a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// `NF_INET_FORWARD` and the like of linux/netfilter.h.
+    pub number: u32,
+    /// Chains of one hook are asked from the least on.
+    pub priority: i32,
+    /// Whether what no rule decides is dropped.
+    pub drops: bool,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Its table's family, [`INET`] and the like.
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is asked; `None` for one that others jump to.
+    pub hook: Option<Hook>,
+    /// Its rules in their order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The number by which `nft delete rule` finds it.
+    pub handle: u64,
+    /// Its expressions: the name of each, and its attributes.
+    pub expressions: Vec<(String, Vec<u8>)>,
+}
+
+/// Reads all chains with their rules.
+///
+/// # Errors
+/// A refusal of a dump: a kernel without nftables.
+pub fn list(channel: &mut Channel) -> Result<Vec<Chain>, KernelError> {
+    let request = |kind| Request::new(NFNL_SUBSYS_NFTABLES << 8 | kind, &[0; NFGENMSG_LENGTH]);
+    let mut chains: Vec<Chain> = Vec::new();
+    // A dump that a change interrupted hands over the same once more.
+    channel.stream(&request(NFT_MSG_GETCHAIN), "list the chains of nftables", &mut |payload| {
+        if let Some(chain) = chain(payload)
+            && !chains.iter().any(|other| is_same(other, (chain.family, &chain.table, &chain.name)))
+        {
+            chains.push(chain);
+        }
+    })?;
+    channel.stream(&request(NFT_MSG_GETRULE), "list the rules of nftables", &mut |payload| {
+        let Some((family, table, name, rule)) = rule(payload) else { return };
+        let found = chains.iter_mut().find(|chain| is_same(chain, (family, &table, &name)));
+        if let Some(chain) = found
+            && !chain.rules.iter().any(|other| other.handle == rule.handle)
+        {
+            chain.rules.push(rule);
+        }
+    })?;
+    Ok(chains)
+}
+
+fn is_same(chain: &Chain, (family, table, name): (u8, &str, &str)) -> bool {
+    chain.family == family && chain.table == table && chain.name == name
+}
+
+fn chain(payload: &[u8]) -> Option<Chain> {
+    let find = |kind| Attributes::behind(payload, NFGENMSG_LENGTH).find(kind);
+    let drops = find(NFTA_CHAIN_POLICY).and_then(number).is_some_and(|policy| policy == 0);
+    let hook = find(NFTA_CHAIN_HOOK).and_then(|hook| {
+        Some(Hook {
+            number: number(Attributes::new(hook).find(NFTA_HOOK_HOOKNUM)?)?,
+            priority: number(Attributes::new(hook).find(NFTA_HOOK_PRIORITY)?)?.cast_signed(),
+            drops,
+        })
+    });
+    Some(Chain {
+        family: *payload.first()?,
+        table: text(find(NFTA_CHAIN_TABLE)?),
+        name: text(find(NFTA_CHAIN_NAME)?),
+        hook,
+        rules: Vec::new(),
+    })
+}
+
+fn rule(payload: &[u8]) -> Option<(u8, String, String, Rule)> {
+    let find = |kind| Attributes::behind(payload, NFGENMSG_LENGTH).find(kind);
+    let list = Attributes::new(find(NFTA_RULE_EXPRESSIONS).unwrap_or_default());
+    let expressions = list.filter(|(kind, _)| *kind == NFTA_LIST_ELEM).filter_map(|(_, expression)| {
+        let name = Attributes::new(expression).find(NFTA_EXPR_NAME)?;
+        let data = Attributes::new(expression).find(NFTA_EXPR_DATA).unwrap_or_default();
+        Some((text(name), data.to_vec()))
+    });
+    let rule = Rule { handle: long_be(find(NFTA_RULE_HANDLE)?)?, expressions: expressions.collect() };
+    Some((*payload.first()?, text(find(NFTA_RULE_TABLE)?), text(find(NFTA_RULE_CHAIN)?), rule))
+}
+
+/// A 32-bit number in network order, as nfnetlink writes them.
+#[must_use]
+pub fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.first_chunk()?))
+}
+
+/// A text that ends with NUL; what is not UTF-8 is replaced.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}

@@ -1,0 +1,151 @@
+//! What other programs' rules do.
+
+use ocinet_tests::lab::{Server, ask_tcp};
+
+use super::Ward;
+use crate::{PATIENCE, SILENCE};
+
+fn load(ward: &Ward, rules: &str) {
+    ward.lab.host.ok(&["nft", &rules.replace("} ", "}\n")]);
+}
+
+#[test]
+fn a_forward_chain_of_another_table_that_drops() {
+    for (driver, policy) in [("bridge", "drop"), ("veth", "drop"), ("bridge", "accept")] {
+        let ward = Ward::new(driver);
+        let last = if policy == "drop" { "" } else { "reject;" };
+        load(
+            &ward,
+            &format!(
+                "table inet site {{ chain forward {{ type filter hook forward priority 10; policy {policy}; \
+                 ct state established,related accept; ct state invalid drop; iifname \"lo\" accept; {last} }} }}"
+            ),
+        );
+        assert!(ward.is_silent(false) && ward.is_silent(true));
+        let mend = ward.finds("chain inet site forward drops");
+        assert_eq!(mend.len(), 2, "{mend:?}");
+        ward.mend(&mend);
+    }
+}
+
+#[test]
+fn a_chain_that_drops_nothing_of_containers_is_no_finding() {
+    let ward = Ward::new("bridge");
+    load(
+        &ward,
+        "table inet site { chain forward { type filter hook forward priority 0; policy accept; ct state invalid drop; \
+         iifname \"docker0\" oifname != \"docker0\" jump apart; iifname \"docker0\" drop; meta mark set meta mark or 1; } \
+         chain apart { oifname \"ocinet0\" drop; } }",
+    );
+    ward.is_sound();
+    // The same rule for everything that comes in by the LAN is one.
+    load(&ward, "insert rule inet site forward iifname eth0 tcp dport 80 drop");
+    assert!(ward.is_silent(false));
+    let mend = ward.finds("chain inet site forward may drop");
+    ward.mend(&mend);
+}
+
+#[test]
+fn dockers_forward_chain_that_drops() {
+    let ward = Ward::new("bridge");
+    for program in ["iptables", "ip6tables"] {
+        for arguments in
+            ["-N DOCKER-USER", "-A DOCKER-USER -j RETURN", "-A FORWARD -j DOCKER-USER", "-P FORWARD DROP"]
+        {
+            ward.lab.host.ok(&["sh", "-c", &format!("{program} {arguments}")]);
+        }
+    }
+    assert!(ward.is_silent(false) && ward.is_silent(true));
+    let mend = ward.finds("chain ip filter FORWARD drops");
+    assert!(mend.contains(&"iptables -I DOCKER-USER -i ocinet0 -j ACCEPT".to_owned()), "{mend:?}");
+    ward.mend(&mend);
+}
+
+#[test]
+fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
+    let ward = Ward::new("bridge");
+    // As firewalld 1.3 writes it, without its zones.
+    load(
+        &ward,
+        "table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; \
+         ct state { established, related }\taccept; ct status dnat accept; iifname \"lo\" accept; ct state invalid drop; \
+         reject with icmpx admin-prohibited; } }",
+    );
+    // A published port is let through there, and what containers send is not.
+    assert!(!ward.is_silent(false));
+    let mend = ward.finds("chain inet firewalld filter_FORWARD may drop");
+    assert_eq!(mend, ["firewall-cmd --zone=trusted --add-interface=ocinet0"]);
+    ward.lab.host.ok(&["nft", "delete table inet firewalld"]);
+    ward.is_sound();
+    for arguments in [
+        "-N ufw-before-forward",
+        "-N ufw-user-forward",
+        "-A FORWARD -j ufw-before-forward",
+        "-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-A ufw-before-forward -j ufw-user-forward",
+        "-P FORWARD DROP",
+    ] {
+        ward.lab.host.ok(&["sh", "-c", &format!("iptables {arguments}")]);
+    }
+    assert!(ward.is_silent(false));
+    let mend = ward.finds("it belongs to ufw");
+    assert_eq!(mend, ["ufw route allow in on ocinet0", "ufw route allow out on ocinet0"]);
+    // What these two commands come to.
+    for option in ["-i", "-o"] {
+        ward.lab.host.ok(&["iptables", "-A", "ufw-user-forward", option, "ocinet0", "-j", "ACCEPT"]);
+    }
+    ward.is_sound();
+}
+
+#[test]
+fn br_netfilter_shows_a_bridges_frames_to_another_chain() {
+    let ward = Ward::new("bridge");
+    let other = ward.lab.attach("other", &[("net.driver", "bridge")]);
+    let _server = Server::tcp(&other.net, 81, "other");
+    let asks = |patience| ask_tcp(&ward.web.net, other.at(false, 81), patience).is_some();
+    load(
+        &ward,
+        "table ip site { chain forward { type filter hook forward priority 10; iifname ocinet0 oifname ocinet0 drop; } }",
+    );
+    assert!(!asks(SILENCE));
+    let mend = ward.finds("chain ip site forward drops IPv4 between containers on ocinet0");
+    ward.mend(&mend);
+    assert!(asks(PATIENCE));
+}
+
+#[test]
+fn a_rule_that_sets_the_whole_mark() {
+    let ward = Ward::new("bridge");
+    load(
+        &ward,
+        "table inet shape { chain out { type filter hook postrouting priority mangle; meta mark set meta mark or 4; } }",
+    );
+    ward.is_sound();
+    load(&ward, "add rule inet shape out oifname ocinet0 meta mark set 4");
+    assert!(ward.is_silent(false) && ward.is_silent(true));
+    let mend = ward.finds("takes away the mark of what is let in to ocinet0");
+    ward.mend(&mend);
+    // The same by iptables.
+    ward.lab.host.ok(&["iptables", "-t", "mangle", "-A", "POSTROUTING", "-j", "MARK", "--set-mark", "4"]);
+    assert!(ward.is_silent(false));
+    let mend = ward.finds("takes away the mark of what is let in to ocinet0");
+    ward.mend(&mend);
+}
+
+#[test]
+fn the_older_iptables_forward_chain_that_drops() {
+    for driver in ["bridge", "veth"] {
+        let ward = Ward::new(driver);
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            ward.lab.host.ok(&[program, "-A", "FORWARD", "-p", "icmp", "-j", "ACCEPT"]);
+        }
+        ward.is_sound();
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            ward.lab.host.ok(&[program, "-P", "FORWARD", "DROP"]);
+        }
+        assert!(ward.is_silent(false) && ward.is_silent(true));
+        let mend = ward.finds("chain FORWARD of iptables-legacy drops");
+        assert_eq!(mend.len(), 4, "{mend:?}");
+        ward.mend(&mend);
+    }
+}

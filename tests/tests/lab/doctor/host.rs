@@ -1,0 +1,111 @@
+//! The host: forwarding, ocinet's own tables, ports, ways out.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Stdio;
+
+use ocinet_tests::lab::{Background, INTERNET4, Netns, ask_tcp, command, until};
+
+use super::Ward;
+use crate::{PATIENCE, SILENCE};
+
+#[test]
+fn a_host_that_does_not_forward() {
+    for (ipv6, setting) in [(false, "ipv4/ip_forward"), (true, "ipv6/conf/all/forwarding")] {
+        let ward = Ward::new("bridge");
+        ward.lab.host.sysctl(setting, "0");
+        assert!(ward.is_silent(ipv6));
+        let mend = ward.finds(if ipv6 { "does not forward IPv6" } else { "does not forward IPv4" });
+        ward.mend(&mend);
+    }
+}
+
+#[test]
+fn tables_that_were_flushed() {
+    for rules in ["flush ruleset", "delete table inet ocinet"] {
+        let ward = Ward::new("bridge");
+        ward.lab.host.ok(&["nft", rules]);
+        assert!(ward.is_silent(false) && ward.is_silent(true));
+        let mend = ward.finds("table inet ocinet is gone");
+        assert!(mend.iter().all(|command| command == "ocinet reload"), "{mend:?}");
+        ward.mend(&mend);
+    }
+}
+
+#[test]
+fn elements_that_were_deleted() {
+    let ward = Ward::new("bridge");
+    ward.lab.host.ok(&["nft", "flush map inet ocinet publish4"]);
+    assert!(ward.is_silent(false));
+    let mend = ward.finds("1 elements of ocinet's tables are gone");
+    assert_eq!(mend, ["ocinet reload"]);
+    ward.mend(&mend);
+}
+
+#[test]
+fn filters_that_were_deleted() {
+    let ward = Ward::new("bridge");
+    let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
+    ward.lab.host.ok(&["tc", "qdisc", "del", "dev", &link, "clsact"]);
+    let mend = ward.finds("does not have its filters");
+    assert_eq!(mend, ["ocinet reload"]);
+    ward.mend(&mend);
+}
+
+#[test]
+fn a_process_of_the_host_on_a_published_port() {
+    let ward = Ward::new("bridge");
+    let mut listener = command("busybox");
+    listener.args(["nc", "-l", "-p", "8080"]).stdout(Stdio::null());
+    let mut listener = Background(ward.lab.host.spawn(listener));
+    assert!(until(|| ward.lab.run(&["doctor"], "").code == 1), "doctor sees the listener");
+    let mend = ward.finds("listens on port 8080/tcp, which container web publishes");
+    assert_eq!(mend, [format!("kill {}", listener.0.id())]);
+    // What is killed stays a process until it is waited for, and listens no more.
+    ward.lab.host.ok(&["sh", "-c", &mend[0]]);
+    let _ = listener.0.wait();
+    ward.is_sound();
+}
+
+/// The limit is of all namespaces, and only the machine's own first one may change it: the table is filled instead.
+#[test]
+fn a_connection_table_that_is_full() {
+    let ward = Ward::new("bridge");
+    let most: u32 =
+        std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap().trim().parse().unwrap();
+    // Each datagram to another address of the loopback is a connection.
+    ward.lab.host.within(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in 0..most / 100 * 97 {
+            let to = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + number);
+            let _ = socket.send_to(b"", (to, 9));
+        }
+    });
+    let mend = ward.finds("connection tracking is full");
+    assert_eq!(mend, [format!("sysctl -w net.netfilter.nf_conntrack_max={}", 2 * most)]);
+}
+
+/// A host with two ways out, of which the second takes only what it would send to.
+#[test]
+fn a_second_way_out_that_filters_by_the_reverse_path() {
+    let ward = Ward::new("bridge");
+    let (host, wan): (&Netns, &Netns) = (&ward.lab.host, &ward.lab.wan);
+    host.batch(&format!(
+        "link add eth1 type veth peer name back netns {}\naddr add 192.0.2.10/24 dev eth1\nlink set eth1 up\n\
+         route add default via 192.0.2.1 dev eth1 metric 100\n",
+        wan.path()
+    ));
+    wan.batch("addr add 192.0.2.1/24 dev back\nlink set back up\n");
+    let second: IpAddr = [192, 0, 2, 10].into();
+    let asks = |patience| {
+        // From the internet's address, which the host's first default route leads to.
+        wan.ok(&["ip", "route", "replace", "192.0.2.0/24", "dev", "back", "src", &INTERNET4.to_string()]);
+        ask_tcp(wan, SocketAddr::new(second, 8080), patience).is_some()
+    };
+    assert!(asks(PATIENCE));
+    ward.is_sound();
+    host.sysctl("ipv4/conf/eth1/rp_filter", "1");
+    assert!(!asks(SILENCE));
+    let mend = ward.finds("eth1 drops packets from where another link leads to");
+    ward.mend(&mend);
+    assert!(asks(PATIENCE));
+}
