@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ocinet_tests::lab::{DUAL, Lab};
+use ocinet_tests::lab::{Attached, DUAL, Lab};
 
 const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:81")];
 
@@ -20,83 +20,115 @@ fn said(lab: &Lab, arguments: &[&str]) -> Vec<String> {
     }
 }
 
-#[test]
-fn whatever_is_changed_is_said_by_its_name() {
-    let lab = Lab::new();
-    let web = lab.attach("web", &PUBLISHED);
-    let routed = lab.attach("routed", &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]);
-    assert_eq!(said(&lab, &[]), [""; 0]);
-    let link = web.record["attachments"][0]["host_interface"].as_str().unwrap();
-    let its = routed.record["attachments"][0]["host_interface"].as_str().unwrap();
-    let own = web.address(false);
-    let lease = lab.state_dir().join(format!("leases/default/{own}"));
-    let host = |command: &str| lab.host.ok(&command.split(' ').collect::<Vec<_>>());
-    let inside = |command: &str| web.net.ok(&command.split(' ').collect::<Vec<_>>());
-    type Change<'a> = (&'a str, Box<dyn Fn() + 'a>, Box<dyn Fn() + 'a>);
-    let element = format!("inet ocinet sent4 {{ {own} }}");
-    let changes: [Change<'_>; 9] = [
-        (
-            "network default: the address 10.90.0.1 of ocinet0 is missing",
-            Box::new(|| drop(host("ip address del 10.90.0.1/16 dev ocinet0"))),
-            Box::new(|| drop(host("ip address add 10.90.0.1/16 dev ocinet0"))),
-        ),
-        (
-            "network default: the sysctl net/ipv4/conf/ocinet0/rp_filter is 0 instead of 1",
-            Box::new(|| lab.host.sysctl("ipv4/conf/ocinet0/rp_filter", "0")),
-            Box::new(|| lab.host.sysctl("ipv4/conf/ocinet0/rp_filter", "1")),
-        ),
-        (
-            "container web: the link LINK is not on the bridge ocinet0",
-            Box::new(|| drop(host(&format!("ip link set {link} nomaster")))),
-            Box::new(|| drop(host(&format!("ip link set {link} master ocinet0")))),
-        ),
-        (
-            "container web: its default route by 10.90.0.1 is missing",
-            Box::new(|| drop(inside("ip route del default"))),
-            Box::new(|| drop(inside("ip route add default via 10.90.0.1"))),
-        ),
-        (
-            "container web: the element ELEMENT is missing",
-            Box::new(|| drop(host(&format!("nft delete element {element}")))),
-            Box::new(|| assert_eq!(lab.run(&["reload"], "").code, 0)),
-        ),
-        (
-            "container web: the filter of what it sends on LINK is missing",
-            Box::new(|| drop(host(&format!("tc filter del dev {link} ingress")))),
-            Box::new(|| assert_eq!(lab.run(&["reload"], "").code, 0)),
-        ),
-        (
-            "container routed: the host's route to ROUTED by ITS is missing",
-            Box::new(|| drop(host(&format!("ip route del {} dev {its}", routed.address(false))))),
-            Box::new(|| {
-                drop(host(&format!("ip route add {} dev {its} scope link proto 111", routed.address(false))))
-            }),
-        ),
-        (
-            "container web: the lease of OWN from network default is missing",
-            Box::new(|| fs::rename(&lease, lab.dir().join("lease")).unwrap()),
-            Box::new(|| fs::rename(lab.dir().join("lease"), &lease).unwrap()),
-        ),
-        (
-            "this host: the table inet ocinet is missing: `ocinet reload` puts it back",
-            Box::new(|| drop(host("nft delete table inet ocinet"))),
-            Box::new(|| assert_eq!(lab.run(&["reload"], "").code, 0)),
-        ),
-    ];
-    for (expected, break_it, mend_it) in changes {
-        let expected = expected
-            .replace("LINK", link)
-            .replace("ELEMENT", &element)
-            .replace("ROUTED", &routed.address(false).to_string())
-            .replace("ITS", its)
-            .replace("OWN", &own.to_string());
-        break_it();
-        assert!(said(&lab, &[]).contains(&expected), "{expected}: {:?}", said(&lab, &[]));
-        let of_web = said(&lab, &["web"]).contains(&expected);
-        assert_eq!(of_web, !expected.starts_with("container routed"), "{expected}");
-        mend_it();
-        assert_eq!(said(&lab, &[]), [""; 0], "after {expected}");
+type Change<'a> = (String, Box<dyn Fn() + 'a>, Box<dyn Fn() + 'a>);
+
+/// A container on a bridge and one on a link of its own.
+struct Stage {
+    lab: Lab,
+    web: Attached,
+    routed: Attached,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let web = lab.attach("web", &PUBLISHED);
+        let subnet = "10.97.0.0/24,fd00:97::/64";
+        let routed = lab.attach("routed", &[("net.driver", "veth"), ("net.subnet", subnet)]);
+        assert_eq!(said(&lab, &[]), [""; 0]);
+        Self { lab, web, routed }
     }
+
+    fn host(&self, command: &str) {
+        self.lab.host.ok(&command.split(' ').collect::<Vec<_>>());
+    }
+
+    fn inside(&self, command: &str) {
+        self.web.net.ok(&command.split(' ').collect::<Vec<_>>());
+    }
+
+    fn reload(&self) {
+        assert_eq!(self.lab.run(&["reload"], "").code, 0);
+    }
+
+    /// Each change is said, of the container as well where it is about that, and not any more once it is mended.
+    #[track_caller]
+    fn each_is_said(&self, changes: Vec<Change<'_>>) {
+        for (expected, break_it, mend_it) in changes {
+            break_it();
+            let all = said(&self.lab, &[]);
+            assert!(all.contains(&expected), "{expected}: {all:?}");
+            let of_web = said(&self.lab, &["web"]).contains(&expected);
+            assert_eq!(of_web, !expected.starts_with("container routed"), "{expected}");
+            mend_it();
+            assert_eq!(said(&self.lab, &[]), [""; 0], "after {expected}");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_changed_of_a_network_is_said_by_its_name() {
+    let stage = Stage::new();
+    stage.each_is_said(vec![
+        (
+            "network default: the address 10.90.0.1 of ocinet0 is missing".to_owned(),
+            Box::new(|| stage.host("ip address del 10.90.0.1/16 dev ocinet0")),
+            Box::new(|| stage.host("ip address add 10.90.0.1/16 dev ocinet0")),
+        ),
+        (
+            "network default: the sysctl net/ipv4/conf/ocinet0/rp_filter is 0 instead of 1".to_owned(),
+            Box::new(|| stage.lab.host.sysctl("ipv4/conf/ocinet0/rp_filter", "0")),
+            Box::new(|| stage.lab.host.sysctl("ipv4/conf/ocinet0/rp_filter", "1")),
+        ),
+        (
+            "this host: the table inet ocinet is missing: `ocinet reload` puts it back".to_owned(),
+            Box::new(|| stage.host("nft delete table inet ocinet")),
+            Box::new(|| stage.reload()),
+        ),
+    ]);
+}
+
+#[test]
+fn whatever_is_changed_of_a_container_is_said_by_its_name() {
+    let stage = Stage::new();
+    let link = stage.web.record["attachments"][0]["host_interface"].as_str().unwrap();
+    let its = stage.routed.record["attachments"][0]["host_interface"].as_str().unwrap();
+    let (own, routed) = (stage.web.address(false), stage.routed.address(false));
+    let (lease, away) =
+        (stage.lab.state_dir().join(format!("leases/default/{own}")), stage.lab.dir().join("lease"));
+    let element = format!("inet ocinet sent4 {{ {own} }}");
+    stage.each_is_said(vec![
+        (
+            format!("container web: the link {link} is not on the bridge ocinet0"),
+            Box::new(|| stage.host(&format!("ip link set {link} nomaster"))),
+            Box::new(|| stage.host(&format!("ip link set {link} master ocinet0"))),
+        ),
+        (
+            "container web: its default route by 10.90.0.1 is missing".to_owned(),
+            Box::new(|| stage.inside("ip route del default")),
+            Box::new(|| stage.inside("ip route add default via 10.90.0.1")),
+        ),
+        (
+            format!("container web: the element {element} is missing"),
+            Box::new(|| stage.host(&format!("nft delete element {element}"))),
+            Box::new(|| stage.reload()),
+        ),
+        (
+            format!("container web: the filter of what it sends on {link} is missing"),
+            Box::new(|| stage.host(&format!("tc filter del dev {link} ingress"))),
+            Box::new(|| stage.reload()),
+        ),
+        (
+            format!("container routed: the host's route to {routed} by {its} is missing"),
+            Box::new(|| stage.host(&format!("ip route del {routed} dev {its}"))),
+            Box::new(|| stage.host(&format!("ip route add {routed} dev {its} scope link proto 111"))),
+        ),
+        (
+            format!("container web: the lease of {own} from network default is missing"),
+            Box::new(|| fs::rename(&lease, &away).unwrap()),
+            Box::new(|| fs::rename(&away, &lease).unwrap()),
+        ),
+    ]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn live(lab: &Host, worker: u64, random: &mut Random, counts: &Counts) {
     let id = format!("s{worker}");
     let own = format!("{}:80,127.0.0.1:{}:81/udp", 10_000 + worker, 10_000 + worker);
     // Every tenth wants what another wants too.
-    let ports = if worker % 10 == 0 { "9999:80".to_owned() } else { own };
+    let ports = if worker.is_multiple_of(10) { "9999:80".to_owned() } else { own };
     let annotations = annotations(worker, &ports);
     let mut sandbox = Sandbox::new(&id);
     let kill = |random: &mut Random, of_hundred: u64| {
