@@ -20,7 +20,7 @@ TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus iptables
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test soak demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
+.PHONY: build test soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
@@ -63,6 +63,10 @@ test: test-deps build lint
 SOAK_SECONDS ?= 1800
 soak: deps build
 	cargo run --release --locked -p ocinet-tests --bin soak -- $(SOAK_SECONDS)
+
+# The attacks of the lab on ocinet's containers and on netavark's, with rules and without.
+attacks: bench-deps build
+	cargo run --release --locked -p ocinet-tests --bin attacks
 
 deny:
 	cargo deny check

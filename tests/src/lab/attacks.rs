@@ -58,8 +58,8 @@ enum Target {
     Inside,
     Peer,
     Wan,
-    /// A service of the host's at this address.
-    Host(IpAddr),
+    /// A service of the host's at the first address, asked from the second.
+    Host(IpAddr, IpAddr),
 }
 
 struct Attack {
@@ -101,7 +101,7 @@ impl Stage {
             (Target::Wan, Capture::new(&self.wan)),
         ];
         let services = [IpAddr::V4(Ipv4Addr::LOCALHOST), self.host_address].map(|address| {
-            (Target::Host(address), Server::udp_at(&self.host, SocketAddr::new(address, HOST_PORT), "host"))
+            (address, Server::udp_at(&self.host, SocketAddr::new(address, HOST_PORT), "host"))
         });
         let mut hits = vec![0; attacks.len()];
         let mut rounds = 0;
@@ -123,8 +123,11 @@ impl Stage {
         std::thread::sleep(std::time::Duration::from_millis(100));
         let mut outcomes: Vec<Outcome> = Vec::new();
         for (attack, mut hits) in attacks.iter().zip(hits) {
-            let served = services.iter().filter(|(target, _)| *target == attack.target);
-            hits += served.map(|(_, service)| service.clients().len()).sum::<usize>();
+            if let Target::Host(at, from) = attack.target {
+                let asked = services.iter().filter(|(address, _)| *address == at);
+                let clients = asked.flat_map(|(_, service)| service.clients());
+                hits += clients.filter(|client| *client == from).count();
+            }
             match outcomes.iter_mut().find(|outcome| outcome.class == attack.class) {
                 Some(outcome) => {
                     outcome.sent += rounds;
@@ -225,7 +228,7 @@ impl Stage {
                 class,
                 from,
                 frame,
-                target: Target::Host(address),
+                target: Target::Host(address, own.ip),
                 hit: Box::new(|_| false),
             });
         }
@@ -241,7 +244,9 @@ impl Stage {
         {
             for operation in [1, 2] {
                 let lie = Frame::new(Endpoint { ip: third.ip, ..me }, to).arp(operation, me.mac);
-                let hit = Box::new(move |seen: &Seen| seen.arp_claim() == Some((me.mac, third.ip)));
+                let hit = Box::new(move |seen: &Seen| {
+                    seen.arp_operation() == Some(operation) && seen.arp_claim() == Some((me.mac, third.ip))
+                });
                 attacks.push(Attack { class, from, frame: lie, target, hit });
             }
         }

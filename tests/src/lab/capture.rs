@@ -176,6 +176,12 @@ impl Seen {
         self.bytes(at + 8).map(|octets: [u8; 16]| Ipv6Addr::from(octets).into())
     }
 
+    /// Whether an ARP packet asks (1) or answers (2).
+    #[must_use]
+    pub fn arp_operation(&self) -> Option<u8> {
+        (self.0.get(12..14)? == [8, 6]).then(|| self.0.get(21).copied())?
+    }
+
     /// The MAC and address that an ARP message claims for its sender.
     #[must_use]
     pub fn arp_claim(&self) -> Option<([u8; 6], IpAddr)> {

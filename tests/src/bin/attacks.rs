@@ -1,0 +1,160 @@
+//! `make attacks`: the same attacks on containers of ocinet's and of netavark's, which podman calls, while the rules are
+//! there and after `nft flush ruleset`. Prints how many frames of each class arrived.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program for people, which fails by panicking"
+)]
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use ocinet_tests::lab::{
+    HOST4, Lab, Netns, Outcome, PEER4, PEER6, Sandbox, Stage, Station, command, finish, link_address,
+};
+use serde_json::json;
+
+/// How often each frame is sent.
+const ROUNDS: usize = 20;
+const NETAVARK: &str = "/usr/lib/podman/netavark";
+
+/// A container: its name, its network, the last byte of its addresses.
+const CAST: [(&str, &str, u8); 5] = [
+    ("victim", "red", 7),
+    ("mate", "red", 8),
+    ("third", "red", 9),
+    ("stranger", "blue", 7),
+    ("inside", "inner", 7),
+];
+
+/// What attaches a container of the cast.
+type Attach = fn(&Lab, &Sandbox, usize);
+
+fn number(network: &str) -> u8 {
+    match network {
+        "red" => 1,
+        "blue" => 2,
+        _ => 3,
+    }
+}
+
+fn addresses(network: &str, last: u8) -> Vec<IpAddr> {
+    let number = number(network);
+    vec![
+        IpAddr::from([10, 99, number, last]),
+        format!("fd00:99:{number}::{last:x}").parse().expect("an address"),
+    ]
+}
+
+fn main() {
+    let tools: [(&str, Attach); 2] = [("ocinet", by_ocinet), ("netavark", by_netavark)];
+    let mut columns: Vec<(String, Vec<Outcome>)> = Vec::new();
+    for (tool, attach) in tools {
+        let lab = Lab::new();
+        let sandboxes: Vec<Sandbox> = CAST.iter().map(|(id, ..)| Sandbox::new(id)).collect();
+        for (index, sandbox) in sandboxes.iter().enumerate() {
+            attach(&lab, sandbox, index);
+        }
+        let stage = stage(&lab, &sandboxes);
+        columns.push((format!("{tool}, with its rules"), stage.attack(|round| round < ROUNDS)));
+        lab.host.ok(&["nft", "flush", "ruleset"]);
+        columns.push((format!("{tool}, after a flush"), stage.attack(|round| round < ROUNDS)));
+    }
+    let heads: Vec<&str> = columns.iter().map(|(head, _)| head.as_str()).collect();
+    println!("| attack | {} |\n|---|{}", heads.join(" | "), "---|".repeat(columns.len()));
+    for (index, outcome) in columns[0].1.iter().enumerate() {
+        let cells = columns.iter().map(|(_, outcomes)| {
+            let Outcome { hits, sent, .. } = outcomes[index];
+            format!("{hits} of {sent}")
+        });
+        println!("| {} | {} |", outcome.class, cells.collect::<Vec<_>>().join(" | "));
+    }
+}
+
+fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
+    let station = |index: usize| {
+        let net = sandboxes[index].net();
+        let (_, network, last) = CAST[index];
+        Station {
+            gateway: gateway(&net, network),
+            net,
+            interface: "eth0".to_owned(),
+            addresses: addresses(network, last),
+        }
+    };
+    Stage {
+        host: lab.host.again(),
+        host_address: HOST4,
+        wan: lab.wan.again(),
+        peer: Station {
+            net: lab.peer.again(),
+            interface: "eth0".to_owned(),
+            addresses: vec![PEER4, PEER6],
+            gateway: link_address(&lab.host, "eth0"),
+        },
+        victim: station(0),
+        mate: station(1),
+        third: station(2),
+        stranger: station(3),
+        inside: station(4),
+    }
+}
+
+/// The gateway's Ethernet address, as the container itself learns it.
+fn gateway(net: &Netns, network: &str) -> [u8; 6] {
+    let address = addresses(network, 1)[0].to_string();
+    let _ = net.run(&["busybox", "ping", "-c", "1", "-W", "1", &address]);
+    let neighbours = net.ok(&["ip", "neigh", "show", &address]);
+    let mac = neighbours.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).expect("a neighbour");
+    let bytes: Vec<u8> =
+        mac.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a hexadecimal byte")).collect();
+    bytes.try_into().expect("six bytes")
+}
+
+fn by_ocinet(lab: &Lab, sandbox: &Sandbox, index: usize) {
+    let (id, network, last) = CAST[index];
+    let number = number(network);
+    let subnet = format!("10.99.{number}.0/24,fd00:99:{number}::/64");
+    let ip: Vec<String> = addresses(network, last).iter().map(ToString::to_string).collect();
+    let internal = (network == "inner").to_string();
+    let mut annotations =
+        vec![("net.network", network), ("net.subnet", subnet.as_str()), ("net.internal", internal.as_str())];
+    let ip = ip.join(",");
+    annotations.push(("net.ip", &ip));
+    if id == "victim" {
+        annotations.push(("net.ports", "8080:80,127.0.0.1:8081:81"));
+    }
+    let created = lab.create(sandbox, &annotations);
+    assert_eq!((created.code, created.stderr.as_str()), (0, ""), "{id}");
+}
+
+fn by_netavark(lab: &Lab, sandbox: &Sandbox, index: usize) {
+    let (id, network, last) = CAST[index];
+    let number = number(network);
+    let port = |host_ip: &str, host_port: u16, container_port: u16| json!({"container_port": container_port, "host_ip": host_ip, "host_port": host_port, "protocol": "tcp", "range": 1});
+    let ports =
+        if id == "victim" { vec![port("", 8080, 80), port("127.0.0.1", 8081, 81)] } else { Vec::new() };
+    let options = json!({
+        "container_id": id, "container_name": id, "port_mappings": ports,
+        "networks": {network: {"static_ips": addresses(network, last), "interface_name": "eth0"}},
+        "network_info": {network: {
+            "name": network, "id": format!("{number}").repeat(64), "driver": "bridge",
+            "network_interface": format!("podman{number}"), "created": "2026-01-01T00:00:00Z",
+            "subnets": [
+                {"subnet": format!("10.99.{number}.0/24"), "gateway": format!("10.99.{number}.1")},
+                {"subnet": format!("fd00:99:{number}::/64"), "gateway": format!("fd00:99:{number}::1")},
+            ],
+            "ipv6_enabled": true, "internal": network == "inner", "dns_enabled": false,
+            "ipam_options": {"driver": "host-local"},
+        }},
+    });
+    let folder = lab.dir().join("netavark");
+    std::fs::create_dir_all(&folder).expect("make a folder");
+    let mut netavark = command(Path::new(NETAVARK));
+    netavark.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("NETAVARK_FW", "iptables");
+    netavark.arg("--config").arg(&folder).arg("setup").arg(format!("/proc/{}/ns/net", sandbox.pid()));
+    netavark.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let _ = finish(lab.host.spawn(netavark), options.to_string().as_bytes()).ok();
+}
