@@ -22,6 +22,8 @@
 //! Invariants: no program is started; a source that fails takes nothing else along; a scrape changes nothing; no client can
 //! keep the others from an answer.
 
+#![forbid(unsafe_code)]
+
 pub mod auth;
 pub mod bucket;
 pub mod cli;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::str::FromStr;
 
@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
+
+use ocinet_shared::kernel::descriptor;
 
 use crate::error::Error;
 
@@ -120,7 +122,7 @@ pub fn inherited() -> Result<Vec<TcpListener>, Error> {
         if !link.to_string_lossy().starts_with("socket:") {
             return Err(io::Error::from(Errno::ENOTSOCK));
         }
-        let listener = TcpListener::from(own(descriptor));
+        let listener = TcpListener::from(descriptor::passed(descriptor));
         // Only a TCP socket has an address of this type.
         listener.local_addr()?;
         nix::sys::socket::getsockopt(&listener, sockopt::AcceptConn)?
@@ -133,13 +135,6 @@ pub fn inherited() -> Result<Vec<TcpListener>, Error> {
         })
     });
     taken.collect()
-}
-
-#[expect(unsafe_code, reason = "a descriptor that another program has opened is known by its number alone")]
-fn own(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: the caller has seen that it is open, and that it is among those that systemd passed to this process
-    // (LISTEN_PID is its pid), which belong to nobody else in it.
-    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 /// How many sockets were passed to the process `own`.

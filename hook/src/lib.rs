@@ -24,6 +24,8 @@
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
 //! record is on disk before the first change; no cost grows with the number of other containers.
 
+#![forbid(unsafe_code)]
+
 mod annotations;
 mod apply;
 mod assemble;

@@ -13,12 +13,14 @@
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
+//! | `descriptor.rs` | descriptors that systemd passes |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
 
 pub mod addr;
 pub mod channel;
 pub mod conntrack;
 pub mod counters;
+pub mod descriptor;
 pub mod device;
 mod dump;
 pub mod filter;
