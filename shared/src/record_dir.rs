@@ -174,7 +174,8 @@ impl StateDir {
     /// # Errors
     /// Those of unlink(2).
     pub fn remove(&self, path: &Path) -> Result<(), StateError> {
-        for path in [path, &temporary_path(path)] {
+        // In this order: once the file is gone, another may be writing it anew, under the same temporary name.
+        for path in [&*temporary_path(path), path] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StateError::io("remove", path, error));
