@@ -156,13 +156,8 @@ fn list(state: &StateDir) -> Result<Listed, Error> {
     }
     let links = link::list(&mut Channel::open(NETLINK_ROUTE)?)?;
     let mut nft = Nft::open()?;
-    let mut elements = BTreeMap::new();
-    for set in Set::ALL {
-        counted::keys(nft.channel(), *set, |key| {
-            elements.insert((*set, key.to_vec()), ());
-        })?;
-    }
-    let elements = elements.into_keys().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
+    let elements = counted::all_keys(nft.channel())?;
+    let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     Ok(Listed { held, links, elements, temporary: temporary(state)? })
 }
 

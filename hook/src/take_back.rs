@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::Cidr;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
@@ -117,7 +118,9 @@ impl<'a> TakeBack<'a> {
     /// The IPv6 addresses whose counters say that there is no connection to end, which would take long to find.
     fn find_silent(&mut self, record: &Record) -> Result<Vec<IpAddr>, Error> {
         let mut silent = Vec::new();
-        for address in record.addresses().filter(IpAddr::is_ipv6) {
+        let routed = record.attachments.iter().filter(|of| of.host_interface.is_some());
+        let addresses = routed.flat_map(|of| of.addresses.iter().map(Cidr::address));
+        for address in addresses.filter(IpAddr::is_ipv6) {
             let mut is_silent = true;
             for set in [Set::Sent6, Set::Received6] {
                 let counted = self.nft.get(&Element::new(set, vec![Field::Address(address)]))?;

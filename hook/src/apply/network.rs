@@ -221,7 +221,7 @@ pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), 
 }
 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.
-pub fn alias_of(network: &Network) -> String {
+pub(super) fn alias_of(network: &Network) -> String {
     format!("{}{}", link::OF_NETWORK, network.name)
 }
 

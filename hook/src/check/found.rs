@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::cidr::Cidr;
 use ocinet_shared::element::{Element, Set, Table};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::Filter;
@@ -11,7 +11,7 @@ use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::kernel::{KernelError, addr, sysctl};
+use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::record::Record;
 
 use crate::error::Error;
@@ -38,15 +38,10 @@ impl Found {
         for table in [Table::Inet, Table::Bridge] {
             tables.extend(counted::table(nft.channel(), table)?.map(|_| table));
         }
-        let mut elements = BTreeSet::new();
-        for set in Set::ALL {
-            counted::keys(nft.channel(), *set, |key| {
-                elements.insert((*set, key.to_vec()));
-            })?;
-        }
+        let elements = counted::all_keys(nft.channel())?;
         let links = link::list(&mut channel)?;
         let addresses = addr::list(&mut channel)?;
-        let routes = routes(&mut channel)?;
+        let routes = route::list_all(&mut channel)?;
         Ok(Self { channel, tables, elements, links, addresses, routes })
     }
 
@@ -67,11 +62,6 @@ impl Found {
         let is_off = |filter: &&Filter<'_>| matches!(filter.is_on(&mut self.channel, link.index), Ok(false));
         let missing = filters.iter().filter(is_off);
         missing.map(|filter| format!("the filter of {} on {} is missing", filter.name(), link.name)).collect()
-    }
-
-    /// A sysctl of the host.
-    pub fn sysctl(&self, key: &str) -> Option<String> {
-        sysctl::read(key)
     }
 }
 
@@ -103,16 +93,8 @@ impl Inside {
                 .map_err(text)?;
             let links = link::list(&mut channel).map_err(text)?;
             let addresses = addr::list(&mut channel).map_err(text)?;
-            Ok(Self::Known { links, addresses, routes: routes(&mut channel).map_err(text)? })
+            Ok(Self::Known { links, addresses, routes: route::list_all(&mut channel).map_err(text)? })
         };
         look().unwrap_or_else(Self::Unknown)
     }
-}
-
-fn routes(channel: &mut Channel) -> Result<Vec<Route>, KernelError> {
-    let mut all = Vec::new();
-    for family in Family::ALL {
-        all.extend(route::list(channel, family)?);
-    }
-    Ok(all)
 }

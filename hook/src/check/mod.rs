@@ -1,4 +1,4 @@
-//! Compares what is recorded with what there is. `found.rs` asks the kernel, `network.rs` and `container.rs` compare: pure.
+//! Compares what is recorded with what there is. `found.rs` asks the kernel, `network.rs` and `container.rs` compare.
 
 mod container;
 mod found;

@@ -28,7 +28,7 @@ pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
         }
         differences.extend(addresses(network, link, there.index, found));
         match &link.kind {
-            HostLinkKind::Bridge => differences.extend(sysctls(network, link, found)),
+            HostLinkKind::Bridge => differences.extend(sysctls(network, link)),
             HostLinkKind::Vxlan(tunnel) => {
                 let bridge = found.link(tunnel.bridge.as_str()).map(|bridge| bridge.index);
                 if there.controller != bridge {
@@ -57,19 +57,19 @@ fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> V
     missing.map(|address| format!("the address {address} of {} is missing", link.name)).collect()
 }
 
-fn sysctls(network: &Network, link: &HostLink, found: &Found) -> Vec<String> {
+fn sysctls(network: &Network, link: &HostLink) -> Vec<String> {
     let mut differences = Vec::new();
     let has_ipv6 = network.subnet(Family::Ipv6).is_some();
     for (family, setting, wanted) in router_sysctls(has_ipv6) {
         let key = sysctl::of_interface(family, &link.name, setting);
-        if let Some(is) = found.sysctl(&key).filter(|is| is != wanted) {
+        if let Some(is) = sysctl::read(&key).filter(|is| is != wanted) {
             differences.push(format!("the sysctl {key} is {is} instead of {wanted}"));
         }
     }
     let routed = if network.internal { Vec::new() } else { network.subnets().collect() };
     for subnet in routed {
         let key = sysctl::forwarding_key(subnet.family());
-        if found.sysctl(key).as_deref() == Some("0") {
+        if sysctl::read(key).as_deref() == Some("0") {
             differences.push(format!("the sysctl {key} is 0: the host forwards nothing for its containers"));
         }
     }

@@ -1,6 +1,5 @@
 //! `ocinet check [ID]`: what differs between the records and the kernel.
 
-use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::check::{self, Scope};
@@ -10,9 +9,7 @@ use crate::{input, strays};
 /// Prints a line for each difference and, for the whole host, for each thing that no container owns. Returns the exit code: 1
 /// where there is any.
 pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
-    let boot_id = process::boot_id().map_err(|error| {
-        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
-    })?;
+    let boot_id = super::boot_id()?;
     let scope = match id {
         None => Scope::Host,
         Some(id) => {

@@ -1,6 +1,5 @@
 //! `ocinet gc`: removes what no live container owns, and nothing else.
 
-use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
@@ -9,9 +8,7 @@ use crate::strays;
 /// Prints a line for each thing that no container owns, and removes it unless this is a dry run. What cannot be removed
 /// does not keep the rest.
 pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
-    let boot_id = process::boot_id().map_err(|error| {
-        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
-    })?;
+    let boot_id = super::boot_id()?;
     let mut failed = Vec::new();
     // One stray may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {

@@ -15,6 +15,7 @@ mod reload;
 use std::io::Write as _;
 use std::time::Instant;
 
+use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
@@ -63,6 +64,13 @@ fn counted(state: &StateDir, stage: &str, hook: impl FnOnce() -> Result<Work, Er
     };
     stats::count(state, stage, &result, started.elapsed());
     result
+}
+
+/// Which boot this is: what another boot's records are about is gone.
+fn boot_id() -> Result<String, Error> {
+    process::boot_id().map_err(|error| {
+        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
+    })
 }
 
 /// Prints to standard output; a reader that goes away is not an error of ours.

@@ -56,16 +56,12 @@ impl Surroundings {
         });
         let mut route = Channel::open(NETLINK_ROUTE)?;
         let mut netfilter = Channel::open(NETLINK_NETFILTER)?;
-        let mut routes = Vec::new();
-        for family in Family::ALL {
-            routes.extend(route::list(&mut route, family)?);
-        }
         Ok(Self {
             records,
             networks,
             links: link::list(&mut route)?,
             addresses: addr::list(&mut route)?,
-            routes,
+            routes: route::list_all(&mut route)?,
             chains: chains::list(&mut netfilter)?,
             route,
             netfilter,

@@ -131,6 +131,18 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
     Ok(answers.into_iter().flat_map(|answer| from_message(answer, family)).collect())
 }
 
+/// The unicast routes of both families, as [`list`] has them.
+///
+/// # Errors
+/// A refusal of a dump.
+pub fn list_all(channel: &mut Channel) -> Result<Vec<Route>, KernelError> {
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        all.extend(list(channel, family)?);
+    }
+    Ok(all)
+}
+
 /// Where a packet to an address would go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {

@@ -11,9 +11,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 
-use ocinet_tests::lab::{
-    HOST4, Lab, Netns, Outcome, PEER4, PEER6, Sandbox, Stage, Station, command, finish, link_address,
-};
+use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish};
 use serde_json::json;
 
 /// How often each frame is sent.
@@ -88,12 +86,7 @@ fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
         host: lab.host.again(),
         host_address: HOST4,
         wan: lab.wan.again(),
-        peer: Station {
-            net: lab.peer.again(),
-            interface: "eth0".to_owned(),
-            addresses: vec![PEER4, PEER6],
-            gateway: link_address(&lab.host, "eth0"),
-        },
+        peer: Station::lan_neighbour(lab),
         victim: station(0),
         mate: station(1),
         third: station(2),

@@ -6,6 +6,7 @@ use super::capture::{Capture, Seen};
 use super::frame::{Endpoint, Frame};
 use super::netns::Netns;
 use super::raw::{link_address, send_frame};
+use super::topology::{Lab, PEER4, PEER6};
 use super::traffic::Server;
 
 /// One who sends, or is sent to.
@@ -22,6 +23,20 @@ pub struct Station {
 }
 
 impl Station {
+    /// The lab's LAN neighbour, as the host sees it.
+    ///
+    /// # Panics
+    /// When the lab is gone.
+    #[must_use]
+    pub fn lan_neighbour(lab: &Lab) -> Self {
+        Self {
+            net: lab.peer.again(),
+            interface: "eth0".to_owned(),
+            addresses: vec![PEER4, PEER6],
+            gateway: link_address(&lab.host, "eth0"),
+        }
+    }
+
     fn end(&self, ipv6: bool, port: u16) -> Option<Endpoint> {
         let own = self.addresses.iter().find(|address| address.is_ipv6() == ipv6)?;
         Some(Endpoint::new(link_address(&self.net, &self.interface), *own, port))

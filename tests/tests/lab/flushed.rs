@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
-    Attached, DUAL, HOST4, HOST6, INTERNET4, Lab, Netns, PEER4, PEER6, Server, Stage, Station, ask_tcp,
-    link_address,
+    Attached, DUAL, HOST4, HOST6, INTERNET4, Lab, Netns, Server, Stage, Station, ask_tcp, link_address,
 };
 
 use crate::PATIENCE;
@@ -60,12 +59,7 @@ impl Cast {
             host: lab.host.again(),
             host_address: HOST4,
             wan: lab.wan.again(),
-            peer: Station {
-                net: lab.peer.again(),
-                interface: "eth0".to_owned(),
-                addresses: vec![PEER4, PEER6],
-                gateway: link_address(&lab.host, "eth0"),
-            },
+            peer: Station::lan_neighbour(lab),
             victim: station(&self.victim),
             mate: station(&self.mate),
             third: station(&self.third),

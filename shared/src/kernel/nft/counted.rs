@@ -1,5 +1,7 @@
 //! What the elements of whole sets counted, and which tables there are.
 
+use std::collections::BTreeSet;
+
 use nix::errno::Errno;
 
 use super::super::KernelError;
@@ -60,11 +62,25 @@ pub fn elements(
 ///
 /// # Errors
 /// Any other refusal.
-pub fn keys(channel: &mut Channel, set: Set, mut take: impl FnMut(&[u8])) -> Result<bool, KernelError> {
+fn keys(channel: &mut Channel, set: Set, mut take: impl FnMut(&[u8])) -> Result<bool, KernelError> {
     let dumped = channel.stream(&elements_request(set), "list nftables elements", &mut |payload| {
         keys_answer(payload).for_each(&mut take);
     });
     found(dumped)
+}
+
+/// The keys of all elements of all sets, as nf_tables holds them.
+///
+/// # Errors
+/// Any refusal but that a set is not there.
+pub fn all_keys(channel: &mut Channel) -> Result<BTreeSet<(Set, Vec<u8>)>, KernelError> {
+    let mut all = BTreeSet::new();
+    for set in Set::ALL {
+        keys(channel, *set, |key| {
+            all.insert((*set, key.to_vec()));
+        })?;
+    }
+    Ok(all)
 }
 
 /// The request of [`elements`].
