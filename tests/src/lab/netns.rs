@@ -1,6 +1,7 @@
 //! Network namespaces: making them, and working inside them. The only place of the lab that changes namespace.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use std::thread;
 use nix::sched::{CloneFlags, unshare};
 
 use super::process::{Finished, command, finish};
+use super::traffic::until;
 
 /// A network namespace, alive at least as long as this value.
 #[derive(Debug)]
@@ -73,6 +75,24 @@ impl Netns {
             });
             worker.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
+    }
+
+    /// Binds a socket inside, after at most two seconds: until its exec(2), a program that another test starts has
+    /// everything open that was open when it was forked, so that a port can be taken for a moment after its socket was closed.
+    ///
+    /// # Panics
+    /// When it cannot be bound.
+    #[track_caller]
+    pub fn bind<T: Send>(&self, bind: impl Fn() -> io::Result<T> + Sync) -> T {
+        let mut bound = self.within(&bind);
+        until(|| {
+            let taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+            if taken {
+                bound = self.within(&bind);
+            }
+            !taken
+        });
+        bound.expect("bind a socket")
     }
 
     /// Starts a program inside.
@@ -164,4 +184,25 @@ fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (T, Ne
 #[allow(clippy::disallowed_methods, reason = "the lab's own setns, on a thread that then ends")]
 fn enter(namespace: &File) {
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter a namespace");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_bound_as_soon_as_it_is_free() {
+        let net = Netns::new();
+        let held = net.bind(|| UdpSocket::bind("0.0.0.0:53"));
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(50));
+                drop(held);
+            });
+            net.bind(|| UdpSocket::bind("[::]:53"));
+        });
+    }
 }

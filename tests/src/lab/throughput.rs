@@ -29,8 +29,7 @@ const SEGMENTS: u32 = 0xffff;
 #[must_use]
 #[track_caller]
 pub fn transfer(server: &Netns, client: &Netns, to: SocketAddr, bytes: usize) -> Option<Duration> {
-    let bind = || TcpListener::bind((Ipv6Addr::UNSPECIFIED, to.port()));
-    let listener = server.within(bind).expect("listen");
+    let listener = server.bind(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, to.port())));
     listener.set_nonblocking(true).expect("a socket that does not block");
     let content = content(bytes);
     for end in [server, client] {

@@ -45,7 +45,7 @@ impl Server {
     #[must_use]
     #[track_caller]
     pub fn tcp_at(namespace: &Netns, address: SocketAddr, name: &str) -> Self {
-        let listener = namespace.within(|| TcpListener::bind(address)).expect("listen");
+        let listener = namespace.bind(|| TcpListener::bind(address));
         listener.set_nonblocking(true).expect("a socket that does not block");
         Self::run(name, move |name| {
             let (mut client, from) = listener.accept().ok()?;
@@ -66,7 +66,7 @@ impl Server {
     #[must_use]
     #[track_caller]
     pub fn udp_at(namespace: &Netns, address: SocketAddr, name: &str) -> Self {
-        let socket = namespace.within(|| UdpSocket::bind(address)).expect("bind");
+        let socket = namespace.bind(|| UdpSocket::bind(address));
         socket.set_nonblocking(true).expect("a socket that does not block");
         Self::run(name, move |name| {
             let (_, client) = socket.recv_from(&mut [0; 64]).ok()?;

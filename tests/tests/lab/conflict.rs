@@ -61,14 +61,14 @@ fn a_port_that_another_container_holds_on_one_address() {
 fn a_port_that_a_process_of_the_host_holds() {
     let lab = Lab::new();
     let me = format!("(pid {}) holds it", std::process::id());
-    let tcp = lab.host.within(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
+    let tcp = lab.host.bind(|| TcpListener::bind("0.0.0.0:8080"));
     refused(&lab, &[("net.ports", "8080:80")], 4, &me);
     drop(tcp);
-    let local = lab.host.within(|| TcpListener::bind("127.0.0.1:8081")).unwrap();
+    let local = lab.host.bind(|| TcpListener::bind("127.0.0.1:8081"));
     refused(&lab, &[("net.ports", "8081:80")], 4, &me);
     refused(&lab, &[("net.ports", "127.0.0.1:8081:80")], 4, &me);
     drop(local);
-    let udp = lab.host.within(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+    let udp = lab.host.bind(|| UdpSocket::bind("0.0.0.0:53"));
     refused(&lab, &[("net.ports", "53:53/udp")], 4, &me);
     drop(udp);
     let _web = lab.attach("web", &[("net.driver", "bridge"), ("net.ports", "8080:80,8081:80,53:53/udp")]);

@@ -20,7 +20,7 @@ struct Client {
 impl Client {
     fn new(net: &Netns, port: u16, to: SocketAddr) -> Self {
         let any: IpAddr = if to.is_ipv6() { "::".parse().unwrap() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let socket = net.within(|| UdpSocket::bind((any, port)).unwrap());
+        let socket = net.bind(|| UdpSocket::bind((any, port)));
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         Self { socket, to }
     }
@@ -97,7 +97,7 @@ fn a_client_of_one_host_address_is_served_though_it_sent_before() {
 fn what_is_sent_elsewhere_to_the_same_port_number_goes_on() {
     let lab = Lab::new();
     let app = lab.attach("app", &[("net.subnet", DUAL)]);
-    let socket = lab.wan.within(|| UdpSocket::bind((INTERNET4, 5353)).unwrap());
+    let socket = lab.wan.bind(|| UdpSocket::bind((INTERNET4, 5353)));
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let client = Client::new(&app.net, 4003, SocketAddr::new(INTERNET4, 5353));
     client.socket.send_to(b"?", client.to).unwrap();
@@ -121,7 +121,7 @@ fn the_next_with_an_address_gets_nothing_of_the_one_before() {
     for (_, _, internet) in BOTH {
         let attach = |id: &str| lab.attach(id, &[("net.subnet", DUAL), ("net.ip", "10.90.0.7,fd00:90::7")]);
         let old = attach("old");
-        let socket = lab.wan.within(|| UdpSocket::bind((internet, 5353)).unwrap());
+        let socket = lab.wan.bind(|| UdpSocket::bind((internet, 5353)));
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let client = Client::new(&old.net, 4004, SocketAddr::new(internet, 5353));
         client.socket.send_to(b"?", client.to).unwrap();

@@ -22,7 +22,7 @@ pub(crate) struct Connection(TcpStream, TcpStream);
 impl Connection {
     pub(crate) fn new(client: &Netns, server: &Netns, port: u16, to: SocketAddr) -> Self {
         let any = SocketAddr::new(if to.is_ipv6() { "::" } else { "0.0.0.0" }.parse().unwrap(), port);
-        let listener = server.within(|| TcpListener::bind(any).unwrap());
+        let listener = server.bind(|| TcpListener::bind(any));
         let client =
             client.within(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)).expect("a connection"));
         let (server, _) = listener.accept().unwrap();

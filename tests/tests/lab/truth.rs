@@ -119,7 +119,7 @@ fn retransmitted(net: &Netns) -> u64 {
 #[track_caller]
 fn converse(server: (&Netns, u16), client: (&Netns, SocketAddr), clients: u64, amounts: [usize; 2]) -> u64 {
     let [up, down] = amounts;
-    let listener = server.0.within(|| TcpListener::bind(("::", server.1))).expect("listen");
+    let listener = server.0.bind(|| TcpListener::bind(("::", server.1)));
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
             for _ in 0..clients {

@@ -51,7 +51,7 @@ fn the_page_shows_containers_and_rates_that_move() {
     let exporter = lab.exporter(&[]);
     let still = exporter.get("/").body;
     let busy = AtomicBool::new(true);
-    let sink = web.net.within(|| TcpListener::bind("[::]:80").unwrap());
+    let sink = web.net.bind(|| TcpListener::bind("[::]:80"));
     let (moved, picture) = thread::scope(|scope| {
         let (busy, lab) = (&busy, &lab);
         scope.spawn(move || {

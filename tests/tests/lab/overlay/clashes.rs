@@ -52,12 +52,12 @@ fn a_udp_port_that_something_else_has() {
     let lab = lab_in_use();
     let me = format!("(pid {}) holds it", std::process::id());
     for address in ["0.0.0.0:4789", "198.51.100.10:4789", "[::]:4789"] {
-        let socket = lab.host.within(|| UdpSocket::bind(address)).unwrap();
+        let socket = lab.host.bind(|| UdpSocket::bind(address));
         refused(&lab, &[], 4, "cannot tunnel by UDP port 4789: process ");
         refused(&lab, &[], 4, &me);
         drop(socket);
     }
-    let socket = lab.host.within(|| UdpSocket::bind("[::]:4789")).unwrap();
+    let socket = lab.host.bind(|| UdpSocket::bind("[::]:4789"));
     refused(&lab, &[("net.peers", "2001:db8:1::31")], 4, &me);
     drop(socket);
     // A link that takes all numbers of the port, as other overlays on a host have it.
