@@ -18,7 +18,7 @@
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
-//! | `strays.rs` `check/` | what nobody owns, and what differs from the records |
+//! | `strays.rs` `check/` `found.rs` | what nobody owns, and what differs from the records |
 //! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
 //!
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
@@ -40,6 +40,7 @@ mod error;
 mod facts;
 mod filters;
 mod fit;
+mod found;
 mod holder;
 pub mod input;
 mod ipam;

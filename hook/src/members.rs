@@ -49,7 +49,24 @@ fn records(state: &StateDir, owner: &ContainerId) -> Vec<Record> {
 /// Whether a member lives, so that the attachments that it shares must stay.
 #[must_use]
 pub fn live(state: &StateDir, owner: &ContainerId, boot_id: &str) -> bool {
-    records(state, owner).iter().any(|member| !member.is_dead(boot_id))
+    live_pid(state, owner, boot_id).is_some()
+}
+
+/// The process of a member that lives.
+fn live_pid(state: &StateDir, owner: &ContainerId, boot_id: &str) -> Option<u32> {
+    records(state, owner).iter().find(|member| !member.is_dead(boot_id)).map(|member| member.pid)
+}
+
+/// Whether a container lives, or one that shares its attachments.
+#[must_use]
+pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
+    pid_within(state, record, boot_id).is_some()
+}
+
+/// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.
+#[must_use]
+pub fn pid_within(state: &StateDir, record: &Record, boot_id: &str) -> Option<u32> {
+    if record.is_dead(boot_id) { live_pid(state, &record.id, boot_id) } else { Some(record.pid) }
 }
 
 /// Checks that a container that joined another's namespace asks for nothing that is not there.

@@ -27,7 +27,7 @@ use ocinet_shared::record_dir::{StateDir, StateError, to_json};
 use crate::error::Error;
 use crate::ipam::files;
 use crate::take_back::TakeBack;
-use crate::{holder, nat, sweep, tables};
+use crate::{holder, members, nat, sweep, tables};
 
 /// A write that is under way has its temporary file for less.
 const UNDER_WAY: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Vec<Stray>, Error> {
         }
     }
     let ids = state.ids()?;
-    let ended = records.iter().filter(|record| !tables::is_live(state, record, boot_id));
+    let ended = records.iter().filter(|record| !members::is_live(state, record, boot_id));
     let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
     let orphans = listed.held.into_iter().filter(|(by, _)| !is_known(by));

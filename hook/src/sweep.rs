@@ -42,7 +42,7 @@ pub fn some(state: &StateDir, boot_id: &str) {
 /// Those of taking back.
 pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, Error> {
     // Looked at without the lock first: the living, nearly all of them, are not to be held up.
-    let has_ended = |record: &Record| record.is_dead(boot_id) && !members::live(state, id, boot_id);
+    let has_ended = |record: &Record| !members::is_live(state, record, boot_id);
     if !state.read_record(id)?.is_some_and(|record| has_ended(&record)) {
         return Ok(false);
     }

@@ -30,16 +30,7 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id().unwrap_or_default();
     let mut common: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
     common.extend(forwarded(state)?.into_iter().map(nat::no_transit));
-    let mut live = Vec::new();
-    for record in state.records()? {
-        match record {
-            Ok(record) if record.phase == Phase::Ready && is_live(state, &record, &boot_id) => {
-                live.push(record)
-            }
-            Ok(_) => {}
-            Err(error) => crate::log::warn(error),
-        }
-    }
+    let live = live_records(state, &boot_id)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     if let Err(error) = nft::install(&all) {
         // One record that makes no sense to nft does not keep the rest from coming back.
@@ -53,10 +44,26 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     Ok(live)
 }
 
-/// Whether a container runs, or one that shares its attachments.
+/// The records of the containers that are attached and live. One that cannot be read is warned of.
+///
+/// # Errors
+/// Those of reading the folder.
+pub fn live_records(state: &StateDir, boot_id: &str) -> Result<Vec<Record>, StateError> {
+    let mut live = Vec::new();
+    for record in state.records()? {
+        match record {
+            Ok(record) if is_attached(state, &record, boot_id) => live.push(record),
+            Ok(_) => {}
+            Err(error) => crate::log::warn(error),
+        }
+    }
+    Ok(live)
+}
+
+/// Whether a container's set-up is complete, and it lives.
 #[must_use]
-pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
-    !record.is_dead(boot_id) || members::live(state, &record.id, boot_id)
+pub fn is_attached(state: &StateDir, record: &Record, boot_id: &str) -> bool {
+    record.phase == Phase::Ready && members::is_live(state, record, boot_id)
 }
 
 /// A container that was taken back while its elements were put back must not leave them.

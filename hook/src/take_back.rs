@@ -224,9 +224,7 @@ impl<'a> TakeBack<'a> {
     /// them back.
     fn unshare(&mut self, owner: &ContainerId, record: &Record) -> Result<(), Error> {
         members::remove(self.state, owner, &record.id)?;
-        let is_left = |owner: &Record| {
-            owner.is_dead(&record.boot_id) && !members::live(self.state, &owner.id, &record.boot_id)
-        };
+        let is_left = |owner: &Record| !members::is_live(self.state, owner, &record.boot_id);
         if !self.state.read_record(owner)?.is_some_and(|owner| is_left(&owner)) {
             return Ok(());
         }

@@ -1,14 +1,12 @@
 //! A container's links, addresses, routes, filters, leases and claims.
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::route::Route;
+use ocinet_shared::cidr::Cidr;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record, Undo};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use super::found::{Found, Inside};
 use crate::filters::with_filters;
+use crate::found::{Found, Inside, Interfaces};
 use crate::ipam::files;
 
 /// What of a container's links is not as recorded.
@@ -29,20 +27,17 @@ pub(super) fn differences(
             differences.push(format!("the network {} has no file", attachment.network));
         }
         differences.extend(host_end(attachment, network, found));
-        match inside {
-            Inside::Unknown(_) => {}
-            Inside::Known { links, addresses, routes } => {
-                let Some(link) = links.iter().find(|link| link.name == attachment.interface.as_str()) else {
-                    differences.push(format!("its interface {} is missing", attachment.interface));
-                    continue;
-                };
-                differences.extend(interface(attachment, link, addresses));
-                differences.extend(ways_out(attachment, link, routes));
-            }
+        if let Inside::Known(interfaces) = inside {
+            differences.extend(interface(attachment, interfaces));
         }
     }
-    if let Inside::Unknown(why) = inside {
-        differences.push(why.clone());
+    match inside {
+        Inside::Unknown(why) => differences.push(why.clone()),
+        Inside::Known(interfaces) => {
+            let missing = interfaces.missing_ways_out(record).into_iter();
+            differences
+                .extend(missing.map(|(_, gateway)| format!("its default route by {gateway} is missing")));
+        }
     }
     differences
 }
@@ -73,15 +68,17 @@ fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut Foun
         );
     }
     if let Some(network) = network {
+        let missing = with_filters(network, attachment, |filters| found.missing_filters(link.index, filters));
         differences.extend(
-            with_filters(network, attachment, |filters| found.missing(&link, filters)).unwrap_or_default(),
+            missing.unwrap_or_default().iter().map(|of| format!("the filter of {of} on {name} is missing")),
         );
     }
     differences
 }
 
-fn interface(attachment: &Attachment, link: &Link, addresses: &[(u32, Cidr)]) -> Vec<String> {
+fn interface(attachment: &Attachment, interfaces: &Interfaces) -> Vec<String> {
     let name = &attachment.interface;
+    let Some(link) = interfaces.link(name) else { return vec![format!("its interface {name} is missing")] };
     let mut differences = Vec::new();
     if !link.is_up {
         differences.push(format!("its interface {name} is down"));
@@ -91,28 +88,9 @@ fn interface(attachment: &Attachment, link: &Link, addresses: &[(u32, Cidr)]) ->
     {
         differences.push(format!("its interface {name} has the Ethernet address {is} instead of {wanted}"));
     }
-    for cidr in &attachment.addresses {
-        if !addresses.iter().any(|(on, has)| *on == link.index && has.address() == cidr.address()) {
-            differences.push(format!("the address {} of its {name} is missing", cidr.address()));
-        }
-    }
+    let addresses = interfaces.missing_addresses(attachment, link);
     differences
-}
-
-/// Which of several interfaces leads out is the container's own affair by now; that one does is not.
-fn ways_out(attachment: &Attachment, link: &Link, routes: &[Route]) -> Vec<String> {
-    let mut differences = Vec::new();
-    for gateway in &attachment.gateways {
-        let family = Family::of(*gateway);
-        let is_default =
-            |route: &&Route| route.destination.family() == family && route.destination.prefix() == 0;
-        let mut defaults = routes.iter().filter(is_default).peekable();
-        let leads_out = defaults.peek().is_some()
-            && (defaults.any(|route| route.link != Some(link.index) || route.gateway == Some(*gateway)));
-        if !leads_out {
-            differences.push(format!("its default route by {gateway} is missing"));
-        }
-    }
+        .extend(addresses.map(|own| format!("the address {} of its {name} is missing", own.address())));
     differences
 }
 

@@ -1,7 +1,6 @@
-//! Compares what is recorded with what there is. `found.rs` asks the kernel, `network.rs` and `container.rs` compare.
+//! Compares what is recorded with what there is. `network.rs` and `container.rs` compare.
 
 mod container;
-mod found;
 mod network;
 
 use std::fmt;
@@ -9,12 +8,11 @@ use std::fmt;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Table};
 use ocinet_shared::network::Network;
-use ocinet_shared::record::Phase;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
-use crate::{nat, tables};
-use found::{Found, Inside};
+use crate::found::{Found, Inside};
+use crate::{members, nat, tables};
 
 /// What is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,16 +64,12 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         };
         let is_meant = *scope == Scope::Host || *scope == Scope::Container(record.id.clone());
         let is_same = || state.read_record(&record.id).is_ok_and(|now| now.as_ref() == Some(&record));
-        if !is_meant
-            || record.phase != Phase::Ready
-            || !tables::is_live(state, &record, boot_id)
-            || !is_same()
-        {
+        if !is_meant || !tables::is_attached(state, &record, boot_id) || !is_same() {
             continue;
         }
         used.extend(record.attachments.iter().map(|attachment| attachment.network.clone()));
         wanted.extend(record.elements().cloned());
-        let inside = Inside::of(&record);
+        let inside = Inside::of(&record, members::pid_within(state, &record, boot_id));
         let of = format!("container {}", record.id);
         let whats = container::differences(&record, &networks, &mut found, &inside)
             .into_iter()
@@ -106,7 +100,6 @@ fn missing<'a>(
     of: &'a str,
     elements: impl Iterator<Item = &'a Element> + 'a,
 ) -> impl Iterator<Item = Difference> + 'a {
-    let is_missing = |element: &&Element| found.has(element.set.place().0) && !found.has_element(element);
     let what = |element: &Element| format!("the element {element} is missing");
-    elements.filter(is_missing).map(move |element| Difference { of: of.to_owned(), what: what(element) })
+    found.missing(elements).map(move |element| Difference { of: of.to_owned(), what: what(element) })
 }

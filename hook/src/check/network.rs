@@ -6,9 +6,9 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 
-use super::found::Found;
 use crate::apply::network::router_sysctls;
 use crate::filters::with_tunnel;
+use crate::found::Found;
 
 /// What of a network is not as recorded.
 pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
@@ -34,9 +34,11 @@ pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
                 if there.controller != bridge {
                     differences.push(format!("the {kind} {name} is not on the bridge {}", tunnel.bridge));
                 }
-                differences.extend(
-                    with_tunnel(network, link, |filters| found.missing(&there, filters)).unwrap_or_default(),
-                );
+                let missing =
+                    with_tunnel(network, link, |filters| found.missing_filters(there.index, filters));
+                let missing = missing.unwrap_or_default();
+                differences
+                    .extend(missing.iter().map(|of| format!("the filter of {of} on {name} is missing")));
             }
             HostLinkKind::Macvlan { .. } => {}
         }
@@ -50,10 +52,7 @@ fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> V
         HostLinkKind::Macvlan { addresses, .. } => addresses.clone(),
         HostLinkKind::Vxlan(_) => Vec::new(),
     };
-    let is_there = |address: &IpAddr| {
-        found.addresses.iter().any(|(on, cidr)| *on == index && cidr.address() == *address)
-    };
-    let missing = wanted.into_iter().filter(|address| !is_there(address));
+    let missing = wanted.into_iter().filter(|address| !found.has_address(index, *address));
     missing.map(|address| format!("the address {address} of {} is missing", link.name)).collect()
 }
 

@@ -3,49 +3,28 @@
 use std::fmt::Write as _;
 
 use ocinet_shared::one_line::one_line;
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 use serde::Deserialize;
 
 use crate::doctor::{CHECKS, Finding, Surroundings};
 use crate::error::{Error, report};
-use crate::input;
 use crate::take_back::last_error;
+use crate::{input, members};
 
 /// What doctor exits with where it found something.
 const FOUND: u8 = 1;
 
 /// Prints what is amiss on the host and with all containers, or with one, and returns the exit code.
 pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
-    let mut findings = Vec::new();
-    let mut only = None;
-    if let Some(id) = id {
-        let id = input::parse_id(id)?;
-        only = state.read_record(&id)?;
-        #[derive(Deserialize)]
-        struct LastError {
-            error: String,
-        }
-        let failed: Option<LastError> = state.read_json(&last_error(state, &id))?;
-        match (&only, failed) {
-            (_, Some(failed)) => findings.push(Finding {
-                what: format!("the last start of container {id} failed: ocinet {}", failed.error),
-                why: "a container that did not start has no network".to_owned(),
-                mend: vec!["# see the hint".to_owned()],
-            }),
-            (None, None) => {
-                return Err(Error::Usage(report(
-                    format!("look at container {id}"),
-                    "it has no record",
-                    "see `ocinet list` for those that have",
-                )));
-            }
-            (Some(_), None) => {}
-        }
-    }
-    let looks = only.is_some() || id.is_none();
+    let boot_id = super::boot_id()?;
+    let (only, mut findings) = match id {
+        Some(id) => of_one(state, id, &boot_id)?,
+        None => (None, Vec::new()),
+    };
     let mut text = String::new();
-    if looks {
-        let mut around = Surroundings::read(state, only.as_ref())?;
+    if only.is_some() || id.is_none() {
+        let mut around = Surroundings::read(state, only.as_ref(), &boot_id)?;
         for (name, check) in CHECKS {
             match check(&mut around) {
                 Ok(found) => findings.extend(found),
@@ -72,4 +51,36 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     }
     super::print(&text)?;
     Ok(if findings.is_empty() { 0 } else { FOUND })
+}
+
+/// The record of a container, and what is amiss with the container as such.
+fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
+    #[derive(Deserialize)]
+    struct LastError {
+        error: String,
+    }
+    let id = input::parse_id(id)?;
+    let record = state.read_record(&id)?;
+    let failed: Option<LastError> = state.read_json(&last_error(state, &id))?;
+    if record.is_none() && failed.is_none() {
+        return Err(Error::Usage(report(
+            format!("look at container {id}"),
+            "it has no record",
+            "see `ocinet list` for those that have",
+        )));
+    }
+    let mut findings = Vec::new();
+    findings.extend(failed.map(|failed| Finding {
+        what: format!("the last start of container {id} failed: ocinet {}", failed.error),
+        why: "a container that did not start has no network".to_owned(),
+        mend: vec!["# see the hint".to_owned()],
+    }));
+    if record.as_ref().is_some_and(|record| !members::is_live(state, record, boot_id)) {
+        findings.push(Finding {
+            what: format!("container {id} has ended"),
+            why: "what it had is still there, as nobody ran `ocinet poststop`".to_owned(),
+            mend: vec!["ocinet gc".to_owned()],
+        });
+    }
+    Ok((record, findings))
 }

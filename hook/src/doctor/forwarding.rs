@@ -36,9 +36,9 @@ pub(super) fn reverse_path(around: &mut Surroundings) -> Result<Vec<Finding>, Er
     };
     let all = setting("all");
     let mut findings = Vec::new();
-    for link in &around.links {
+    for link in &around.found.links {
         let is_second = link.index != best
-            && around.routes.iter().any(|route| {
+            && around.found.routes.iter().any(|route| {
                 route.destination.prefix() == 0
                     && route.destination.family() == Family::Ipv4
                     && route.link == Some(link.index)

@@ -57,8 +57,7 @@ pub(super) fn gateways(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
             // What a link lost by going down is looked at once it is up again.
             let Some(link) = around.link(&name).filter(|link| link.is_up) else { continue };
             for gateway in network.gateways() {
-                let has = |own: &(u32, Cidr)| own.0 == link.index && own.1.address() == gateway.address();
-                if around.addresses.iter().any(has) {
+                if around.found.has_address(link.index, gateway.address()) {
                     continue;
                 }
                 let own = if network.bridge().is_some() { gateway } else { Cidr::host(gateway.address()) };
@@ -79,8 +78,10 @@ pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
     let mut findings = Vec::new();
     for (record, attachment) in around.attachments() {
         for own in &attachment.addresses {
-            for (index, cidr) in around.addresses.iter().filter(|(_, cidr)| cidr.address() == own.address()) {
-                let link = around.links.iter().find(|link| link.index == *index);
+            for (index, cidr) in
+                around.found.addresses.iter().filter(|(_, cidr)| cidr.address() == own.address())
+            {
+                let link = around.found.link_at(*index);
                 let link = link.map_or("lo", |link| link.name.as_str());
                 findings.push(Finding::new(
                     format!("{} of container {} is also the host's own, on {link}", own.address(), record.id),
@@ -108,7 +109,7 @@ pub(super) fn routes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         }
     }
     for (id, address, index, name, to) in wanted {
-        let what = match route::towards(&mut around.route, address)? {
+        let what = match route::towards(&mut around.found.route, address)? {
             Some(Hop::By(other)) if other != index => other,
             None => {
                 findings.push(Finding::new(
@@ -121,10 +122,11 @@ pub(super) fn routes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             _ => continue,
         };
         let covering = around
+            .found
             .routes
             .iter()
             .filter(|route| route.link == Some(what) && route.destination.contains(address));
-        let link = around.links.iter().find(|link| link.index == what);
+        let link = around.found.link_at(what);
         let link = link.map_or("another link", |link| link.name.as_str());
         let Some(route) = covering.max_by_key(|route| route.destination.prefix()) else { continue };
         let finding = if route.destination.prefix() == 0 {
@@ -149,7 +151,7 @@ pub(super) fn routes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 
 /// Neighbour entries of containers that name another Ethernet address than theirs.
 pub(super) fn neighbours(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let known = neighbour::list(&mut around.route)?;
+    let known = neighbour::list(&mut around.found.route)?;
     let mut findings = Vec::new();
     for (record, attachment) in around.attachments() {
         let Some(link) = around.router(attachment).and_then(|name| around.link(name)) else { continue };

@@ -1,7 +1,7 @@
 //! ocinet's own tables, elements and filters.
 
-use ocinet_shared::element::Table;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::element::{Element, Table};
+use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -19,7 +19,7 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         return Ok(findings);
     }
     for (table, name) in [(Table::Inet, "inet ocinet"), (Table::Bridge, "bridge ocinet")] {
-        if counted::table(&mut around.netfilter, table)?.is_none() {
+        if !around.found.has(table) {
             findings.push(Finding::new(
                 format!("table {name} is gone"),
                 "something flushed the rules: no published port works, and nothing is let in to containers",
@@ -32,24 +32,12 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 
 /// Elements that records and networks name, and the tables do not have.
 pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    for table in [Table::Inet, Table::Bridge] {
-        // That is a finding of its own.
-        if counted::table(&mut around.netfilter, table)?.is_none() {
-            return Ok(Vec::new());
-        }
-    }
-    let mut nft = Nft::open()?;
-    let mut missing = Vec::new();
-    let of_networks = around.networks.iter().flat_map(nat::network_elements);
-    let of_containers = around.records.iter().flat_map(|record| record.elements().cloned());
-    for element in of_networks.chain(of_containers) {
-        if nft.get(&element)?.is_none() {
-            missing.push(element.to_string());
-        }
-    }
-    let Some(first) = missing.first() else { return Ok(Vec::new()) };
+    let of_networks: Vec<Element> = around.networks.iter().flat_map(nat::network_elements).collect();
+    let of_containers = around.records.iter().flat_map(Record::elements);
+    let mut missing = around.found.missing(of_networks.iter().chain(of_containers));
+    let Some(first) = missing.next() else { return Ok(Vec::new()) };
     Ok(vec![Finding::new(
-        format!("{} elements of ocinet's tables are gone, such as {first}", missing.len()),
+        format!("{} elements of ocinet's tables are gone, such as {first}", 1 + missing.count()),
         "something deleted them: what they let through does not pass",
         RELOAD,
     )])
@@ -58,19 +46,15 @@ pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
 /// The filters on the host's ends of containers' links, which hold senders to their addresses.
 pub(super) fn filters(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let (links, networks, records) = (&around.links, &around.networks, &around.records);
-    let attachments =
-        records.iter().flat_map(|record| record.attachments.iter().map(move |own| (record, own)));
-    for (record, attachment) in attachments {
-        let network = networks.iter().find(|network| network.name == attachment.network);
-        let end = attachment.host_interface.as_ref();
-        let link = end.and_then(|end| links.iter().find(|link| link.name == end.as_str()));
+    let attachments: Vec<(Record, Attachment)> =
+        around.attachments().map(|(record, own)| (record.clone(), own.clone())).collect();
+    for (record, attachment) in &attachments {
+        let network = around.networks.iter().find(|network| network.name == attachment.network);
+        let link = attachment.host_interface.as_ref().and_then(|end| around.link(end)).cloned();
         let Some((network, link)) = network.zip(link) else { continue };
-        let channel = &mut around.route;
-        let asked = with_filters(network, attachment, |filters| {
-            filters.iter().map(|filter| filter.is_on(channel, link.index)).collect::<Result<Vec<bool>, _>>()
-        });
-        if asked.transpose()?.is_some_and(|are_on| are_on.contains(&false)) {
+        let found = &mut around.found;
+        let missing = with_filters(network, attachment, |filters| found.missing_filters(link.index, filters));
+        if missing.is_some_and(|missing| !missing.is_empty()) {
             findings.push(Finding::new(
                 format!("{}, the host's end of container {}'s link, does not have its filters", link.name, record.id),
                 "somebody deleted them, or the kernel has no cls_bpf (CONFIG_NET_CLS_BPF, `modprobe cls_bpf`): the rules \

@@ -1,33 +1,28 @@
 //! What the checks know: records, networks, and the host as the kernel describes it.
 
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
-use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::cidr::Family;
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::chains::{self, Chain};
-use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::kernel::{addr, process};
+use ocinet_shared::kernel::route::Route;
 use ocinet_shared::network::Network;
-use ocinet_shared::record::{Attachment, Phase, Record};
+use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::fate::Place;
 use crate::error::Error;
-use crate::tables;
+use crate::found::Found;
+use crate::{members, tables};
 
 /// What the checks know.
 pub(crate) struct Surroundings {
-    /// The containers to look at, all of which live.
+    /// The containers to look at, all of which live. The process is one that is in their network namespace.
     pub(crate) records: Vec<Record>,
     /// Their networks.
     pub(crate) networks: Vec<Network>,
-    pub(super) links: Vec<Link>,
-    pub(super) addresses: Vec<(u32, Cidr)>,
-    pub(super) routes: Vec<Route>,
+    pub(super) found: Found,
     pub(super) chains: Vec<Chain>,
-    pub(super) route: Channel,
-    pub(super) netfilter: Channel,
 }
 
 impl Surroundings {
@@ -35,42 +30,35 @@ impl Surroundings {
     ///
     /// # Errors
     /// A folder that cannot be read, or a refusal of the kernel's.
-    pub(crate) fn read(state: &StateDir, only: Option<&Record>) -> Result<Self, Error> {
-        let boot_id = process::boot_id().unwrap_or_default();
-        let mut records = Vec::new();
-        match only {
-            Some(record) => records.push(record.clone()),
-            None => {
-                for record in state.records()? {
-                    match record {
-                        Ok(record) => records.push(record),
-                        Err(error) => crate::log::warn(error),
-                    }
-                }
+    pub(crate) fn read(state: &StateDir, only: Option<&Record>, boot_id: &str) -> Result<Self, Error> {
+        let mut records = match only {
+            Some(record) => {
+                let attached = tables::is_attached(state, record, boot_id);
+                attached.then(|| record.clone()).into_iter().collect()
             }
+            None => tables::live_records(state, boot_id)?,
+        };
+        for record in &mut records {
+            // A pod's owner may have ended, and its namespace lives on in a member.
+            record.pid = members::pid_within(state, record, boot_id).unwrap_or(record.pid);
         }
-        records.retain(|record| record.phase == Phase::Ready && !record.is_dead(&boot_id));
         let mut networks = tables::networks(state)?;
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });
-        let mut route = Channel::open(NETLINK_ROUTE)?;
-        let mut netfilter = Channel::open(NETLINK_NETFILTER)?;
-        Ok(Self {
-            records,
-            networks,
-            links: link::list(&mut route)?,
-            addresses: addr::list(&mut route)?,
-            routes: route::list_all(&mut route)?,
-            chains: chains::list(&mut netfilter)?,
-            route,
-            netfilter,
-        })
+        let mut found = Found::ask()?;
+        let chains = chains::list(found.nft.channel())?;
+        Ok(Self { records, networks, found, chains })
     }
 
     /// The attachments of all containers.
     pub(super) fn attachments(&self) -> impl Iterator<Item = (&Record, &Attachment)> {
         attachments(&self.records)
+    }
+
+    /// The containers whose attachments those are.
+    pub(super) fn owners(&self) -> impl Iterator<Item = &Record> {
+        owners(&self.records)
     }
 
     /// The networks that the host itself routes for, by links of its own.
@@ -79,7 +67,7 @@ impl Surroundings {
     }
 
     pub(super) fn link(&self, name: &IfName) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name.as_str())
+        self.found.link(name.as_str())
     }
 
     /// The names of the links by which the host routes for a network: its bridge, or each container's.
@@ -114,11 +102,17 @@ impl Surroundings {
         let of_family = |route: &&Route| {
             route.destination.prefix() == 0 && route.destination.family() == family && route.link.is_some()
         };
-        let best = self.routes.iter().filter(of_family).min_by_key(|route| route.metric)?;
-        self.links.iter().find(|link| Some(link.index) == best.link)
+        let best = self.found.routes.iter().filter(of_family).min_by_key(|route| route.metric)?;
+        self.found.link_at(best.link?)
     }
 }
 
 fn attachments(records: &[Record]) -> impl Iterator<Item = (&Record, &Attachment)> {
-    records.iter().flat_map(|record| record.attachments.iter().map(move |attachment| (record, attachment)))
+    owners(records).flat_map(|record| record.attachments.iter().map(move |attachment| (record, attachment)))
+}
+
+/// What a member of a pod has is its owner's, where that is looked at as well.
+fn owners(records: &[Record]) -> impl Iterator<Item = &Record> {
+    let is_known = |owner: &ContainerId| records.iter().any(|record| record.id == *owner);
+    records.iter().filter(move |record| !record.shares.as_ref().is_some_and(is_known))
 }

@@ -33,6 +33,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// How it ranks among routes to the same destination; the least is used.
     pub metric: u32,
+    /// Whether it is in the main table, which is looked up for every packet that no rule (ip-rule(8)) leads elsewhere.
+    pub in_main: bool,
     /// Whether a router advertisement (RFC 4861) made it.
     pub from_router_advertisement: bool,
     /// Whether ocinet made it for a container.
@@ -218,6 +220,7 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
         link,
         gateway,
         metric,
+        in_main: message.header.table == RouteHeader::RT_TABLE_MAIN,
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
         to_container: message.header.protocol == OCINET,
     };

@@ -128,6 +128,40 @@ fn a_pod_and_a_container_on_two_networks_are_sound() {
     }
 }
 
+/// A pod lives on in its members, and is looked at by the process of one.
+#[test]
+fn a_pod_whose_owner_has_ended() {
+    let mut ward = Ward::new("bridge");
+    let member = Sandbox::beside("member", &ward.web.net);
+    let ports = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8081:81")];
+    assert_eq!(ward.lab.create(&member, &ports).code, 0);
+    ward.web.sandbox.end();
+    ward.is_sound();
+    assert_eq!(ward.lab.run(&["check"], "").ok(), "everything is as recorded\n");
+    ward.web.net.ok(&["ip", "link", "set", "eth0", "down"]);
+    assert!(ward.is_silent(false));
+    let said = ward.lab.run(&["check"], "");
+    assert_eq!((said.code, said.stdout.contains("its interface eth0 is down")), (1, true), "{}", said.stdout);
+    let mend = ward.finds("eth0 of container web is down");
+    assert!(mend.iter().all(|command| command.contains(&format!("--target {} ", member.pid()))), "{mend:?}");
+    ward.mend(&mend);
+}
+
+#[test]
+fn a_container_that_has_ended() {
+    let mut ward = Ward::new("bridge");
+    ward.web.sandbox.end();
+    let said = ward.lab.run(&["doctor", "web"], "");
+    assert_eq!(said.code, 1, "{}", said.stdout);
+    assert!(
+        said.stdout.contains("container web has ended\n") && said.stdout.contains("$ ocinet gc\n"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(ward.lab.run(&["gc"], "").code, 0);
+    assert_eq!(ward.lab.run(&["doctor", "web"], "").code, 2);
+}
+
 #[test]
 fn doctor_tells_which_module_the_kernel_lacks() {
     let lab = Lab::new();
