@@ -114,6 +114,26 @@ pub struct Tunnel {
     pub peers: Vec<IpAddr>,
 }
 
+impl Tunnel {
+    /// The addresses by which its ends find each other: this host's, the group's, the other hosts'.
+    pub fn ends(&self) -> impl Iterator<Item = IpAddr> {
+        self.local.iter().chain(&self.group).chain(&self.peers).copied()
+    }
+
+    /// The family of the packets that carry it.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.ends().next().map_or(Family::Ipv4, Family::of)
+    }
+
+    /// How many bytes it adds to a packet: the outer IP header, UDP, VXLAN, and the inner Ethernet header.
+    #[must_use]
+    pub fn overhead(&self) -> u32 {
+        let ip = if self.family() == Family::Ipv6 { 40 } else { 20 };
+        ip + 8 + 8 + 14
+    }
+}
+
 /// What an address of a subnet is, where it cannot be a host's.
 #[must_use]
 pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {

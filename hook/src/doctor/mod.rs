@@ -6,20 +6,23 @@
 //! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
 //! | `links.rs` | links, their addresses and MTU, routes and neighbours of containers |
+//! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` | the container's own namespace |
 //!
-//! Reading only. Each row of [`CHECKS`] is described in docs/doctor.md.
+//! Nothing is changed: what is asked of a LAN leaves nobody's neighbour cache changed. Each row of [`CHECKS`] is described in docs/doctor.md.
 
 mod fate;
 mod firewalls;
 mod forwarding;
 mod host;
 mod inside;
+mod lan;
 mod legacy;
 mod links;
 mod rules;
 mod surroundings;
+mod tunnels;
 
 pub(crate) use surroundings::Surroundings;
 
@@ -59,9 +62,11 @@ pub(crate) const CHECKS: &[Check] = &[
     ("links", links::states),
     ("gateways", links::gateways),
     ("addresses", links::clashes),
+    ("lan", lan::clashes),
     ("routes", links::routes),
     ("neighbours", links::neighbours),
     ("mtu", links::mtu),
+    ("tunnels", tunnels::mtu),
     ("ports", host::ports),
     ("conntrack", host::conntrack),
     ("containers", inside::interfaces),

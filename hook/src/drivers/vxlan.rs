@@ -20,8 +20,6 @@ use crate::request::AttachmentRequest;
 
 /// The UDP port of VXLAN (RFC 7348, section 9).
 const PORT: &str = "4789";
-/// What a tunnel adds to a packet: the outer IP header, UDP, VXLAN, and the inner Ethernet header.
-const OVERHEAD: [u32; 2] = [20 + 8 + 8 + 14, 40 + 8 + 8 + 14];
 
 /// The driver.
 #[derive(Debug)]
@@ -87,8 +85,8 @@ impl NetworkDriver for Vxlan {
         let port = said.get("port").map_or(PORT, String::as_str);
         network.settings.insert("port".to_owned(), port.to_owned());
         let tunnel = tunnel(request, network, bridge, around)?;
-        let family = tunnel_family(request, &tunnel)?;
-        network.mtu = Some(mtu(request, around, family)?);
+        check_family(request, &tunnel)?;
+        network.mtu = Some(mtu(request, around, &tunnel)?);
         let name = format!("oc-vni{vni}");
         network.links.push(HostLink {
             name: name.parse().map_err(|error| annotation("net.vni", error, "report this as a bug"))?,
@@ -113,8 +111,7 @@ impl NetworkDriver for Vxlan {
 
 /// The address tells a tunnel's end that was made for another state of the network, with other peers perhaps.
 fn mac(network: &Network, tunnel: &Tunnel) -> Mac {
-    let ends: Vec<String> =
-        tunnel.local.iter().chain(&tunnel.group).chain(&tunnel.peers).map(IpAddr::to_string).collect();
+    let ends: Vec<String> = tunnel.ends().map(|end| end.to_string()).collect();
     let parent = tunnel.parent.as_ref().map_or("", IfName::as_str);
     let Tunnel { bridge, vni, port, .. } = tunnel;
     let mtu = network.mtu.unwrap_or_default();
@@ -148,24 +145,22 @@ fn tunnel(
     })
 }
 
-/// The family of the packets that carry the tunnel.
-fn tunnel_family(request: &AttachmentRequest, tunnel: &Tunnel) -> Result<Family, Error> {
-    let mut ends = tunnel.local.iter().chain(&tunnel.group).chain(&tunnel.peers).map(|end| Family::of(*end));
-    let Some(family) = ends.next() else { return Ok(Family::Ipv4) };
-    if ends.all(|other| other == family) {
-        return Ok(family);
+fn check_family(request: &AttachmentRequest, tunnel: &Tunnel) -> Result<(), Error> {
+    if tunnel.ends().all(|end| Family::of(end) == tunnel.family()) {
+        return Ok(());
     }
     let cause = "net.local, net.peers and net.group mix IPv4 and IPv6";
     Err(request.label("peers").error(cause, "give tunnel ends of one family"))
 }
 
-fn mtu(request: &AttachmentRequest, around: &Surroundings<'_>, family: Family) -> Result<u32, Error> {
+fn mtu(request: &AttachmentRequest, around: &Surroundings<'_>, tunnel: &Tunnel) -> Result<u32, Error> {
     let underlay = around.underlay.map_or(1500, |underlay| underlay.mtu);
-    let most = underlay.saturating_sub(OVERHEAD[usize::from(family == Family::Ipv6)]);
+    let most = underlay.saturating_sub(tunnel.overhead());
     match request.mtu {
         Some(asked) if asked > most => {
             let cause = format!(
-                "{asked} is more than the {most} that an {family} tunnel leaves of the underlay's {underlay}"
+                "{asked} is more than the {most} that an {} tunnel leaves of the underlay's {underlay}",
+                tunnel.family()
             );
             Err(request.label("mtu").error(cause, "give less, or leave it out"))
         }

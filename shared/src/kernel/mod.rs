@@ -7,6 +7,7 @@
 //! | `raw.rs` `dump.rs` | many answers, read as bytes |
 //! | `counters.rs` `device.rs` `conntrack.rs` | what links counted, how they are set; open connections |
 //! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
+//! | `probe.rs` | whether others on a link have an address |
 //! | `rate.rs` | traffic shaping, by rtnetlink |
 //! | `filter/` | filters on links, which outlive the rules |
 //! | `root_files.rs` | files in a container's root |
@@ -30,6 +31,7 @@ pub mod neighbour;
 pub mod netns;
 pub mod nft;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod rate;
 pub mod raw;

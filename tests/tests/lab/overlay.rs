@@ -221,3 +221,27 @@ fn a_group_is_on_the_link_of_its_own_family() {
         assert!(ping(&b.net, a.address(inside == 1), PATIENCE), "{underlay:?}");
     }
 }
+
+#[test]
+fn an_underlay_that_carries_less_than_the_overlay_sends() {
+    for underlay in [Underlay::Peers4, Underlay::Peers6, Underlay::Group4] {
+        let overlay = Overlay::new(underlay);
+        let host = overlay.hosts()[0];
+        let [one, two] = [0, 1].map(|host| overlay.attach(host, 10 + host as u8, &[]));
+        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is amiss"));
+        host.net.batch("link set eth0 mtu 1400\n");
+        let most = underlay.inside(1400);
+        assert!(!full_size_ping(&one.net, two.address(false), underlay.inside(1500) - ECHO[0]));
+        let said = host.run(&["doctor"], "");
+        assert_eq!(said.code, 1, "{}{}", said.stdout, said.stderr);
+        let says =
+            format!("oc-vni7 of network vxlan-7 has an MTU of {}, the 1400 of eth0", underlay.inside(1500));
+        assert!(said.stdout.contains(&says), "{}", said.stdout);
+        for command in said.stdout.lines().filter_map(|line| line.strip_prefix("  $ ")) {
+            host.net.ok(&["sh", "-c", command]);
+        }
+        assert_eq!(mtu_of(&one), most.to_string());
+        assert!(full_size_ping(&one.net, two.address(false), most - ECHO[0]));
+        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is amiss"));
+    }
+}

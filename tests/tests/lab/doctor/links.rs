@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use ocinet_tests::lab::{WAN4, ask_tcp, full_size_ping};
+use ocinet_tests::lab::{HOST4, Lab, WAN4, ask_tcp, full_size_ping, link_address, ping};
 
 use super::Ward;
-use crate::PATIENCE;
+use crate::{PATIENCE, SILENCE};
 
 fn host_end(ward: &Ward) -> String {
     ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned()
@@ -64,6 +64,23 @@ fn a_default_route_that_the_container_lost() {
             ward.mend(&mend);
         }
     }
+}
+
+#[test]
+fn the_default_route_of_a_container_on_two_networks() {
+    let ward = Ward::new("bridge");
+    let two = ward.lab.attach("two", &[("net.eth0.network", "red"), ("net.eth1.network", "blue")]);
+    ward.is_sound();
+    assert!(ping(&two.net, WAN4, PATIENCE));
+    two.net.ok(&["ip", "route", "del", "default"]);
+    assert!(!ping(&two.net, WAN4, SILENCE));
+    let said = ward.lab.run(&["doctor", "two"], "");
+    assert_eq!(said.code, 1, "{}", said.stdout);
+    let mend = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
+    assert!(mend.contains("ip route add default"), "{}", said.stdout);
+    ward.lab.host.ok(&["sh", "-c", mend]);
+    assert!(ping(&two.net, WAN4, PATIENCE));
+    ward.is_sound();
 }
 
 #[test]
@@ -140,6 +157,36 @@ fn a_way_out_with_a_smaller_mtu() {
     let mend = ward.finds("has an MTU of 1500, the host's eth0 1400");
     ward.mend(&mend);
     assert!(full_size_ping(&ward.web.net, WAN4, 1400 - 28));
-    let host = SocketAddr::new(ocinet_tests::lab::HOST4, 8080);
+    let host = SocketAddr::new(HOST4, 8080);
     assert!(ask_tcp(&ward.lab.peer, host, PATIENCE).is_some());
+}
+
+/// The exit code, and what doctor says.
+#[track_caller]
+fn said(lab: &Lab) -> (i32, String) {
+    let said = lab.run(&["doctor"], "");
+    assert_eq!(said.stderr, "", "{}", said.stdout);
+    (said.code, said.stdout)
+}
+
+#[test]
+fn another_machine_of_the_lan_with_a_containers_address() {
+    for (address, prefix) in [("198.51.100.130", 24), ("2001:db8:1::130", 64)] {
+        let lab = Lab::new();
+        let web = lab.attach("web", &[("net.driver", "macvlan"), ("net.ip", address)]);
+        assert_eq!(said(&lab).0, 0);
+        lab.peer.batch(&format!("address add {address}/{prefix} dev eth0 nodad\n"));
+        let (code, text) = said(&lab);
+        assert_eq!(code, 1, "{text}");
+        let other = link_address(&lab.peer, "eth0").map(|byte| format!("{byte:02x}")).join(":");
+        assert!(text.contains(&format!("has {address} of container web")) && text.contains(&other), "{text}");
+        let own = web.record["attachments"][0]["mac"].as_str().unwrap();
+        for net in [&lab.peer, &lab.wan] {
+            assert!(!net.ok(&["ip", "neighbour"]).contains(own), "nobody learns the container's address");
+        }
+        lab.peer.batch(&format!("address del {address}/{prefix} dev eth0\n"));
+        let (code, text) = said(&lab);
+        assert_eq!(code, 0, "{text}");
+        lab.detach(web);
+    }
 }
