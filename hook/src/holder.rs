@@ -6,7 +6,8 @@ use std::path::Path;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Field};
+use ocinet_shared::counted::published;
+use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
@@ -71,19 +72,12 @@ pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Taken {
 /// A port whose element is there already; its value's bytes begin with the address of the container it leads to.
 #[must_use]
 pub fn of_element(state: &StateDir, element: &Element, value: &[u8]) -> Taken {
-    let protocol = element.key.iter().find_map(|field| match field {
-        Field::Protocol(protocol) => Some(*protocol),
-        _ => None,
-    });
-    let port = element.key.iter().find_map(|field| match field {
-        Field::Port(port) => Some(*port),
-        _ => None,
-    });
-    let port = port.unwrap_or_default();
     let by = by_value(state, value);
-    let error =
-        port_taken(format_args!("{port}/{}", protocol.map_or("tcp", Protocol::name)), &name(by.as_ref()));
-    Taken { what: Wanted::Port(port), by, error }
+    let (port, text) = match published(element) {
+        Some((_, port)) => (port.host_port, format!("{}/{}", port.host_port, port.protocol)),
+        None => (0, element.to_string()),
+    };
+    Taken { what: Wanted::Port(port), error: port_taken(text, &name(by.as_ref())), by }
 }
 
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {

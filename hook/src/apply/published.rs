@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::counted::published;
+use ocinet_shared::element::Element;
 use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::port::{Protocol, PublishedPort};
@@ -80,22 +81,10 @@ impl Applier<'_> {
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.
     fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
-        for element in elements {
-            let (bound, protocol, port) = match element.key.as_slice() {
-                [Field::Protocol(protocol), Field::Port(port)] => (None, *protocol, *port),
-                [Field::Address(bound), Field::Protocol(protocol), Field::Port(port)] => {
-                    (Some(*bound), *protocol, *port)
-                }
-                _ => continue,
-            };
-            let family = match element.set {
-                Set::Publish4 | Set::Publish4Bound => Family::Ipv4,
-                Set::Publish6 | Set::Publish6Bound => Family::Ipv6,
-                _ => continue,
-            };
+        for (family, port) in elements.iter().filter_map(published) {
             // A new connection of the other protocols begins with a packet that says so.
-            if protocol == Protocol::Udp {
-                conntrack::end_unpublished(self.nft.channel(), family, bound, port)?;
+            if port.protocol == Protocol::Udp {
+                conntrack::end_unpublished(self.nft.channel(), family, port.bound_address(), port.host_port)?;
             }
         }
         Ok(())
@@ -108,19 +97,10 @@ fn bound_claim(
     id: &ContainerId,
     elements: &[Element],
 ) -> Result<Option<Taken>, StateError> {
-    for element in elements {
-        let (Set::Publish4 | Set::Publish6, [Field::Protocol(protocol), Field::Port(host_port)]) =
-            (element.set, element.key.as_slice())
-        else {
+    for (family, port) in elements.iter().filter_map(published) {
+        if port.bound_address().is_some() {
             continue;
-        };
-        let family = if element.set == Set::Publish4 { Family::Ipv4 } else { Family::Ipv6 };
-        let port = PublishedPort {
-            host_address: None,
-            protocol: *protocol,
-            host_port: *host_port,
-            container_port: 0,
-        };
+        }
         let Ok(claims) = fs::read_dir(files::claim_folder(state, &port)) else { continue };
         for claim in claims.filter_map(Result::ok) {
             let address: Option<IpAddr> = claim.file_name().to_str().and_then(|name| name.parse().ok());
