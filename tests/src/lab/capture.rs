@@ -48,10 +48,10 @@ impl Capture {
     /// Waits for a frame that `wanted` accepts, and gives every frame that arrived until then.
     ///
     /// # Panics
-    /// When none arrives within two seconds.
+    /// When none arrives within ten seconds.
     #[track_caller]
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         let mut seen = Vec::new();
         while Instant::now() < deadline {
             match self.next() {

@@ -48,4 +48,4 @@ pub use topology::{
     DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
     ocinet_path,
 };
-pub use traffic::{Answer, Server, ask_tcp, ask_udp, sctp_exchange, until};
+pub use traffic::{Answer, Server, ask_tcp, ask_udp, reaches_nobody, sctp_exchange, until};

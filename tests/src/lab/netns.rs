@@ -77,7 +77,7 @@ impl Netns {
         })
     }
 
-    /// Binds a socket inside, after at most two seconds: until its exec(2), a program that another test starts has
+    /// Binds a socket inside, after at most ten seconds: until its exec(2), a program that another test starts has
     /// everything open that was open when it was forked, so that a port can be taken for a moment after its socket was closed.
     ///
     /// # Panics

@@ -43,10 +43,10 @@ impl Snapshot {
     /// Waits until the host is as it was. The kernel removes the links of a namespace some milliseconds after its end.
     ///
     /// # Panics
-    /// When it is not after two seconds; the message shows the lines that differ.
+    /// When it is not after ten seconds; the message shows the lines that differ.
     #[track_caller]
     pub fn assert_is_back(&self, host: &Host, after: &str) {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let now = Self::of(host);
             if now == *self {

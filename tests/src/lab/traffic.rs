@@ -1,10 +1,11 @@
 //! Honest programs at the ends of a connection.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,12 @@ use nix::sys::socket::{
 use super::netns::Netns;
 
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a client asks that is to reach nobody.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How long a datagram's answer is waited for before the next is sent.
+const REPEAT: Duration = Duration::from_millis(250);
+/// How long a server may take on a busy machine until it has served a client that has arrived.
+const SERVED: Duration = Duration::from_secs(20);
 
 /// What a server said to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +35,31 @@ pub struct Answer {
 /// A server that tells every client its own name, and the client's address as it sees it.
 #[derive(Debug)]
 pub struct Server {
-    stop: Arc<AtomicBool>,
-    clients: Arc<Mutex<Vec<IpAddr>>>,
+    visits: Arc<Visits>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Who came at a server.
+#[derive(Debug)]
+struct Visits {
+    namespace: Netns,
+    address: SocketAddr,
+    transport: Transport,
+    stop: AtomicBool,
+    clients: Mutex<Vec<SocketAddr>>,
+    /// The server's own clients, by which it shows that it has served whoever came before.
+    markers: Mutex<Vec<SocketAddr>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+thread_local! {
+    /// The servers that the running test has started: each test has a thread of its own.
+    static SERVERS: RefCell<Vec<Weak<Visits>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Server {
@@ -47,10 +76,9 @@ impl Server {
     pub fn tcp_at(namespace: &Netns, address: SocketAddr, name: &str) -> Self {
         let listener = namespace.bind(|| TcpListener::bind(address));
         listener.set_nonblocking(true).expect("a socket that does not block");
-        Self::run(name, move |name| {
+        Self::run(namespace, address, (Transport::Tcp, name), move |name| {
             let (mut client, from) = listener.accept().ok()?;
-            let from = from.ip().to_canonical();
-            let _ = client.write_all(format!("{name} {from}\n").as_bytes());
+            let _ = client.write_all(format!("{name} {}\n", from.ip().to_canonical()).as_bytes());
             Some(from)
         })
     }
@@ -68,26 +96,38 @@ impl Server {
     pub fn udp_at(namespace: &Netns, address: SocketAddr, name: &str) -> Self {
         let socket = namespace.bind(|| UdpSocket::bind(address));
         socket.set_nonblocking(true).expect("a socket that does not block");
-        Self::run(name, move |name| {
-            let (_, client) = socket.recv_from(&mut [0; 64]).ok()?;
-            let from = client.ip().to_canonical();
-            let _ = socket.send_to(format!("{name} {from}\n").as_bytes(), client);
+        Self::run(namespace, address, (Transport::Udp, name), move |name| {
+            let (_, from) = socket.recv_from(&mut [0; 64]).ok()?;
+            let _ = socket.send_to(format!("{name} {}\n", from.ip().to_canonical()).as_bytes(), from);
             Some(from)
         })
     }
 
-    fn run(name: &str, serve: impl Fn(&str) -> Option<IpAddr> + Send + 'static) -> Self {
-        let (stop, clients) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (told, seen, name) = (Arc::clone(&stop), Arc::clone(&clients), name.to_owned());
+    fn run(
+        namespace: &Netns,
+        address: SocketAddr,
+        (transport, name): (Transport, &str),
+        serve: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
+    ) -> Self {
+        let visits = Arc::new(Visits {
+            namespace: namespace.again(),
+            address,
+            transport,
+            stop: AtomicBool::new(false),
+            clients: Mutex::default(),
+            markers: Mutex::default(),
+        });
+        SERVERS.with_borrow_mut(|servers| servers.push(Arc::downgrade(&visits)));
+        let (seen, name) = (Arc::clone(&visits), name.to_owned());
         let thread = spawn(move || {
-            while !told.load(Ordering::Relaxed) {
+            while !seen.stop.load(Ordering::Relaxed) {
                 match serve(&name) {
-                    Some(client) => seen.lock().expect("no panic in a server").push(client),
+                    Some(client) => seen.clients.lock().expect("no panic in a server").push(client),
                     None => sleep(PAUSE),
                 }
             }
         });
-        Self { stop, clients, thread: Some(thread) }
+        Self { visits, thread: Some(thread) }
     }
 
     /// The clients so far, by the address that each was seen under.
@@ -96,17 +136,81 @@ impl Server {
     /// When the server did.
     #[must_use]
     pub fn clients(&self) -> Vec<IpAddr> {
-        self.clients.lock().expect("no panic in a server").clone()
+        self.visits.strangers().iter().map(|client| client.ip().to_canonical()).collect()
+    }
+
+    /// The clients so far, and every one whose packets arrived before this question, however busy the machine is.
+    ///
+    /// # Panics
+    /// When the server does not answer a client beside it.
+    #[must_use]
+    #[track_caller]
+    pub fn all_clients(&self) -> Vec<IpAddr> {
+        self.visits.settle();
+        self.clients()
+    }
+}
+
+impl Visits {
+    /// Everyone but the server's own clients.
+    fn strangers(&self) -> Vec<SocketAddr> {
+        let own = self.markers.lock().expect("no panic in a test").clone();
+        let clients = self.clients.lock().expect("no panic in a server");
+        clients.iter().filter(|client| !own.contains(client)).copied().collect()
+    }
+
+    /// Waits until the server has served a client of its own: whoever arrived before was served before.
+    #[track_caller]
+    fn settle(&self) {
+        let to = if self.address.ip().is_unspecified() {
+            let loopback: IpAddr =
+                if self.address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            SocketAddr::new(loopback, self.address.port())
+        } else {
+            self.address
+        };
+        let deadline = Instant::now() + SERVED;
+        let marker = self.namespace.within(|| match self.transport {
+            Transport::Tcp => TcpStream::connect_timeout(&to, SERVED)?.local_addr(),
+            Transport::Udp => {
+                let socket = UdpSocket::bind((to.ip(), 0))?;
+                let from = socket.local_addr()?;
+                socket.send_to(b"hello", to).map(|_| from)
+            }
+        });
+        let marker = marker.unwrap_or_else(|error| panic!("a client beside the server at {to}: {error}"));
+        self.markers.lock().expect("no panic in a test").push(marker);
+        while !self.clients.lock().expect("no panic in a server").contains(&marker) {
+            assert!(Instant::now() < deadline, "the server at {to} does not serve its own client");
+            sleep(PAUSE);
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.visits.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
+}
+
+/// Holds that a TCP connection reaches none of the test's servers. The servers say who came: a client that got no answer
+/// may merely not have waited for long enough.
+///
+/// # Panics
+/// When it reaches one.
+#[track_caller]
+pub fn reaches_nobody(from: &Netns, to: SocketAddr) {
+    let servers: Vec<_> = SERVERS.with_borrow(|servers| servers.iter().filter_map(Weak::upgrade).collect());
+    let came = || {
+        servers.iter().for_each(|server| server.settle());
+        servers.iter().map(|server| server.strangers()).collect::<Vec<_>>()
+    };
+    let before = came();
+    assert_eq!(ask_tcp(from, to, SILENCE), None, "TCP to {to}");
+    assert_eq!(came(), before, "TCP to {to} was not answered in time, and arrived");
 }
 
 /// Connects to a TCP port and reads what the server says. A refusal counts as no answer.
@@ -130,13 +234,13 @@ pub fn ask_udp(namespace: &Netns, address: SocketAddr, patience: Duration) -> Op
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let sent = socket.send(b"hello");
-        socket.set_read_timeout(Some((patience / 4).max(PAUSE))).ok()?;
+        socket.set_read_timeout(Some((patience / 4).clamp(PAUSE, REPEAT))).ok()?;
         let mut buffer = [0; 128];
         match socket.recv(&mut buffer) {
             Ok(length) => return parse(&String::from_utf8_lossy(&buffer[..length])),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             // An ICMP error is not the last word: the next datagram may be answered.
-            Err(_) => sleep(patience / 8),
+            Err(_) => sleep((patience / 8).min(REPEAT)),
         }
         drop(sent);
     }
@@ -148,9 +252,9 @@ fn parse(text: &str) -> Option<Answer> {
     Some(Answer { from: from.to_owned(), seen_as: seen_as.parse().ok()? })
 }
 
-/// Tries until `check` holds, for at most two seconds.
+/// Tries until `check` holds, for at most ten seconds: on a busy machine what must come comes late.
 pub fn until(mut check: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if check() {
             return true;
@@ -222,4 +326,33 @@ fn crc32c(bytes: &[u8]) -> u32 {
         }
     }
     !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_does_not_wait_for_an_answer_has_come() {
+        let net = Netns::new();
+        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let (tcp, udp) = (Server::tcp_at(&net, address, "tcp"), Server::udp_at(&net, address, "udp"));
+        net.within(|| drop(TcpStream::connect(address).unwrap()));
+        net.within(|| UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hello", address).unwrap());
+        assert_eq!(tcp.all_clients(), [address.ip()]);
+        assert_eq!(udp.all_clients(), [address.ip()]);
+    }
+
+    #[test]
+    fn whoever_is_answered_has_reached_somebody() {
+        let net = Netns::new();
+        let _server = Server::tcp(&net, 80, "server");
+        let reached = |port| {
+            catch_unwind(AssertUnwindSafe(|| reaches_nobody(&net, (Ipv4Addr::LOCALHOST, port).into())))
+        };
+        assert!(reached(80).is_err());
+        assert!(reached(81).is_ok());
+    }
 }

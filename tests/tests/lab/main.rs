@@ -42,6 +42,6 @@ mod truth;
 use std::time::Duration;
 
 /// Long enough for an answer inside one machine, also on a busy one.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long an answer that must not come is waited for; every such wait stands beside one that succeeds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something is tried that must not succeed, before whoever would have seen it is asked.
 const SILENCE: Duration = Duration::from_millis(300);

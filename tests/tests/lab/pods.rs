@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use ocinet_tests::lab::{
-    Attached, DUAL, HOST4, HOST6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp,
+    Attached, DUAL, HOST4, HOST6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp, reaches_nobody,
 };
 
+use crate::PATIENCE;
 use crate::life::used;
-use crate::{PATIENCE, SILENCE};
 
 const POD: [(&str, &str); 2] = [("net.driver", "bridge"), ("net.subnet", DUAL)];
 
@@ -27,8 +27,12 @@ fn join(lab: &Lab, owner: &Attached, id: &str, ports: &str) -> Sandbox {
 #[track_caller]
 fn answers(lab: &Lab, port: u16, who: Option<&str>) {
     for host in [HOST4, HOST6] {
-        let patience = if who.is_some() { PATIENCE } else { SILENCE };
-        let answer = ask_tcp(&lab.peer, SocketAddr::new(host, port), patience);
+        let to = SocketAddr::new(host, port);
+        if who.is_none() {
+            reaches_nobody(&lab.peer, to);
+            continue;
+        }
+        let answer = ask_tcp(&lab.peer, to, PATIENCE);
         assert_eq!(answer.map(|answer| answer.from).as_deref(), who, "port {port} of {host}");
     }
 }

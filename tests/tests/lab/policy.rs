@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use ocinet_tests::lab::{
-    HOST_SECOND4, HOST4, HOST6, INTERNET4, Lab, PEER4, PEER6, Runtime, Sandbox, Server, WAN4, ask_tcp, ping,
-    until,
+    HOST_SECOND4, HOST4, HOST6, INTERNET4, Lab, PEER4, PEER6, Runtime, Sandbox, Server, WAN4, ping,
+    reaches_nobody, until,
 };
 
 use crate::PATIENCE;
@@ -198,7 +198,7 @@ fn a_pod_mate_publishes_what_the_policy_allows() {
     assert_eq!(finished.code, 9, "{}", finished.stderr);
     assert!(lab.record("late").is_none());
     let _server = Server::tcp(&owner.net, 80, "pod");
-    assert!(ask_tcp(&lab.peer, (HOST4, 80).into(), crate::SILENCE).is_none());
+    reaches_nobody(&lab.peer, (HOST4, 80).into());
     let (_mate, finished) = mate("mate", &high);
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
     reaches(&lab.peer, HOST4, 8080, "pod");

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
-    PEER4, PEER6, Server, ask_tcp, ask_udp, sctp_exchange,
+    PEER4, PEER6, Server, ask_tcp, ask_udp, reaches_nobody, sctp_exchange,
 };
 
-use crate::{PATIENCE, SILENCE};
+use crate::PATIENCE;
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -26,7 +26,7 @@ fn answers(from: &Netns, to: IpAddr, port: u16, who: &str) {
 
 #[track_caller]
 fn silent(from: &Netns, to: IpAddr, port: u16) {
-    assert_eq!(ask_tcp(from, SocketAddr::new(to, port), SILENCE), None, "TCP to {to} port {port}");
+    reaches_nobody(from, SocketAddr::new(to, port));
 }
 
 fn dual<'a>(lab: &Lab, id: &str, more: &[(&'a str, &'a str)]) -> Attached {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
-    PEER4, PEER6, Server, ask_tcp, ask_udp,
+    PEER4, PEER6, Server, ask_tcp, ask_udp, reaches_nobody,
 };
 
-use crate::{PATIENCE, SILENCE};
+use crate::PATIENCE;
 
 fn net<'a>(lab: &Lab, id: &str, network: &'a str, more: &[(&'a str, &'a str)]) -> Attached {
     let subnet = match network {
@@ -29,7 +29,7 @@ pub(crate) fn reaches(from: &Netns, to: IpAddr, port: u16, who: &str) {
 
 #[track_caller]
 pub(crate) fn does_not_reach(from: &Netns, to: IpAddr, port: u16) {
-    assert_eq!(ask_tcp(from, SocketAddr::new(to, port), SILENCE), None, "TCP to {to} port {port}");
+    reaches_nobody(from, SocketAddr::new(to, port));
 }
 
 #[test]
