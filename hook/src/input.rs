@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::State;
 use ocinet_shared::container_id::ContainerId;
@@ -169,28 +168,6 @@ impl BundleConfig {
         })?;
         Ok(config.annotations.0)
     }
-}
-
-/// Where a bundle's config.json says that the container's root is.
-///
-/// # Errors
-/// A bundle without a config.json that names a root.
-pub fn root_of(bundle: &Path) -> Result<PathBuf, Error> {
-    #[derive(Deserialize)]
-    struct Rooted {
-        root: Root,
-    }
-    #[derive(Deserialize)]
-    struct Root {
-        path: PathBuf,
-    }
-    let path = bundle.join("config.json");
-    let doing = || format!("find the container's root in {}", path.display());
-    let hint = "leave net.dns, net.dns-search and net.hosts out, or give the hook a bundle with a root";
-    let bytes = std::fs::read(&path).map_err(|error| Error::Usage(report(doing(), error, hint)))?;
-    let config: Rooted =
-        serde_json::from_slice(&bytes).map_err(|error| Error::Usage(report(doing(), error, hint)))?;
-    Ok(bundle.join(config.root.path))
 }
 
 #[cfg(test)]

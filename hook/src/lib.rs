@@ -14,7 +14,7 @@
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
-//! | `bundle.rs` | what is registered in a bundle |
+//! | `bundle.rs` `oci_bundle.rs` | what is registered in a bundle, and what is read there |
 //! | `members.rs` | containers that share a network namespace |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
@@ -49,6 +49,7 @@ mod log;
 mod members;
 mod nat;
 mod network;
+mod oci_bundle;
 mod plan;
 pub mod policy;
 mod ports;

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use ocinet_shared::mac::Mac;
 
 use super::{Applier, Failure, optional};
 use crate::error::{Error, report};
-use crate::input;
+use crate::oci_bundle::OciBundle;
 use crate::request::Sysctl;
 use crate::resolver;
 use crate::step::{OwnTable, Step};
@@ -184,14 +183,14 @@ impl Applier<'_> {
         self.rewrite("etc/hosts", |old| resolver::hosts(old, hosts))
     }
 
-    fn rewrite(&self, path: &str, new: impl Fn(&str) -> String) -> Result<(), Failure> {
-        let root = input::root_of(&self.subject.bundle)?;
-        let written = RootFiles::open(self.subject.pid, Path::new(&root)).and_then(|files| {
-            let old = files.read(path)?.unwrap_or_default();
-            files.write(path, &new(&old))
+    fn rewrite(&self, path: &str, new: impl FnOnce(&str) -> String) -> Result<(), Failure> {
+        let bundle = OciBundle::read(&self.subject.bundle)?;
+        let written = RootFiles::open(self.subject.pid, &bundle.root).and_then(|files| {
+            let mounted = bundle.mounted(path)?;
+            files.rewrite(path, &mounted, |old| Some(new(old.unwrap_or_default())))
         });
         written.map_err(|error| {
-            let hint = "see that it is a file in the container's root that can be written, or leave net.dns, net.dns-search and net.hosts out";
+            let hint = "see that it is a file of the container's own that can be written (SECURITY.md says which are), or leave net.dns, net.dns-search and net.hosts out";
             Error::Kernel(report(format!("write {path} in the container's root"), error, hint)).into()
         })
     }

@@ -11,6 +11,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
+use crate::oci_bundle::read_config;
 use crate::policy::Rules;
 use crate::{config, facts, policy};
 
@@ -41,7 +42,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
 fn from_bundle(bundle: &str) -> Result<Container, Error> {
     let folder = Path::new(bundle);
     let path = folder.join("config.json");
-    let bytes = fs::read(&path).map_err(|error| {
+    let bytes = read_config(&path).map_err(|error| {
         let doing = format!("read {}", path.display());
         Error::Usage(report(doing, error, "name a folder that holds an OCI bundle"))
     })?;

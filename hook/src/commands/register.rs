@@ -16,6 +16,7 @@ use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
 use crate::input::BundleConfig;
+use crate::oci_bundle::read_config;
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
@@ -49,7 +50,9 @@ fn into_bundle(
     // Behind a symbolic link the file itself is replaced, and the link stays.
     let path = fs::canonicalize(&path)
         .map_err(|error| refuse(format!("{}: {error}", path.display()), "make one with `runc spec`"))?;
-    let text = fs::read_to_string(&path).map_err(|error| refuse(error.to_string(), "make it readable"))?;
+    let unreadable = |error: io::Error| refuse(error.to_string(), "make it a readable file of JSON text");
+    let bytes = read_config(&path).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut annotations = BundleConfig::parse(text.as_bytes())?;
     annotations.extend(asked(register));
     let config = config::load(config)?;
@@ -81,7 +84,7 @@ fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
         let value = hook.for_podman(shipped).map_err(|error| refuse(error.into()))?;
         let written = shown(&value, shipped).map_err(refuse)?;
         let path = folder.join(name);
-        let old = fs::read_to_string(&path).ok();
+        let old = read_config(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         replace(&path, &written, old.as_deref()).map_err(refuse)?;
         super::print(&format!("{}: the hook is {}\n", path.display(), hook.path))?;
     }

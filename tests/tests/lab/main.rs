@@ -8,6 +8,7 @@ mod check;
 mod configuration;
 mod conflict;
 mod connections;
+mod container_files;
 mod dashboards;
 mod doctor;
 mod exporter;

@@ -86,44 +86,66 @@ fn a_fifo_is_refused_at_once() {
 }
 
 /// A container whose root is at the same place as the host sees it, as between runc's mounts and its pivot_root(2).
-struct Rooted {
-    lab: Lab,
-    root: PathBuf,
+pub(crate) struct Rooted {
+    pub(crate) lab: Lab,
+    pub(crate) root: PathBuf,
     sandbox: Sandbox,
 }
 
 /// What is done to a root before the container is there.
 type Prepare<'a> = &'a dyn Fn(&Path);
 
+/// What config.json says of a tmpfs on etc.
+const TMPFS_ON_ETC: &str = r#"[{"destination":"/etc","type":"tmpfs","source":"tmpfs"}]"#;
+
 impl Rooted {
     /// `mounts` are commands that the container's mount namespace is prepared with; $1 is its root.
-    fn new(prepare: impl Fn(&Path), mounts: &str) -> Self {
+    pub(crate) fn new(prepare: impl Fn(&Path), mounts: &str) -> Self {
+        Self::with(prepare, mounts, "[]", None)
+    }
+
+    /// `says` is what config.json has about the mounts. `root_is` is another user than root, where the container's root is
+    /// one: it has a user namespace then.
+    pub(crate) fn with(prepare: impl Fn(&Path), mounts: &str, says: &str, root_is: Option<u32>) -> Self {
         let lab = Lab::new();
         used(&lab);
-        let (bundle, ready) = (lab.dir().join("bundle"), lab.dir().join("ready"));
+        let (bundle, marks) = (lab.dir().join("bundle"), lab.dir().join("marks"));
+        let ready = marks.join("ready");
         let root = bundle.join("root");
         fs::create_dir_all(root.join("etc")).unwrap();
+        fs::create_dir(&marks).unwrap();
+        fs::set_permissions(&marks, fs::Permissions::from_mode(0o777)).unwrap();
         prepare(&root);
-        let config = r#"{"root":{"path":"root"},"annotations":{}}"#;
+        let config = format!(r#"{{"root":{{"path":"root"}},"annotations":{{}},"mounts":{says}}}"#);
         fs::write(bundle.join("config.json"), config).unwrap();
         let mut shell = command("unshare");
-        shell.args([
+        shell.args(root_is.map(|_| "-U")).args([
             "-m",
             "sh",
             "-c",
-            &format!("set -e; {mounts}\n touch \"$2\"; exec sleep infinity"),
+            &format!("set -e; until [ -e \"$2.mapped\" ]; do sleep 0.01; done; {mounts}\n mkdir \"$2\"; exec sleep infinity"),
             "sh",
         ]);
         let sandbox = Sandbox::running("web", {
             shell.arg(&root).arg(&ready);
             shell
         });
+        if let Some(user) = root_is {
+            let map =
+                |file: &str| fs::write(format!("/proc/{}/{file}", sandbox.pid()), format!("0 {user} 65536"));
+            assert!(until(|| map("uid_map").is_ok() && map("gid_map").is_ok()), "a user namespace");
+        }
+        fs::write(ready.with_extension("mapped"), "").unwrap();
         assert!(until(|| ready.exists()), "{mounts}");
         Self { lab, root, sandbox }
     }
 
     fn create(&self) -> Finished {
-        let state = self.lab.state_of(&self.sandbox, &TOLD);
+        self.create_with(&TOLD)
+    }
+
+    pub(crate) fn create_with(&self, annotations: &[(&str, &str)]) -> Finished {
+        let state = self.lab.state_of(&self.sandbox, annotations);
         let bundle = self.root.parent().unwrap().display().to_string();
         self.lab.run_under(
             &["sh", "-c", "umask 077; exec \"$@\"", "sh"],
@@ -133,7 +155,7 @@ impl Rooted {
     }
 
     #[track_caller]
-    fn is_told(&self, path: &str) {
+    pub(crate) fn is_told(&self, path: &str) {
         let created = self.create();
         assert_eq!((created.code, created.stderr.as_str()), (0, ""));
         let file = format!("/proc/{}/root{}/{path}", self.sandbox.pid(), self.root.display());
@@ -143,7 +165,7 @@ impl Rooted {
 
     /// One line that says so, the exit code of the kernel's refusals, and nothing left.
     #[track_caller]
-    fn is_refused(&self, says: &str) {
+    pub(crate) fn is_refused(&self, says: &str) {
         let before = Snapshot::of(&self.lab);
         let refused = self.create();
         assert_eq!((refused.code, refused.stderr.lines().count()), (5, 1), "{}", refused.stderr);
@@ -154,20 +176,9 @@ impl Rooted {
 
 #[test]
 fn the_names_are_written_in_the_containers_own_mounts() {
-    let rooted = Rooted::new(|_| {}, "mount -t tmpfs none \"$1/etc\"");
+    let rooted = Rooted::with(|_| {}, "mount -t tmpfs none \"$1/etc\"", TMPFS_ON_ETC, None);
     rooted.is_told("etc/resolv.conf");
     assert_eq!(fs::read_dir(rooted.root.join("etc")).unwrap().count(), 0, "the host's sees nothing of it");
-    // A file that is a mount of its own, as podman's are, is written in place.
-    let rooted = Rooted::new(
-        |root| {
-            fs::write(root.join("etc/resolv.conf"), "").unwrap();
-            fs::write(root.join("mounted"), "options ndots:2\n").unwrap();
-        },
-        "mount --bind \"$1/mounted\" \"$1/etc/resolv.conf\"",
-    );
-    rooted.is_told("etc/resolv.conf");
-    assert!(fs::read_to_string(rooted.root.join("mounted")).unwrap().starts_with("options ndots:2\n"));
-    assert_eq!(fs::read_to_string(rooted.root.join("etc/resolv.conf")).unwrap(), "");
 }
 
 #[test]
@@ -175,7 +186,7 @@ fn a_root_that_cannot_be_written_is_said_to_be() {
     let read_only = "mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"";
     Rooted::new(|_| {}, read_only)
         .is_refused("cannot write etc/resolv.conf in the container's root: Read-only file system");
-    Rooted::new(|_| {}, "mount -t tmpfs -o size=4k,nr_inodes=1 none \"$1/etc\"")
+    Rooted::with(|_| {}, "mount -t tmpfs -o size=4k,nr_inodes=1 none \"$1/etc\"", TMPFS_ON_ETC, None)
         .is_refused("No space left on device");
     Rooted::new(|root| fs::remove_dir_all(root).unwrap(), "true").is_refused("No such file or directory");
 }
@@ -252,7 +263,7 @@ fn a_linked_etc_leads_nowhere_but_inside() {
         link(root, "/proc/self/root/tmp");
         fs::create_dir(root.join("proc")).unwrap();
     };
-    Rooted::new(with_proc, "mount -t proc none \"$1/proc\"").is_refused("Too many levels of symbolic links");
+    Rooted::new(with_proc, "mount -t proc none \"$1/proc\"").is_refused("it is on another mount");
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! What ocinet reads in a bundle's config.json (OCI runtime specification, "Configuration"), besides the annotations.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::libc::O_NONBLOCK;
+use ocinet_shared::kernel::root_files::Mounted;
+use serde::Deserialize;
+
+use crate::error::{Error, report};
+
+/// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
+const MAX_CONFIG: u64 = 16 << 20;
+/// How many hexadecimal digits the ids have that engines draw.
+const DRAWN_ID: usize = 64;
+
+/// A bundle: what its config.json says about the container's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciBundle {
+    /// The container's root.
+    pub root: PathBuf,
+    folder: PathBuf,
+    mounts: Vec<Mount>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Mount {
+    destination: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    source: PathBuf,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Root {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    root: Root,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+impl OciBundle {
+    /// Reads what a folder holds.
+    ///
+    /// # Errors
+    /// A bundle without a config.json that names a root.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("config.json");
+        let refuse = |error: io::Error| {
+            let hint =
+                "leave net.dns, net.dns-search and net.hosts out, or give the hook a bundle with a root";
+            Error::Usage(report(format!("find the container's root in {}", path.display()), error, hint))
+        };
+        let bytes = read_config(&path).map_err(refuse)?;
+        Self::parse(folder, &bytes).map_err(|error| refuse(error.into()))
+    }
+
+    fn parse(folder: &Path, bytes: &[u8]) -> serde_json::Result<Self> {
+        let Config { root, mounts } = serde_json::from_slice(bytes)?;
+        Ok(Self { root: folder.join(root.path), folder: folder.to_owned(), mounts })
+    }
+
+    /// What is mounted where a file of the root is wanted, of which `path` is `FOLDER/NAME`.
+    ///
+    /// # Errors
+    /// A mount of something that is not the container's own.
+    pub fn mounted(&self, path: &str) -> io::Result<Mounted> {
+        let (folder, _) = path.split_once('/').unwrap_or_default();
+        let mut mounted = Mounted::default();
+        // The mount that comes last is the one that is seen.
+        for mount in &self.mounts {
+            let at = mount.destination.trim_matches('/');
+            if at == folder {
+                mounted = Mounted { folder_is_tmpfs: mount.is_tmpfs(), file: None };
+            } else if at == path {
+                mounted.file = Some(mount.made_by_engine(&self.folder)?);
+            }
+        }
+        Ok(mounted)
+    }
+}
+
+impl Mount {
+    fn is_tmpfs(&self) -> bool {
+        self.kind == "tmpfs" && !self.options.iter().any(|option| option == "bind" || option == "rbind")
+    }
+
+    /// The file that is mounted, where an engine made it for the container: in the bundle, or in the folder that it keeps
+    /// under a container's id, as podman's `…/ID/userdata/hosts`, Docker's, nerdctl's and containerd's `…/ID/hosts`.
+    /// The id may be that of a pod.
+    fn made_by_engine(&self, bundle: &Path) -> io::Result<PathBuf> {
+        let source = bundle.join(&self.source).canonicalize()?;
+        let folder = source.parent().unwrap_or(Path::new("/"));
+        let of_id = if folder.ends_with("userdata") { folder.parent() } else { Some(folder) };
+        let is_drawn = |id: &str| id.len() == DRAWN_ID && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_of_id = of_id.and_then(Path::file_name).and_then(|id| id.to_str()).is_some_and(is_drawn);
+        if is_of_id || source.starts_with(bundle.canonicalize()?) {
+            return Ok(source);
+        }
+        let cause = format!("{} is mounted there, which is not the container's own", source.display());
+        Err(io::Error::other(cause))
+    }
+}
+
+/// Reads a bundle's config.json, which is an ordinary file: nothing is waited for.
+///
+/// # Errors
+/// Anything else, one that is larger than 16 MiB, and those of open(2) and read(2).
+pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not an ordinary file"));
+    }
+    let mut bytes = Vec::new();
+    if file.take(MAX_CONFIG + 1).read_to_end(&mut bytes)? as u64 > MAX_CONFIG {
+        return Err(io::Error::other("it is larger than 16 MiB"));
+    }
+    Ok(bytes)
+}

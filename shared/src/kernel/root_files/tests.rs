@@ -1,0 +1,152 @@
+use super::*;
+use std::os::unix::fs::symlink;
+
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ocinet-root-{name}-{}", std::process::id()));
+        fs::create_dir_all(path.join("root/etc")).unwrap();
+        fs::write(path.join("outside"), "secret").unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join("root").join(name)
+    }
+
+    /// Writes a file; what it held before.
+    fn write(&self, path: &str, content: &str) -> io::Result<Option<String>> {
+        let mut old = None;
+        RootFiles::at(&self.0.join("root"))?.rewrite(path, &Mounted::default(), |text| {
+            old = text.map(str::to_owned);
+            Some(content.to_owned())
+        })?;
+        Ok(old)
+    }
+
+    #[track_caller]
+    fn is_refused(&self, path: &str, says: &str) {
+        let error = self.write(path, "x").unwrap_err().to_string();
+        assert!(error.contains(says), "{path}: {error}");
+    }
+
+    fn link(&self, name: &str, to: &str) {
+        symlink(to, self.path(name)).unwrap();
+    }
+
+    fn assert_outside_is_untouched(&self) {
+        assert_eq!(fs::read_to_string(self.0.join("outside")).unwrap(), "secret");
+        assert_eq!(fs::read_dir(&self.0).unwrap().count(), 2);
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_is_made_read_and_replaced() {
+    let tree = Tree::new("plain");
+    assert_eq!(tree.write("etc/hosts", "a longer text\n").unwrap(), None);
+    assert_eq!(tree.write("etc/hosts", "short\n").unwrap().unwrap(), "a longer text\n");
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "short\n");
+    tree.write("new/hosts", "made\n").unwrap();
+    assert_eq!(fs::read_to_string(tree.path("new/hosts")).unwrap(), "made\n");
+    assert_eq!(tree.write("new/deeper/hosts", "x").unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(fs::read_dir(tree.path("new")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_right_already_is_not_written() {
+    let tree = Tree::new("kept");
+    let root = RootFiles::at(&tree.0.join("root")).unwrap();
+    root.rewrite("etc/hosts", &Mounted::default(), |_| None).unwrap();
+    assert!(!tree.path("etc/hosts").exists());
+    fs::write(tree.path("etc/hosts"), "kept").unwrap();
+    root.rewrite("etc/hosts", &Mounted::default(), |_| None).unwrap();
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "kept");
+}
+
+#[test]
+fn links_lead_nowhere_but_inside() {
+    let tree = Tree::new("links");
+    let outside = tree.0.join("outside");
+    tree.link("etc/absolute", outside.to_str().unwrap());
+    tree.link("etc/relative", "../../outside");
+    tree.link("etc/proc", "/proc/self/root/etc/hostname");
+    tree.link("etc/new", "/etc/made");
+    tree.link("etc/chain", "new2");
+    tree.link("etc/new2", "../etc/./made2");
+    tree.link("all", "/");
+    // "outside" of the root is the root itself: the file is made there.
+    assert_eq!(tree.write("etc/relative", "x").unwrap(), None);
+    assert_eq!(fs::read_to_string(tree.path("outside")).unwrap(), "x");
+    assert!(tree.write("etc/absolute", "x").is_err());
+    assert!(tree.write("etc/proc", "x").is_err());
+    tree.write("etc/new", "x").unwrap();
+    assert_eq!(fs::read_to_string(tree.path("etc/made")).unwrap(), "x");
+    tree.write("etc/chain", "x").unwrap();
+    assert_eq!(fs::read_to_string(tree.path("etc/made2")).unwrap(), "x");
+    tree.write("all/all/etc/hosts", "x").unwrap();
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "x");
+    tree.assert_outside_is_untouched();
+}
+
+#[test]
+fn what_is_no_ordinary_file_is_refused_at_once() {
+    let tree = Tree::new("special");
+    fs::create_dir(tree.path("etc/folder")).unwrap();
+    nix::unistd::mkfifo(&tree.path("etc/fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(tree.path("etc/socket")).unwrap());
+    for name in ["etc/folder", "etc/fifo", "etc/socket"] {
+        tree.is_refused(name, "not an ordinary file");
+    }
+    tree.link("etc/loop", "/etc/loop");
+    tree.is_refused("etc/loop", "symbolic links");
+    for (name, to) in [("etc/up", "missing/.."), ("etc/slash", "missing/"), ("etc/dot", "/etc/missing/.")] {
+        tree.link(name, to);
+        assert!(tree.write(name, "x").is_err(), "{name}");
+    }
+    tree.assert_outside_is_untouched();
+}
+
+#[test]
+fn a_file_with_other_names_is_refused() {
+    let tree = Tree::new("names");
+    fs::write(tree.path("etc/shadow"), "secret").unwrap();
+    fs::hard_link(tree.path("etc/shadow"), tree.path("etc/hosts")).unwrap();
+    tree.is_refused("etc/hosts", "hard links");
+    assert_eq!(fs::read_to_string(tree.path("etc/shadow")).unwrap(), "secret");
+}
+
+/// /proc as a root stands for any file system that does something when it is written to.
+#[test]
+fn a_file_system_of_the_kernels_own_is_refused() {
+    for root in ["/proc/self", "/sys"] {
+        let root = RootFiles::at(Path::new(root)).unwrap();
+        let refused = root.rewrite("comm", &Mounted::default(), |_| None).unwrap_err();
+        assert!(refused.to_string().contains("not known to hold ordinary files"), "{refused}");
+    }
+}
+
+/// The root of a whole machine has other mounts in it.
+#[test]
+fn no_other_mount_is_entered() {
+    let root = RootFiles::at(Path::new("/")).unwrap();
+    for path in ["proc/self/comm", "proc/version", "sys/kernel/notes", "dev/null"] {
+        let refused = root.rewrite(path, &Mounted::default(), |_| panic!("{path} was read")).unwrap_err();
+        assert!(refused.to_string().contains("on another mount"), "{path}: {refused}");
+    }
+}
+
+#[test]
+fn a_path_has_a_folder_and_a_name() {
+    for (path, folder, name) in
+        [("a", ".", "a"), ("a/b", "a", "b"), ("/a", "/", "a"), ("a/b/", "a/b", ""), ("../a/..", "../a", "..")]
+    {
+        assert_eq!(split(path), (folder, name), "{path}");
+    }
+}
