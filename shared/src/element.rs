@@ -95,6 +95,10 @@ sets! {
     Inbound4, Inet, "inbound4";
     /// The same for IPv6.
     Inbound6, Inet, "inbound6";
+    /// Every container's addresses, which nobody outside sends from.
+    Container4, Inet, "container4";
+    /// The same for IPv6.
+    Container6, Inet, "container6";
     /// Ports published on every host address; counts connections.
     Publish4, Inet, "publish4";
     /// The same for IPv6.

@@ -6,7 +6,7 @@ use super::capture::{Capture, Seen};
 use super::frame::{Endpoint, Frame};
 use super::netns::Netns;
 use super::raw::{link_address, send_frame};
-use super::topology::{Lab, PEER4, PEER6};
+use super::topology::{HOST6, Lab, PEER4, PEER6};
 use super::traffic::Server;
 
 /// One who sends, or is sent to.
@@ -159,6 +159,7 @@ impl Stage {
         for ipv6 in [false, true] {
             self.by_route(ipv6, &mut attacks);
             self.by_lie(ipv6, &mut attacks);
+            self.by_impersonation(ipv6, &mut attacks);
         }
         self.by_loopback(&mut attacks);
         self.by_neighbour_discovery(&mut attacks);
@@ -220,6 +221,26 @@ impl Stage {
             let to = Endpoint::new(self.mate.gateway, internet, port);
             let frame = Frame::new(lie, to).udp(b"lie");
             attacks.push(Attack { class, from, frame, target: Target::Wan, hit: to_port(port) });
+        }
+    }
+
+    /// What a neighbour sends as the victim, to itself, and then as the answer to that: to the victim, and to where the
+    /// host may have translated the victim's address to.
+    fn by_impersonation(&self, ipv6: bool, attacks: &mut Vec<Attack>) {
+        let class = "a LAN neighbour, to a container that it has sent as";
+        let from: fn(&Stage) -> &Station = |stage| &stage.peer;
+        let own = port(attacks);
+        let (Some(me), Some(victim)) = (self.peer.end(ipv6, own), self.victim.end(ipv6, own)) else { return };
+        let host = if ipv6 { HOST6 } else { self.host_address };
+        let by_gateway = |end: Endpoint| Endpoint { mac: self.peer.gateway, ..end };
+        let lie = Frame::new(Endpoint { mac: me.mac, ..victim }, by_gateway(me)).udp(b"lie");
+        let target = Target::Victim;
+        attacks.push(Attack { class, from, frame: lie, target, hit: Box::new(|_| false) });
+        for to in [victim.ip, host] {
+            let frame = Frame::new(me, Endpoint::new(self.peer.gateway, to, own)).udp(b"answer");
+            // One who hears both cannot tell which of them came.
+            let hit = if to == host { to_port(own) } else { Box::new(|_: &Seen| false) };
+            attacks.push(Attack { class, from, frame, target, hit });
         }
     }
 

@@ -169,6 +169,36 @@ impl Seen {
         self.payload().is_some_and(|(protocol, at)| protocol == 58 && self.0.get(at) == Some(&kind))
     }
 
+    /// Whether this is the ICMP error that a destination cannot be reached.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.payload()
+            .is_some_and(|(protocol, at)| matches!((protocol, self.0.get(at)), (1, Some(3)) | (58, Some(1))))
+    }
+
+    /// The ICMPv6 type that is in the frame behind extension headers; `Some(None)` where the type is in another fragment.
+    /// What is not a packet's first fragment has none.
+    #[must_use]
+    pub fn hidden_icmp6(&self) -> Option<Option<u8>> {
+        let (mut next, mut at) = self.payload().filter(|_| self.ethertype() == Some(0x86dd))?;
+        let mut headers = 0;
+        while let 0 | 43 | 44 | 51 | 60 = next {
+            let Some([following, length]) = self.bytes(at) else { return Some(None) };
+            let offset = self.bytes(at + 2).map(u16::from_be_bytes);
+            if next == 44 && offset.is_some_and(|offset| offset & !7 != 0) {
+                return None;
+            }
+            at += match next {
+                44 => 8,
+                51 => 4 * (usize::from(length) + 2),
+                _ => 8 * (usize::from(length) + 1),
+            };
+            next = following;
+            headers += 1;
+        }
+        (next == 58 && headers > 0).then(|| self.0.get(at).copied())
+    }
+
     /// What a neighbour advertisement speaks of.
     #[must_use]
     pub fn advertised(&self) -> Option<IpAddr> {

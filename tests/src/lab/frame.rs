@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP6: u8 = 58;
@@ -79,6 +80,48 @@ impl Frame {
         message.extend([1, 1]);
         message.extend(self.from.mac);
         self.ip(ICMP6, message, 2)
+    }
+
+    /// The ICMP error that nobody listens at a port, about a packet (without its Ethernet header).
+    ///
+    /// # Panics
+    /// When the ends are of different families.
+    #[must_use]
+    pub fn port_unreachable(&self, packet: &[u8]) -> Vec<u8> {
+        let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from.ip, self.to.ip) else {
+            return self.ipv6(ICMP6, &self.icmp6([&[1, 4, 0, 0, 0, 0, 0, 0], packet].concat()));
+        };
+        let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0], packet].concat();
+        let sum = checksum(&[&message]);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let length = u16::try_from(message.len()).expect("a short packet");
+        [self.ethernet(0x0800), header4(from, to, ICMP, length), message].concat()
+    }
+
+    /// An ICMPv6 message whose checksum is right wherever in the packet it is.
+    #[must_use]
+    pub fn icmp6(&self, mut message: Vec<u8>) -> Vec<u8> {
+        let length = u16::try_from(message.len()).expect("a short packet");
+        let sum = checksum(&[&pseudo_header(self.from.ip, self.to.ip, ICMP6, length), &message]);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        message
+    }
+
+    /// An IPv6 packet with that next header and all that is behind the header.
+    ///
+    /// # Panics
+    /// When an end is not IPv6.
+    #[must_use]
+    pub fn ipv6(&self, next: u8, behind: &[u8]) -> Vec<u8> {
+        let (IpAddr::V6(from), IpAddr::V6(to)) = (self.from.ip, self.to.ip) else { panic!("IPv6 ends") };
+        let mut frame = self.ethernet(0x86dd);
+        frame.extend([0x60, 0, 0, 0]);
+        frame.extend(u16::try_from(behind.len()).expect("a short packet").to_be_bytes());
+        frame.extend([next, 255]);
+        frame.extend(from.octets());
+        frame.extend(to.octets());
+        frame.extend(behind);
+        frame
     }
 
     /// An ICMPv6 echo request.

@@ -15,6 +15,7 @@ mod attacks;
 mod capture;
 mod exporter;
 mod frame;
+mod hidden;
 mod host;
 mod http;
 mod netns;
@@ -33,10 +34,11 @@ pub use attacks::{Outcome, Stage, Station};
 pub use capture::{Capture, Seen};
 pub use exporter::{Exporter, Reply, Slow, exporter_path, read_reply};
 pub use frame::{Endpoint, Frame, checksum};
+pub use hidden::{Disguise, disguises, fragments};
 pub use host::Host;
 pub use http::{http_get, url_encoded};
 pub use netns::Netns;
-pub use ping::{full_size_ping, ping};
+pub use ping::{full_size_ping, ping, ping_of};
 pub use process::{Background, Finished, command, finish};
 pub use prometheus::{Prometheus, Sample};
 pub use raw::{link_address, send_frame};
@@ -45,7 +47,7 @@ pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
 pub use throughput::{iperf, iperf_bytes, transfer};
 pub use topology::{
-    DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, WAN4, WAN6,
-    ocinet_path,
+    DUAL, Forwarding, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6,
+    WAN4, WAN6, ocinet_path,
 };
 pub use traffic::{Answer, Server, ask_tcp, ask_udp, reaches_nobody, sctp_exchange, until};

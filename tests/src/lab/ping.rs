@@ -43,8 +43,23 @@ pub fn full_size_ping(from: &Netns, to: IpAddr, payload_bytes: usize) -> bool {
     echo(from, to, payload_bytes, PATIENCE)
 }
 
+/// Sends IPv6 echo requests with this many bytes after the ICMP header, in fragments where they are larger than the link.
+///
+/// # Panics
+/// Without root, or when the receiver is not IPv6.
+#[must_use]
+pub fn ping_of(from: &Netns, to: IpAddr, payload_bytes: usize) -> bool {
+    assert!(to.is_ipv6(), "{to} is not IPv6");
+    let sockets = from.within(|| sockets(to));
+    setsockopt(&sockets.0, sockopt::Ipv6DontFrag, &false).expect("a socket that fragments");
+    echo_by(&sockets, to, payload_bytes, PATIENCE)
+}
+
 fn echo(from: &Netns, to: IpAddr, payload: usize, patience: Duration) -> bool {
-    let (out, back) = from.within(|| sockets(to));
+    echo_by(&from.within(|| sockets(to)), to, payload, patience)
+}
+
+fn echo_by((out, back): &(OwnedFd, OwnedFd), to: IpAddr, payload: usize, patience: Duration) -> bool {
     let message = request(to, NEXT.fetch_add(1, Ordering::Relaxed), payload);
     let header = header(to);
     let target = SockaddrStorage::from(SocketAddr::new(to, 0));
@@ -56,7 +71,7 @@ fn echo(from: &Netns, to: IpAddr, payload: usize, patience: Duration) -> bool {
         if sent == Err(Errno::EMSGSIZE) {
             return false;
         }
-        if answered(&back, to, &message, deadline.min(Instant::now() + REPEAT)) {
+        if answered(back, to, &message, deadline.min(Instant::now() + REPEAT)) {
             return true;
         }
     }

@@ -59,13 +59,38 @@ pub struct Lab {
     read_only: AtomicBool,
 }
 
+/// Whether the machine forwards before ocinet does anything, and how it judges senders (`rp_filter`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// It does not forward.
+    Off,
+    /// It forwards both families, whoever sends.
+    Unchecked,
+    /// It forwards both families, from senders to whom any link leads.
+    Loose,
+}
+
+impl Forwarding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Unchecked, Self::Loose];
+}
+
 impl Lab {
-    /// A fresh lab.
+    /// A fresh lab whose machine does not forward.
     ///
     /// # Panics
     /// Without root, without a tool that the tests need, or without a built ocinet.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Forwarding::Off)
+    }
+
+    /// A fresh lab.
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    #[must_use]
+    pub fn with(forwarding: Forwarding) -> Self {
         static CHECKED: Once = Once::new();
         CHECKED.call_once(require_tools);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +115,21 @@ impl Lab {
             read_only: AtomicBool::new(false),
         };
         lab.wire();
+        lab.forward(forwarding);
         lab
+    }
+
+    fn forward(&self, forwarding: Forwarding) {
+        let rp_filter = match forwarding {
+            Forwarding::Off => return,
+            Forwarding::Unchecked => "0",
+            Forwarding::Loose => "2",
+        };
+        for link in ["all", "default", "eth0"] {
+            self.host.sysctl(&format!("ipv4/conf/{link}/rp_filter"), rp_filter);
+        }
+        self.host.sysctl("ipv4/ip_forward", "1");
+        self.host.sysctl("ipv6/conf/all/forwarding", "1");
     }
 
     fn wire(&self) {

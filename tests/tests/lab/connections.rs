@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::PATIENCE;
 use crate::reload::Connection;
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, until,
+    Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4, Server, until,
 };
 
 const BOTH: [(bool, IpAddr, IpAddr); 2] = [(false, HOST4, INTERNET4), (true, HOST6, INTERNET6)];
@@ -160,4 +161,50 @@ fn others_connections_go_on_when_a_container_ends() {
         published.carries("in the end");
         outward.carries("in the end");
     }
+}
+
+/// A TFTP server answers from another port than it was asked at (RFC 1350), which connection tracking lets in where the
+/// host has its helper.
+#[test]
+fn what_a_helper_expects_is_let_in_and_goes_on() {
+    let lab = Lab::new();
+    lab.host.ok(&[
+        "nft",
+        "table inet other { ct helper files { type \"tftp\" protocol udp; }; chain helps { type \
+                   filter hook prerouting priority 0; udp dport 69 ct helper set \"files\"; }; }",
+    ]);
+    lab.peer.batch(&format!("route add 10.90.0.0/16 via {HOST4}\n"));
+    for masquerade in ["true", "false"] {
+        let app = lab.attach("app", &[("net.subnet", DUAL), ("net.masquerade", masquerade)]);
+        is_served_by_tftp(&lab, &app);
+        lab.detach(app);
+    }
+}
+
+fn is_served_by_tftp(lab: &Lab, app: &Attached) {
+    let client = app.net.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    let server = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:69"));
+    let sends = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    let other = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    for socket in [&client, &server, &sends] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    let mut buffer = [0; 64];
+    client.send_to(b"\0\x01file\0octet\0", SocketAddr::new(PEER4, 69)).unwrap();
+    let (_, asked_by) = server.recv_from(&mut buffer).unwrap();
+    // A stranger's port is expected only once.
+    for block in 1..4 {
+        sends.send_to(&[0, 3, 0, block], asked_by).unwrap();
+        let (length, from) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from), (&[0, 3, 0, block][..], SocketAddr::new(PEER4, port(&sends))));
+        if block == 1 {
+            other.send_to(b"a stranger", asked_by).unwrap();
+        }
+        client.send_to(&[0, 4, 0, block], from).unwrap();
+        sends.recv_from(&mut buffer).unwrap();
+    }
+}
+
+fn port(socket: &UdpSocket) -> u16 {
+    socket.local_addr().unwrap().port()
 }

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
-    Attached, DUAL, HOST4, HOST6, INTERNET4, Lab, Netns, Server, Stage, Station, ask_tcp, link_address,
+    Attached, DUAL, Forwarding, HOST4, HOST6, INTERNET4, Lab, Netns, Server, Stage, Station, ask_tcp,
+    link_address,
 };
 
 use crate::PATIENCE;
@@ -90,7 +91,14 @@ fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
 }
 
 fn attacks_on(driver: &str) {
-    let lab = Lab::new();
+    for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
+        println!("{forwarding:?}");
+        attacks_beside(forwarding, driver);
+    }
+}
+
+fn attacks_beside(forwarding: Forwarding, driver: &str) {
+    let lab = Lab::with(forwarding);
     let cast = Cast::new(&lab, driver);
     let stage = cast.stage(&lab);
     no_hits(&stage, |round| round < 3);
@@ -109,7 +117,7 @@ fn attacks_on(driver: &str) {
             }
             rounds
         });
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(4);
         no_hits(&stage, |_| Instant::now() < end);
         over.store(true, Ordering::Relaxed);
         flushing.join().unwrap()

@@ -16,6 +16,7 @@ mod faults;
 mod flushed;
 mod gc;
 mod hosts;
+mod impersonation;
 mod ipvlan;
 mod life;
 mod macvlan;
