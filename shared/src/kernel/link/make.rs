@@ -1,6 +1,7 @@
 //! Making links: bridges, veth pairs, tunnels, and links on top of a parent.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use netlink_packet_route::link::{
     InfoPortKind, InfoVeth, InfoVxlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
     MacVlanMode,
 };
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::super::channel::Channel;
@@ -257,6 +259,11 @@ pub struct Child<'a> {
 
 /// Makes a link on top of a parent, born in the container's namespace, or in the channel's without one. It is down.
 ///
+/// Before Linux 6.15, `rtnl_newlink` looks the new name up in the namespace of the socket, wherever the link is to be
+/// born: a host with an `eth0` could make no container's `eth0`. A message that names the new link's index is looked up
+/// by that index alone. The other ways (a name that nobody has, a message from inside) rename or move the link
+/// afterwards, which waits for RCU.
+///
 /// # Errors
 /// `EEXIST` where the name is taken, `EBUSY` where the parent serves something else, `EOPNOTSUPP` where the kernel
 /// lacks the kind.
@@ -289,5 +296,19 @@ pub fn make_child(
             info(InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]))
         }
     });
-    channel.change(vec![new(message)], |_| format!("make the {} link {}", child.kind, child.name))
+    let doing = |_| format!("make the {} link {}", child.kind, child.name);
+    match channel.change(vec![new(message.clone())], doing) {
+        Err(KernelError { errno: Errno::EEXIST, .. }) if namespace.is_some() => {
+            message.header.index = free_index();
+            channel.change(vec![new(message)], doing)
+        }
+        made => made,
+    }
+}
+
+/// An index that no link of any namespace has: 30 bits are drawn for it, above those that the kernel counts up.
+fn free_index() -> u32 {
+    // The standard library draws the keys of its hashes from the kernel, anew for each process.
+    let drawn = RandomState::new().build_hasher().finish();
+    1 << 30 | (drawn as u32 >> 2)
 }
