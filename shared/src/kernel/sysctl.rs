@@ -1,23 +1,51 @@
 //! Sysctls, by their files under /proc/sys.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
 
 use super::KernelError;
 use crate::cidr::Family;
 use crate::ifname::IfName;
 
-/// Writes a sysctl of the network namespace that this process is in; `key` has slashes, as in
-/// `net/ipv4/ip_forward`, because interface names may have dots.
+/// Makes a sysctl of the network namespace that this process is in what it is to be; `key` has slashes, as in
+/// `net/ipv4/ip_forward`, because interface names may have dots. What is so already is not written: /proc/sys may be
+/// read-only, and the kernel takes rtnetlink's lock for a write that changes nothing.
 ///
 /// # Errors
-/// Those of open(2) and write(2).
+/// Those of open(2), read(2) and write(2).
 pub fn write(key: &str, value: &str) -> Result<(), KernelError> {
     let path = format!("/proc/sys/{key}");
-    let written =
-        fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(value.as_bytes()));
+    let open = |reads| fs::OpenOptions::new().read(reads).write(true).open(&path);
+    let written = match open(true) {
+        Ok(mut file) => change(&mut file, value),
+        // It can only be read, or only be written.
+        Err(_) if read(key).is_some_and(|is| is_same(&is, value)) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open(false).and_then(|mut file| file.write_all(value.as_bytes()))
+        }
+        Err(error) => Err(error),
+    };
     written.map_err(|error| KernelError::from_io(format!("write the sysctl {key}"), &error))
 }
+
+fn change(file: &mut File, value: &str) -> io::Result<()> {
+    let mut is = [0_u8; LONGEST];
+    let length = file.read(&mut is)?;
+    if length < LONGEST && std::str::from_utf8(&is[..length]).is_ok_and(|is| is_same(is, value)) {
+        return Ok(());
+    }
+    // A write that begins elsewhere than at 0 is ignored (`kernel.sysctl_writes_strict`).
+    file.rewind()?;
+    file.write_all(value.as_bytes())
+}
+
+/// The kernel separates numbers by tabs, whatever separated them when they were written.
+fn is_same(is: &str, value: &str) -> bool {
+    is.split_ascii_whitespace().eq(value.split_ascii_whitespace())
+}
+
+/// Values that are longer are written whatever they are.
+const LONGEST: usize = 128;
 
 /// Reads a sysctl of the network namespace that this process is in; `None` where there is none of that key.
 #[must_use]
@@ -28,11 +56,16 @@ pub fn read(key: &str) -> Option<String> {
 /// The key of a per-interface setting.
 #[must_use]
 pub fn of_interface(family: Family, interface: &IfName, setting: &str) -> String {
-    let family = match family {
+    format!("net/{}/conf/{interface}/{setting}", family_of_sysctls(family))
+}
+
+/// The folder of a family's sysctls under `net`.
+#[must_use]
+pub fn family_of_sysctls(family: Family) -> &'static str {
+    match family {
         Family::Ipv4 => "ipv4",
         Family::Ipv6 => "ipv6",
-    };
-    format!("net/{family}/conf/{interface}/{setting}")
+    }
 }
 
 /// The key that makes this namespace forward packets of a family between its links.
