@@ -17,6 +17,7 @@ use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::record::{Attachment, Record};
 
 use crate::error::Error;
+use crate::forwarding::Links;
 
 /// What there is on the host.
 pub struct Found {
@@ -67,6 +68,12 @@ impl Found {
         elements.filter(|element| {
             self.has(element.set.place().0) && !self.elements.contains(&(element.set, element.key_bytes()))
         })
+    }
+
+    /// The links and routes, to tell uplinks from others' networks.
+    #[must_use]
+    pub(crate) fn around(&self) -> Links<'_> {
+        Links { links: &self.links, routes: &self.routes }
     }
 
     /// The link of that name.

@@ -16,6 +16,7 @@
 //! | `apply/` `tables.rs` | doing it |
 //! | `bundle.rs` `oci_bundle.rs` | what is registered in a bundle, and what is read there |
 //! | `members.rs` | containers that share a network namespace |
+//! | `forwarding/` | forwarding that ocinet itself turned on, the host's uplinks, and giving it back |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
 //! | `strays.rs` `check/` `found.rs` | what nobody owns, and what differs from the records |
@@ -40,6 +41,7 @@ mod error;
 mod facts;
 mod filters;
 mod fit;
+mod forwarding;
 mod found;
 mod holder;
 pub mod input;

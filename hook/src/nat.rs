@@ -141,12 +141,6 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
     elements
 }
 
-/// The element that keeps the host from routing for others, where ocinet turned forwarding on.
-#[must_use]
-pub fn no_transit(family: Family) -> Element {
-    Element::new(Set::NoTransit, vec![Field::Family(family)])
-}
-
 /// The element by which a port published on all addresses of a family is found.
 #[must_use]
 pub fn wildcard_element(port: &PublishedPort, family: Family) -> Element {

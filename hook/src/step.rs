@@ -175,8 +175,8 @@ pub struct OwnTable {
 }
 
 impl Step {
-    /// What takes the step back; nothing where the container's namespace, root or link takes it along, or where it stays: the host
-    /// goes on forwarding, because others may have come to rely on it.
+    /// What takes the step back; nothing where the container's namespace, root or link takes it along, or the last who leaves
+    /// the network: forwarding ends with the last network that needs it.
     #[must_use]
     pub fn undo(&self) -> Option<Undo> {
         match self {

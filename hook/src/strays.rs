@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
@@ -19,15 +20,18 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::NamespaceId;
 use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
 use ocinet_shared::record_dir::{StateDir, StateError, to_json};
 
 use crate::error::Error;
+use crate::forwarding::Links;
 use crate::ipam::files;
 use crate::take_back::TakeBack;
-use crate::{holder, members, nat, sweep, tables};
+use crate::{forwarding, holder, members, nat, sweep, tables};
 
 /// A write that is under way has its temporary file for less.
 const UNDER_WAY: Duration = Duration::from_secs(60);
@@ -52,6 +56,8 @@ pub enum Stray {
     Link(IfName),
     /// An element.
     Element(Element),
+    /// Forwarding of a family, which ocinet turned on.
+    Forwarding(Family),
     /// A file that an interrupted write left.
     Temporary(PathBuf),
 }
@@ -68,6 +74,9 @@ impl fmt::Display for Stray {
             Self::Link(name) => write!(f, "the link {name} belongs to no container and no network"),
             Self::Element(element) => {
                 write!(f, "the element {element} belongs to no container and no network")
+            }
+            Self::Forwarding(family) => {
+                write!(f, "{family} forwarding, which ocinet turned on, was not given back")
             }
             Self::Temporary(path) => write!(f, "the file {} is left of an interrupted write", path.display()),
         }
@@ -89,8 +98,15 @@ fn held(undo: &Undo) -> Option<String> {
 struct Listed {
     held: BTreeMap<ContainerId, Vec<Undo>>,
     links: Vec<Link>,
+    routes: Vec<Route>,
     elements: Vec<Element>,
     temporary: Vec<PathBuf>,
+}
+
+impl Listed {
+    fn around(&self) -> Links<'_> {
+        Links { links: &self.links, routes: &self.routes }
+    }
 }
 
 /// Finds everything that no container owns, in the order in which it is to be removed.
@@ -115,8 +131,8 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Vec<Stray>, Error> {
     let ended = records.iter().filter(|record| !members::is_live(state, record, boot_id));
     let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
-    let orphans = listed.held.into_iter().filter(|(by, _)| !is_known(by));
-    strays.extend(orphans.map(|(by, undo)| Stray::Held { by, undo }));
+    let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
+    strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
     let is_empty = |network: &&Network| {
         fs::read_dir(files::lease_folder(state, &network.name))
             .map_or(true, |mut leases| leases.next().is_none())
@@ -125,8 +141,9 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Vec<Stray>, Error> {
     // What an unreadable record owns is not known.
     if all_known {
         strays.extend(stray_links(&listed.links, &networks, &records).map(Stray::Link));
-        strays.extend(stray_elements(state, listed.elements, &networks, &records)?.map(Stray::Element));
+        strays.extend(stray_elements(state, &listed, &networks, &records)?.into_iter().map(Stray::Element));
     }
+    strays.extend(idle_forwarding(state, &listed)?.into_iter().map(Stray::Forwarding));
     strays.extend(listed.temporary.into_iter().map(Stray::Temporary));
     Ok(strays)
 }
@@ -154,11 +171,12 @@ fn list(state: &StateDir) -> Result<Listed, Error> {
     )? {
         held.entry(member).or_default().push(Undo::Unshare { owner });
     }
-    let links = link::list(&mut Channel::open(NETLINK_ROUTE)?)?;
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
     let mut nft = Nft::open()?;
     let elements = counted::all_keys(nft.channel())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
-    Ok(Listed { held, links, elements, temporary: temporary(state)? })
+    Ok(Listed { held, links, routes, elements, temporary: temporary(state)? })
 }
 
 /// `tcp-8080`, as the folder of a port's claims is named.
@@ -212,8 +230,7 @@ fn temporary(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
     Ok(found)
 }
 
-/// Names that ocinet draws are never used again: one that no record has is nobody's. Links of networks bear their
-/// network's name.
+/// A link that ocinet made and that no record and no network has is nobody's.
 fn stray_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl Iterator<Item = IfName> {
     let of_networks = networks.iter().flat_map(|network| network.links.iter().map(|link| link.name.as_str()));
     let of_records = records.iter().flat_map(|record| &record.undo).filter_map(|undo| match undo {
@@ -221,26 +238,33 @@ fn stray_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl
         _ => None,
     });
     let known: BTreeSet<&str> = of_networks.chain(of_records).collect();
-    let is_ours = |link: &&Link| {
-        let is_drawn = link.name.len() == 15 && link.name.starts_with("oc-");
-        is_drawn && matches!(link.kind.as_str(), "veth" | "ifb") || link.alias.starts_with(link::OF_NETWORK)
-    };
-    let strays = links.iter().filter(is_ours).filter(|link| !known.contains(link.name.as_str()));
+    let strays = links.iter().filter(|link| link::is_ours(link) && !known.contains(link.name.as_str()));
     strays.filter_map(|link| link.name.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
 fn stray_elements(
     state: &StateDir,
-    elements: Vec<Element>,
+    listed: &Listed,
     networks: &[Network],
     records: &[Record],
-) -> Result<impl Iterator<Item = Element>, Error> {
+) -> Result<Vec<Element>, Error> {
     let mut known: BTreeSet<(Set, Vec<u8>)> = BTreeSet::new();
     let of_networks = networks.iter().flat_map(nat::network_elements);
-    let of_families = tables::forwarded(state)?.into_iter().map(nat::no_transit);
-    known.extend(of_networks.chain(of_families).map(|element| (element.set, element.key_bytes())));
+    let turned = forwarding::turned(state)?;
+    let of_host = forwarding::elements(&turned, &listed.around());
+    known.extend(of_networks.chain(of_host).map(|element| (element.set, element.key_bytes())));
     known.extend(records.iter().flat_map(Record::elements).map(|element| (element.set, element.key_bytes())));
-    Ok(elements.into_iter().filter(move |element| !known.contains(&(element.set, element.key_bytes()))))
+    let is_known = move |element: &&Element| known.contains(&(element.set, element.key_bytes()));
+    Ok(listed.elements.iter().filter(move |element| !is_known(element)).cloned().collect())
+}
+
+/// Under the lock, no start is about to need it and no stop about to turn it off.
+fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Error> {
+    if forwarding::turned(state)?.is_empty() || !state.path("networks").exists() {
+        return Ok(Vec::new());
+    }
+    let _alone = state.lock_networks()?;
+    Ok(forwarding::idle(&forwarding::turned(state)?, &tables::networks(state)?, &listed.around()))
 }
 
 /// Removes a stray; false where it turned out to be somebody's.
@@ -260,6 +284,12 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             Ok(true)
         }
         Stray::Element(element) => remove_element(state, element),
+        Stray::Forwarding(family) => {
+            let mut nft = Nft::open()?;
+            forwarding::give_back_alone(state, &mut Channel::open(NETLINK_ROUTE)?, &mut nft)?;
+            nft.close();
+            Ok(!sysctl::forwards(*family).unwrap_or_default())
+        }
         Stray::Temporary(path) => Ok(fs::remove_file(path).is_ok()),
     }
 }
@@ -296,6 +326,16 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
     result.map(|()| true)
 }
 
+/// A start that turns forwarding on adds such elements under the lock.
+fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<bool, Error> {
+    state.make_parent(&state.path("networks/lock"))?;
+    let _alone = state.lock_networks()?;
+    if tables::wanted_of_host(state)?.contains(element) {
+        return Ok(false);
+    }
+    Ok(nft.delete(std::slice::from_ref(element)).map(|()| true)?)
+}
+
 /// Whoever took the address since has made the element his own: it is deleted only while nobody can.
 fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     let id = collector()?;
@@ -317,6 +357,9 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
         }
     }
     let mut nft = Nft::open()?;
+    if forwarding::is_of_host(element.set) {
+        return remove_of_host(state, &mut nft, element);
+    }
     // A published port may be another container's by now: its address is leased then.
     if is_publish
         && let Some(found) = nft.get(element)?

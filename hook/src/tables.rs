@@ -2,20 +2,19 @@
 
 use std::fs;
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::cidr::Family;
 use ocinet_shared::element::Element;
+use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::{self, ChangeError, Nft};
-use ocinet_shared::kernel::process;
+use ocinet_shared::kernel::{link, process, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::{LOCK_DEADLINE, StateDir, StateError, to_json};
+use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::{Error, report};
+use crate::forwarding::{self, Links};
 use crate::{members, nat};
-
-/// Which families' forwarding ocinet turned on.
-const FORWARDING: &str = "forwarding.json";
 
 /// Makes the base tables with the elements of every network and of every container that lives, in one transaction: what
 /// a packet meets is all of the rules or none, and no connection is tracked that they would have translated. Returns the
@@ -29,7 +28,8 @@ const FORWARDING: &str = "forwarding.json";
 pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id().unwrap_or_default();
     let mut common: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
-    common.extend(forwarded(state)?.into_iter().map(nat::no_transit));
+    let uplinks = wanted_of_host(state)?;
+    common.extend_from_slice(&uplinks);
     let live = live_records(state, &boot_id)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     if let Err(error) = nft::install(&all) {
@@ -41,7 +41,22 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
         }
     }
     delete_ended(state, nft, &live)?;
+    forwarding::delete_uplinks(nft, &uplinks)?;
     Ok(live)
+}
+
+/// The elements that belong to no network, but to the host's forwarding.
+///
+/// # Errors
+/// Those of reading the folder, and a refusal of a dump.
+pub fn wanted_of_host(state: &StateDir) -> Result<Vec<Element>, Error> {
+    let turned = forwarding::turned(state)?;
+    if turned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
+    Ok(forwarding::elements(&turned, &Links { links: &links, routes: &routes }))
 }
 
 /// The records of the containers that are attached and live. One that cannot be read is warned of.
@@ -129,28 +144,4 @@ pub fn networks(state: &StateDir) -> Result<Vec<Network>, StateError> {
         }
     }
     Ok(networks)
-}
-
-/// The families whose forwarding ocinet turned on since the boot.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn forwarded(state: &StateDir) -> Result<Vec<Family>, StateError> {
-    Ok(state.read_json(&state.path(FORWARDING))?.unwrap_or_default())
-}
-
-/// Writes down that ocinet turns forwarding on for a family.
-///
-/// # Errors
-/// Those of the file system.
-pub fn remember_forwarded(state: &StateDir, family: Family) -> Result<(), StateError> {
-    let path = state.path(FORWARDING);
-    state.change_common(&path, LOCK_DEADLINE, |_| {
-        let mut families = forwarded(state)?;
-        if families.contains(&family) {
-            return Ok(None);
-        }
-        families.push(family);
-        to_json(&families, &path).map(Some)
-    })
 }

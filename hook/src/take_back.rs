@@ -20,7 +20,7 @@ use ocinet_shared::record_dir::{Mode, StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
-use crate::{members, nat};
+use crate::{forwarding, members, nat};
 
 /// How long the links of a namespace that has ended may take to go.
 pub const DEPARTURE: Duration = Duration::from_secs(2);
@@ -253,7 +253,8 @@ impl<'a> TakeBack<'a> {
         }
         let path = self.state.path(&format!("networks/{name}.json"));
         let Some((text, _lock)) = self.state.lock(&path, Mode::Exclusive)? else {
-            return Ok(self.state.remove_unmade_network(&path)?);
+            self.state.remove_unmade_network(&path)?;
+            return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };
         if leases.exists() {
             return Ok(());
@@ -269,7 +270,9 @@ impl<'a> TakeBack<'a> {
             }
         }
         self.nft.delete(&nat::network_elements(&network))?;
-        Ok(self.state.remove(&path)?)
+        let _alone = self.state.lock_networks()?;
+        self.state.remove(&path)?;
+        forwarding::give_back(self.state, &mut self.route, &mut self.nft)
     }
 
     /// Closes the sockets; what they deleted is waited for elsewhere.

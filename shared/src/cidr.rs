@@ -159,6 +159,12 @@ impl Cidr {
         Self { address: self.with_number(number(self.address) & !self.host_mask()), prefix: self.prefix }
     }
 
+    /// Whether it is of the link-local addresses of IPv6 (RFC 4291), which every link has.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
+    }
+
     /// Whether no host bit is set.
     #[must_use]
     pub fn is_network(&self) -> bool {

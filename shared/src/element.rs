@@ -71,6 +71,10 @@ sets! {
     Open, Inet, "open";
     /// Families whose forwarding ocinet turned on.
     NoTransit, Inet, "no_transit";
+    /// The host's own ways to other hosts, of those links that have a kind.
+    Uplinks, Inet, "uplinks";
+    /// (bridge, the same bridge): uplinks inside which frames are bridged.
+    Bridged, Inet, "bridged";
     /// (group, address) of every container.
     Member4, Inet, "member4";
     /// The same for IPv6.

@@ -147,6 +147,14 @@ pub fn not_a_host(subnet: &Cidr, address: IpAddr) -> Option<&'static str> {
 }
 
 impl Network {
+    /// Whether the host forwards packets of a family for its containers. Those of an internal network reach each other by
+    /// its bridge alone, where it has one.
+    #[must_use]
+    pub fn is_forwarded(&self, family: Family) -> bool {
+        let is_routed = self.group != 0 && (!self.internal || self.bridge().is_none());
+        is_routed && self.subnet(family).is_some()
+    }
+
     /// The subnet of a family.
     #[must_use]
     pub fn subnet(&self, family: Family) -> Option<Cidr> {

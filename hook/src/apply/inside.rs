@@ -1,6 +1,7 @@
 //! What happens in the container's network namespace, and in its root.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::root_files::RootFiles;
-use ocinet_shared::kernel::{Change, KernelError, addr, route, rule, sysctl};
+use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
 
-use super::{Applier, Failure, optional};
+use super::{Applier, Failure};
 use crate::error::{Error, report};
 use crate::oci_bundle::OciBundle;
 use crate::request::Sysctl;
@@ -60,6 +62,7 @@ impl Applier<'_> {
             link::up(found.index),
         ];
         changes.extend(addresses.iter().map(|address| addr::add(found.index, address)));
+        changes.extend(self.known_gateways(&found, ways));
         let first_way = changes.len();
         changes.extend(ways.iter().map(|way| route::add(found.index, way)));
         if let Some(own) = own_table {
@@ -88,6 +91,14 @@ impl Applier<'_> {
             Some(mac) if *announce => self.announce(found.index, mac, interface),
             _ => Ok(()),
         }
+    }
+
+    /// A host's end that is the gateway has the gateway's address and no subnet: it need not answer for it (`arp_ignore` of
+    /// ip-sysctl).
+    fn known_gateways(&self, link: &Link, ways: &[Way]) -> Vec<Change> {
+        let Some(mac) = link.peer.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
+        let gateways: BTreeSet<IpAddr> = ways.iter().filter_map(|way| way.gateway).collect();
+        gateways.into_iter().map(|gateway| neighbour::known(link.index, gateway, *mac)).collect()
     }
 
     /// Until the kernel took note of a new link's carrier, which it may do a second later, the host's end and its bridge

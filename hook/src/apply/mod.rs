@@ -25,7 +25,7 @@ use ocinet_shared::kernel::filter::{self, Filter, Sender};
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, rate, route, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, rate, route, sysctl};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
@@ -36,7 +36,7 @@ use crate::ipam::files;
 use crate::plan::Plan;
 use crate::step::Step;
 use crate::take_back::{DEPARTURE, TakeBack};
-use crate::{holder, nat, tables};
+use crate::{forwarding, holder};
 
 /// Why a plan was not applied.
 #[derive(Debug)]
@@ -84,6 +84,8 @@ pub struct Applier<'a> {
     network_locks: Vec<Lock>,
     links: BTreeMap<IfName, u32>,
     host_ends: BTreeMap<IfName, u32>,
+    /// The Ethernet addresses of host ends that are gateways themselves.
+    routers: BTreeMap<u32, Mac>,
 }
 
 impl<'a> Applier<'a> {
@@ -101,6 +103,7 @@ impl<'a> Applier<'a> {
             network_locks: Vec::new(),
             links: BTreeMap::new(),
             host_ends: BTreeMap::new(),
+            routers: BTreeMap::new(),
         })
     }
 
@@ -170,20 +173,38 @@ impl<'a> Applier<'a> {
                 return Err(KernelError::from_io(doing, &error).into());
             }
         }
-        if family == Family::Ipv6
-            && let Some(route) =
-                route::list(&mut self.route, family)?.into_iter().find(|r| r.from_router_advertisement)
-        {
+        if family == Family::Ipv6 {
+            self.check_router_advertisements()?;
+        }
+        // Whoever ends the last network turns forwarding off under the same lock.
+        let _alone = self.state.lock_networks()?;
+        if sysctl::forwards(family).unwrap_or_default() {
+            return Ok(());
+        }
+        let elements = forwarding::remember(self.state, &mut self.route, family)?;
+        self.add_elements(&elements)?;
+        Ok(sysctl::write(sysctl::forwarding_key(family), "1")?)
+    }
+
+    /// What the kernel learns from router advertisements it forgets once it forwards, unless `accept_ra` is 2. Where it is 0, a
+    /// program learns it, which goes on.
+    fn check_router_advertisements(&mut self) -> Result<(), Failure> {
+        let routes = route::list(&mut self.route, Family::Ipv6)?;
+        for route in routes.iter().filter(|route| route.from_router_advertisement) {
+            let link = route.link.map(|index| link::find_by_index(&mut self.route, index)).transpose()?;
+            let Some(link) = link.flatten() else { continue };
+            let key = format!("net/ipv6/conf/{}/accept_ra", link.name);
+            if sysctl::read(&key).as_deref() != Some("1") {
+                continue;
+            }
             let cause = format!(
-                "the host learned its route to {} from a router advertisement, which it ignores once it forwards IPv6",
-                route.destination
+                "the host learned its route to {} from a router advertisement, which it ignores on {} once it forwards IPv6",
+                route.destination, link.name
             );
-            let hint = "set net.ipv6.conf.INTERFACE.accept_ra=2 and net.ipv6.conf.all.forwarding=1, and start the container again";
+            let hint = format!("run `sysctl -w {key}=2`, and start the container again");
             return Err(Error::Kernel(report("turn on IPv6 forwarding", cause, hint)).into());
         }
-        tables::remember_forwarded(self.state, family)?;
-        self.add_elements(&[nat::no_transit(family)])?;
-        Ok(sysctl::write(sysctl::forwarding_key(family), "1")?)
+        Ok(())
     }
 
     fn make_veth(&mut self, step: &Step) -> Result<(), Failure> {
@@ -277,13 +298,19 @@ impl<'a> Applier<'a> {
         mac: Mac,
     ) -> Result<(), Failure> {
         let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
-        network::write_router_sysctls(host_interface, has_ipv6)?;
-        let index = self.index_of(host_interface)?;
+        let mut families: Vec<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
+        families.dedup();
+        network::write_router_sysctls(host_interface, has_ipv6, &families)?;
+        let doing = format!("route to the container by {host_interface}");
+        let found = link::find(&mut self.route, host_interface)?
+            .ok_or_else(|| KernelError::new(doing.clone(), Errno::ENODEV))?;
+        let index = found.index;
+        self.routers.extend(found.mac.map(|mac| (index, mac)));
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
         let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
         let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, mac));
         let changes: Vec<Change> = gateways.chain(ways).chain(neighbours).collect();
-        Ok(self.route.change(changes, |_| format!("route to the container by {host_interface}"))?)
+        Ok(self.route.change(changes, |_| doing.clone())?)
     }
 
     fn route_from_host(
@@ -336,12 +363,4 @@ fn no_such_kind(error: KernelError) -> Error {
     }
     let hint = "load its module with `modprobe`, or use another net.driver";
     Error::Kernel(report(error.doing, "this kernel does not have it", hint))
-}
-
-/// A kernel without IPv6 has none of its sysctls, and needs none.
-fn optional(written: Result<(), KernelError>) -> Result<(), KernelError> {
-    match written {
-        Err(KernelError { errno: Errno::ENOENT, .. }) => Ok(()),
-        other => other,
-    }
 }

@@ -7,12 +7,12 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
-use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, optional, sysctl};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::{Mode, to_json};
 
 use super::inside::wait_until_local;
-use super::{Applier, Failure, no_such_kind, optional};
+use super::{Applier, Failure, no_such_kind};
 use crate::error::{Error, report};
 use crate::filters::with_tunnel;
 use crate::network::DEFAULT_MTU;
@@ -165,7 +165,7 @@ impl Applier<'_> {
         let has_ipv6 = network.subnet(Family::Ipv6).is_some();
         match &link.kind {
             HostLinkKind::Bridge => {
-                write_router_sysctls(&link.name, has_ipv6)?;
+                write_router_sysctls(&link.name, has_ipv6, &forwarded(network))?;
                 changes.extend(link::fixed_mtu(index, network.mtu.unwrap_or(DEFAULT_MTU)));
                 changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
                 changes.extend(link_local(network, link).map(|own| addr::add(index, &own)));
@@ -200,10 +200,13 @@ fn link_local(network: &Network, bridge: &HostLink) -> Option<Cidr> {
     Cidr::new(bridge.mac.link_local().into(), LINK_LOCAL_PREFIX)
 }
 
-/// Sysctls of a link by which the host is the router of containers.
-#[must_use]
-pub fn router_sysctls(has_ipv6: bool) -> [(Family, &'static str, &'static str); 6] {
-    [
+/// Sysctls of a link by which the host is the router of containers, in some families or in none. New links need not forward
+/// where the host does (`conf/default/forwarding`).
+pub fn router_sysctls(
+    has_ipv6: bool,
+    forwarded: &[Family],
+) -> impl Iterator<Item = (Family, &'static str, &'static str)> {
+    let settings = [
         (Family::Ipv4, "route_localnet", "1"),
         (Family::Ipv4, "rp_filter", "1"),
         (Family::Ipv4, "send_redirects", "0"),
@@ -211,11 +214,22 @@ pub fn router_sysctls(has_ipv6: bool) -> [(Family, &'static str, &'static str); 
         // The host asks for a container's link address by its own link-local one, and could not for a second.
         (Family::Ipv6, "accept_dad", "0"),
         (Family::Ipv6, "disable_ipv6", if has_ipv6 { "0" } else { "1" }),
-    ]
+    ];
+    settings.into_iter().chain(forwarded.iter().map(|family| (*family, "forwarding", "1")))
 }
 
-pub(super) fn write_router_sysctls(link: &IfName, has_ipv6: bool) -> Result<(), KernelError> {
-    router_sysctls(has_ipv6).into_iter().try_for_each(|(family, setting, value)| {
+/// The families in which the host forwards for a network.
+#[must_use]
+pub fn forwarded(network: &Network) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|family| network.is_forwarded(*family)).collect()
+}
+
+pub(super) fn write_router_sysctls(
+    link: &IfName,
+    has_ipv6: bool,
+    forwarded: &[Family],
+) -> Result<(), KernelError> {
+    router_sysctls(has_ipv6, forwarded).try_for_each(|(family, setting, value)| {
         optional(sysctl::write(&sysctl::of_interface(family, link, setting), value))
     })
 }

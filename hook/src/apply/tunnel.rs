@@ -6,12 +6,12 @@ use nix::errno::Errno;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::{Change, KernelError, neighbour, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, neighbour, optional, sysctl};
 use ocinet_shared::network::{HostLink, Network, Tunnel};
 use ocinet_shared::port::{Protocol, PublishedPort};
 
 use super::network::{alias_of, is_ours};
-use super::{Applier, Failure, optional};
+use super::{Applier, Failure};
 use crate::error::{Error, Report, report};
 use crate::ipam::files;
 use crate::{holder, nat};

@@ -12,7 +12,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
 use crate::found::{Found, Inside};
-use crate::{members, nat, tables};
+use crate::{forwarding, members, nat, tables};
 
 /// What is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,11 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         let elements = nat::network_elements(network);
         differences.extend(missing(&found, &of, elements.iter()));
         wanted.extend(elements);
+    }
+    if *scope == Scope::Host {
+        let elements = forwarding::missing(state, &found)?;
+        let whats = elements.iter().map(|element| format!("the element {element} is missing"));
+        differences.extend(whats.map(|what| Difference { of: "this host".to_owned(), what }));
     }
     let lacks = |table| wanted.iter().any(|element| element.set.place().0 == table) && !found.has(table);
     for table in [Table::Inet, Table::Bridge].into_iter().filter(|table| lacks(*table)) {

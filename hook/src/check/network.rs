@@ -6,7 +6,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 
-use crate::apply::network::router_sysctls;
+use crate::apply::network::{forwarded, router_sysctls};
 use crate::filters::with_tunnel;
 use crate::found::Found;
 
@@ -59,15 +59,14 @@ fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> V
 fn sysctls(network: &Network, link: &HostLink) -> Vec<String> {
     let mut differences = Vec::new();
     let has_ipv6 = network.subnet(Family::Ipv6).is_some();
-    for (family, setting, wanted) in router_sysctls(has_ipv6) {
+    for (family, setting, wanted) in router_sysctls(has_ipv6, &forwarded(network)) {
         let key = sysctl::of_interface(family, &link.name, setting);
         if let Some(is) = sysctl::read(&key).filter(|is| is != wanted) {
             differences.push(format!("the sysctl {key} is {is} instead of {wanted}"));
         }
     }
-    let routed = if network.internal { Vec::new() } else { network.subnets().collect() };
-    for subnet in routed {
-        let key = sysctl::forwarding_key(subnet.family());
+    for family in Family::ALL.into_iter().filter(|family| network.is_forwarded(*family)) {
+        let key = sysctl::forwarding_key(family);
         if sysctl::read(key).as_deref() == Some("0") {
             differences.push(format!("the sysctl {key} is 0: the host forwards nothing for its containers"));
         }

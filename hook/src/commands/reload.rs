@@ -5,12 +5,12 @@ use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
-use crate::{filters, tables};
+use crate::{filters, forwarding, tables};
 
 /// Puts back every rule and every element of a living container and its network, in one transaction. A host on which
 /// ocinet never made its tables needs none.
 pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
-    if state.ids()?.is_empty() && tables::forwarded(state)?.is_empty() {
+    if state.ids()?.is_empty() && forwarding::turned(state)?.is_empty() {
         return Ok(());
     }
     let mut nft = Nft::open()?;

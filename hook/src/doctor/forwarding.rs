@@ -1,26 +1,72 @@
 //! Whether the host forwards, and from where it takes packets.
 
 use ocinet_shared::cidr::Family;
-use ocinet_shared::kernel::sysctl;
+use ocinet_shared::element::Element;
+use ocinet_shared::kernel::{forwarding as kernel, sysctl};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
+use crate::forwarding::{self, of_default_routes};
 
-/// The families that some network is routed in need forwarding.
+/// The families that some network is routed in need forwarding, on all links; those that none is in, none that ocinet turned on.
 pub(super) fn forwarding(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for family in Family::ALL {
-        let routed = around.routed().any(|network| !network.internal && network.subnet(family).is_some());
+        if around.idle.contains(&family) && sysctl::forwards(family).unwrap_or_default() {
+            findings.push(Finding::new(
+                format!("the host forwards {}, which ocinet turned on, and no network needs it", name(family)),
+                "a stop was killed half-way, or what it was left on for has gone: the host is a router for nobody",
+                "ocinet gc",
+            ));
+        }
         let key = sysctl::forwarding_key(family);
-        if routed && sysctl::read(key).as_deref() == Some("0") {
+        if !forwarding::is_needed(&around.networks, family) {
+            continue;
+        }
+        if sysctl::read(key).as_deref() == Some("0") {
             findings.push(Finding::new(
                 format!("the host does not forward {}", name(family)),
                 "no packet passes between a container and anything but the host",
                 format!("sysctl -w {key}=1"),
             ));
+        } else if family == Family::Ipv4 {
+            findings.extend(by_link(around));
         }
     }
     Ok(findings)
+}
+
+/// IPv4 asks the link that a packet came in by. Ocinet sets its own links; the others are the administrator's.
+fn by_link(around: &Surroundings) -> Vec<Finding> {
+    let family = Family::Ipv4;
+    let networks = around.networks.iter().filter(|network| network.is_forwarded(family));
+    let mut names: Vec<String> =
+        networks.flat_map(|network| around.routers(network)).map(|name| name.to_string()).collect();
+    let uplinks = of_default_routes(&around.found.routes, family);
+    names.extend(uplinks.filter_map(|index| Some(around.found.link_at(index)?.name.clone())));
+    names.dedup();
+    names.retain(|name| kernel::of_link(family, name) == Some(false));
+    let finding = |name: String| {
+        Finding::new(
+            format!("{name} does not forward IPv4"),
+            "what comes in by it reaches the host alone: no request, and no answer, passes to a container",
+            format!("sysctl -w net/ipv4/conf/{name}/forwarding=1"),
+        )
+    };
+    names.into_iter().map(finding).collect()
+}
+
+/// Where ocinet turned forwarding on, it keeps the host's uplinks apart: it must know them.
+pub(super) fn uplinks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let missing: Vec<String> = around.uplinks.iter().map(Element::nft).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Finding::new(
+        format!("the rules do not know {} of the host's uplinks", missing.join(", ")),
+        "a default route or a link is new, or somebody deleted elements: the host may be a router between its uplinks, which          it was not before ocinet turned forwarding on",
+        "ocinet reload",
+    )])
 }
 
 /// A host with two ways out that takes packets only from where it would send them (`rp_filter` of ip-sysctl) drops what

@@ -54,6 +54,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("elements", rules::elements),
     ("filters", rules::filters),
     ("forwarding", forwarding::forwarding),
+    ("uplinks", forwarding::uplinks),
     ("rp_filter", forwarding::reverse_path),
     ("firewalls", firewalls::forward),
     ("br_netfilter", firewalls::bridged),

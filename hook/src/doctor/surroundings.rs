@@ -2,6 +2,7 @@
 
 use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::chains::{self, Chain};
@@ -12,6 +13,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use super::fate::Place;
 use crate::error::Error;
+use crate::forwarding;
 use crate::found::Found;
 use crate::{members, tables};
 
@@ -23,6 +25,10 @@ pub(crate) struct Surroundings {
     pub(crate) networks: Vec<Network>,
     pub(super) found: Found,
     pub(super) chains: Vec<Chain>,
+    /// The elements that keep the host's uplinks apart and are not there.
+    pub(super) uplinks: Vec<Element>,
+    /// The families in which ocinet turned forwarding on that nothing needs any more.
+    pub(super) idle: Vec<Family>,
 }
 
 impl Surroundings {
@@ -42,13 +48,15 @@ impl Surroundings {
             // A pod's owner may have ended, and its namespace lives on in a member.
             record.pid = members::pid_within(state, record, boot_id).unwrap_or(record.pid);
         }
+        let mut found = Found::ask()?;
+        let uplinks = forwarding::missing(state, &found)?;
         let mut networks = tables::networks(state)?;
+        let idle = forwarding::idle(&forwarding::turned(state)?, &networks, &found.around());
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });
-        let mut found = Found::ask()?;
         let chains = chains::list(found.nft.channel())?;
-        Ok(Self { records, networks, found, chains })
+        Ok(Self { records, networks, found, chains, uplinks, idle })
     }
 
     /// The attachments of all containers.

@@ -29,6 +29,7 @@ impl Set {
             Self::Networks | Self::Internal | Self::Open => &[Group],
             Self::Within => &[Group, Group],
             Self::NoTransit => &[Family],
+            Self::Bridged => &[Interface, Interface],
             Self::Member4 => &[Group, Ipv4],
             Self::Member6 => &[Group, Ipv6],
             Self::Masquerade4
@@ -49,7 +50,7 @@ impl Set {
             Self::PortIn4 | Self::PortOut4 => &[Ipv4, Protocol, Port, Port],
             Self::PortIn6 | Self::PortOut6 => &[Ipv6, Protocol, Port, Port],
             Self::Overlays => &[Port, Vni],
-            Self::Routed | Self::Links | Self::Tunnels => &[Interface],
+            Self::Uplinks | Self::Routed | Self::Links | Self::Tunnels => &[Interface],
             Self::RoutedSource4 | Self::Gateways4 => &[Interface, Ipv4],
             Self::RoutedSource6 | Self::Gateways6 => &[Interface, Ipv6],
             Self::Gateways => &[Interface, Mac],

@@ -14,6 +14,7 @@
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
+//! | `forwarding.rs` | turning forwarding off as it was |
 //! | `descriptor.rs` | descriptors that systemd passes |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
 
@@ -25,6 +26,7 @@ pub mod descriptor;
 pub mod device;
 mod dump;
 pub mod filter;
+pub mod forwarding;
 pub mod legacy_iptables;
 pub mod link;
 pub mod neighbour;
@@ -69,6 +71,17 @@ impl KernelError {
     /// The same from an error of the standard library.
     pub fn from_io(doing: impl Into<String>, error: &io::Error) -> Self {
         Self::new(doing, errno_of(error))
+    }
+}
+
+/// A kernel without IPv6 has none of its sysctls, and a link that has gone has none either: neither needs them.
+///
+/// # Errors
+/// Any other.
+pub fn optional(written: Result<(), KernelError>) -> Result<(), KernelError> {
+    match written {
+        Err(KernelError { errno: Errno::ENOENT, .. }) => Ok(()),
+        other => other,
     }
 }
 

@@ -11,7 +11,7 @@ use super::host::Host;
 pub struct Snapshot(String);
 
 impl Snapshot {
-    /// Reads links, addresses, routes, rules, nftables and the state folder.
+    /// Reads links, addresses, routes, rules, nftables, forwarding and the state folder.
     ///
     /// # Panics
     /// When a tool fails.
@@ -33,6 +33,11 @@ impl Snapshot {
                 text += line;
                 text.push('\n');
             }
+        }
+        for key in ["ipv4/ip_forward", "ipv4/conf/all/accept_redirects", "ipv6/conf/all/forwarding"] {
+            let path = format!("/proc/sys/net/{key}");
+            let value = host.net.within(|| fs::read_to_string(&path)).expect("read a sysctl");
+            text += &format!("{key} = {value}");
         }
         let mut files = Vec::new();
         collect(&host.state_dir(), &mut files);

@@ -50,7 +50,7 @@ fn address(of: [&str; 2], ipv6: bool) -> IpAddr {
     of[usize::from(ipv6)].parse().unwrap()
 }
 
-/// The first container makes the tables, and turns forwarding on: both stay.
+/// The first container makes the tables, which stay.
 fn used(lab: &Lab) {
     let first = lab.attach("first", &[("net.subnet", DUAL)]);
     lab.detach(first);

@@ -2,7 +2,9 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Snapshot};
+use ocinet_tests::lab::{
+    DUAL, Endpoint, Frame, HOST4, Lab, Sandbox, Snapshot, link_address, send_frame, until,
+};
 
 #[track_caller]
 fn refused(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
@@ -142,6 +144,42 @@ fn a_host_that_lives_by_router_advertisements_is_not_made_a_router() {
     let dual = [("net.network", "n"), ("net.subnet", "10.95.0.0/24,fd00:95::/64")];
     refused(&lab, &dual, 5, "from a router advertisement");
     refused(&lab, &dual, 5, "accept_ra=2");
+    refused(&lab, &dual, 5, "run `sysctl -w net/ipv6/conf/eth0/accept_ra=2`");
     lab.host.sysctl("ipv6/conf/all/forwarding", "1");
     let _dual = lab.attach("dual", &dual);
+}
+
+/// With `accept_ra` at 2 the kernel goes on learning once it forwards; at 0 it never did, and whoever learned in its place goes
+/// on; at 1 it learns again after the last network.
+#[test]
+fn router_advertisements_that_forwarding_does_not_end_are_no_reason_to_refuse() {
+    for accept_ra in ["2", "1", "0"] {
+        let lab = Lab::new();
+        lab.host.sysctl("ipv6/conf/eth0/accept_ra", accept_ra);
+        lab.host.batch("route del default via 2001:db8:1::1\n");
+        let hears = || {
+            let _ = lab.host.run(&["ip", "-6", "route", "del", "2001:db8:77::/64", "dev", "eth0"]);
+            let router = Endpoint::new(link_address(&lab.wan, "eth0"), "fe80::5".parse().unwrap(), 0);
+            let all = Endpoint::new([0x33, 0x33, 0, 0, 0, 1], "ff02::1".parse().unwrap(), 0);
+            send_frame(
+                &lab.wan,
+                "eth0",
+                &Frame::new(router, all).router_advertisement("2001:db8:77::".parse().unwrap()),
+            );
+            let learned = || lab.host.ok(&["ip", "-6", "route"]).contains("2001:db8:77::/64");
+            until(learned)
+        };
+        if accept_ra == "2" {
+            assert!(hears());
+        } else if accept_ra == "0" {
+            lab.host.batch("route add default via 2001:db8:1::1 dev eth0 proto ra\n");
+        }
+        let has_default = || lab.host.ok(&["ip", "-6", "route"]).contains("default");
+        let dual = lab.attach("dual", &[("net.subnet", DUAL)]);
+        assert_eq!(has_default(), accept_ra != "1");
+        assert!(accept_ra != "2" || hears(), "an advertisement is heard while the host forwards");
+        lab.detach(dual);
+        assert!(accept_ra == "0" || hears(), "an advertisement is heard after the last network");
+        assert!(has_default());
+    }
 }

@@ -20,7 +20,10 @@ struct Ward {
 
 impl Ward {
     fn new(driver: &str) -> Self {
-        let lab = Lab::new();
+        Self::on(Lab::new(), driver)
+    }
+
+    fn on(lab: Lab, driver: &str) -> Self {
         let web =
             lab.attach("web", &[("net.driver", driver), ("net.subnet", DUAL), ("net.ports", "8080:80")]);
         let server = Server::tcp(&web.net, 80, "web");

@@ -17,7 +17,7 @@ use crate::PATIENCE;
 const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
 
-/// A first container makes the tables, and turns forwarding on: both stay.
+/// A first container makes the tables, which stay.
 pub(crate) fn used(lab: &Lab) {
     let first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
     lab.detach(first);

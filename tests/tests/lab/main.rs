@@ -14,6 +14,7 @@ mod doctor;
 mod exporter;
 mod faults;
 mod flushed;
+mod forwarding;
 mod gc;
 mod hosts;
 mod impersonation;
@@ -39,6 +40,7 @@ mod routed;
 mod scrape;
 mod scrape_faults;
 mod spoof;
+mod sysctls;
 mod truth;
 
 use std::time::Duration;

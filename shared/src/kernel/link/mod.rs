@@ -129,6 +129,13 @@ pub const OF_CONTAINER: &str = "ocinet container ";
 /// What the alias of a network's link begins with; the network's name follows.
 pub const OF_NETWORK: &str = "ocinet network ";
 
+/// Whether ocinet made a link of the host, for a container or for a network. Names that it draws are never used again.
+#[must_use]
+pub fn is_ours(link: &Link) -> bool {
+    let is_drawn = link.name.len() == 15 && link.name.starts_with("oc-");
+    is_drawn && matches!(link.kind.as_str(), "veth" | "ifb") || link.alias.starts_with(OF_NETWORK)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }

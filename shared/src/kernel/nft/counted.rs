@@ -12,7 +12,7 @@ use super::batch::{
     NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR,
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, TABLE,
 };
-use crate::element::{Set, Table};
+use crate::element::{Element, Set, Table};
 
 /// The subsystem in a message's type.
 const NFTABLES: u16 = NFNL_SUBSYS_NFTABLES << 8;
@@ -81,6 +81,18 @@ pub fn all_keys(channel: &mut Channel) -> Result<BTreeSet<(Set, Vec<u8>)>, Kerne
         })?;
     }
     Ok(all)
+}
+
+/// The elements of a set, without their values; none where the set is not there.
+///
+/// # Errors
+/// Any other refusal.
+pub fn of_set(channel: &mut Channel, set: Set) -> Result<Vec<Element>, KernelError> {
+    let mut there = BTreeSet::new();
+    keys(channel, set, |key| {
+        there.insert(key.to_vec());
+    })?;
+    Ok(there.iter().filter_map(|key| Element::from_key(set, key)).collect())
 }
 
 /// The request of [`elements`].

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Stdio;
 
-use ocinet_tests::lab::{Background, INTERNET4, Netns, ask_tcp, command, reaches_nobody, until};
+use ocinet_tests::lab::{Background, INTERNET4, Lab, Netns, ask_tcp, command, reaches_nobody, until};
 
 use super::Ward;
 use crate::PATIENCE;
@@ -16,6 +16,43 @@ fn a_host_that_does_not_forward() {
         ward.is_silent(ipv6);
         let mend = ward.finds(if ipv6 { "does not forward IPv6" } else { "does not forward IPv4" });
         ward.mend(&mend);
+    }
+}
+
+/// IPv4 asks the link that a packet came in by; IPv6 asks the host alone.
+#[test]
+fn a_link_that_does_not_forward() {
+    for driver in ["bridge", "veth"] {
+        let ward = Ward::new(driver);
+        let link = if driver == "bridge" {
+            "ocinet0"
+        } else {
+            ward.web.record["attachments"][0]["host_interface"].as_str().unwrap()
+        };
+        for link in [link, "eth0"] {
+            ward.lab.host.sysctl(&format!("ipv6/conf/{link}/forwarding"), "0");
+            assert!(ward.answers(true));
+            ward.is_sound();
+            ward.lab.host.sysctl(&format!("ipv4/conf/{link}/forwarding"), "0");
+            ward.is_silent(false);
+            let mend = ward.finds(&format!("{link} does not forward IPv4"));
+            assert_eq!(mend, [format!("sysctl -w net/ipv4/conf/{link}/forwarding=1")]);
+            ward.mend(&mend);
+        }
+    }
+}
+
+/// Where new links do not forward, ocinet's do.
+#[test]
+fn new_links_forward_also_where_others_do_not() {
+    for driver in ["bridge", "veth"] {
+        let lab = Lab::new();
+        for (family, key) in [("ipv4", "ipv4/ip_forward"), ("ipv6", "ipv6/conf/all/forwarding")] {
+            lab.host.sysctl(key, "1");
+            lab.host.sysctl(&format!("{family}/conf/default/forwarding"), "0");
+        }
+        let ward = Ward::on(lab, driver);
+        assert!(ward.answers(false) && ward.answers(true));
     }
 }
 
@@ -106,7 +143,8 @@ fn a_second_way_out_that_filters_by_the_reverse_path() {
         ask_tcp(wan, SocketAddr::new(second, 8080), PATIENCE).is_some()
     };
     assert!(asks());
-    ward.is_sound();
+    let mend = ward.finds("the rules do not know \"eth1\" of the host's uplinks");
+    ward.mend(&mend);
     host.sysctl("ipv4/conf/eth1/rp_filter", "1");
     route_back();
     reaches_nobody(wan, SocketAddr::new(second, 8080));

@@ -1,0 +1,119 @@
+//! Forwarding that ocinet itself turned on: it is written down, keeps the host's own uplinks apart, and ends with the last
+//! network. `uplinks.rs` tells uplinks from other programs' networks, `switch.rs` turns it on and off.
+
+mod switch;
+mod uplinks;
+
+pub(crate) use switch::{delete_uplinks, give_back, give_back_alone, remember};
+pub(crate) use uplinks::{Links, of_default_routes};
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::forwarding::Before;
+use ocinet_shared::kernel::{process, sysctl};
+use ocinet_shared::network::Network;
+use ocinet_shared::record_dir::{StateDir, StateError};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::found::Found;
+
+/// Which families' forwarding ocinet turned on.
+const FILE: &str = "forwarding.json";
+
+/// The sets whose elements are the host's uplinks.
+pub(crate) const UPLINKS: [Set; 2] = [Set::Uplinks, Set::Bridged];
+
+/// A family whose forwarding ocinet turned on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Turned {
+    /// The family.
+    pub(crate) family: Family,
+    /// What turning it on overwrote.
+    #[serde(default)]
+    pub(crate) before: Before,
+    /// Whether no network of ocinet's needed it any more, and it was left on because another program's did.
+    #[serde(default)]
+    pub(crate) left_on: bool,
+}
+
+/// The file, as it is and as it was before it knew more than families.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Now { boot_id: String, families: Vec<Turned> },
+    Earlier(Vec<Family>),
+}
+
+/// The families whose forwarding ocinet turned on since the boot.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn turned(state: &StateDir) -> Result<Vec<Turned>, StateError> {
+    let is_now = |boot: &str| process::boot_id().is_ok_and(|now| now == boot);
+    Ok(match state.read_json(&state.path(FILE))? {
+        Some(Written::Now { boot_id, families }) if is_now(&boot_id) => families,
+        Some(Written::Earlier(families)) => families.into_iter().map(Turned::new).collect(),
+        Some(Written::Now { .. }) | None => Vec::new(),
+    })
+}
+
+impl Turned {
+    fn new(family: Family) -> Self {
+        Self { family, before: Before::default(), left_on: false }
+    }
+}
+
+/// The elements that keep the host's uplinks apart, in the families of which ocinet made it a router.
+#[must_use]
+pub(crate) fn elements(turned: &[Turned], links: &Links<'_>) -> Vec<Element> {
+    let mut elements: Vec<Element> =
+        turned.iter().filter(|turned| !turned.left_on).map(|turned| no_transit(turned.family)).collect();
+    if !elements.is_empty() {
+        elements.extend(links.elements());
+    }
+    elements
+}
+
+/// The element that keeps the host's uplinks apart in a family.
+fn no_transit(family: Family) -> Element {
+    Element::new(Set::NoTransit, vec![Field::Family(family)])
+}
+
+/// The elements that keep the host's uplinks apart and are not there. Where some seem to be missing, it is looked again while
+/// no start and no stop is under way.
+///
+/// # Errors
+/// A file that cannot be read, those of the lock, and a refusal of a dump.
+pub(crate) fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, Error> {
+    let missing_in = |found: &Found| -> Result<Vec<Element>, Error> {
+        let wanted = elements(&turned(state)?, &found.around());
+        Ok(found.missing(wanted.iter()).cloned().collect())
+    };
+    if missing_in(found)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    state.make_parent(&state.path("networks/lock"))?;
+    let _alone = state.lock_networks()?;
+    missing_in(&Found::ask()?)
+}
+
+/// Whether a set's elements are the host's, and no network's.
+pub(crate) fn is_of_host(set: Set) -> bool {
+    set == Set::NoTransit || UPLINKS.contains(&set)
+}
+
+/// Whether a network needs forwarding.
+pub(crate) fn is_needed(networks: &[Network], family: Family) -> bool {
+    networks.iter().any(|network| network.is_forwarded(family))
+}
+
+/// The families in which ocinet turned forwarding on that nothing needs any more.
+pub(crate) fn idle(turned: &[Turned], networks: &[Network], links: &Links<'_>) -> Vec<Family> {
+    let mut families: Vec<Family> = turned.iter().map(|turned| turned.family).collect();
+    families.retain(|family| {
+        let is_on = || sysctl::forwards(*family).unwrap_or_default();
+        !is_needed(networks, *family) && (links.others(*family).is_none() || !is_on())
+    });
+    families
+}

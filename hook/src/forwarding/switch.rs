@@ -1,0 +1,116 @@
+//! Turning forwarding on, and giving it back.
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::element::Element;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::forwarding::{self, Before};
+use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::{KernelError, link, process, route, sysctl};
+use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+
+use super::{FILE, Links, Turned, UPLINKS, Written, elements, is_needed, no_transit, turned};
+use crate::error::Error;
+use crate::tables;
+
+/// Writes down that ocinet is about to turn forwarding on for a family. Returns the elements that keep the host's uplinks
+/// apart from then on. The caller holds the lock on the networks.
+///
+/// # Errors
+/// Those of the file system, and a refusal of a dump.
+pub(crate) fn remember(
+    state: &StateDir,
+    channel: &mut Channel,
+    family: Family,
+) -> Result<Vec<Element>, Error> {
+    let mut families = turned(state)?;
+    let before = Before::read(family)
+        .map_err(|error| KernelError::from_io("read how links forward".to_owned(), &error))?;
+    // Killed half-way, an earlier start knew what was before.
+    match families.iter_mut().find(|turned| turned.family == family) {
+        Some(turned) => turned.left_on = false,
+        None => families.push(Turned { family, before, left_on: false }),
+    }
+    write(state, &families)?;
+    let (links, routes) = (link::list(channel)?, route::list_all(channel)?);
+    Ok(elements(&families, &Links { links: &links, routes: &routes }))
+}
+
+/// Turns forwarding off as it was, in each family in which ocinet turned it on and no network needs it any more. Where
+/// another program's network is there, it is left on for that one. The caller holds the lock on the networks, so that no
+/// network is made meanwhile.
+///
+/// # Errors
+/// Those of the file system, and the kernel's refusals; what is left is for the next try.
+pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
+    let networks = tables::networks(state)?;
+    let all = turned(state)?;
+    let (mut kept, ended): (Vec<Turned>, Vec<Turned>) =
+        all.into_iter().partition(|turned| is_needed(&networks, turned.family));
+    if ended.is_empty() {
+        // Also what a start left that was killed while it wrote the file.
+        return if kept.is_empty() { Ok(state.remove(&state.path(FILE))?) } else { Ok(()) };
+    }
+    let (links, routes) = (link::list(channel)?, route::list_all(channel)?);
+    let around = Links { links: &links, routes: &routes };
+    for turned in ended {
+        // A kernel that lost the family has nothing to turn off.
+        let is_on = sysctl::forwards(turned.family).unwrap_or_default();
+        match around.others(turned.family).filter(|_| is_on) {
+            Some(theirs) => {
+                if !turned.left_on {
+                    let (family, name) = (turned.family, &theirs.name);
+                    crate::log::info(format_args!(
+                        "{family} forwarding is left on for {name}, which is not ocinet's"
+                    ));
+                }
+                kept.push(Turned { left_on: true, ..turned.clone() });
+            }
+            None if is_on => forwarding::turn_off(turned.family, &turned.before)?,
+            None => {}
+        }
+        nft.delete(&[no_transit(turned.family)])?;
+    }
+    if kept.iter().all(|turned| turned.left_on) {
+        delete_uplinks(nft, &[])?;
+    }
+    Ok(write(state, &kept)?)
+}
+
+/// The same for whoever does not hold the lock on the networks.
+///
+/// # Errors
+/// As [`give_back`], and those of the lock.
+pub(crate) fn give_back_alone(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
+    if ![FILE, UNDER_WAY].into_iter().any(|file| state.path(file).exists()) {
+        return Ok(());
+    }
+    state.make_parent(&state.path("networks/lock"))?;
+    let _alone = state.lock_networks()?;
+    give_back(state, channel, nft)
+}
+
+/// The file while it is written.
+const UNDER_WAY: &str = ".forwarding.json";
+
+/// Deletes the elements of uplinks but for those that are wanted.
+///
+/// # Errors
+/// The kernel's refusals.
+pub(crate) fn delete_uplinks(nft: &mut Nft, wanted: &[Element]) -> Result<(), KernelError> {
+    let mut stale = Vec::new();
+    for set in UPLINKS {
+        stale.extend(counted::of_set(nft.channel(), set)?);
+    }
+    stale.retain(|element| !wanted.contains(element));
+    nft.delete(&stale)
+}
+
+fn write(state: &StateDir, families: &[Turned]) -> Result<(), StateError> {
+    let path = state.path(FILE);
+    if families.is_empty() {
+        return state.remove(&path);
+    }
+    let boot_id = process::boot_id().unwrap_or_default();
+    let written = Written::Now { boot_id, families: families.to_vec() };
+    state.replace(&path, &to_json(&written, &path)?).map(drop)
+}
