@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
@@ -12,11 +12,13 @@ use ocinet_shared::record_dir::StateDir;
 use crate::config::Config;
 use crate::error::Error;
 use crate::facts::IsGone;
+use crate::oci_bundle::OciBundle;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::policy::Rules;
 use crate::request::{AttachmentRequest, Request};
+use crate::resolver::Names;
 use crate::step::Step;
-use crate::{facts, fit, nat, ports, underlay};
+use crate::{facts, fit, host_resolver, nat, ports, underlay};
 
 /// What a plan is made from besides the request.
 pub struct Assembly<'a> {
@@ -28,6 +30,8 @@ pub struct Assembly<'a> {
     pub rules: &'a Rules<'a>,
     /// The container's id.
     pub id: &'a ContainerId,
+    /// Its bundle, where it has one.
+    pub bundle: Option<&'a OciBundle>,
     /// Whether the container of an id has ended.
     pub is_gone: IsGone<'a>,
     /// Whether the host is asked for its ports and addresses; `ocinet plan` leaves that to the start.
@@ -55,7 +59,19 @@ impl Assembly<'_> {
             attached.push(self.attach(asked, &network, &others)?);
             networks.push(network);
         }
-        Plan::new(request, attached, self.has_way_out)
+        let families = attached.iter().zip(&networks).filter(|(_, network)| !network.internal);
+        let families: Vec<Family> =
+            families.flat_map(|(attached, _)| families_of(&attached.attachment)).collect();
+        Plan::new(request, attached, self.has_way_out, self.names(request, &families))
+    }
+
+    /// What the container is told without asking for it, once its bundle says where. Whoever is on internal networks alone
+    /// reaches no name server: asking none fails at once.
+    fn names(&self, request: &Request, families: &[Family]) -> Names {
+        let Some(bundle) = self.bundle else { return Names::default() };
+        let asks = request.resolver.servers.is_empty();
+        let host = asks.then(|| host_resolver::name_servers(self.config, families)).flatten();
+        Names { host, own: bundle.own_name().map(str::to_owned) }
     }
 
     fn attach(
@@ -101,7 +117,13 @@ impl Assembly<'_> {
     /// # Errors
     /// A port that cannot be had.
     pub fn share(&self, request: &Request, owner: &Record) -> Result<Plan, Error> {
-        let mut plan = Plan::shared(request, owner)?;
+        let mut families = Vec::new();
+        for has in &owner.attachments {
+            let path = self.state.path(&format!("networks/{}.json", has.network));
+            let is_internal = self.state.read_json::<Network>(&path)?.is_some_and(|network| network.internal);
+            families.extend(families_of(has).filter(|_| !is_internal));
+        }
+        let mut plan = Plan::shared(request, owner, self.names(request, &families))?;
         let mut attachments: Vec<Attachment> = Vec::new();
         for has in &owner.attachments {
             let mut shared = Attachment { ports: Vec::new(), ..has.clone() };
@@ -122,4 +144,8 @@ impl Assembly<'_> {
         plan.attachments = attachments;
         Ok(plan)
     }
+}
+
+fn families_of(attachment: &Attachment) -> impl Iterator<Item = Family> {
+    attachment.addresses.iter().map(Cidr::family)
 }

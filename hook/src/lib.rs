@@ -10,7 +10,7 @@
 //! | `cli.rs` `commands/` | the command line, one file a command |
 //! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
 //! | `policy/` | what annotations may ask for |
-//! | `facts.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `facts.rs` `host_resolver.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
@@ -44,6 +44,7 @@ mod fit;
 mod forwarding;
 mod found;
 mod holder;
+mod host_resolver;
 pub mod input;
 mod ipam;
 mod labels;

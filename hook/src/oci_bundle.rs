@@ -1,15 +1,14 @@
 //! What ocinet reads in a bundle's config.json (OCI runtime specification, "Configuration"), besides the annotations.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::libc::O_NONBLOCK;
 use ocinet_shared::kernel::root_files::Mounted;
+use ocinet_shared::small_file;
 use serde::Deserialize;
 
 use crate::error::{Error, report};
+use crate::request::is_name;
 
 /// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -21,6 +20,8 @@ const DRAWN_ID: usize = 64;
 pub struct OciBundle {
     /// The container's root.
     pub root: PathBuf,
+    is_read_only: bool,
+    hostname: Option<String>,
     folder: PathBuf,
     mounts: Vec<Mount>,
 }
@@ -39,11 +40,14 @@ struct Mount {
 #[derive(Deserialize)]
 struct Root {
     path: PathBuf,
+    #[serde(default)]
+    readonly: bool,
 }
 
 #[derive(Deserialize)]
 struct Config {
     root: Root,
+    hostname: Option<String>,
     #[serde(default)]
     mounts: Vec<Mount>,
 }
@@ -65,8 +69,23 @@ impl OciBundle {
     }
 
     fn parse(folder: &Path, bytes: &[u8]) -> serde_json::Result<Self> {
-        let Config { root, mounts } = serde_json::from_slice(bytes)?;
-        Ok(Self { root: folder.join(root.path), folder: folder.to_owned(), mounts })
+        let Config { root, hostname, mounts } = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            root: folder.join(root.path),
+            is_read_only: root.readonly,
+            hostname: hostname.filter(|name| is_name(name)),
+            folder: folder.to_owned(),
+            mounts,
+        })
+    }
+
+    /// The name that the container is to find its own address by. A root that is read-only may be that of several
+    /// containers, and is told none unless `etc/hosts` is the container's own.
+    #[must_use]
+    pub fn own_name(&self) -> Option<&str> {
+        let is_own = |mounted: Mounted| mounted.folder_is_tmpfs || mounted.file.is_some();
+        let may_write = !self.is_read_only || self.mounted("etc/hosts").is_ok_and(is_own);
+        self.hostname.as_deref().filter(|_| may_write)
     }
 
     /// What is mounted where a file of the root is wanted, of which `path` is `FOLDER/NAME`.
@@ -111,18 +130,10 @@ impl Mount {
     }
 }
 
-/// Reads a bundle's config.json, which is an ordinary file: nothing is waited for.
+/// Reads a bundle's config.json.
 ///
 /// # Errors
-/// Anything else, one that is larger than 16 MiB, and those of open(2) and read(2).
+/// Those of [`small_file::read`].
 pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not an ordinary file"));
-    }
-    let mut bytes = Vec::new();
-    if file.take(MAX_CONFIG + 1).read_to_end(&mut bytes)? as u64 > MAX_CONFIG {
-        return Err(io::Error::other("it is larger than 16 MiB"));
-    }
-    Ok(bytes)
+    small_file::read(path, MAX_CONFIG)
 }

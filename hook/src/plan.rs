@@ -14,6 +14,7 @@ use ocinet_shared::record::{Attachment, Record, Undo};
 use crate::drivers::Alone;
 use crate::error::{Error, annotation};
 use crate::request::{AttachmentRequest, Request};
+use crate::resolver::{NameServers, Names, OwnName};
 use crate::step::{OwnTable, Step};
 
 /// The routing table of an interface beside others is this and the number in the interface's name.
@@ -88,7 +89,12 @@ impl Plan {
     ///
     /// # Errors
     /// Two ways to one destination, or a default route by an interface that leads nowhere, or where there is one.
-    pub fn new(request: &Request, attached: Vec<Attached>, has_way_out: bool) -> Result<Self, Error> {
+    pub fn new(
+        request: &Request,
+        attached: Vec<Attached>,
+        has_way_out: bool,
+        names: Names,
+    ) -> Result<Self, Error> {
         check_ways(request, &attached)?;
         let defaults = defaults(request, &attached, has_way_out)?;
         // One interface alone answers by itself. Among several, an answer must leave by the one that was asked.
@@ -118,7 +124,7 @@ impl Plan {
             plan.steps.extend(steps);
             plan.attachments.push(attachment);
         }
-        plan.finish(request)?;
+        plan.finish(request, names)?;
         Ok(plan)
     }
 
@@ -132,26 +138,26 @@ impl Plan {
             return Err(annotation("net.sysctl", cause, "leave it out, or use another net.driver"));
         }
         let mut plan = driver.plan();
-        plan.finish(request)?;
+        plan.finish(request, Names::default())?;
         Ok(plan)
     }
 
     /// What is about the container as a whole comes last.
-    fn finish(&mut self, request: &Request) -> Result<(), Error> {
+    fn finish(&mut self, request: &Request, names: Names) -> Result<(), Error> {
         if !request.sysctls.is_empty() {
             self.steps.push(Step::WriteSysctls { sysctls: request.sysctls.clone() });
         }
-        self.tell_the_resolver(request)
+        self.tell_the_resolver(request, names)
     }
 
     /// The plan of a container that shares the attachments of another, up to its ports.
     ///
     /// # Errors
     /// A name for the gateway where there is none.
-    pub fn shared(request: &Request, owner: &Record) -> Result<Self, Error> {
+    pub fn shared(request: &Request, owner: &Record, names: Names) -> Result<Self, Error> {
         let steps = vec![Step::Share { owner: owner.id.clone() }];
         let mut plan = Self { steps, attachments: owner.attachments.clone() };
-        plan.finish(request)?;
+        plan.finish(request, names)?;
         Ok(plan)
     }
 
@@ -161,14 +167,20 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step, Step::MakeChild { .. }))
     }
 
-    /// Names for `host-gateway` are the gateway's, of the first interface that has one.
-    fn tell_the_resolver(&mut self, request: &Request) -> Result<(), Error> {
+    /// Names for `host-gateway` are the gateway's, of the first interface that has one. The container's own name is the
+    /// addresses of its first interface, unless `net.hosts` gives it to another.
+    fn tell_the_resolver(&mut self, request: &Request, names: Names) -> Result<(), Error> {
         let resolver = &request.resolver;
-        if !resolver.servers.is_empty() || !resolver.search.is_empty() {
-            let (servers, search) = (resolver.servers.clone(), resolver.search.clone());
-            self.steps.push(Step::WriteResolver { servers, search });
+        let told = NameServers { servers: resolver.servers.clone(), search: resolver.search.clone() };
+        let host = names.host.filter(|_| told.servers.is_empty());
+        if host.is_some() || told != NameServers::default() {
+            self.steps.push(Step::WriteResolver { told, host });
         }
-        if resolver.hosts.is_empty() {
+        let first = self.attachments.first().map(|first| &first.addresses[..]).unwrap_or_default();
+        let own = names.own.filter(|name| resolver.hosts.iter().all(|host| host.name != *name));
+        let own = own.filter(|_| !first.is_empty());
+        let own = own.map(|name| OwnName { name, addresses: first.iter().map(Cidr::address).collect() });
+        if resolver.hosts.is_empty() && own.is_none() {
             return Ok(());
         }
         let gateway = self.attachments.iter().find_map(|attachment| attachment.gateways.first().copied());
@@ -180,7 +192,7 @@ impl Plan {
             })?;
             hosts.push((address, host.name.clone()));
         }
-        self.steps.push(Step::WriteHosts { hosts });
+        self.steps.push(Step::WriteHosts { own, hosts });
         Ok(())
     }
 

@@ -131,6 +131,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
         config: &config,
         rules: &Rules::of(&config, annotations),
         id,
+        bundle: None,
         is_gone: &|_| Ok(false),
         asks_host: false,
         has_way_out: false,

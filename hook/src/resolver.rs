@@ -1,40 +1,167 @@
 //! What a container's etc/resolv.conf and etc/hosts say, given what they said before. Pure.
 
+use std::fmt;
 use std::net::IpAddr;
 
-/// Around the lines that ocinet adds to a hosts file, so that a container that starts again on the same root does not
-/// get them twice.
+/// Around the lines that ocinet adds by itself, so that a container that starts again on the same root does not get them
+/// twice.
 const BEGIN: &str = "# ocinet begins";
 const END: &str = "# ocinet ends";
 
-/// The resolver's configuration (resolv.conf(5)): what is named replaces the lines about it, the other lines stay.
-#[must_use]
-pub fn resolv_conf(old: &str, servers: &[IpAddr], search: &[String]) -> String {
-    let replaced = |line: &str| match line.split_whitespace().next() {
-        Some("nameserver") => !servers.is_empty(),
-        Some("search" | "domain") => !search.is_empty(),
-        _ => false,
-    };
-    let mut text = lines(old.lines().filter(|line| !replaced(line)));
-    if !search.is_empty() {
-        text += &format!("search {}\n", search.join(" "));
-    }
-    text + &lines(servers.iter().map(|server| format!("nameserver {server}")))
+/// Where a resolver asks, and where it looks names up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameServers {
+    /// The name servers.
+    pub servers: Vec<IpAddr>,
+    /// The search domains.
+    pub search: Vec<String>,
 }
 
-/// The hosts file (hosts(5)) with names added behind what it has.
+/// What ocinet tells a container by itself, where nothing else does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The host's name servers, as far as the container may reach them.
+    pub host: Option<NameServers>,
+    /// The container's own name.
+    pub own: Option<String>,
+}
+
+/// A container's own name, and the addresses that it is to stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnName {
+    /// The name.
+    pub name: String,
+    /// The addresses, at most one a family.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl fmt::Display for NameServers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<String> =
+            self.servers.iter().map(|server| format!("nameserver {server}")).collect();
+        lines.extend((!self.search.is_empty()).then(|| format!("search {}", self.search.join(" "))));
+        f.write_str(&lines.join(", "))
+    }
+}
+
+/// The resolver's configuration (resolv.conf(5)): what is `told` replaces the lines about it, the other lines stay. The
+/// `host`'s name servers are added where there is none that answers in a container. `None` where all may stay.
 #[must_use]
-pub fn hosts(old: &str, added: &[(IpAddr, String)]) -> String {
-    let mut ours = false;
-    let kept = old.lines().filter(|line| {
-        ours |= *line == BEGIN;
-        let keep = !ours;
-        ours &= *line != END;
-        keep
+pub fn resolv_conf(old: Option<&str>, told: &NameServers, host: Option<&NameServers>) -> Option<String> {
+    let kept = without_ours(old.unwrap_or_default());
+    let has_server = kept.iter().any(|line| server_of(line).is_some_and(|server| !server.is_loopback()));
+    let host = host.filter(|_| told.servers.is_empty() && !has_server);
+    let has_search = kept.iter().any(|line| matches!(first_word(line), Some("search" | "domain")));
+    let replaced = |line: &str| match first_word(line) {
+        Some("nameserver") => !told.servers.is_empty() || host.is_some(),
+        Some("search" | "domain") => !told.search.is_empty(),
+        _ => false,
+    };
+    let mut text = lines(kept.into_iter().filter(|line| !replaced(line)));
+    text += &text_of(&told.search, &told.servers);
+    if let Some(host) = host {
+        let search = if has_search || !told.search.is_empty() { &[][..] } else { &host.search };
+        text += &format!("{BEGIN}\n{}{END}\n", text_of(search, &host.servers));
+    }
+    (old.unwrap_or_default() != text).then_some(text)
+}
+
+fn text_of(search: &[String], servers: &[IpAddr]) -> String {
+    let search = (!search.is_empty()).then(|| format!("search {}\n", search.join(" ")));
+    search.unwrap_or_default() + &lines(servers.iter().map(|server| format!("nameserver {server}")))
+}
+
+/// The name server that a line names; one with a scope (`fe80::1%eth0`) is one that answers.
+fn server_of(line: &str) -> Option<Server> {
+    let mut words = line.split_whitespace();
+    let text = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
+    Some(text.parse().map_or(Server::Scoped, Server::At))
+}
+
+enum Server {
+    At(IpAddr),
+    Scoped,
+}
+
+impl Server {
+    /// Whether the container would ask itself (resolver(5): the unspecified address is this machine, too).
+    fn is_loopback(&self) -> bool {
+        matches!(self, Self::At(address) if address.is_loopback() || address.is_unspecified())
+    }
+}
+
+/// The hosts file (hosts(5)) with names `added` behind what it has. The container's `own` name is added where no address
+/// but a loopback one has it, and taken from there with its aliases. `None` where all may stay.
+#[must_use]
+pub fn hosts(old: Option<&str>, added: &[(IpAddr, String)], own: Option<&OwnName>) -> Option<String> {
+    let mut kept: Vec<String> =
+        without_ours(old.unwrap_or_default()).into_iter().map(str::to_owned).collect();
+    let mut ours = String::new();
+    if let Some(own) = own.filter(|own| !kept.iter().any(|line| names_elsewhere(line, &own.name))) {
+        if !kept.iter().any(|line| names_of(line).1.contains(&"localhost")) {
+            ours += "127.0.0.1\tlocalhost\n";
+        }
+        let names = take_from_loopback(&mut kept, &own.name).join(" ");
+        ours += &lines(own.addresses.iter().map(|address| format!("{address}\t{names}")));
+    }
+    ours += &lines(added.iter().map(|(address, name)| format!("{address}\t{name}")));
+    let text = lines(kept.iter());
+    let text = if ours.is_empty() { text } else { format!("{text}{BEGIN}\n{ours}{END}\n") };
+    (old.unwrap_or_default() != text).then_some(text)
+}
+
+/// The address and the names of a line.
+fn names_of(line: &str) -> (Option<IpAddr>, Vec<&str>) {
+    let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+    let address = words.next().and_then(|address| address.parse().ok());
+    (address, words.collect())
+}
+
+fn names_elsewhere(line: &str, name: &str) -> bool {
+    let (address, names) = names_of(line);
+    address.is_some_and(|address: IpAddr| !address.is_loopback()) && names.contains(&name)
+}
+
+/// Takes a name, and its aliases, from the lines of the loopback: engines give a container without a network its name
+/// there. The name comes first.
+fn take_from_loopback(kept: &mut Vec<String>, name: &str) -> Vec<String> {
+    let mut taken = vec![name.to_owned()];
+    kept.retain_mut(|line| {
+        let (address, names) = names_of(line);
+        let Some(address) = address.filter(IpAddr::is_loopback) else { return true };
+        if !names.contains(&name) {
+            return true;
+        }
+        let is_local = |name: &&&str| name.starts_with("localhost") || name.starts_with("ip6-");
+        let local: Vec<&str> = names.iter().filter(is_local).copied().collect();
+        for alias in names.iter().filter(|name| !is_local(name)) {
+            if !taken.iter().any(|has| has == alias) {
+                taken.push((*alias).to_owned());
+            }
+        }
+        let rest = format!("{address}\t{}", local.join(" "));
+        let stays = !local.is_empty();
+        *line = rest;
+        stays
     });
-    let text = lines(kept);
-    let added = lines(added.iter().map(|(address, name)| format!("{address}\t{name}")));
-    format!("{text}{BEGIN}\n{added}{END}\n")
+    taken
+}
+
+/// The lines of a file but for those that ocinet added.
+fn without_ours(text: &str) -> Vec<&str> {
+    let mut ours = false;
+    text.lines()
+        .filter(|line| {
+            ours |= *line == BEGIN;
+            let keep = !ours;
+            ours &= *line != END;
+            keep
+        })
+        .collect()
+}
+
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().next()
 }
 
 fn lines<T: AsRef<str>>(lines: impl Iterator<Item = T>) -> String {
@@ -45,27 +172,86 @@ fn lines<T: AsRef<str>>(lines: impl Iterator<Item = T>) -> String {
 mod tests {
     use super::*;
 
+    fn servers(servers: &[&str], search: &[&str]) -> NameServers {
+        NameServers {
+            servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+            search: search.iter().map(|domain| (*domain).to_owned()).collect(),
+        }
+    }
+
     #[test]
     fn what_is_named_replaces_what_was_there() {
         let old = "options ndots:2\nnameserver 192.0.2.1\nsearch old.example";
-        let (server, search) =
-            (["2001:db8::53".parse().unwrap()], ["lan".to_owned(), "example.org".to_owned()]);
+        let conf = |old, told: &NameServers| resolv_conf(Some(old), told, None).unwrap();
         assert_eq!(
-            resolv_conf(old, &server, &search),
+            conf(old, &servers(&["2001:db8::53"], &["lan", "example.org"])),
             "options ndots:2\nsearch lan example.org\nnameserver 2001:db8::53\n"
         );
         assert_eq!(
-            resolv_conf(old, &[], &search),
+            conf(old, &servers(&[], &["lan", "example.org"])),
             "options ndots:2\nnameserver 192.0.2.1\nsearch lan example.org\n"
         );
-        assert_eq!(resolv_conf("", &server, &[]), "nameserver 2001:db8::53\n");
+        assert_eq!(conf("", &servers(&["2001:db8::53"], &[])), "nameserver 2001:db8::53\n");
+    }
+
+    #[test]
+    fn the_hosts_name_servers_are_added_where_there_is_none() {
+        let host = servers(&["192.0.2.53"], &["example.org"]);
+        let conf = |old: Option<&str>, search: &[&str]| resolv_conf(old, &servers(&[], search), Some(&host));
+        let block = "# ocinet begins\nsearch example.org\nnameserver 192.0.2.53\n# ocinet ends\n";
+        assert_eq!(conf(None, &[]).unwrap(), block);
+        assert_eq!(conf(Some(""), &[]).unwrap(), block);
+        assert_eq!(conf(Some(block), &[]), None, "it is there already");
+        for useless in ["127.0.0.1", "127.0.0.53", "::1", "0.0.0.0", "::"] {
+            let old = format!("options ndots:2\nnameserver {useless}\n");
+            assert_eq!(conf(Some(&old), &[]).unwrap(), format!("options ndots:2\n{block}"), "{useless}");
+        }
+        for useful in ["192.0.2.1", "169.254.169.253", "fe80::1%eth0", "2001:db8::1"] {
+            assert_eq!(conf(Some(&format!("nameserver {useful}\n")), &[]), None, "{useful}");
+        }
+        let only_servers = "# ocinet begins\nnameserver 192.0.2.53\n# ocinet ends\n";
+        assert_eq!(conf(Some("search lan\n"), &[]).unwrap(), format!("search lan\n{only_servers}"));
+        assert_eq!(conf(None, &["lan"]).unwrap(), format!("search lan\n{only_servers}"));
+        assert_eq!(
+            resolv_conf(Some(block), &servers(&["192.0.2.1"], &[]), Some(&host)).unwrap(),
+            "nameserver 192.0.2.1\n",
+            "what is asked for takes its place"
+        );
+        assert_eq!(resolv_conf(Some(block), &servers(&[], &[]), None).unwrap(), "", "the host has none now");
     }
 
     #[test]
     fn names_are_added_once() {
         let added = [("10.90.0.7".parse().unwrap(), "db".to_owned())];
-        let once = hosts("127.0.0.1\tlocalhost", &added);
+        let once = hosts(Some("127.0.0.1\tlocalhost"), &added, None).unwrap();
         assert_eq!(once, "127.0.0.1\tlocalhost\n# ocinet begins\n10.90.0.7\tdb\n# ocinet ends\n");
-        assert_eq!(hosts(&once, &added), once);
+        assert_eq!(hosts(Some(&once), &added, None), None);
+    }
+
+    #[test]
+    fn a_containers_own_name_is_its_address() {
+        let own = OwnName {
+            name: "web".to_owned(),
+            addresses: vec!["10.90.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
+        };
+        let with = |old: &str| hosts(Some(old), &[], Some(&own));
+        let local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n";
+        let block =
+            |names: &str| format!("# ocinet begins\n10.90.0.7\t{names}\nfd00::7\t{names}\n# ocinet ends\n");
+        assert_eq!(with(local).unwrap(), format!("{local}{}", block("web")));
+        // podman gives the name and its alias to the loopback of a container without a network.
+        let podman = format!("{local}127.0.0.1\tweb x1 # both\n");
+        let named = with(&podman).unwrap();
+        assert_eq!(named, format!("{local}{}", block("web x1")));
+        assert_eq!(with(&named).unwrap(), format!("{local}{}", block("web")));
+        assert_eq!(
+            with("127.0.0.1\tlocalhost web\n").unwrap(),
+            format!("127.0.0.1\tlocalhost\n{}", block("web"))
+        );
+        for named in ["10.88.0.2\tweb\n", "10.88.0.2 other web # x\n"] {
+            assert_eq!(with(named), None, "{named}");
+        }
+        assert!(with("").unwrap().contains("127.0.0.1\tlocalhost\n10.90.0.7\tweb\n"));
+        assert!(with("127.0.0.1 localhost\n10.88.0.2 # web\n10.88.0.3 webs\n").is_some());
     }
 }

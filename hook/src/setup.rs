@@ -1,6 +1,6 @@
 //! One container's set-up: plan, record, apply, and again where another container was quicker.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -18,6 +18,7 @@ use crate::error::{Error, report};
 use crate::holder::{Taken, Wanted};
 use crate::input::Container;
 use crate::ipam::files;
+use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
 use crate::policy::Rules;
 use crate::request::Request;
@@ -42,6 +43,7 @@ pub struct Setup<'a> {
     config: &'a Config,
     request: &'a Request,
     container: Container,
+    bundle: Result<OciBundle, Error>,
     boot_id: String,
     pid_start: u64,
     home: Namespace,
@@ -81,7 +83,8 @@ impl<'a> Setup<'a> {
             )));
         }
         let boot_id = process::boot_id().map_err(dead)?;
-        Ok(Self { state, config, request, container, boot_id, pid_start, home, namespace, started })
+        let bundle = OciBundle::read(Path::new(&container.bundle));
+        Ok(Self { state, config, request, container, bundle, boot_id, pid_start, home, namespace, started })
     }
 
     /// Sets the container up.
@@ -190,7 +193,7 @@ impl<'a> Setup<'a> {
         let subject = Subject {
             id: &self.container.id,
             pid: self.container.pid,
-            bundle: PathBuf::from(&self.container.bundle),
+            bundle: &self.bundle,
             home: &self.home,
             namespace: &self.namespace,
         };
@@ -227,6 +230,7 @@ impl<'a> Setup<'a> {
             config: self.config,
             rules: &Rules::of(self.config, &self.container.annotations),
             id: &self.container.id,
+            bundle: self.bundle.as_ref().ok(),
             is_gone: &take_back_dead,
             asks_host: true,
             has_way_out: found.way_out,

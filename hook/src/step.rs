@@ -15,6 +15,7 @@ use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::Undo;
 
 use crate::request::Sysctl;
+use crate::resolver::{NameServers, OwnName};
 
 /// One change to the kernel or to the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,13 +150,15 @@ pub enum Step {
     },
     /// Tells the container's resolver where to ask.
     WriteResolver {
-        /// The name servers.
-        servers: Vec<IpAddr>,
-        /// The domains to look names up in.
-        search: Vec<String>,
+        /// What is asked for.
+        told: NameServers,
+        /// The host's name servers, for a container that has none.
+        host: Option<NameServers>,
     },
     /// Tells the container names that need no asking.
     WriteHosts {
+        /// The container's own name, which nobody asked for.
+        own: Option<OwnName>,
         /// The names.
         hosts: Vec<(IpAddr, String)>,
     },
@@ -257,12 +260,8 @@ impl fmt::Display for Step {
                 f.write_str(if *announce { ", announced to the neighbours" } else { "" })
             }
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
-            Self::WriteResolver { servers, search } => show_resolver(f, servers, search),
-            Self::WriteHosts { hosts } => {
-                let hosts: Vec<String> =
-                    hosts.iter().map(|(address, name)| format!("{address} {name}")).collect();
-                write!(f, "write etc/hosts: {}", hosts.join(", "))
-            }
+            Self::WriteResolver { told, host } => show_resolver(f, told, host.as_ref()),
+            Self::WriteHosts { own, hosts } => show_hosts(f, own.as_ref(), hosts),
             Self::BringUpLoopback => f.write_str("bring up the container's loopback"),
         }
     }
@@ -314,10 +313,18 @@ fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {
     if tunnel.peers.is_empty() { Ok(()) } else { write!(f, ", peers {}", join(&tunnel.peers)) }
 }
 
-fn show_resolver(f: &mut fmt::Formatter<'_>, servers: &[IpAddr], search: &[String]) -> fmt::Result {
-    let mut lines: Vec<String> = servers.iter().map(|server| format!(" nameserver {server}")).collect();
-    lines.extend((!search.is_empty()).then(|| format!(" search {}", search.join(" "))));
-    write!(f, "write etc/resolv.conf:{}", lines.join(","))
+fn show_resolver(f: &mut fmt::Formatter<'_>, told: &NameServers, host: Option<&NameServers>) -> fmt::Result {
+    let asked = (*told != NameServers::default()).then(|| told.to_string());
+    let own = host.map(|host| format!("where it has no name server {host}"));
+    let said: Vec<String> = asked.into_iter().chain(own).collect();
+    write!(f, "write etc/resolv.conf: {}", said.join("; "))
+}
+
+fn show_hosts(f: &mut fmt::Formatter<'_>, own: Option<&OwnName>, hosts: &[(IpAddr, String)]) -> fmt::Result {
+    let own = own.into_iter().flat_map(|own| own.addresses.iter().map(|address| (address, &own.name)));
+    let hosts = own.chain(hosts.iter().map(|(address, name)| (address, name)));
+    let hosts: Vec<String> = hosts.map(|(address, name)| format!("{address} {name}")).collect();
+    write!(f, "write etc/hosts: {}", hosts.join(", "))
 }
 
 fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {

@@ -188,6 +188,24 @@ fn options() {
     check_plans("options.txt");
 }
 
+/// What containers are told that have a bundle: its name, and the host's name servers.
+#[test]
+fn names() {
+    let folder = Folder::new("names");
+    let bundle = folder.0.join("bundle");
+    write(&bundle.join("config.json"), r#"{"root":{"path":"rootfs"},"hostname":"web-1"}"#);
+    let (config, host) = (folder.0.join("config.toml"), folder.0.join("resolv.conf"));
+    write(&config, &format!("resolv-conf = \"{}\"\n", host.display()));
+    let servers = ["127.0.0.53", "192.0.2.53", "2001:db8::53"].map(|server| format!("nameserver {server}\n"));
+    write(&host, &(servers.concat() + "search corp.example\n"));
+    check("names.txt", |annotations| {
+        let state = state_json(annotations).replace("\"/b\"", &format!("\"{}\"", bundle.display()));
+        let (code, out, err) = run(&folder.0, &["--config", config.to_str().unwrap(), "plan", "-"], &state);
+        assert_eq!((code, err.as_str()), (0, ""), "{annotations}");
+        out.lines().filter(|line| line.starts_with("write etc/")).map(|line| format!("{line}\n")).collect()
+    });
+}
+
 #[test]
 fn errors() {
     let folder = Folder::new("errors");

@@ -5,6 +5,7 @@
 //! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
 //! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
+//! | `small_file.rs` | files that others write, read with bounds |
 //! | `one_line.rs` | texts that quote what came from outside |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
 //!
@@ -24,3 +25,4 @@ pub mod one_line;
 pub mod port;
 pub mod record;
 pub mod record_dir;
+pub mod small_file;

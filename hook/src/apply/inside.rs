@@ -19,9 +19,8 @@ use ocinet_shared::mac::Mac;
 
 use super::{Applier, Failure};
 use crate::error::{Error, report};
-use crate::oci_bundle::OciBundle;
 use crate::request::Sysctl;
-use crate::resolver;
+use crate::resolver::{self, NameServers, OwnName};
 use crate::step::{OwnTable, Step};
 use crate::take_back::DEPARTURE;
 
@@ -186,23 +185,43 @@ impl Applier<'_> {
         })
     }
 
-    pub(super) fn write_resolver(&mut self, servers: &[IpAddr], search: &[String]) -> Result<(), Failure> {
-        self.rewrite("etc/resolv.conf", |old| resolver::resolv_conf(old, servers, search))
+    pub(super) fn write_resolver(
+        &mut self,
+        told: &NameServers,
+        host: Option<&NameServers>,
+    ) -> Result<(), Failure> {
+        let written = self.rewrite("etc/resolv.conf", |old| resolver::resolv_conf(old, told, host));
+        self.unless_asked_for(*told != NameServers::default(), written)
     }
 
-    pub(super) fn write_hosts(&mut self, hosts: &[(IpAddr, String)]) -> Result<(), Failure> {
-        self.rewrite("etc/hosts", |old| resolver::hosts(old, hosts))
+    pub(super) fn write_hosts(
+        &mut self,
+        own: Option<&OwnName>,
+        hosts: &[(IpAddr, String)],
+    ) -> Result<(), Failure> {
+        let written = self.rewrite("etc/hosts", |old| resolver::hosts(old, hosts, own));
+        self.unless_asked_for(!hosts.is_empty(), written)
     }
 
-    fn rewrite(&self, path: &str, new: impl FnOnce(&str) -> String) -> Result<(), Failure> {
-        let bundle = OciBundle::read(&self.subject.bundle)?;
-        let written = RootFiles::open(self.subject.pid, &bundle.root).and_then(|files| {
-            let mounted = bundle.mounted(path)?;
-            files.rewrite(path, &mounted, |old| Some(new(old.unwrap_or_default())))
-        });
+    /// What nobody asked for does not keep a container from starting: its image may have no place for it.
+    fn unless_asked_for(&self, is_asked_for: bool, written: Result<(), Error>) -> Result<(), Failure> {
+        match written {
+            Err(error) if !is_asked_for => {
+                let id = self.subject.id;
+                crate::log::info(format_args!("container {id} goes without: {}", error.without_hint()));
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    fn rewrite(&self, path: &str, new: impl FnOnce(Option<&str>) -> Option<String>) -> Result<(), Error> {
+        let bundle = self.subject.bundle.as_ref().map_err(Error::clone)?;
+        let written = RootFiles::open(self.subject.pid, &bundle.root)
+            .and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
         written.map_err(|error| {
             let hint = "see that it is a file of the container's own that can be written (SECURITY.md says which are), or leave net.dns, net.dns-search and net.hosts out";
-            Error::Kernel(report(format!("write {path} in the container's root"), error, hint)).into()
+            Error::Kernel(report(format!("write {path} in the container's root"), error, hint))
         })
     }
 }

@@ -11,7 +11,6 @@ mod tunnel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,7 @@ use ocinet_shared::record_dir::{Lock, StateDir};
 use crate::error::{Error, report};
 use crate::holder::Taken;
 use crate::ipam::files;
+use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
 use crate::step::Step;
 use crate::take_back::{DEPARTURE, TakeBack};
@@ -66,8 +66,8 @@ pub struct Subject<'a> {
     pub id: &'a ContainerId,
     /// Its first process.
     pub pid: u32,
-    /// Its bundle, as the runtime named it.
-    pub bundle: PathBuf,
+    /// Its bundle, or why it cannot be read.
+    pub bundle: &'a Result<OciBundle, Error>,
     /// The host's network namespace.
     pub home: &'a Namespace,
     /// The container's.
@@ -147,8 +147,8 @@ impl<'a> Applier<'a> {
             Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
-            Step::WriteResolver { servers, search } => self.write_resolver(servers, search),
-            Step::WriteHosts { hosts } => self.write_hosts(hosts),
+            Step::WriteResolver { told, host } => self.write_resolver(told, host.as_ref()),
+            Step::WriteHosts { own, hosts } => self.write_hosts(own.as_ref(), hosts),
             Step::Share { owner } => self.share(owner),
             Step::BringUpLoopback => Ok(self.inside()?.change(vec![link::up(link::LOOPBACK)], |_| {
                 "bring up the container's loopback".to_owned()

@@ -11,7 +11,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::oci_bundle::read_config;
+use crate::oci_bundle::{OciBundle, read_config};
 use crate::policy::Rules;
 use crate::{config, facts, policy};
 
@@ -27,11 +27,13 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let boot_id = process::boot_id().unwrap_or_default();
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
+    let oci_bundle = OciBundle::read(Path::new(&container.bundle)).ok();
     let assembly = Assembly {
         state,
         config: &config,
         rules: &Rules::of(&config, &container.annotations),
         id: &container.id,
+        bundle: oci_bundle.as_ref(),
         is_gone: &is_dead,
         asks_host: false,
         has_way_out: false,

@@ -40,6 +40,10 @@ pub struct Config {
     pub subnet_pool: Cidr,
     /// How many ports one container may publish.
     pub max_ports: usize,
+    /// Where the host's name servers are read, that containers without any are told; the usual places without, nowhere
+    /// where it is empty.
+    #[serde(deserialize_with = "absolute")]
+    pub resolv_conf: Option<PathBuf>,
     /// Named networks: what a container that names one need not say itself, by annotation key.
     #[serde(rename = "network")]
     pub networks: BTreeMap<ContainerId, NetworkTable>,
@@ -65,6 +69,7 @@ impl Default for Config {
             default_subnets: vec![subnet],
             subnet_pool: pool,
             max_ports: 1024,
+            resolv_conf: None,
             networks: BTreeMap::new(),
             policy: Table::default(),
             ends: Vec::new(),
@@ -106,6 +111,14 @@ fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cidr, D::Error> {
     } else {
         Err(D::Error::custom(format_args!("{pool} is not an IPv4 network of /24 or wider")))
     }
+}
+
+fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() || path.as_os_str().is_empty() {
+        return Ok(Some(path));
+    }
+    Err(D::Error::custom(format_args!("{} is not an absolute path", path.display())))
 }
 
 /// Reads the configuration: the named file, or the one at the default place if there is one.
@@ -215,6 +228,7 @@ mod tests {
         assert!(network("subnte = \"10.0.0.0/24\"").contains("the nearest one is `subnet`"));
         assert!(network("ports = \"80:80\"").contains("belongs to a container"));
         assert!(network("vni = 1.5").starts_with("line 2"), "{}", network("vni = 1.5"));
+        assert!(parse("resolv-conf = \"etc/resolv.conf\"").unwrap_err().contains("not an absolute path"));
         assert!(parse("subnet-pool = \"10.0.0.0/25\"").unwrap_err().contains("/24 or wider"));
         assert!(
             parse("default-subnets = [\"10.0.0.0/8\", \"11.0.0.0/8\"]")

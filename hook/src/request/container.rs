@@ -1,7 +1,7 @@
 //! What a container asks for as a whole, whichever interfaces it has.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ocinet_shared::cidr::parse_address;
 use ocinet_shared::ifname::IfName;
@@ -69,16 +69,18 @@ pub fn default_route(
     Err(annotation("net.default-route", format!("the container has no interface {name}"), hint))
 }
 
-/// What the resolver is told.
+/// What the resolver is told. `shares_host` is whether the container's loopback is the host's.
 ///
 /// # Errors
 /// What is no address or no name.
-pub fn resolver(from: &mut Annotations) -> Result<Resolver, Error> {
+pub fn resolver(from: &mut Annotations, shares_host: bool) -> Result<Resolver, Error> {
     let mut resolver = Resolver::default();
     if let Some((text, label)) = from.take("dns")? {
         for item in items(&text) {
             let hint = "give the addresses of name servers, as 192.0.2.53,2001:db8::53";
-            resolver.servers.push(parse_address(item).map_err(|error| label.error(error, hint))?);
+            let server = parse_address(item).map_err(|error| label.error(error, hint))?;
+            check_server(server, &label, shares_host)?;
+            resolver.servers.push(server);
         }
     }
     if let Some((text, label)) = from.take("dns-search")? {
@@ -98,6 +100,22 @@ pub fn resolver(from: &mut Annotations) -> Result<Resolver, Error> {
     Ok(resolver)
 }
 
+/// A name server that no container reaches would make every look-up wait.
+fn check_server(server: IpAddr, label: &Label, shares_host: bool) -> Result<(), Error> {
+    let is_link_local = matches!(server, IpAddr::V6(address) if address.is_unicast_link_local());
+    let cause = match server {
+        _ if server.is_loopback() && !shares_host => "would be the container itself, not this host",
+        _ if server.is_unspecified() => "is no address of a name server",
+        _ if server.is_multicast() || server == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+            "is the address of many, not of a name server"
+        }
+        _ if is_link_local => "is on one link alone, which resolv.conf does not name",
+        _ => return Ok(()),
+    };
+    let hint = "give an address that the container reaches, or leave it out for the host's name servers";
+    Err(label.error(format!("{server} {cause}"), hint))
+}
+
 /// `NAME:ADDRESS` as for `docker run --add-host`; an IPv6 address may stand in brackets.
 fn host_entry(text: &str, label: &Label) -> Result<HostEntry, Error> {
     let hint = "write it as for docker run --add-host, as db:10.90.0.7 or host.docker.internal:host-gateway";
@@ -113,19 +131,23 @@ fn host_entry(text: &str, label: &Label) -> Result<HostEntry, Error> {
     Ok(HostEntry { name: name.to_owned(), address: Some(address) })
 }
 
-/// A name goes into a file by lines and words: whatever could end either is refused with all else that is no name.
 fn check_name(name: &str, label: &Label, hint: &str) -> Result<(), Error> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(label.error(format!("\"{name}\" is not the name of a host or domain"), hint))
+}
+
+/// Whether it is the name of a host or domain. A name goes into a file by lines and words: what could end either is none.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let bare = name.strip_suffix('.').unwrap_or(name);
     let is_label = |part: &str| {
         (1..=MAX_LABEL).contains(&part.len())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
             && !part.starts_with('-')
     };
-    if bare.len() <= MAX_NAME && bare.split('.').all(is_label) {
-        Ok(())
-    } else {
-        Err(label.error(format!("\"{name}\" is not the name of a host or domain"), hint))
-    }
+    bare.len() <= MAX_NAME && bare.split('.').all(is_label)
 }
 
 /// The sysctls, as `net.ipv4.tcp_syncookies=1,net.core.somaxconn=1024`.

@@ -16,7 +16,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 
-pub use container::{Resolver, Sysctl, sysctl_path};
+pub use container::{Resolver, Sysctl, is_name, sysctl_path};
 pub use values::{UsableSubnet, unusable};
 
 use crate::annotations::{Annotations, Label, Names, Sorted};
@@ -138,7 +138,8 @@ impl Request {
         }
         check_together(&attachments)?;
         let default_route = container::default_route(&mut container, &attachments)?;
-        let resolver = container::resolver(&mut container)?;
+        let shares_host = alone.is_some_and(|driver: &dyn drivers::Alone| !driver.needs_own_namespace());
+        let resolver = container::resolver(&mut container, shares_host)?;
         let sysctls = container::sysctls(&mut container)?;
         container.finish("of the container")?;
         Ok(Some(Self { alone, attachments, default_route, resolver, sysctls }))

@@ -22,6 +22,7 @@ mod ipvlan;
 mod life;
 mod macvlan;
 mod mtu;
+mod name_servers;
 mod networks;
 mod notes;
 mod options;

@@ -19,7 +19,7 @@ const TOLD: [(&str, &str); 4] = [
 ];
 
 /// A file as the container's own processes see it.
-fn seen(pid: u32, path: &str) -> String {
+pub(crate) fn seen(pid: u32, path: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/root/{path}")).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -89,7 +89,7 @@ fn a_fifo_is_refused_at_once() {
 pub(crate) struct Rooted {
     pub(crate) lab: Lab,
     pub(crate) root: PathBuf,
-    sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// What is done to a root before the container is there.
@@ -116,7 +116,8 @@ impl Rooted {
         fs::create_dir(&marks).unwrap();
         fs::set_permissions(&marks, fs::Permissions::from_mode(0o777)).unwrap();
         prepare(&root);
-        let config = format!(r#"{{"root":{{"path":"root"}},"annotations":{{}},"mounts":{says}}}"#);
+        let config =
+            format!(r#"{{"root":{{"path":"root"}},"hostname":"web-1","annotations":{{}},"mounts":{says}}}"#);
         fs::write(bundle.join("config.json"), config).unwrap();
         let mut shell = command("unshare");
         shell.args(root_is.map(|_| "-U")).args([
