@@ -80,7 +80,9 @@ impl Options {
     }
 }
 
-fn command() -> Command {
+/// The command line as clap knows it.
+#[must_use]
+pub fn command() -> Command {
     let command = Command::new("ocinet-exporter")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Reports what ocinet's containers send, receive, publish and lose to Prometheus.")

@@ -1,0 +1,141 @@
+//! Man pages that are made from the pages in docs/ and from README.md, and what other man pages have of those.
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::man::title;
+use crate::{Page, markdown};
+
+const README: &str = include_str!("../../README.md");
+const ANNOTATIONS: &str = include_str!("../../docs/annotations.md");
+const POLICY: &str = include_str!("../../docs/policy.md");
+const DOCTOR: &str = include_str!("../../docs/doctor.md");
+const METRICS: &str = include_str!("../../docs/metrics.md");
+
+/// ocinet.toml(5) and ocinet-annotations(7).
+pub fn pages() -> Result<Vec<Page>, Box<dyn Error>> {
+    let toml = [
+        title("ocinet.toml", "5"),
+        ".SH NAME\nocinet.toml \\- the configuration of ocinet\n.SH SYNOPSIS\n/etc/ocinet/config.toml\n"
+            .to_owned(),
+        ".SH DESCRIPTION\n".to_owned(),
+        markdown::to_roff(section(README, "Configuration")?),
+        ".SH NETWORKS\n".to_owned(),
+        markdown::to_roff(section(ANNOTATIONS, "Networks with a name")?),
+        markdown::to_roff(&under("Policy", POLICY)),
+        see_also(&["ocinet(1)", "ocinet-annotations(7)"]),
+    ];
+    let annotations = [
+        title("ocinet-annotations", "7"),
+        ".SH NAME\nocinet-annotations \\- how a container asks ocinet for its network\n".to_owned(),
+        markdown::to_roff(&under("Description", ANNOTATIONS)),
+        see_also(&["ocinet(1)", "ocinet-plan(1)", "ocinet.toml(5)"]),
+    ];
+    let page = |name: &str, parts: &[String]| (Path::new("man").join(name), parts.concat());
+    Ok(vec![page("ocinet.toml.5", &toml), page("ocinet-annotations.7", &annotations)])
+}
+
+/// What stands behind the part of a command's page that its command line gives.
+pub fn behind(command: &str) -> Result<String, Box<dyn Error>> {
+    let exits = markdown::to_roff(exit_codes()?);
+    let exits = format!(".SH EXIT STATUS\n{exits}");
+    Ok(match command {
+        "ocinet" => {
+            let files = ".SH FILES\n.TP\n/etc/ocinet/config.toml\nThe configuration, see ocinet.toml(5).\n\
+                         .TP\n/run/ocinet\nRecords, leases, and last\\-error/ID.json: why the last start of a container failed.\n";
+            let also = [
+                "ocinet-annotations(7)",
+                "ocinet.toml(5)",
+                "ocinet-exporter(1)",
+                "runc(8)",
+                "crun(1)",
+                "podman(1)",
+            ];
+            format!("{exits}{files}{}", see_also(&also))
+        }
+        "ocinet-doctor" => {
+            format!(
+                "{}{exits}{}",
+                markdown::to_roff(&under("Findings", DOCTOR)),
+                see_also(&["ocinet(1)", "ocinet-check(1)"])
+            )
+        }
+        "ocinet-exporter" => {
+            let files = ".SH FILES\n.TP\n/etc/default/ocinet\\-exporter\nThe flags of ocinet\\-exporter.service, as OPTIONS.\n";
+            let metrics = markdown::to_roff(&under("Metrics", METRICS));
+            format!("{metrics}{files}{}", see_also(&["ocinet(1)"]))
+        }
+        "ocinet-createRuntime" | "ocinet-plan" | "ocinet-register" => {
+            format!("{exits}{}", see_also(&["ocinet(1)", "ocinet-annotations(7)", "ocinet.toml(5)"]))
+        }
+        _ => format!("{exits}{}", see_also(&["ocinet(1)"])),
+    })
+}
+
+fn see_also(pages: &[&str]) -> String {
+    format!(".SH SEE ALSO\n{}\n", pages.join(", ").replace('-', "\\-"))
+}
+
+/// A page under another title, its sections below it.
+fn under(title: &str, page: &str) -> String {
+    let rest = page.split_once('\n').map_or("", |(_, rest)| rest);
+    format!("## {title}\n{rest}")
+}
+
+/// What stands under a heading `## TITLE` of a page.
+fn section<'a>(page: &'a str, title: &str) -> Result<&'a str, Box<dyn Error>> {
+    let heading = format!("\n## {title}\n");
+    let (_, rest) = page.split_once(&heading).ok_or_else(|| format!("no page has the section {title}"))?;
+    Ok(rest.split_once("\n## ").map_or(rest, |(section, _)| section))
+}
+
+/// README's table of exit codes.
+fn exit_codes() -> Result<&'static str, Box<dyn Error>> {
+    let commands = section(README, "Commands")?;
+    let start = commands.find("\n| 2 |").ok_or("README.md has no table of exit codes")?;
+    let table = &commands[start..];
+    Ok(table.split_once("\n\n").map_or(table, |(table, _)| table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(name: &str) -> String {
+        let pages = pages().unwrap();
+        pages.into_iter().find(|(path, _)| path.ends_with(name)).unwrap().1
+    }
+
+    #[test]
+    fn each_annotation_is_on_the_page_of_annotations() {
+        let page = page("ocinet-annotations.7");
+        for key in ocinet::KEYS {
+            let key = key.name.replace('-', "\\-");
+            assert!(page.contains(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn each_key_of_the_configuration_is_on_its_page() {
+        let page = page("ocinet.toml.5");
+        for key in [
+            "default-subnets",
+            "subnet-pool",
+            "max-ports",
+            "preset",
+            "host-ports",
+            "host-addresses",
+            "[network.web]",
+        ] {
+            let key = key.replace('-', "\\-");
+            assert!(page.contains(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_told_one_by_one() {
+        let page = behind("ocinet-list").unwrap();
+        assert!(page.contains(".TP\n\\fB2\\fR\nusage or state\n"), "{page}");
+        assert!(page.contains(".TP\n\\fB70\\fR\na bug\n"), "{page}");
+    }
+}
