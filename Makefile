@@ -11,16 +11,16 @@ ifneq ($(wildcard $(USER_HOME)/.rustup),)
 export RUSTUP_HOME ?= $(USER_HOME)/.rustup
 endif
 
-PREFIX ?= /usr
-
 # What a container needs, and the demo.
 PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq
 # What the tests need besides.
 TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus iptables
+# What makes packages, and what looks at them.
+PACKAGE_TOOLS := debhelper lintian rpm
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps install
+.PHONY: build test soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
@@ -95,10 +95,4 @@ fuzz:
 				fuzz/grown/$$target fuzz/corpus/$$target; \
 		done
 
-install: build
-	install -D -m 0755 target/bin/ocinet $(DESTDIR)$(PREFIX)/bin/ocinet
-	install -D -m 0755 target/bin/ocinet-exporter $(DESTDIR)$(PREFIX)/bin/ocinet-exporter
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d packaging/hooks.d/*.json
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/ocinet/grafana packaging/grafana/*.json
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/ocinet/prometheus packaging/prometheus/*.yml
+include packaging/install.mk

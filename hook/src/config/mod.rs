@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_nothing_until_its_settings_are_taken_in() {
+        let example = include_str!("../../../packaging/etc/config.toml");
+        assert_eq!(Config { ends: Vec::new(), ..parse(example).unwrap() }, Config::default());
+        // A sentence has a space behind its `#`, a setting has none.
+        let taken_in: String = example
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or_default())
+            .fold(String::new(), |text, line| text + line + "\n");
+        let config = parse(&taken_in).unwrap();
+        let (of_example, default) = (&config, Config::default());
+        assert_eq!(of_example.default_subnets, default.default_subnets);
+        assert_eq!((of_example.subnet_pool, of_example.max_ports), (default.subnet_pool, default.max_ports));
+        let names: Vec<&str> = config.networks.keys().map(ContainerId::as_str).collect();
+        assert_eq!(names, ["lan", "web"]);
+    }
+
+    #[test]
     fn a_network_holds_annotation_keys() {
         let config =
             parse("[network.web]\nvni = 7\ninternal = true\npeers = [\"192.0.2.1\", \"192.0.2.2\"]").unwrap();
