@@ -1,6 +1,8 @@
 //! Published ports: who reaches them, and who does not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
+use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
@@ -50,6 +52,62 @@ fn published_port_from_everywhere() {
     }
     answers(&lab.host, [127, 0, 0, 1].into(), 8080, "web");
     answers(&lab.peer, HOST_SECOND4, 8080, "web");
+}
+
+/// Nobody could be answered there: a client that tries such an address first is to go on to the next at once.
+#[test]
+fn a_loopback_or_link_local_address_refuses_at_once_where_it_leads_nowhere() {
+    for driver in ["bridge", "veth"] {
+        let lab = Lab::new();
+        let own =
+            [("net.driver", driver), ("net.subnet", "10.97.0.0/24,fd00:97::/64"), ("net.ports", "8080:80")];
+        let web = lab.attach("web", &own);
+        let _server = Server::tcp(&web.net, 80, "web");
+        let refused = |from: &Netns, to: SocketAddr| {
+            let began = Instant::now();
+            let failed =
+                from.within(|| TcpStream::connect_timeout(&to, PATIENCE)).map_err(|error| error.kind());
+            assert_eq!(failed.err(), Some(ErrorKind::ConnectionRefused), "{driver}: {to}");
+            assert!(
+                began.elapsed() < Duration::from_millis(100),
+                "{driver}: {to} after {:?}",
+                began.elapsed()
+            );
+        };
+        let loopback = |port| SocketAddr::new("::1".parse().unwrap(), port);
+        for from in [&lab.host, &web.net] {
+            refused(from, loopback(8080));
+        }
+        for address in ["127.0.0.1", "127.0.0.9"] {
+            answers(&lab.host, address.parse().unwrap(), 8080, "web");
+            refused(&web.net, SocketAddr::new(address.parse().unwrap(), 8080));
+        }
+        answers(&lab.host, "::ffff:127.0.0.1".parse().unwrap(), 8080, "web");
+        for (from, link) in [(&lab.host, "eth0"), (&lab.peer, "eth0"), (&web.net, &gateway(&web))] {
+            refused(from, link_local(&lab.host, link, index(from)));
+        }
+        for ipv6 in BOTH {
+            answers(&lab.host, host(ipv6), 8080, "web");
+        }
+    }
+}
+
+/// The host's link to a container or its bridge.
+fn gateway(attached: &Attached) -> String {
+    let attachment = &attached.record["attachments"][0];
+    attachment["parent"].as_str().or(attachment["host_interface"].as_str()).unwrap().to_owned()
+}
+
+/// The number of a namespace's eth0.
+fn index(net: &Netns) -> u32 {
+    net.ok(&["ip", "-o", "link", "show", "dev", "eth0"]).split(':').next().unwrap().parse().unwrap()
+}
+
+/// Port 8080 at the link-local address of a link of the host, by the sender's own link.
+fn link_local(host: &Netns, link: &str, scope: u32) -> SocketAddr {
+    let line = host.ok(&["ip", "-6", "-br", "address", "show", "dev", link, "scope", "link"]);
+    let address = line.split_whitespace().find_map(|word| word.split_once('/')?.0.parse().ok()).unwrap();
+    SocketAddrV6::new(address, 8080, 0, scope).into()
 }
 
 #[test]

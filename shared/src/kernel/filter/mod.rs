@@ -5,6 +5,7 @@
 //! the host forwards only where the rules have marked it as let in. Without rules there are no marks.
 
 mod assembler;
+mod discovery;
 mod programs;
 
 use std::net::IpAddr;

@@ -18,21 +18,15 @@ const SKF_AD_OFF: u32 = (-0x1000_i32).cast_unsigned();
 const SKF_AD_MARK: u32 = SKF_AD_OFF + 20;
 const SKF_AD_VLAN_TAG_PRESENT: u32 = SKF_AD_OFF + 48;
 
-// Protocols of frames (linux/if_ether.h) and of IPv6's next headers (RFC 8200, RFC 4443).
+// Protocols of frames (linux/if_ether.h) and IPv6's next header of ICMPv6 (RFC 4443).
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_ARP: u32 = 0x0806;
 const ETH_P_IPV6: u32 = 0x86dd;
-const ICMPV6: u32 = 58;
-/// Extension headers that say their own length: hop-by-hop options, routing, destination options.
-const EXTENSIONS: [u32; 3] = [0, 43, 60];
-/// How many of them are looked behind; a frame with more is dropped.
-const EXTENSIONS_AT_MOST: usize = 4;
+pub(super) const ICMPV6: u32 = 58;
 
 // ICMPv6 types (RFC 4861).
-const ROUTER_ADVERTISEMENT: u32 = 134;
 const NEIGHBOUR_SOLICITATION: u32 = 135;
-const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
-const REDIRECT: u32 = 137;
+pub(super) const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 
 // Where things are.
 const DESTINATION_MAC: u32 = 0;
@@ -41,11 +35,11 @@ const PROTOCOL: u32 = 12;
 const IP: u32 = 14;
 const SOURCE4: u32 = IP + 12;
 const DESTINATION4: u32 = IP + 16;
-const NEXT_HEADER6: u32 = IP + 6;
+pub(super) const NEXT_HEADER6: u32 = IP + 6;
 const HOP_LIMIT6: u32 = IP + 7;
 const SOURCE6: u32 = IP + 8;
 const DESTINATION6: u32 = IP + 24;
-const BEHIND_IP6: u32 = IP + 40;
+pub(super) const BEHIND_IP6: u32 = IP + 40;
 const ARP_SENDER_MAC: u32 = IP + 8;
 const ARP_SENDER: u32 = IP + 14;
 /// The target address of a neighbour advertisement, counted from its beginning.
@@ -127,6 +121,8 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
 /// nothing for the host's own loopback.
 pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
     let mut program = Program::default();
+    program.load(Size::Word, SKF_AD_VLAN_TAG_PRESENT);
+    program.drop_unless(Is::Equal, 0);
     for at in [SOURCE_MAC, DESTINATION_MAC] {
         let [high, low] = halves(gateway);
         let other = program.label();
@@ -160,7 +156,7 @@ pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
     program.end(PASS);
     program.here(ip6);
     program.drop_if_one_of(&ipv6, |program, word| program.load(Size::Word, SOURCE6 + word));
-    let advertises = program.drop_routers();
+    let advertises = program.judge_discovery();
     program.end(PASS);
     program.here(advertises);
     program.drop_shorter_than(ADVERTISED + 16);
@@ -212,7 +208,7 @@ impl Program {
             self.drop_unless(Is::Equal, 0xff00_0000);
             self.here(inside);
         }
-        let advertises = self.drop_routers();
+        let advertises = self.judge_discovery();
         self.end(PASS);
         self.here(advertises);
         self.drop_shorter_than(ADVERTISED + 16);
@@ -243,53 +239,14 @@ impl Program {
         }
     }
 
-    /// Looks behind the extension headers: router advertisements and redirects are dropped, a neighbour advertisement
-    /// goes on at the label that is returned, with the index register at it, and everything else here. What is in
-    /// fragments cannot be neighbour discovery (RFC 6980).
-    fn drop_routers(&mut self) -> Label {
-        let (found, advertises, other) = (self.label(), self.label(), self.label());
-        self.index(BEHIND_IP6);
-        self.load(Size::Byte, NEXT_HEADER6);
-        for _ in 0..EXTENSIONS_AT_MOST {
-            let extension = self.label();
-            for kind in EXTENSIONS {
-                self.ask(Is::Equal, kind, Some(extension), None);
-            }
-            self.go(found);
-            self.here(extension);
-            self.drop_shorter_than(8);
-            self.load_behind(Size::Byte, 0);
-            self.keep();
-            // The length is in units of 8 bytes, without the first (RFC 8200, section 4).
-            self.load_behind(Size::Byte, 1);
-            self.add(1);
-            self.shift_left(3);
-            self.add_index();
-            self.copy_to_index();
-            self.recall();
-        }
-        for kind in EXTENSIONS {
-            self.drop_if(Is::Equal, kind);
-        }
-        self.here(found);
-        self.ask(Is::Equal, ICMPV6, None, Some(other));
-        self.drop_shorter_than(1);
-        self.load_behind(Size::Byte, 0);
-        self.drop_if(Is::Equal, ROUTER_ADVERTISEMENT);
-        self.drop_if(Is::Equal, REDIRECT);
-        self.ask(Is::Equal, NEIGHBOUR_ADVERTISEMENT, Some(advertises), None);
-        self.here(other);
-        advertises
-    }
-
-    fn drop_unless(&mut self, is: Is, number: u32) {
+    pub(super) fn drop_unless(&mut self, is: Is, number: u32) {
         let good = self.label();
         self.ask(is, number, Some(good), None);
         self.end(DROP);
         self.here(good);
     }
 
-    fn drop_if(&mut self, is: Is, number: u32) {
+    pub(super) fn drop_if(&mut self, is: Is, number: u32) {
         let good = self.label();
         self.ask(is, number, None, Some(good));
         self.end(DROP);
@@ -303,7 +260,7 @@ impl Program {
     }
 
     /// Drops a frame that has fewer bytes than this from the index register on.
-    fn drop_shorter_than(&mut self, bytes: u32) {
+    pub(super) fn drop_shorter_than(&mut self, bytes: u32) {
         self.load_length();
         self.subtract_index();
         // A register that is past the end has wrapped around.

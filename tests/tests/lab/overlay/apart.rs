@@ -6,11 +6,12 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, Endpoint, Frame, Lab, Netns, PEER4, PEER6, Seen, Server, link_address, ping,
-    send_frame, until,
+    Attached, Capture, DUAL, Endpoint, Frame, Lab, Netns, PEER4, PEER6, Seen, Server, disguises,
+    link_address, ping, send_frame, until,
 };
 
 use super::{Overlay, Underlay};
+use crate::disguise::{Guards, host_end, is_hidden, messages};
 use crate::reach::{does_not_reach, reaches};
 use crate::{PATIENCE, SILENCE};
 
@@ -155,6 +156,52 @@ fn what_comes_by_a_tunnel_is_never_the_gateway() {
             assert!(until(|| host.clients().last() == Some(&a.address(ipv6))));
         }
         assert!(lied_to.clients().is_empty(), "{:?}", lied_to.clients());
+    }
+}
+
+/// Neither behind extension headers, nor in fragments, nor under a VLAN tag, by rules and filters alone.
+#[test]
+fn no_disguise_makes_what_comes_by_a_tunnel_the_gateway() {
+    for guards in Guards::ALL {
+        let overlay = Overlay::new(Underlay::Peers4);
+        let lab = &overlay.lab;
+        let a = overlay.attach(0, 10, &[]);
+        guards.alone(lab, &["oc-vni7".to_owned(), host_end(&a)]);
+        let injector = Injector { lab, vni: 7 };
+        let arrivals = Capture::new(&a.net);
+        let (from, to) = (nobody(Injector::MAC, true), at(&a, true, 9));
+        let frame = Frame::new(from, to);
+        let IpAddr::V6(gateway) = ip("fd00:99::1") else { unreachable!() };
+        for message in messages(gateway, Injector::MAC) {
+            for (name, frames) in disguises(&frame, &message, to_octets(from.ip)) {
+                frames.iter().for_each(|frame| injector.send(false, frame));
+                injector.send(false, &frame.udp(&name.as_bytes()[..8]));
+                let honest = |seen: &Seen| seen.is_udp_to(9) && seen.ends_with(&name.as_bytes()[..8]);
+                let seen = arrivals.wait_for("a datagram", honest);
+                assert!(!seen.iter().any(is_hidden), "{guards:?}: type {} by {name}", message[0]);
+            }
+        }
+        let claim = Frame::new(Endpoint::new(Injector::MAC, ip("10.99.0.1"), 0), at(&a, false, 0))
+            .arp(2, Injector::MAC);
+        for tag in [[0x81, 0, 0, 0], [0x88, 0xa8, 0, 0]] {
+            injector.send(false, &[&claim[..12], &tag, &claim[12..]].concat());
+        }
+        injector
+            .send(false, &Frame::new(nobody(Injector::MAC, false), at(&a, false, 0)).arp(2, Injector::MAC));
+        let own = |seen: &Seen| seen.arp_claim() == Some((Injector::MAC, ip("10.99.0.66")));
+        let seen = arrivals.wait_for("a claim of its own", own);
+        let claims = seen.iter().filter_map(Seen::arp_claim);
+        assert!(
+            !claims.into_iter().any(|(_, claimed)| claimed == ip("10.99.0.1")),
+            "{guards:?}: a tagged claim"
+        );
+    }
+}
+
+fn to_octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(_) => unreachable!(),
     }
 }
 

@@ -1,0 +1,106 @@
+//! IPv6's neighbour discovery (RFC 4861), wherever in a packet it is.
+
+use super::assembler::{Is, Label, Program, Size};
+use super::programs::{BEHIND_IP6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEXT_HEADER6};
+
+/// Extension headers that say their own length in the same way: hop-by-hop options, routing, destination options.
+const EXTENSIONS: [u32; 3] = [0, 43, 60];
+/// The next headers of a fragment (RFC 8200) and of an authentication header (RFC 4302).
+const FRAGMENT: u32 = 44;
+const AUTHENTICATION: u32 = 51;
+/// How many extension headers are looked behind; a frame with more is dropped.
+const EXTENSIONS_AT_MOST: usize = 6;
+
+// The first and the last type of neighbour discovery, and one between.
+const ROUTER_SOLICITATION: u32 = 133;
+const ROUTER_ADVERTISEMENT: u32 = 134;
+const REDIRECT: u32 = 137;
+
+impl Program {
+    /// Judges neighbour discovery: right behind the IPv6 header, router advertisements and redirects are dropped, a
+    /// neighbour advertisement goes on at the label that is returned, with the index register at it. Behind extension
+    /// headers and in fragments, all of it is dropped (RFC 6980). Everything else goes on here.
+    pub(super) fn judge_discovery(&mut self) -> Label {
+        let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());
+        self.index(BEHIND_IP6);
+        self.load(Size::Byte, NEXT_HEADER6);
+        self.ask(Is::Equal, ICMPV6, None, Some(behind));
+        self.drop_shorter_than(1);
+        self.load_behind(Size::Byte, 0);
+        self.drop_if(Is::Equal, ROUTER_ADVERTISEMENT);
+        self.drop_if(Is::Equal, REDIRECT);
+        self.go_if(Is::Equal, NEIGHBOUR_ADVERTISEMENT, advertises);
+        self.go(other);
+        self.here(behind);
+        for _ in 0..EXTENSIONS_AT_MOST {
+            self.skip_extension(found, other);
+        }
+        for kind in [&EXTENSIONS[..], &[FRAGMENT, AUTHENTICATION]].concat() {
+            self.drop_if(Is::Equal, kind);
+        }
+        self.here(found);
+        self.ask(Is::Equal, ICMPV6, None, Some(other));
+        // A first fragment shows what the packet carries (RFC 7112).
+        self.drop_shorter_than(1);
+        self.load_behind(Size::Byte, 0);
+        self.ask(Is::AtLeast, ROUTER_SOLICITATION, None, Some(other));
+        self.drop_unless(Is::AtLeast, REDIRECT + 1);
+        self.here(other);
+        advertises
+    }
+
+    /// Moves the index register, which is at a header of the accumulator's kind, behind that header, and loads the next
+    /// one's kind. Goes to `found` where it is no extension header, and to `other` where it is that of a later fragment,
+    /// which is nothing without the first.
+    fn skip_extension(&mut self, found: Label, other: Label) {
+        let (options, fragment, authentication) = (self.label(), self.label(), self.label());
+        let next = self.label();
+        for kind in EXTENSIONS {
+            self.ask(Is::Equal, kind, Some(options), None);
+        }
+        self.ask(Is::Equal, FRAGMENT, Some(fragment), None);
+        self.ask(Is::Equal, AUTHENTICATION, Some(authentication), None);
+        self.go(found);
+        self.here(fragment);
+        self.keep_next_header();
+        self.load_behind(Size::Half, 2);
+        self.and(0xfff8);
+        let first = self.label();
+        self.ask(Is::Equal, 0, Some(first), None);
+        self.go(other);
+        self.here(first);
+        self.add(8);
+        self.go(next);
+        // The length is in units of 4 bytes, without the first two (RFC 4302, section 2.2).
+        self.here(authentication);
+        self.keep_next_header();
+        self.load_behind(Size::Byte, 1);
+        self.add(2);
+        self.shift_left(2);
+        self.go(next);
+        // The length is in units of 8 bytes, without the first (RFC 8200, section 4).
+        self.here(options);
+        self.keep_next_header();
+        self.load_behind(Size::Byte, 1);
+        self.add(1);
+        self.shift_left(3);
+        self.here(next);
+        self.add_index();
+        self.copy_to_index();
+        self.recall();
+    }
+
+    fn keep_next_header(&mut self) {
+        self.drop_shorter_than(8);
+        self.load_behind(Size::Byte, 0);
+        self.keep();
+    }
+
+    /// Goes on at a label that may be far away.
+    fn go_if(&mut self, is: Is, number: u32, to: Label) {
+        let stay = self.label();
+        self.ask(is, number, None, Some(stay));
+        self.go(to);
+        self.here(stay);
+    }
+}
