@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(container) = parse_create(bytes) {
         assert!(container.pid > 0);
         assert_eq!(plan.expect("plan reads what createRuntime reads").id, container.id);
-        assert_eq!(stop.expect("poststop reads what createRuntime reads"), container.id);
+        assert_eq!(stop.expect("poststop reads what createRuntime reads").id, container.id);
         assert!(!container.id.as_str().contains('/') && !container.id.as_str().starts_with('.'));
     }
     let _ = BundleConfig::parse(bytes);

@@ -81,18 +81,29 @@ pub fn parse_plan(bytes: &[u8]) -> Result<Container, Error> {
     Ok(Container { id: parse_id(state.id())?, pid, bundle, annotations: unique.annotations.0 })
 }
 
-/// The container of a poststop hook: its id is all that is asked for, because the rest may be gone by then.
+/// A container as the runtime describes it to poststop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its bundle; empty where the runtime does not tell.
+    pub bundle: String,
+}
+
+/// The container of a poststop hook: its id must be there, its bundle may be; the rest may be gone by then.
 ///
 /// # Errors
 /// Anything but a JSON object with an id.
-pub fn parse_stop(bytes: &[u8]) -> Result<ContainerId, Error> {
+pub fn parse_stop(bytes: &[u8]) -> Result<Stopped, Error> {
     #[derive(Deserialize)]
     struct Identified {
         #[serde(default)]
         id: String,
+        #[serde(default)]
+        bundle: serde_json::Value,
     }
-    let Identified { id } = parse_json(bytes)?;
-    parse_id(&id)
+    let Identified { id, bundle } = parse_json(bytes)?;
+    Ok(Stopped { id: parse_id(&id)?, bundle: bundle.as_str().unwrap_or_default().to_owned() })
 }
 
 /// An id from outside.
@@ -180,11 +191,15 @@ mod tests {
         let crun = br#"{"ociVersion":"1.0","id":"web","pid":7,"root":"/run","bundle":"/b","status":"created","annotations":{}}"#;
         assert_eq!(parse_create(runc).unwrap().annotations["net.driver"], "bridge");
         assert_eq!(parse_create(crun).unwrap().pid, 7);
-        assert_eq!(
-            parse_stop(br#"{"ociVersion":"1.0","id":"web","pid":0,"status":"stopped"}"#).unwrap().as_str(),
-            "web"
-        );
-        assert_eq!(parse_stop(br#"{"id":"web"}"#).unwrap().as_str(), "web");
+        for (state, bundle) in [
+            (r#"{"ociVersion":"1.0","id":"web","pid":0,"status":"stopped","bundle":"/b"}"#, "/b"),
+            (r#"{"id":"web"}"#, ""),
+            (r#"{"id":"web","bundle":null}"#, ""),
+            (r#"{"id":"web","bundle":7}"#, ""),
+        ] {
+            let stopped = Stopped { id: "web".parse().unwrap(), bundle: bundle.to_owned() };
+            assert_eq!(parse_stop(state.as_bytes()).unwrap(), stopped, "{state}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! createRuntime: input -> annotations -> request -> policy -> facts (network, ipam, ports) -> plan (drivers, nat) -> record -> apply -> record
-//! poststop:      input (the id) -> record -> take_back -> record removed
+//! poststop:      input (id and bundle) -> record -> take_back -> record removed
 //! ```
 //!
 //! | file | does |
@@ -17,6 +17,7 @@
 //! | `bundle.rs` `oci_bundle.rs` | what is registered in a bundle, and what is read there |
 //! | `members.rs` | containers that share a network namespace |
 //! | `forwarding/` | forwarding that ocinet itself turned on, the host's uplinks, and giving it back |
+//! | `identity.rs` | which container a record is about |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
 //! | `strays.rs` `check/` `found.rs` | what nobody owns, and what differs from the records |
@@ -45,6 +46,7 @@ mod forwarding;
 mod found;
 mod holder;
 mod host_resolver;
+mod identity;
 pub mod input;
 mod ipam;
 mod labels;

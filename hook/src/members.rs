@@ -39,22 +39,20 @@ pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Re
     files::remove_if_empty(&folder(state, owner)).map(drop)
 }
 
-/// The members' records. A container without members costs one look into a folder that is not there.
-fn records(state: &StateDir, owner: &ContainerId) -> Vec<Record> {
-    let Ok(entries) = fs::read_dir(folder(state, owner)) else { return Vec::new() };
+/// The members' records. A container without members costs one look into a folder that is not there. A container that
+/// has a member's id, and its own namespace, is no member.
+fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
+    let Ok(entries) = fs::read_dir(folder(state, &owner.id)) else { return Vec::new() };
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<ContainerId>().ok());
-    ids.filter_map(|id| state.read_record(&id).ok().flatten()).collect()
+    let is_member =
+        |record: &Record| record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns;
+    ids.filter_map(|id| state.read_record(&id).ok().flatten()).filter(is_member).collect()
 }
 
-/// Whether a member lives, so that the attachments that it shares must stay.
+/// A member that lives, so that the attachments that it shares must stay.
 #[must_use]
-pub fn live(state: &StateDir, owner: &ContainerId, boot_id: &str) -> bool {
-    live_pid(state, owner, boot_id).is_some()
-}
-
-/// The process of a member that lives.
-fn live_pid(state: &StateDir, owner: &ContainerId, boot_id: &str) -> Option<u32> {
-    records(state, owner).iter().find(|member| !member.is_dead(boot_id)).map(|member| member.pid)
+pub fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record> {
+    records(state, owner).into_iter().find(|member| !member.is_dead(boot_id))
 }
 
 /// Whether a container lives, or one that shares its attachments.
@@ -66,7 +64,11 @@ pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
 /// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.
 #[must_use]
 pub fn pid_within(state: &StateDir, record: &Record, boot_id: &str) -> Option<u32> {
-    if record.is_dead(boot_id) { live_pid(state, &record.id, boot_id) } else { Some(record.pid) }
+    if record.is_dead(boot_id) {
+        living(state, record, boot_id).map(|member| member.pid)
+    } else {
+        Some(record.pid)
+    }
 }
 
 /// Checks that a container that joined another's namespace asks for nothing that is not there.
@@ -96,7 +98,7 @@ pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Reque
         if let Some(mac) = asked.mac.filter(|mac| has.mac != Some(*mac)) {
             return differ(format!("whose {} has not the Ethernet address {mac}", asked.interface));
         }
-        let members = records(state, &owner.id);
+        let members = records(state, owner);
         let others = members.iter().filter(|member| member.id != *id).chain([owner]);
         for other in others {
             if let Some(port) = other.ports().find(|port| asked.ports.iter().any(|own| own.overlaps(port))) {

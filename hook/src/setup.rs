@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::policy::Rules;
 use crate::request::Request;
 use crate::take_back::{TakeBack, last_error};
-use crate::{labels, members, sweep};
+use crate::{identity, labels, members, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
 const ATTEMPTS: usize = 256;
@@ -146,8 +146,12 @@ impl<'a> Setup<'a> {
     /// it finds its attachments where it left them to the others: true where nothing is left to do.
     fn take_back_earlier(&self) -> Result<bool, Error> {
         let id = &self.container.id;
+        // Looked at without the lock first: a start that is under way is not waited for.
+        let Some(record) = self.state.read_record(id)? else { return Ok(false) };
+        self.check_free(&record)?;
         let Some((record, lock)) = self.state.lock_record(id)? else { return Ok(false) };
-        if record.netns == self.namespace.id() && members::live(self.state, id, &self.boot_id) {
+        self.check_free(&record)?;
+        if members::living(self.state, &record, &self.boot_id).is_some() {
             members::check(
                 self.state,
                 &Record { attachments: without_ports(&record), ..record.clone() },
@@ -155,7 +159,8 @@ impl<'a> Setup<'a> {
                 self.request,
             )?;
             let path = self.state.record_path(id);
-            let back = Record { pid: self.container.pid, pid_start: self.pid_start, ..record };
+            let bundle = self.container.bundle.clone();
+            let back = Record { pid: self.container.pid, pid_start: self.pid_start, bundle, ..record };
             drop(self.state.replace(&path, &to_json(&back, &path)?)?);
             return Ok(true);
         }
@@ -164,6 +169,11 @@ impl<'a> Setup<'a> {
         drop(lock);
         take_back.close();
         result.map(|()| false)
+    }
+
+    fn check_free(&self, record: &Record) -> Result<(), Error> {
+        let netns_is_same = record.netns == self.namespace.id();
+        identity::check_free(self.state, record, &self.container, &self.boot_id, netns_is_same)
     }
 
     /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead.
@@ -199,7 +209,11 @@ impl<'a> Setup<'a> {
         };
         let mut applier = Applier::new(self.state, &subject)?;
         let pending = self.state.create(&path, &to_json(&record, &path)?)?;
-        let pending = pending.ok_or_else(|| Error::from(StateError::Busy { path: path.clone() }))?;
+        let Some(pending) = pending else {
+            // Another start of this id was quicker.
+            self.take_back_earlier()?;
+            return Err(Failure::Stale(StateError::Busy { path }.into()));
+        };
         let result = applier.apply(&plan).and_then(|()| {
             for attachment in record.attachments.iter_mut().filter(|_| owner.is_none()) {
                 attachment.host_ifindex = applier.host_index(&attachment.interface);

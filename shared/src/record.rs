@@ -143,7 +143,8 @@ pub struct Record {
     /// The container whose attachments it shares, because it joined that container's network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<ContainerId>,
-    /// The container's bundle, as the runtime named it.
+    /// The container's bundle, as the runtime named it; empty where it is not known.
+    #[serde(default)]
     pub bundle: String,
     /// What people call it.
     #[serde(default)]

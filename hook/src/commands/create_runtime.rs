@@ -9,6 +9,7 @@ use ocinet_shared::record_dir::{StateDir, to_json};
 
 use super::Work;
 use crate::error::Error;
+use crate::input::Container;
 use crate::setup::Setup;
 use crate::take_back::last_error;
 use crate::{config, facts, input, policy};
@@ -17,24 +18,25 @@ use crate::{config, facts, input, policy};
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
     let started = Instant::now();
     let container = input::parse_create(&input::read(stdin().lock())?)?;
-    let config = remember(state, &container.id, config::load(config))?;
+    let config = remember(state, &container, config::load(config))?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
     let request = policy::admit(&container.annotations, &config, &driver_of);
-    let Some(request) = remember(state, &container.id, request)? else {
+    let Some(request) = remember(state, &container, request)? else {
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
         return Ok(Work::None);
     };
-    let id = container.id.clone();
-    let setup = Setup::new(state, &config, &request, container, started);
-    remember(state, &id, setup.and_then(|setup| setup.run()))?;
+    let setup = Setup::new(state, &config, &request, container.clone(), started);
+    remember(state, &container, setup.and_then(|setup| setup.run()))?;
     Ok(Work::Done)
 }
 
-fn remember<T>(state: &StateDir, id: &ContainerId, result: Result<T, Error>) -> Result<T, Error> {
+fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>) -> Result<T, Error> {
     if let Err(error) = &result {
-        let path = last_error(state, id);
-        let json =
-            serde_json::json!({ "id": id, "exit_code": error.exit_code(), "error": error.to_string() });
+        let path = last_error(state, &container.id);
+        let json = serde_json::json!({
+            "id": container.id, "pid": container.pid, "bundle": container.bundle,
+            "exit_code": error.exit_code(), "error": error.to_string(),
+        });
         let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json).map(drop));
         if let Err(error) = written {
             crate::log::warn(error);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::doctor::{CHECKS, Finding, Surroundings};
 use crate::error::{Error, report};
 use crate::take_back::last_error;
-use crate::{input, members};
+use crate::{identity, input, members};
 
 /// What doctor exits with where it found something.
 const FOUND: u8 = 1;
@@ -53,12 +53,24 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     Ok(if findings.is_empty() { 0 } else { FOUND })
 }
 
+/// Why a container's last set-up failed, as createRuntime writes it down.
+#[derive(Deserialize)]
+struct LastError {
+    error: String,
+    #[serde(default)]
+    pid: u32,
+    #[serde(default)]
+    bundle: String,
+}
+
+impl LastError {
+    fn is_of_another(&self, record: &Record) -> bool {
+        self.pid != 0 && (self.pid != record.pid || !identity::is_same_bundle(&record.bundle, &self.bundle))
+    }
+}
+
 /// The record of a container, and what is amiss with the container as such.
 fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
-    #[derive(Deserialize)]
-    struct LastError {
-        error: String,
-    }
     let id = input::parse_id(id)?;
     let record = state.read_record(&id)?;
     let failed: Option<LastError> = state.read_json(&last_error(state, &id))?;
@@ -71,7 +83,13 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
     }
     let mut findings = Vec::new();
     findings.extend(failed.map(|failed| Finding {
-        what: format!("the last start of container {id} failed: ocinet {}", failed.error),
+        what: match &record {
+            Some(record) if failed.is_of_another(record) => format!(
+                "another container of the id {id}, of the bundle {}, was refused: ocinet {}",
+                failed.bundle, failed.error
+            ),
+            _ => format!("the last start of container {id} failed: ocinet {}", failed.error),
+        },
         why: "a container that did not start has no network".to_owned(),
         mend: vec!["# see the hint".to_owned()],
     }));

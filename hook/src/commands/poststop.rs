@@ -2,20 +2,32 @@
 
 use std::io::stdin;
 
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 
 use super::Work;
 use crate::error::Error;
 use crate::take_back::{TakeBack, forget};
-use crate::{input, members};
+use crate::{identity, input, members};
 
-/// Takes the container back. One without a record was never wired, or was taken back before: that is no error.
+/// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
+/// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
-    let id = input::parse_stop(&input::read(stdin().lock())?)?;
+    let stopped = input::parse_stop(&input::read(stdin().lock())?)?;
+    let id = stopped.id.clone();
+    // Looked at without the lock first: another container's start is not waited for.
+    let is_another = |record: &Record| !identity::is_over(record, &stopped);
+    if state.read_record(&id)?.is_some_and(|record| is_another(&record)) {
+        return Ok(not_its_own(&id));
+    }
     let Some((record, lock)) = state.lock_record(&id)? else {
         return forget(state, &id).map(|()| Work::None);
     };
-    if members::live(state, &id, &record.boot_id) {
+    if is_another(&record) {
+        return Ok(not_its_own(&id));
+    }
+    if members::living(state, &record, &record.boot_id).is_some() {
         crate::log::debug(format_args!(
             "others share the network of container {id}: it stays until they end"
         ));
@@ -27,4 +39,9 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     drop(lock);
     take_back.close();
     result.map(|()| Work::Done)
+}
+
+fn not_its_own(id: &ContainerId) -> Work {
+    crate::log::info(format_args!("the container {id} that has a network is another: nothing to take back"));
+    Work::None
 }

@@ -11,6 +11,8 @@ use nix::unistd::Pid;
 const STAT: usize = 2048;
 /// The flag of a process that is in exit(2) (linux/sched.h).
 const PF_EXITING: u32 = 4;
+/// `SIGKILL` in a set of signals: bit 0 is signal 1 (signal(7)).
+const KILLED: u64 = 1 << (9 - 1);
 
 /// When a process was started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
 /// With the pid and the boot's id it names a process for ever.
@@ -21,7 +23,7 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
     read_stat(pid)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// The start time; `None` of a process that is ending, or is dead and not waited for.
+/// The start time; `None` of a process that is ending, was killed, or is dead and not waited for.
 fn read_stat(pid: u32) -> io::Result<Option<u64>> {
     let mut buffer = [0; STAT];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
@@ -39,7 +41,11 @@ fn parse_stat(stat: &str) -> io::Result<Option<u64>> {
     if matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0 {
         return Ok(None);
     }
-    fields.nth(12).and_then(|field| field.parse().ok()).map(Some).ok_or_else(malformed)
+    let started = fields.nth(12).and_then(|field| field.parse().ok()).ok_or_else(malformed)?;
+    // On a busy machine a killed process may not have taken its first step yet. No living one has this signal pending: it
+    // cannot be blocked, and where a namespace's first process is safe from it the kernel drops it.
+    let pending: u64 = fields.nth(8).and_then(|field| field.parse().ok()).unwrap_or_default();
+    Ok(if pending & KILLED == 0 { Some(started) } else { None })
 }
 
 /// Whether the process with this pid is still the one that was started at this time.
@@ -91,14 +97,18 @@ mod tests {
 
     #[test]
     fn a_process_that_is_ending_has_ended() {
-        let stat = |state: &str, flags: u32| {
+        let killed = |state: &str, flags: u32, pending: u32| {
             parse_stat(&format!(
-                "7 (a) b) {state} 1 7 7 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 21 2200 23"
+                "7 (a) b) {state} 1 7 7 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 21 2200 23 24 25 26 27 28 29 30 \
+                 {pending} 0 0 0"
             ))
         };
+        let stat = |state: &str, flags: u32| killed(state, flags, 0);
         assert_eq!(stat("S", 0x40_0100).unwrap(), Some(2200));
         assert_eq!(stat("Z", 0x40_0100).unwrap(), None);
         assert_eq!(stat("R", 0x40_0104).unwrap(), None);
+        assert_eq!(killed("R", 0x40_0100, 0x100).unwrap(), None);
+        assert_eq!(killed("D", 0x40_0100, 0x4000).unwrap(), Some(2200), "SIGTERM may be blocked");
         assert!(parse_stat("7 (a) S 1").is_err() && parse_stat("").is_err());
     }
 }

@@ -176,20 +176,20 @@ fn a_killed_start_does_not_take_another_containers_port_away() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")]);
     let _server = Server::tcp(&web.net, 80, "web");
-    let mut late = Sandbox::new("late");
     let annotations = [("net.driver", "bridge"), ("net.ports", "8080:80")];
     let points =
         [("sendto", 1), ("sendto", 2), ("recvfrom", 1), ("recvfrom", 3), ("recvfrom", 4), ("recvfrom", 5)];
     for (call, nth) in points {
+        let mut late = Sandbox::new("late");
         let words = inject(call, nth, "signal=SIGKILL");
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let killed = lab.run_under(&words, &["createRuntime"], &lab.state_of(&late, &annotations));
         assert_eq!(killed.code, -9, "{call} {nth}");
+        late.end();
         assert_eq!(lab.poststop("late").code, 0);
         let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 8080), PATIENCE);
         assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("web"), "after a kill at {call} {nth}");
     }
-    late.end();
 }
 
 #[test]

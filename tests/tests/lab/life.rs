@@ -109,7 +109,7 @@ fn poststop_twice_with_pid_0_and_for_nobody() {
     drop(attached.net);
     attached.sandbox.end();
     // crun's state has pid 0 and a key of its own.
-    let crun = json!({"ociVersion": "1.0", "id": "web", "pid": 0, "root": "/run/crun", "bundle": "/b", "status": "stopped"});
+    let crun = json!({"ociVersion": "1.0", "id": "web", "pid": 0, "root": "/run/crun", "bundle": "/bundle", "status": "stopped"});
     for _ in 0..2 {
         let stopped = lab.run(&["poststop"], &crun.to_string());
         assert_eq!((stopped.code, stopped.stdout.as_str(), stopped.stderr.as_str()), (0, "", ""));
@@ -135,7 +135,9 @@ fn the_same_id_again_without_a_poststop() {
     let lab = Lab::new();
     used(&lab);
     let before = Snapshot::of(&lab);
-    let first = lab.attach("web", &PUBLISHED);
+    let mut first = lab.attach("web", &PUBLISHED);
+    drop(first.net);
+    first.sandbox.end();
     let second = lab.attach("web", &PUBLISHED);
     assert_eq!(addresses(&first.record), addresses(&second.record));
     let _server = Server::tcp(&second.net, 80, "second");
@@ -144,7 +146,6 @@ fn the_same_id_again_without_a_poststop() {
     drop(_server);
     lab.detach(second);
     before.assert_is_back(&lab, "the second life of an id");
-    drop(first);
 }
 
 /// The exporter will find the counters of the host's end by this index.

@@ -18,6 +18,7 @@ mod flushed;
 mod forwarding;
 mod gc;
 mod hosts;
+mod identity;
 mod impersonation;
 mod ipvlan;
 mod life;
