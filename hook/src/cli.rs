@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -10,9 +10,9 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "ocinet", version, disable_help_subcommand = true)]
 pub struct Options {
-    /// Where records and leases are.
-    #[arg(long, global = true, value_name = "DIR", env = "OCINET_STATE_DIR", default_value = STATE_DIR)]
-    pub state_dir: PathBuf,
+    /// Where records and leases are [default: /run/ocinet].
+    #[arg(long, global = true, value_name = "DIR", env = "OCINET_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
     /// The configuration [default: /etc/ocinet/config.toml, if there is one].
     #[arg(long, global = true, value_name = "FILE", env = "OCINET_CONFIG")]
     pub config: Option<PathBuf>,
@@ -25,6 +25,12 @@ pub struct Options {
 pub const STATE_DIR: &str = "/run/ocinet";
 
 impl Options {
+    /// The state folder, named or not.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR))
+    }
+
     /// What a runtime's call means, whose one argument is the hook's name; `None` for every other command line. It spares
     /// the two calls in every container's life the building of the whole parser.
     #[must_use]
@@ -38,8 +44,7 @@ impl Options {
         if arguments.next().is_some() {
             return None;
         }
-        let state_dir =
-            std::env::var_os("OCINET_STATE_DIR").map_or_else(|| PathBuf::from(STATE_DIR), PathBuf::from);
+        let state_dir = std::env::var_os("OCINET_STATE_DIR").map(PathBuf::from);
         Some(Self { state_dir, config: std::env::var_os("OCINET_CONFIG").map(PathBuf::from), command })
     }
 }

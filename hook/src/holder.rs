@@ -80,12 +80,18 @@ pub fn of_element(state: &StateDir, element: &Element, value: &[u8]) -> Taken {
     Taken { what: Wanted::Port(port), error: port_taken(text, &name(by.as_ref())), by }
 }
 
+/// The container's address in the value of a publishing element.
+#[must_use]
+pub fn address_of(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        8 => Some(IpAddr::from(<[u8; 4]>::try_from(&value[..4]).ok()?)),
+        20 => Some(IpAddr::from(<[u8; 16]>::try_from(&value[..16]).ok()?)),
+        _ => None,
+    }
+}
+
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
-    let address = match value.len() {
-        8 => IpAddr::from(<[u8; 4]>::try_from(&value[..4]).ok()?),
-        20 => IpAddr::from(<[u8; 16]>::try_from(&value[..16]).ok()?),
-        _ => return None,
-    };
+    let address = address_of(value)?;
     let networks = std::fs::read_dir(state.path("leases")).ok()?.filter_map(Result::ok);
     let leases = networks.map(|network| network.path().join(address.to_string()));
     leases.into_iter().find_map(|lease| files::holder(state, &lease).ok().flatten())

@@ -3,13 +3,13 @@
 //! What is looked at is listed before the records are read. A start writes its record before it makes anything, so that
 //! whatever is listed and has no record then belongs to nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod listed;
+mod living;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
@@ -19,22 +19,19 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::NamespaceId;
-use ocinet_shared::kernel::nft::{Nft, counted};
-use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::Network;
-use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::record_dir::{StateDir, to_json};
 
+use self::listed::{Listed, list};
+use self::living::Inhabitants;
 use crate::error::Error;
-use crate::forwarding::Links;
 use crate::ipam::files;
 use crate::take_back::TakeBack;
 use crate::{forwarding, holder, members, nat, sweep, tables};
 
-/// A write that is under way has its temporary file for less.
-const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Who holds an address while its elements are deleted, so that no container takes it meanwhile.
 const COLLECTOR: &str = "ocinet-gc";
 
@@ -51,7 +48,7 @@ pub enum Stray {
         undo: Vec<Undo>,
     },
     /// A network without a container.
-    Network(ContainerId),
+    Network(Box<Network>),
     /// A link of ocinet's.
     Link(IfName),
     /// An element.
@@ -70,7 +67,7 @@ impl fmt::Display for Stray {
                 let held: Vec<String> = undo.iter().filter_map(held).collect();
                 write!(f, "container {by} has no record, but {}", held.join(", "))
             }
-            Self::Network(name) => write!(f, "network {name} has no container"),
+            Self::Network(network) => write!(f, "network {} has no container", network.name),
             Self::Link(name) => write!(f, "the link {name} belongs to no container and no network"),
             Self::Element(element) => {
                 write!(f, "the element {element} belongs to no container and no network")
@@ -94,26 +91,20 @@ fn held(undo: &Undo) -> Option<String> {
     }
 }
 
-/// What there is, before the records are read.
-struct Listed {
-    held: BTreeMap<ContainerId, Vec<Undo>>,
-    links: Vec<Link>,
-    routes: Vec<Route>,
-    elements: Vec<Element>,
-    temporary: Vec<PathBuf>,
+/// What no record owns.
+#[derive(Debug, Default)]
+pub struct Strays {
+    /// Everything that no container owns, in the order in which it is to be removed.
+    pub strays: Vec<Stray>,
+    /// A line for each container that lives without a record here: what is its is no stray.
+    pub living: Vec<String>,
 }
 
-impl Listed {
-    fn around(&self) -> Links<'_> {
-        Links { links: &self.links, routes: &self.routes }
-    }
-}
-
-/// Finds everything that no container owns, in the order in which it is to be removed.
+/// Finds everything that no container owns.
 ///
 /// # Errors
 /// A folder or a dump that cannot be read. An unreadable record is logged; what it may own is not known to be a stray.
-pub fn find(state: &StateDir, boot_id: &str) -> Result<Vec<Stray>, Error> {
+pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let listed = list(state)?;
     let networks = tables::networks(state)?;
     let mut records = Vec::new();
@@ -133,111 +124,74 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Vec<Stray>, Error> {
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
     let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
     strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
+    let live = records.iter().filter(|record| members::is_live(state, record, boot_id));
+    let used: BTreeSet<&ContainerId> =
+        live.flat_map(|record| &record.attachments).map(|attachment| &attachment.network).collect();
     let is_empty = |network: &&Network| {
-        fs::read_dir(files::lease_folder(state, &network.name))
-            .map_or(true, |mut leases| leases.next().is_none())
+        // Its containers live, and somebody deleted their leases.
+        !used.contains(&network.name)
+            && fs::read_dir(files::lease_folder(state, &network.name))
+                .map_or(true, |mut leases| leases.next().is_none())
     };
-    strays.extend(networks.iter().filter(is_empty).map(|network| Stray::Network(network.name.clone())));
+    let empty = networks.iter().filter(is_empty).cloned();
+    strays.extend(empty.map(|network| Stray::Network(Box::new(network))));
     // What an unreadable record owns is not known.
     if all_known {
         strays.extend(stray_links(&listed.links, &networks, &records).map(Stray::Link));
-        strays.extend(stray_elements(state, &listed, &networks, &records)?.into_iter().map(Stray::Element));
+        let elements = stray_elements(state, &listed, &networks, &records)?;
+        strays.extend(elements.into_iter().map(Stray::Element));
     }
     strays.extend(idle_forwarding(state, &listed)?.into_iter().map(Stray::Forwarding));
-    strays.extend(listed.temporary.into_iter().map(Stray::Temporary));
-    Ok(strays)
+    strays.extend(listed.temporary.iter().cloned().map(Stray::Temporary));
+    without_the_living(state, strays, &listed, &records)
 }
 
-fn list(state: &StateDir) -> Result<Listed, Error> {
-    let mut held: BTreeMap<ContainerId, Vec<Undo>> = BTreeMap::new();
-    for (network, address, path) in
-        entries(&state.path("leases"), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
-    {
-        let Some(by) = files::holder(state, &path)? else { continue };
-        let undo = held.entry(by).or_default();
-        undo.push(Undo::LeaveNetwork { network: ContainerId::clone(&network) });
-        undo.push(Undo::ReleaseLease { network, address });
+/// Takes out what belongs to containers that live, whether they have a record here or not. They are looked for only where
+/// something has none.
+fn without_the_living(
+    state: &StateDir,
+    strays: Vec<Stray>,
+    listed: &Listed,
+    records: &[Record],
+) -> Result<Strays, Error> {
+    if !strays.iter().any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_))) {
+        return Ok(Strays { strays, living: Vec::new() });
     }
-    for (of, address, path) in entries(&state.path("ports"), claimed, |name| name.parse::<IpAddr>().ok())? {
-        let Some(by) = files::holder(state, &path)? else { continue };
-        let (protocol, host_port) = of;
-        let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
-        held.entry(by).or_default().push(Undo::ReleasePort(port));
-    }
-    for (owner, member, _) in entries(
-        &state.path("members"),
-        |name| name.parse::<ContainerId>().ok(),
-        |name| name.parse::<ContainerId>().ok(),
-    )? {
-        held.entry(member).or_default().push(Undo::Unshare { owner });
-    }
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
-    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
-    let mut nft = Nft::open()?;
-    let elements = counted::all_keys(nft.channel())?;
-    let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
-    Ok(Listed { held, links, routes, elements, temporary: temporary(state)? })
-}
-
-/// `tcp-8080`, as the folder of a port's claims is named.
-fn claimed(name: &str) -> Option<(Protocol, u16)> {
-    let (protocol, port) = name.split_once('-')?;
-    let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol)?;
-    Some((protocol, port.parse().ok()?))
-}
-
-/// The files of the folders of a folder, by what their names say.
-fn entries<A: Clone, B>(
-    folder: &Path,
-    outer: impl Fn(&str) -> Option<A>,
-    inner: impl Fn(&str) -> Option<B>,
-) -> Result<Vec<(A, B, PathBuf)>, StateError> {
-    let mut all = Vec::new();
-    for entry in read(folder)? {
-        let Some(of) = entry.file_name().to_str().and_then(&outer) else { continue };
-        for file in read(&entry.path())? {
-            if let Some(name) = file.file_name().to_str().and_then(&inner) {
-                all.push((of.clone(), name, file.path()));
-            }
+    let known = links_of(records);
+    let has_record = |id: &ContainerId| records.iter().any(|record| record.id == *id);
+    let is_known = |link: &Link| known.contains(link.name.as_str());
+    let inhabitants = Inhabitants::find(&listed.links, &listed.elements, is_known, has_record)?;
+    let by_name = |name: &str| listed.links.iter().find(|link| link.name == name);
+    // Where nothing says any more what ocinet turned on, what keeps the uplinks apart stays as long as anything lives.
+    let keeps_apart =
+        inhabitants.has_unrecorded() || (!inhabitants.is_empty() && forwarding::turned(state)?.is_empty());
+    let is_of_host = |stray: &Stray| match stray {
+        Stray::Forwarding(_) => true,
+        Stray::Element(element) => forwarding::is_of_host(element.set),
+        _ => false,
+    };
+    let mut left = Vec::new();
+    for stray in strays {
+        let is_kept = if is_of_host(&stray) { keeps_apart } else { inhabitants.has(&stray, by_name)? };
+        if !is_kept {
+            left.push(stray);
         }
     }
-    Ok(all)
+    Ok(Strays { strays: left, living: inhabitants.lines(&listed.links) })
 }
 
-fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(StateError::io("read", folder, error)),
-    }
-}
-
-/// Files with a dot before their name that nothing has touched for a while.
-fn temporary(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
-    let mut found = Vec::new();
-    for folder in ["containers", "networks"] {
-        for entry in read(&state.path(folder))? {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
-            let of = name.strip_suffix(".claim").map_or_else(|| name.to_owned(), |id| format!("{id}.json"));
-            let age =
-                entry.metadata().and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
-            if age.is_ok_and(|age| age > UNDER_WAY) && !state.path(folder).join(of).exists() {
-                found.push(entry.path());
-            }
-        }
-    }
-    Ok(found)
+fn links_of(records: &[Record]) -> BTreeSet<&str> {
+    let name = |undo| match undo {
+        &Undo::DeleteLink { ref name } | &Undo::DeleteShaper { ref name } => Some(name.as_str()),
+        _ => None,
+    };
+    records.iter().flat_map(|record| &record.undo).filter_map(name).collect()
 }
 
 /// A link that ocinet made and that no record and no network has is nobody's.
 fn stray_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl Iterator<Item = IfName> {
     let of_networks = networks.iter().flat_map(|network| network.links.iter().map(|link| link.name.as_str()));
-    let of_records = records.iter().flat_map(|record| &record.undo).filter_map(|undo| match undo {
-        Undo::DeleteLink { name } | Undo::DeleteShaper { name } => Some(name.as_str()),
-        _ => None,
-    });
-    let known: BTreeSet<&str> = of_networks.chain(of_records).collect();
+    let known: BTreeSet<&str> = of_networks.chain(links_of(records)).collect();
     let strays = links.iter().filter(|link| link::is_ours(link) && !known.contains(link.name.as_str()));
     strays.filter_map(|link| link.name.parse().ok()).collect::<Vec<_>>().into_iter()
 }
@@ -276,7 +230,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
         Stray::Ended(id) => sweep::if_dead(state, id, boot_id),
         Stray::Held { by, undo } => take_back(state, by, undo.clone(), boot_id),
         Stray::Network(network) => {
-            let undo = vec![Undo::LeaveNetwork { network: network.clone() }];
+            let undo = vec![Undo::LeaveNetwork { network: network.name.clone() }];
             take_back(state, &collector()?, undo, boot_id)
         }
         Stray::Link(name) => {

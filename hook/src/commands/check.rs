@@ -28,7 +28,8 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     let differences = check::differences(state, &scope, &boot_id)?;
     let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
     if scope == Scope::Host {
-        lines.extend(strays::find(state, &boot_id)?.iter().map(ToString::to_string));
+        let found = strays::find(state, &boot_id)?;
+        lines.extend(found.living.into_iter().chain(found.strays.iter().map(ToString::to_string)));
     }
     if lines.is_empty() {
         super::print("everything is as recorded\n")?;

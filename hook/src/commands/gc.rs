@@ -12,9 +12,12 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     let mut failed = Vec::new();
     // One stray may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {
-        let strays = strays::find(state, &boot_id)?;
+        let found = strays::find(state, &boot_id)?;
+        if round == 0 {
+            found.living.iter().try_for_each(|line| super::print(&format!("kept: {line}\n")))?;
+        }
         let mut removed = false;
-        for stray in &strays {
+        for stray in &found.strays {
             if dry_run {
                 super::print(&format!("{stray}\n"))?;
                 continue;

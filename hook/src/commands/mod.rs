@@ -27,7 +27,8 @@ use crate::stats;
 /// # Errors
 /// Why it could not be done.
 pub fn run(options: &Options) -> Result<u8, Error> {
-    let state = StateDir::new(&options.state_dir);
+    let state = StateDir::new(options.state_dir());
+    check_is_there(options)?;
     match &options.command {
         Command::CreateRuntime => {
             counted(&state, "createRuntime", || create_runtime::run(&state, options.config.as_ref()))?;
@@ -44,6 +45,31 @@ pub fn run(options: &Options) -> Result<u8, Error> {
         Command::Completions { shell } => completions::run(*shell)?,
     }
     Ok(0)
+}
+
+/// Whether the state folder is there, where an answer would be untrue without it: one that was named is another's by
+/// mistake. Without the default one there are no containers; but gc would take all that it finds for nobody's.
+fn check_is_there(options: &Options) -> Result<(), Error> {
+    let reads = match options.command {
+        Command::List { .. }
+        | Command::Inspect { .. }
+        | Command::Doctor { .. }
+        | Command::Check { .. }
+        | Command::Reload { .. } => options.state_dir.is_some(),
+        Command::Gc { .. } => true,
+        Command::CreateRuntime
+        | Command::Poststop
+        | Command::Plan { .. }
+        | Command::Register(_)
+        | Command::Completions { .. } => false,
+    };
+    let path = options.state_dir();
+    if !reads || path.is_dir() {
+        return Ok(());
+    }
+    let cause = format!("{} is no folder that is there", path.display());
+    let hint = "name the folder that the hooks use with --state-dir or OCINET_STATE_DIR; the first container makes it";
+    Err(Error::State(report("read the state folder", cause, hint)))
 }
 
 /// What a hook found to do.

@@ -121,9 +121,9 @@ fn program(register: &Register) -> Result<String, Error> {
 
 /// Hooks are to find what this command was told of, whatever environment their runtime gives them.
 fn environment(options: &Options) -> Result<Vec<String>, Error> {
-    let state = (options.state_dir != Path::new(STATE_DIR)).then_some(&options.state_dir);
+    let state = (options.state_dir() != Path::new(STATE_DIR)).then(|| options.state_dir());
     let mut environment = Vec::new();
-    for (name, path) in [("OCINET_STATE_DIR", state), ("OCINET_CONFIG", options.config.as_ref())] {
+    for (name, path) in [("OCINET_STATE_DIR", state), ("OCINET_CONFIG", options.config.as_deref())] {
         let Some(path) = path else { continue };
         let path = std::path::absolute(path).map_err(|error| {
             Error::Usage(report(format!("use {}", path.display()), error, "give an absolute path"))

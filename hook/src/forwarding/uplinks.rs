@@ -100,6 +100,7 @@ mod tests {
             is_loopback: name == "lo",
             is_ethernet: true,
             mtu: 1500,
+            group: 0,
             controller: None,
             alias: String::new(),
             peer: below,

@@ -48,6 +48,14 @@ impl Namespace {
         Self::open(Path::new("/proc/thread-self/ns/net"))
     }
 
+    /// Opens the network namespace that is mounted on a file (ip-netns(8)).
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Self::open(path)
+    }
+
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -67,18 +75,28 @@ impl Namespace {
     /// What the kernel says to `RTM_NEWNSID` other than that there is one.
     pub fn number(&self, channel: &mut Channel) -> Result<i32, KernelError> {
         let doing = "number the container's network namespace";
-        let ask = |attributes: &[NsidAttribute]| {
-            let mut message = NsidMessage::default();
-            message.attributes.push(NsidAttribute::Fd(self.file.as_raw_fd().unsigned_abs()));
-            message.attributes.extend_from_slice(attributes);
-            message
-        };
-        let new = RouteNetlinkMessage::NewNsId(ask(&[NsidAttribute::Id(-1)]));
-        match channel.change(vec![(new, 0)], |_| doing.to_owned()) {
+        let mut message = self.question();
+        message.attributes.push(NsidAttribute::Id(-1));
+        match channel.change(vec![(RouteNetlinkMessage::NewNsId(message), 0)], |_| doing.to_owned()) {
             Ok(()) | Err(KernelError { errno: Errno::EEXIST, .. }) => {}
             Err(error) => return Err(error),
         }
-        let number = match channel.get(RouteNetlinkMessage::GetNsId(ask(&[])), doing)? {
+        self.known_number(channel)?.ok_or_else(|| KernelError::new(doing, Errno::ENOENT))
+    }
+
+    fn question(&self) -> NsidMessage {
+        let mut message = NsidMessage::default();
+        message.attributes.push(NsidAttribute::Fd(self.file.as_raw_fd().unsigned_abs()));
+        message
+    }
+
+    /// The number by which the channel's namespace knows this one, if it has one.
+    ///
+    /// # Errors
+    /// What the kernel says to `RTM_GETNSID`.
+    pub fn known_number(&self, channel: &mut Channel) -> Result<Option<i32>, KernelError> {
+        let doing = "look up the number of a network namespace";
+        let number = match channel.get(RouteNetlinkMessage::GetNsId(self.question()), doing)? {
             Some(RouteNetlinkMessage::NewNsId(answer)) => {
                 answer.attributes.into_iter().find_map(|attribute| {
                     if let NsidAttribute::Id(number) = attribute { Some(number) } else { None }
@@ -86,7 +104,7 @@ impl Namespace {
             }
             _ => None,
         };
-        number.filter(|number| *number >= 0).ok_or_else(|| KernelError::new(doing, Errno::ENOENT))
+        Ok(number.filter(|number| *number >= 0))
     }
 
     /// Runs a function in this namespace and comes back to `home`.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Server, Snapshot, ask_tcp};
+use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Sandbox, Server, Snapshot, ask_tcp, until};
 
 use crate::PATIENCE;
 use crate::life::used;
@@ -15,6 +16,11 @@ const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:
 fn end(mut attached: Attached) {
     drop(attached.net);
     attached.sandbox.end();
+}
+
+/// The kernel removes the links of a namespace some milliseconds after its end.
+fn has_host_ends(lab: &Lab) -> bool {
+    lab.host.ok(&["ip", "-br", "link"]).lines().any(|line| line.starts_with("oc-") && line.contains("@if"))
 }
 
 #[track_caller]
@@ -59,7 +65,7 @@ fn what_has_no_record_is_removed_by_what_is_left_of_it() {
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "9000:80")]);
     let _server = Server::tcp(&web.net, 80, "web");
     let before = Snapshot::of(&lab);
-    let kept = [
+    let lost = [
         lab.attach("a", &PUBLISHED),
         lab.attach(
             "b",
@@ -67,8 +73,9 @@ fn what_has_no_record_is_removed_by_what_is_left_of_it() {
         ),
         lab.attach("c", &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]),
     ];
-    for attached in &kept {
+    for attached in lost {
         fs::remove_file(lab.state_dir().join(format!("containers/{}.json", attached.id()))).unwrap();
+        end(attached);
     }
     let listed = gc(&lab, &["--dry-run"]);
     for expected in [
@@ -85,7 +92,189 @@ fn what_has_no_record_is_removed_by_what_is_left_of_it() {
     assert_eq!((check.code, check.stdout.as_str()), (0, "everything is as recorded\n"));
     let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 9000), PATIENCE);
     assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("web"));
-    drop(kept);
+}
+
+/// One container of each kind that has something on the host, each with what it answers by.
+fn of_every_kind(lab: &Lab) -> Vec<(Attached, SocketAddr)> {
+    let all: [&[(&str, &str)]; 4] = [
+        &[("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:81"), ("net.rate-out", "100mbit")],
+        &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64"), ("net.ports", "8082:80")],
+        &[
+            ("net.driver", "vxlan"),
+            ("net.vni", "7"),
+            ("net.subnet", "10.98.0.0/24"),
+            ("net.ip", "10.98.0.7"),
+            ("net.ports", "8083:80"),
+        ],
+        &[
+            ("net.driver", "macvlan"),
+            ("net.parent", "eth0"),
+            ("net.subnet", "198.51.100.0/24"),
+            ("net.ip-range", "198.51.100.64/28"),
+            ("net.host-access", "true"),
+        ],
+    ];
+    let attached = all.iter().enumerate().map(|(number, annotations)| {
+        let attached = lab.attach(&format!("kind{number}"), annotations);
+        let at = if number == 3 {
+            attached.at(false, 80)
+        } else {
+            SocketAddr::new(HOST4, [8080, 8082, 8083][number])
+        };
+        (attached, at)
+    });
+    attached.collect()
+}
+
+/// Every container answers, from the LAN and, where the host has a way of its own to it, from the host.
+#[track_caller]
+fn all_answer(lab: &Lab, all: &[(Attached, SocketAddr)]) {
+    for (attached, at) in all {
+        let _server = Server::tcp(&attached.net, 80, attached.id());
+        for from in [&lab.peer, &lab.host] {
+            let answer = ask_tcp(from, *at, PATIENCE);
+            assert_eq!(answer.map(|answer| answer.from).as_deref(), Some(attached.id()), "{at}");
+        }
+    }
+}
+
+/// What is told of the containers that live without a record, and that gc removes nothing of theirs.
+#[track_caller]
+fn nothing_of_theirs_is_removed(lab: &Lab, arguments: &[&str], all: &[(Attached, SocketAddr)]) {
+    let before = Snapshot::of(lab);
+    let listed = gc(lab, &[arguments, &["--dry-run"]].concat());
+    for (attached, _) in all {
+        let (id, pid) = (attached.id(), attached.sandbox.pid());
+        let kept = format!("kept: container {id} lives and has no record here: process {pid} is in its");
+        assert!(listed.contains(&kept), "{kept}: {listed}");
+    }
+    assert!(listed.lines().all(|line| line.starts_with("kept: ")), "{listed}");
+    assert_eq!(gc(lab, arguments), listed, "what is kept is said, and nothing is removed");
+    before.assert_is_back(lab, "gc beside containers without a record");
+    all_answer(lab, all);
+}
+
+#[test]
+fn a_folder_that_is_not_there_removes_nothing() {
+    let lab = Lab::new();
+    let all = of_every_kind(&lab);
+    all_answer(&lab, &all);
+    let before = Snapshot::of(&lab);
+    let absent = lab.dir().join("absent").display().to_string();
+    for command in [
+        &["gc"][..],
+        &["gc", "--dry-run"],
+        &["check"],
+        &["list"],
+        &["reload"],
+        &["doctor"],
+        &["inspect", "kind0"],
+    ] {
+        let refused = lab.run(&[&["--state-dir", &absent], command].concat(), "");
+        assert_eq!((refused.code, refused.stderr.lines().count()), (7, 1), "{command:?}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&absent) && refused.stderr.contains("; hint: "),
+            "{}",
+            refused.stderr
+        );
+        before.assert_is_back(&lab, &format!("{command:?} with another folder"));
+    }
+    assert!(!lab.dir().join("absent").exists());
+    all_answer(&lab, &all);
+}
+
+#[test]
+fn an_empty_folder_removes_nothing_of_what_lives() {
+    let lab = Lab::new();
+    let all = of_every_kind(&lab);
+    let empty = lab.dir().join("empty");
+    fs::create_dir(&empty).unwrap();
+    nothing_of_theirs_is_removed(&lab, &["--state-dir", empty.to_str().unwrap()], &all);
+}
+
+/// Of the folder that somebody deleted nothing is left, or some of its folders are.
+#[test]
+fn a_deleted_state_folder_costs_no_living_container_anything() {
+    for deleted in ["", "containers", "leases", "networks", "forwarding.json"] {
+        let lab = Lab::new();
+        let all = of_every_kind(&lab);
+        let path = lab.state_dir().join(deleted);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap()
+        } else {
+            fs::remove_file(&path).unwrap()
+        }
+        fs::create_dir_all(lab.state_dir()).unwrap();
+        if deleted == "containers" || deleted.is_empty() {
+            nothing_of_theirs_is_removed(&lab, &[], &all);
+        } else {
+            gc(&lab, &[]);
+            all_answer(&lab, &all);
+        }
+        // What ended is removed again, whichever folder says so.
+        all.into_iter().for_each(|(attached, _)| end(attached));
+        assert!(until(|| !has_host_ends(&lab)), "links of ended namespaces");
+        gc(&lab, &[]);
+        let links = lab.host.ok(&["ip", "-br", "link"]);
+        assert!(!links.contains("oc-") && !links.contains("ocinet0"), "{deleted}: {links}");
+        let rules = lab.host.ok(&["nft", "list", "ruleset"]);
+        assert!(!rules.contains("8082") && !rules.contains("10.9"), "{deleted}: {rules}");
+    }
+}
+
+/// Each of two folders has its containers on one host, and neither's gc removes the other's.
+#[test]
+fn two_state_folders_on_one_host_leave_each_other_alone() {
+    let lab = Lab::new();
+    let all = of_every_kind(&lab);
+    let second = lab.dir().join("second");
+    let named = ["--state-dir", second.to_str().unwrap()];
+    let own = [("net.network", "own"), ("net.subnet", "10.95.0.0/24"), ("net.ports", "9000:80")];
+    let sandbox = Sandbox::new("own");
+    let created = lab.run(&[&named[..], &["createRuntime"]].concat(), &lab.state_of(&sandbox, &own));
+    assert_eq!((created.code, created.stderr.as_str()), (0, ""));
+    let dead = Sandbox::new("dead");
+    let created = lab.run(&[&named[..], &["createRuntime"]].concat(), &lab.state_of(&dead, &[own[0]]));
+    assert_eq!((created.code, created.stderr.as_str()), (0, ""));
+    drop(dead);
+    let _server = Server::tcp(&sandbox.net(), 80, "own");
+    for arguments in [&[][..], &named] {
+        let said = gc(&lab, arguments);
+        assert_eq!(said.contains("removed: container dead"), !arguments.is_empty(), "{said}");
+        all_answer(&lab, &all);
+        let answer = ask_tcp(&lab.peer, SocketAddr::new(HOST4, 9000), PATIENCE);
+        assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("own"));
+    }
+}
+
+/// Somebody mounted the namespace of a container whose process and record are gone: it may be used again.
+#[test]
+fn a_mounted_namespace_keeps_what_leads_to_it() {
+    let lab = Lab::new();
+    used(&lab);
+    let web = lab.attach("web", &PUBLISHED);
+    let pinned = web.net.pin();
+    fs::remove_file(lab.state_dir().join("containers/web.json")).unwrap();
+    end(web);
+    let before = Snapshot::of(&lab);
+    let listed = gc(&lab, &["--dry-run"]);
+    let kept = "leads to a container without a record here: something keeps its network namespace";
+    assert!(listed.starts_with("kept: the link oc-") && listed.contains(kept), "{listed}");
+    gc(&lab, &[]);
+    before.assert_is_back(&lab, "gc beside a namespace that is kept");
+    let file = lab.dir().join("mounted").display().to_string();
+    fs::write(&file, "").unwrap();
+    let mount = format!("mount --bind /proc/{}/fd/{} {file}; \"$@\"", std::process::id(), pinned.as_raw_fd());
+    let under = ["unshare", "-m", "sh", "-ec", mount.as_str(), "sh"];
+    let listed = lab.run_under(&under, &["gc", "--dry-run"], "").ok();
+    let kept = format!(
+        "kept: container web lives and has no record here: its network namespace is mounted on {file}"
+    );
+    assert_eq!(listed.trim(), kept);
+    drop(pinned);
+    assert!(until(|| !has_host_ends(&lab)));
+    gc(&lab, &[]);
+    assert!(!lab.host.ok(&["ip", "link"]).contains("ocinet0"));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Link {
     pub is_ethernet: bool,
     /// The MTU in bytes.
     pub mtu: u32,
+    /// The group that rules know it by (`ip link … group`); 0 is the one that every link begins in.
+    pub group: u32,
     /// The index of the bridge or bond that it is a port of.
     pub controller: Option<u32>,
     /// A text for people.
@@ -80,6 +82,7 @@ impl Link {
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
             is_ethernet: hardware == ARPHRD_ETHER,
             mtu: word(IFLA_MTU).unwrap_or_default(),
+            group: word(IFLA_GROUP).unwrap_or_default(),
             controller: word(IFLA_MASTER),
             alias: attribute(attributes, IFLA_IFALIAS).map(text).unwrap_or_default(),
             peer: word(IFLA_LINK),
@@ -115,6 +118,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_GROUP: u16 = 2;

@@ -1,0 +1,133 @@
+//! What there is of ocinet's: files, links, routes, elements.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::Element;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::record::Undo;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use crate::error::Error;
+use crate::forwarding::Links;
+use crate::ipam::files;
+
+/// A write that is under way has its temporary file for less.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// What there is, before the records are read.
+pub struct Listed {
+    /// What the files say that each container has.
+    pub held: BTreeMap<ContainerId, Vec<Undo>>,
+    /// The host's links.
+    pub links: Vec<Link>,
+    /// The host's routes.
+    pub routes: Vec<Route>,
+    /// The elements of ocinet's sets.
+    pub elements: Vec<Element>,
+    /// Files that an interrupted write left.
+    pub temporary: Vec<PathBuf>,
+}
+
+impl Listed {
+    /// The host's links as forwarding looks at them.
+    pub fn around(&self) -> Links<'_> {
+        Links { links: &self.links, routes: &self.routes }
+    }
+}
+
+/// Lists it.
+///
+/// # Errors
+/// A folder or a dump that cannot be read.
+pub fn list(state: &StateDir) -> Result<Listed, Error> {
+    let mut held: BTreeMap<ContainerId, Vec<Undo>> = BTreeMap::new();
+    for (network, address, path) in
+        entries(&state.path("leases"), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
+    {
+        let Some(by) = files::holder(state, &path)? else { continue };
+        let undo = held.entry(by).or_default();
+        undo.push(Undo::LeaveNetwork { network: ContainerId::clone(&network) });
+        undo.push(Undo::ReleaseLease { network, address });
+    }
+    for (of, address, path) in entries(&state.path("ports"), claimed, |name| name.parse::<IpAddr>().ok())? {
+        let Some(by) = files::holder(state, &path)? else { continue };
+        let (protocol, host_port) = of;
+        let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
+        held.entry(by).or_default().push(Undo::ReleasePort(port));
+    }
+    for (owner, member, _) in entries(
+        &state.path("members"),
+        |name| name.parse::<ContainerId>().ok(),
+        |name| name.parse::<ContainerId>().ok(),
+    )? {
+        held.entry(member).or_default().push(Undo::Unshare { owner });
+    }
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
+    let mut nft = Nft::open()?;
+    let elements = counted::all_keys(nft.channel())?;
+    let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
+    Ok(Listed { held, links, routes, elements, temporary: temporary(state)? })
+}
+
+/// `tcp-8080`, as the folder of a port's claims is named.
+fn claimed(name: &str) -> Option<(Protocol, u16)> {
+    let (protocol, port) = name.split_once('-')?;
+    let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol)?;
+    Some((protocol, port.parse().ok()?))
+}
+
+/// The files of the folders of a folder, by what their names say.
+fn entries<A: Clone, B>(
+    folder: &Path,
+    outer: impl Fn(&str) -> Option<A>,
+    inner: impl Fn(&str) -> Option<B>,
+) -> Result<Vec<(A, B, PathBuf)>, StateError> {
+    let mut all = Vec::new();
+    for entry in read(folder)? {
+        let Some(of) = entry.file_name().to_str().and_then(&outer) else { continue };
+        for file in read(&entry.path())? {
+            if let Some(name) = file.file_name().to_str().and_then(&inner) {
+                all.push((of.clone(), name, file.path()));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StateError::io("read", folder, error)),
+    }
+}
+
+/// Files with a dot before their name that nothing has touched for a while.
+fn temporary(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
+    let mut found = Vec::new();
+    for folder in ["containers", "networks"] {
+        for entry in read(&state.path(folder))? {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
+            let of = name.strip_suffix(".claim").map_or_else(|| name.to_owned(), |id| format!("{id}.json"));
+            let age =
+                entry.metadata().and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
+            if age.is_ok_and(|age| age > UNDER_WAY) && !state.path(folder).join(of).exists() {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
