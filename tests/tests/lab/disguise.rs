@@ -243,7 +243,7 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_routed_container() {
         send_frame(&attacker.net, "eth0", &frame.neighbour_advertisement(own6(&attacker), me.mac));
         assert!(until(|| taken(&lab, link, 136) > before), "{guards:?}: an honest advertisement arrives");
         // Without rules, nothing lets the host's answer in.
-        let is_answered = ping_of(&attacker.net, gateway.into(), 3000);
+        let is_answered = ping_of(&attacker.net, gateway, 3000);
         assert_eq!(is_answered, guards != Guards::Filters, "{guards:?}: an echo of 3,000 bytes");
     }
 }

@@ -188,8 +188,8 @@ fn a_root_without_a_place_for_names_starts_all_the_same() {
     let none = |_: &Path| {};
     let read_only = "mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"";
     let proc = "mkdir -p \"$1/proc\"; mount -t proc none \"$1/proc\"";
-    let cases: [(&str, &dyn Fn(&Path), &str); 4] = [
-        ("link", &link, proc),
+    let cases = [
+        ("link", &link as &dyn Fn(&Path), proc),
         ("dangling", &dangling, "true"),
         ("folder", &folder, "true"),
         ("read-only", &none, read_only),
