@@ -8,8 +8,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::kernel::{link, process};
+use ocinet_shared::kernel::{process, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 
@@ -17,9 +16,9 @@ use crate::config::Config;
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
-use crate::network::{self, Occupied, Surroundings};
+use crate::network::{self, Surroundings};
 use crate::request::AttachmentRequest;
-use crate::{fit, holder, tables, underlay};
+use crate::{fit, holder, occupied, tables, underlay};
 
 /// The network that an attachment belongs to: as it was made, or as it is to be made. `planned` are those that the
 /// container's other interfaces are to make.
@@ -55,7 +54,7 @@ pub fn network(
         &Surroundings {
             config,
             others: &others,
-            occupied: occupied(&mut channel, &others, request, &routes)?,
+            occupied: occupied::list(&mut channel, &others, request, &routes)?,
             underlay: underlay.as_ref(),
             peers: peers.into_iter().map(|(peer, _)| peer).collect(),
             boot_id: &boot_id,
@@ -70,46 +69,6 @@ pub fn network(
 pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<String>, Error> {
     let path = state.path(&format!("networks/{network}.json"));
     Ok(state.read_json::<Network>(&path)?.map(|network| network.driver))
-}
-
-/// The ranges that a new network must keep clear of: the subnets of other networks and, where ocinet alone is to hand
-/// out its addresses, the host's routes.
-fn occupied(
-    channel: &mut Channel,
-    others: &[Network],
-    request: &AttachmentRequest,
-    routes: &[Route],
-) -> Result<Vec<Occupied>, Error> {
-    let mut occupied: Vec<Occupied> = Vec::new();
-    for other in others {
-        let by = format!("the subnet of network {}", other.name);
-        occupied.extend(other.subnets().map(|range| Occupied { range, by: by.clone() }));
-    }
-    if request.driver.pool() == Pool::Lan {
-        return Ok(occupied);
-    }
-    // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
-    let own = match request.driver.bridge(request)? {
-        Some(bridge) => link::find(channel, &bridge)?,
-        None => None,
-    };
-    for route in routes {
-        let to = route.destination;
-        let ours = own.as_ref().is_some_and(|link| Some(link.index) == route.link);
-        // Everything overlaps the default route, and a link-local one is on every link. One to a container is its
-        // network's, or goes with the link of a container that has just ended.
-        if to.prefix() > 0 && !ours && !route.to_container && !is_on_every_link(&to) {
-            occupied.push(Occupied { range: to, by: format!("the host's route to {to}") });
-        }
-    }
-    Ok(occupied)
-}
-
-fn is_on_every_link(range: &Cidr) -> bool {
-    match range.address() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
-    }
 }
 
 /// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`

@@ -151,7 +151,8 @@ impl Interfaces {
                 None => true,
             };
             let mut defaults = self.routes.iter().filter(|route| {
-                route.in_main && route.destination.family() == family && route.destination.prefix() == 0
+                let is_default = route.destination.prefix() == 0 && route.leads_nowhere.is_none();
+                route.in_main && route.destination.family() == family && is_default
             });
             if !defaults.any(|route| leads_out(&route)) {
                 missing.extend(gateways.first());

@@ -10,7 +10,7 @@
 //! | `cli.rs` `commands/` | the command line, one file a command |
 //! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
 //! | `policy/` | what annotations may ask for |
-//! | `facts.rs` `host_resolver.rs` `underlay.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `facts.rs` `host_resolver.rs` `underlay.rs` `occupied.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
@@ -54,6 +54,7 @@ mod log;
 mod members;
 mod nat;
 mod network;
+mod occupied;
 mod oci_bundle;
 mod plan;
 pub mod policy;

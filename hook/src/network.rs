@@ -25,13 +25,40 @@ pub const DEFAULT_MTU: u32 = 1500;
 /// The least MTU of a link that has IPv6 (RFC 8200, section 5).
 pub const IPV6_MTU: u32 = 1280;
 
+/// What a range of the host's leaves for new networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaves {
+    /// Nothing: others answer to its addresses, on a link of the host's or in another network.
+    Nothing,
+    /// Parts of it to a network that is given one: a LAN as wide as a whole private range (RFC 1918).
+    Named,
+    /// The same, and parts to a network that has no other choice: what is far away, and reached by a gateway.
+    Parts,
+}
+
 /// A range of addresses that is in use on the host, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occupied {
     /// The range.
     pub range: Cidr,
-    /// What uses it, for a message: `the route to 10.0.0.0/8`.
+    /// What uses it, for a message: `the host's route to 10.0.0.0/8`.
     pub by: String,
+    /// What is left of it.
+    pub leaves: Leaves,
+}
+
+impl Occupied {
+    /// Whether a subnet that a network is given cannot be made: more specific routes win over wider ones.
+    fn bars(&self, subnet: &Cidr) -> bool {
+        let is_part = self.range.prefix() < subnet.prefix() && self.leaves != Leaves::Nothing;
+        self.range.overlaps(subnet) && !is_part
+    }
+
+    /// Whether a subnet is not to be chosen from a pool.
+    fn spoils(&self, subnet: &Cidr, pool: &Cidr) -> bool {
+        let covers_all = self.range.prefix() < pool.prefix() && self.range.contains(pool.address());
+        self.range.overlaps(subnet) && !(covers_all && self.leaves == Leaves::Parts)
+    }
 }
 
 /// The link that a network's packets leave the host by.
@@ -119,7 +146,7 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
     let pool = request.driver.pool();
     let ranges = ranges(request, around)?;
     for range in &ranges {
-        if let Some(overlap) = around.occupied.iter().find(|occupied| occupied.range.overlaps(range)) {
+        if let Some(overlap) = around.occupied.iter().find(|one| is_barred(range, one, request, around)) {
             return Err(Error::Conflict(report(
                 format!("make network {} with the subnet {range}", request.network),
                 format!("it overlaps {}", overlap.by),
@@ -164,6 +191,22 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
         return Err(too_small_for_ipv6(request, mtu));
     }
     Ok(network)
+}
+
+/// Whether a subnet of a new network cannot be made beside what the host uses. One from the pool was chosen so that it
+/// can.
+fn is_barred(
+    range: &Cidr,
+    occupied: &Occupied,
+    request: &AttachmentRequest,
+    around: &Surroundings<'_>,
+) -> bool {
+    let built_in = Config::default().default_subnets;
+    match named_subnets(request, around.config) {
+        [] if request.driver.pool() == Pool::Host => false,
+        named if request.subnets.is_empty() && named == built_in => occupied.spoils(range, range),
+        _ => occupied.bars(range),
+    }
 }
 
 /// IPv6 is not to be had on a link of that MTU.
@@ -249,16 +292,18 @@ pub fn list<T: ToString>(items: &[T]) -> String {
 fn next_free(pool: Cidr, occupied: &[Occupied]) -> Result<Cidr, Error> {
     let step = 1_u128 << (Family::Ipv4.bits() - POOL_PREFIX);
     let count = pool.size() / step;
-    (0..count)
-        .filter_map(|index| Cidr::new(pool.nth(index * step), POOL_PREFIX))
-        .find(|subnet| !occupied.iter().any(|occupied| occupied.range.overlaps(subnet)))
-        .ok_or_else(|| {
-            Error::Conflict(report(
-                "choose a subnet for a new network",
-                format!("all {count} of the pool {pool} are in use"),
-                "give the network a net.subnet, or widen subnet-pool in the configuration",
-            ))
-        })
+    let spoiled = |subnet: &Cidr| occupied.iter().any(|one| one.spoils(subnet, &pool));
+    let mut subnets = (0..count).filter_map(|index| Cidr::new(pool.nth(index * step), POOL_PREFIX));
+    subnets.find(|subnet| !spoiled(subnet)).ok_or_else(|| {
+        let widest =
+            occupied.iter().filter(|one| one.spoils(&pool, &pool)).min_by_key(|one| one.range.prefix());
+        let widest = widest.map_or("other networks", |one| one.by.as_str());
+        Error::Conflict(report(
+            "choose a subnet for a new network",
+            format!("all {count} of the pool {pool} are in use, most by {widest}"),
+            "give the network a free net.subnet, or set another subnet-pool in the configuration",
+        ))
+    })
 }
 
 /// A subnet with its gateway: the one that is asked for; else the LAN's own router, or the first address.

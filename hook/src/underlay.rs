@@ -60,7 +60,11 @@ pub fn find(
     } else {
         let by_peers: BTreeSet<u32> = peers.iter().filter_map(|(_, link)| *link).collect();
         let group = addresses_in(request, "group").next().map(Family::of);
-        let by_default = || default_link(routes, group).into_iter().collect();
+        let by_default = || match request.driver.pool() {
+            // A VPN that leads everywhere has no LAN.
+            Pool::Lan => default_links(routes, group),
+            Pool::Host | Pool::Overlay => ways_out(routes, group),
+        };
         narrowest(channel, if peers.is_empty() { by_default() } else { by_peers })?
     };
     let Some(found) = found else { return Ok(None) };
@@ -70,15 +74,14 @@ pub fn find(
         check_fit(request, &found)?;
     }
     let addresses = if on_lan { addresses_of(channel, found.index)? } else { Vec::new() };
-    let gateways = routes.iter().filter(|route| is_default(route) && route.link == Some(found.index));
+    let by_it = |route: &&Route| route.leads_out() && route.link == Some(found.index);
+    let gateways = routes.iter().filter(by_it).filter_map(|route| {
+        // IPv4's may be an IPv6 address: that is no router of IPv6.
+        route.gateway.filter(|gateway| Family::of(*gateway) == route.destination.family())
+    });
     let name: IfName =
         found.name.parse().map_err(|error| annotation("net.parent", error, "give the link another name"))?;
-    Ok(Some(Underlay {
-        name,
-        mtu: found.mtu,
-        addresses,
-        gateways: gateways.filter_map(|route| route.gateway).collect(),
-    }))
+    Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways: gateways.collect() }))
 }
 
 /// The addresses that a setting lists.
@@ -188,24 +191,32 @@ pub fn carries_default_route(link: &str) -> Result<bool, Error> {
     let Some(link) = link::find(&mut channel, &name)? else { return Ok(false) };
     for family in Family::ALL {
         let routes = route::list(&mut channel, family)?;
-        if routes.iter().any(|route| is_default(route) && route.link == Some(link.index)) {
+        if routes.iter().any(|route| route.is_wide() && route.link == Some(link.index)) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn is_default(route: &Route) -> bool {
-    route.destination.prefix() == 0
+/// The links of the host's default routes: those of the family that is preferred, else IPv4's first.
+fn default_links(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+    let of = |family| route::defaults(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>();
+    let mut links = preferred.into_iter().chain(Family::ALL).map(of);
+    links.find(|links| !links.is_empty()).unwrap_or_default()
 }
 
-/// The link of the host's default route: that of the family that is preferred, else IPv4's first.
-fn default_link(routes: &[Route], preferred: Option<Family>) -> Option<u32> {
-    preferred.into_iter().chain(Family::ALL).find_map(|family| {
-        let of_family =
-            routes.iter().filter(|route| is_default(route) && route.destination.family() == family);
-        of_family.min_by_key(|route| route.metric)?.link
-    })
+/// The links by which packets to everywhere leave: those of default routes, and of VPNs that lead parts of everywhere.
+fn ways_out(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+    let of = |family| {
+        let parts = routes.iter().filter(move |route| {
+            let to = route.destination;
+            route.leads_out() && to.prefix() > 0 && to.family() == family
+        });
+        let ways = route::defaults(routes, family).chain(parts);
+        ways.filter_map(|route| route.link).collect::<BTreeSet<_>>()
+    };
+    let mut links = preferred.into_iter().chain(Family::ALL).map(of);
+    links.find(|links| !links.is_empty()).unwrap_or_default()
 }
 
 fn addresses_of(channel: &mut Channel, index: u32) -> Result<Vec<Cidr>, Error> {

@@ -86,6 +86,7 @@ pub(super) fn reverse_path(around: &mut Surroundings) -> Result<Vec<Finding>, Er
         let is_second = link.index != best
             && around.found.routes.iter().any(|route| {
                 route.destination.prefix() == 0
+                    && route.in_main
                     && route.destination.family() == Family::Ipv4
                     && route.link == Some(link.index)
             });

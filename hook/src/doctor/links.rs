@@ -1,10 +1,9 @@
-//! The host's links of networks and containers, and how the host gets to containers by them.
+//! The host's links of networks and containers, and the neighbours on them.
 
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::neighbour;
-use ocinet_shared::kernel::route::{self, Hop};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -89,61 +88,6 @@ pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
                     format!("ip address del {cidr} dev {link}"),
                 ));
             }
-        }
-    }
-    Ok(findings)
-}
-
-/// Containers' addresses that the host's routes lead elsewhere.
-pub(super) fn routes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let mut findings: Vec<Finding> = Vec::new();
-    let mut wanted = Vec::new();
-    for (record, attachment) in around.attachments() {
-        let link = around.router(attachment).and_then(|name| around.link(name));
-        let Some(link) = link.filter(|link| link.is_up) else { continue };
-        let network = around.networks.iter().find(|network| network.name == attachment.network);
-        for own in &attachment.addresses {
-            let subnet = network.and_then(|network| network.bridge().and(network.subnet(own.family())));
-            let to = subnet.unwrap_or_else(|| Cidr::host(own.address())).network();
-            wanted.push((record.id.clone(), own.address(), link.index, link.name.clone(), to));
-        }
-    }
-    for (id, address, index, name, to) in wanted {
-        let what = match route::towards(&mut around.found.route, address)? {
-            Some(Hop::By(other)) if other != index => other,
-            None => {
-                findings.push(Finding::new(
-                    format!("the host has no route to {address} of container {id}"),
-                    "nothing that the host sends or forwards gets there",
-                    format!("ip route add {to} dev {name}"),
-                ));
-                continue;
-            }
-            _ => continue,
-        };
-        let covering = around
-            .found
-            .routes
-            .iter()
-            .filter(|route| route.link == Some(what) && route.destination.contains(address));
-        let link = around.found.link_at(what);
-        let link = link.map_or("another link", |link| link.name.as_str());
-        let Some(route) = covering.max_by_key(|route| route.destination.prefix()) else { continue };
-        let finding = if route.destination.prefix() == 0 {
-            Finding::new(
-                format!("the host's route to {to} by {name} is gone"),
-                format!("what is for container {id} leaves by {link}"),
-                format!("ip route add {to} dev {name}"),
-            )
-        } else {
-            Finding::new(
-                format!("the host's route to {} by {link} leads past {name}", route.destination),
-                format!("what is for {address} of container {id} leaves by {link}"),
-                format!("ip route del {} dev {link}", route.destination),
-            )
-        };
-        if !findings.iter().any(|other| other.mend == finding.mend) {
-            findings.push(finding);
         }
     }
     Ok(findings)

@@ -5,7 +5,7 @@
 //! | `forwarding.rs` | whether the host forwards, and takes packets from where it would not send them |
 //! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
-//! | `links.rs` | links, their addresses and MTU, routes and neighbours of containers |
+//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` | the container's own namespace |
@@ -20,6 +20,7 @@ mod inside;
 mod lan;
 mod legacy;
 mod links;
+mod routes;
 mod rules;
 mod surroundings;
 mod tunnels;
@@ -64,7 +65,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ("gateways", links::gateways),
     ("addresses", links::clashes),
     ("lan", lan::clashes),
-    ("routes", links::routes),
+    ("routes", routes::ways),
+    ("uplinks", routes::answers),
     ("neighbours", links::neighbours),
     ("mtu", links::mtu),
     ("tunnels", tunnels::mtu),

@@ -6,7 +6,7 @@ use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::chains::{self, Chain};
-use ocinet_shared::kernel::route::Route;
+use ocinet_shared::kernel::route;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
@@ -107,10 +107,7 @@ impl Surroundings {
 
     /// The link of the host's best default route.
     pub(super) fn way_out(&self, family: Family) -> Option<&Link> {
-        let of_family = |route: &&Route| {
-            route.destination.prefix() == 0 && route.destination.family() == family && route.link.is_some()
-        };
-        let best = self.found.routes.iter().filter(of_family).min_by_key(|route| route.metric)?;
+        let best = route::defaults(&self.found.routes, family).find(|route| route.link.is_some())?;
         self.found.link_at(best.link?)
     }
 }

@@ -1,12 +1,12 @@
 //! Routes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType,
+    RouteScope, RouteType, RouteVia,
 };
 use nix::errno::Errno;
 
@@ -22,6 +22,12 @@ const RT_TABLE_LOCAL: u8 = 255;
 /// linux/rtnetlink.h and in iproute2's rt_protos.
 const OCINET: RouteProtocol = RouteProtocol::Other(111);
 
+/// A shorter prefix than this is a part of everywhere: VPNs lead `0.0.0.0/1` and `128.0.0.0/1` in place of a default
+/// route, or what is left of the Internet without private ranges. No network of one owner is wider than an IPv4 /8.
+const WIDEST: u8 = 8;
+/// The addresses of sites (RFC 4193), which are nobody's default route.
+const SITE_LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0);
+
 /// A route of the host, as far as ocinet needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -29,16 +35,49 @@ pub struct Route {
     pub destination: Cidr,
     /// The index of the link that it leaves by, where it names one.
     pub link: Option<u32>,
-    /// The gateway, where it names one.
+    /// The gateway, where it names one: of IPv4 it may be an IPv6 address (`RTA_VIA`).
     pub gateway: Option<IpAddr>,
     /// How it ranks among routes to the same destination; the least is used.
     pub metric: u32,
     /// Whether it is in the main table, which is looked up for every packet that no rule (ip-rule(8)) leads elsewhere.
     pub in_main: bool,
+    /// The number of its table.
+    pub table: u32,
+    /// Its type in ip-route(8), where packets that match it go nowhere: `blackhole`, `unreachable`, `prohibit`, or `throw`,
+    /// which ends the look into this table alone.
+    pub leads_nowhere: Option<&'static str>,
+    /// Whether the host has an address of its own in it, and neighbours on the link that it leaves by.
+    pub is_connected: bool,
     /// Whether a router advertisement (RFC 4861) made it.
     pub from_router_advertisement: bool,
     /// Whether ocinet made it for a container.
     pub to_container: bool,
+}
+
+impl Route {
+    /// Whether it is so wide that everything overlaps it: a default route, or a part of one.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.destination.prefix() < WIDEST
+    }
+
+    /// Whether the host's packets to everywhere leave by it: a default route of the main table, or a part of one.
+    #[must_use]
+    pub fn leads_out(&self) -> bool {
+        let to = self.destination.address();
+        let is_of_few = to.is_multicast() || to == IpAddr::V6(SITE_LOCAL6);
+        self.in_main && self.leads_nowhere.is_none() && self.is_wide() && !is_of_few
+    }
+}
+
+/// The default routes of a family in the main table that are used: those of the least metric, one for each link.
+pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
+    let is_default = move |route: &&Route| {
+        route.in_main && route.destination.prefix() == 0 && route.destination.family() == family
+    };
+    let least = routes.iter().filter(is_default).map(|route| route.metric).min();
+    let is_used = move |route: &&Route| Some(route.metric) == least && route.leads_nowhere.is_none();
+    routes.iter().filter(is_default).filter(is_used)
 }
 
 /// A way by a gateway, as a container is given it.
@@ -122,7 +161,8 @@ fn route_address(address: IpAddr) -> RouteAddress {
     }
 }
 
-/// The unicast routes of a family in every table but the local one; one by several links is as many.
+/// The routes of a family in every table but the local one; one by several links is as many. What the kernel learned of
+/// single destinations, such as their path's MTU, is left out.
 ///
 /// # Errors
 /// A refusal of the dump.
@@ -133,7 +173,7 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
     Ok(answers.into_iter().flat_map(|answer| from_message(answer, family)).collect())
 }
 
-/// The unicast routes of both families, as [`list`] has them.
+/// The routes of both families, as [`list`] has them.
 ///
 /// # Errors
 /// A refusal of a dump.
@@ -159,21 +199,44 @@ pub enum Hop {
 /// # Errors
 /// Any refusal but that there is no way.
 pub fn towards(channel: &mut Channel, address: IpAddr) -> Result<Option<Hop>, KernelError> {
+    let Some(route) = look_up(channel, address)? else { return Ok(None) };
+    Ok(match route.header.kind {
+        RouteType::Local => Some(Hop::Local),
+        RouteType::Unicast => route.attributes.into_iter().find_map(|attribute| {
+            if let RouteAttribute::Oif(index) = attribute { Some(Hop::By(index)) } else { None }
+        }),
+        _ => None,
+    })
+}
+
+/// What kind of address it is with its article, where it is one that several machines have: of a link's broadcast, of a
+/// group, or of whichever is the nearest.
+///
+/// # Errors
+/// Any refusal but that there is no way.
+pub fn shared_by_many(channel: &mut Channel, address: IpAddr) -> Result<Option<&'static str>, KernelError> {
+    Ok(look_up(channel, address)?.and_then(|route| match route.header.kind {
+        RouteType::Broadcast => Some("a broadcast"),
+        RouteType::Multicast => Some("a multicast"),
+        RouteType::Anycast => Some("an anycast"),
+        _ => None,
+    }))
+}
+
+fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage>, KernelError> {
     let mut message = RouteMessage::default();
     message.header.address_family = netlink_family(Family::of(address));
     message.header.destination_prefix_length = Family::of(address).bits();
     message.attributes.push(RouteAttribute::Destination(route_address(address)));
     let doing = format!("look up the route to {address}");
     match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) if route.header.kind == RouteType::Local => {
-            Ok(Some(Hop::Local))
-        }
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => {
-            Ok(route.attributes.into_iter().find_map(|attribute| {
-                if let RouteAttribute::Oif(index) = attribute { Some(Hop::By(index)) } else { None }
-            }))
-        }
-        Ok(_) | Err(KernelError { errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH, .. }) => Ok(None),
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
+        // The last two are what a route of the types prohibit and blackhole says.
+        Ok(_)
+        | Err(KernelError {
+            errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
+            ..
+        }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -188,11 +251,21 @@ pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelErro
 
 fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
     let RouteNetlinkMessage::NewRoute(message) = answer else { return Vec::new() };
-    if message.header.kind != RouteType::Unicast || message.header.table == RT_TABLE_LOCAL {
+    let leads_nowhere = match message.header.kind {
+        RouteType::Unicast => None,
+        RouteType::BlackHole => Some("blackhole"),
+        RouteType::Unreachable => Some("unreachable"),
+        RouteType::Prohibit => Some("prohibit"),
+        RouteType::Throw => Some("throw"),
+        _ => return Vec::new(),
+    };
+    let is_learned = message.header.flags.contains(RouteFlags::Cloned);
+    if is_learned || message.header.table == RT_TABLE_LOCAL {
         return Vec::new();
     }
+    let mut table = u32::from(message.header.table);
     let mut address = family.unspecified();
-    let (mut link, mut metric) = (None, 0);
+    let (mut link, mut metric, mut source) = (None, 0, None);
     let gateway = gateway_of(&message.attributes);
     let mut hops = Vec::new();
     for attribute in message.attributes {
@@ -201,6 +274,9 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
             RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = to.into(),
             RouteAttribute::Priority(priority) => metric = priority,
             RouteAttribute::Oif(index) => link = Some(index),
+            RouteAttribute::Table(number) => table = number,
+            RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some(IpAddr::from(own)),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some(IpAddr::from(own)),
             RouteAttribute::MultiPath(several) => {
                 hops.extend(
                     several.iter().map(|hop| (Some(hop.interface_index), gateway_of(&hop.attributes))),
@@ -215,12 +291,18 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
     if hops.is_empty() {
         hops.push((link, gateway));
     }
-    let route = |(link, gateway)| Route {
+    // Whoever gives the host its address may make the route in the kernel's place.
+    let has_own = message.header.protocol == RouteProtocol::Kernel
+        || source.is_some_and(|source| destination.prefix() > 0 && destination.contains(source));
+    let route = |(link, gateway): (Option<u32>, Option<IpAddr>)| Route {
         destination,
         link,
         gateway,
         metric,
-        in_main: message.header.table == RouteHeader::RT_TABLE_MAIN,
+        in_main: table == u32::from(RouteHeader::RT_TABLE_MAIN),
+        table,
+        leads_nowhere,
+        is_connected: has_own && gateway.is_none(),
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
         to_container: message.header.protocol == OCINET,
     };
@@ -231,6 +313,8 @@ fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(via)) => Some((*via).into()),
         RouteAttribute::Gateway(RouteAddress::Inet6(via)) => Some((*via).into()),
+        RouteAttribute::Via(RouteVia::Inet(via)) => Some((*via).into()),
+        RouteAttribute::Via(RouteVia::Inet6(via)) => Some((*via).into()),
         _ => None,
     })
 }

@@ -3,6 +3,7 @@
 mod firewalls;
 mod host;
 mod links;
+mod routes;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -17,6 +17,7 @@ mod faults;
 mod flushed;
 mod forwarding;
 mod gc;
+mod host_routes;
 mod hosts;
 mod identity;
 mod impersonation;

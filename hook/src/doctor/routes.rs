@@ -1,0 +1,309 @@
+//! How the host's routes lead to containers, and by which uplink their answers leave.
+
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::kernel::filter::MARK;
+use ocinet_shared::kernel::route::{self, Hop, Route};
+use ocinet_shared::kernel::rule::{self, Rule};
+
+use super::{Finding, Surroundings};
+use crate::error::Error;
+
+/// The number of the main table (`RT_TABLE_MAIN` of linux/rtnetlink.h).
+const MAIN: u32 = 254;
+/// The number of the table of the host's own addresses (`RT_TABLE_LOCAL`).
+const LOCAL: u32 = 255;
+/// A mark of an answer for the commands of [`answers`]: any bit that nobody uses.
+const ANSWER: u32 = 0x0100_0000;
+const _: () = assert!(ANSWER & MARK == 0);
+
+/// What the host is to send where.
+struct Wanted {
+    id: ContainerId,
+    address: IpAddr,
+    index: u32,
+    link: String,
+    /// The container's network, or the container alone where it has a link of its own.
+    to: Cidr,
+}
+
+/// What decides where a packet goes: a rule, and a route of its table.
+struct Decision<'a> {
+    rule: &'a Rule,
+    route: &'a Route,
+}
+
+/// Containers' addresses that the host's routes lead elsewhere.
+pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for wanted in wanted(around) {
+        let hop = route::towards(&mut around.found.route, wanted.address)?;
+        if hop == Some(Hop::Local) || hop == Some(Hop::By(wanted.index)) {
+            continue;
+        }
+        let rules = rule::list(&mut around.found.route, wanted.to.family())?;
+        let decision = decide(&rules, &around.found.routes, wanted.address);
+        let finding = match (decision, hop) {
+            (Some(Decision { rule, route }), _) if rule.table != MAIN => {
+                by_rule(around, &wanted, rule, route)
+            }
+            (Some(Decision { route, .. }), _) if !is_default(route) => by_route(around, &wanted, route),
+            (_, None) => Finding::new(
+                format!("the host has no route to {} of container {}", wanted.address, wanted.id),
+                "nothing that the host sends or forwards gets there",
+                format!("ip route add {} dev {}", wanted.to, wanted.link),
+            ),
+            (_, Some(Hop::By(index))) => Finding::new(
+                format!("the host's route to {} by {} is gone", wanted.to, wanted.link),
+                format!("what is for container {} leaves by {}", wanted.id, name_of(around, Some(index))),
+                format!("ip route add {} dev {}", wanted.to, wanted.link),
+            ),
+            (_, Some(Hop::Local)) => continue,
+        };
+        if !findings.iter().any(|other| other.mend == finding.mend) {
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
+}
+
+fn wanted(around: &Surroundings) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    for (record, attachment) in around.attachments() {
+        let link = around.router(attachment).and_then(|name| around.link(name));
+        let Some(link) = link.filter(|link| link.is_up) else { continue };
+        let network = around.networks.iter().find(|network| network.name == attachment.network);
+        for own in &attachment.addresses {
+            let subnet = network.and_then(|network| network.bridge().and(network.subnet(own.family())));
+            all.push(Wanted {
+                id: record.id.clone(),
+                address: own.address(),
+                index: link.index,
+                link: link.name.clone(),
+                to: subnet.unwrap_or_else(|| Cidr::host(own.address())).network(),
+            });
+        }
+    }
+    all
+}
+
+/// The rule and the route that a packet to an address follows which nothing else is known of: of a table's routes, the
+/// longest prefix is used, and of those the least metric.
+fn decide<'a>(rules: &'a [Rule], routes: &'a [Route], address: IpAddr) -> Option<Decision<'a>> {
+    let applies = |rule: &&Rule| {
+        let is_to = rule.to.is_none_or(|to| to.contains(address));
+        rule.table != LOCAL && !rule.is_of_few && rule.from.is_none() && is_to
+    };
+    rules.iter().filter(applies).find_map(|rule| {
+        let of_table =
+            routes.iter().filter(|route| route.table == rule.table && route.destination.contains(address));
+        let best = of_table.min_by_key(|route| (u8::MAX - route.destination.prefix(), route.metric))?;
+        let is_skipped =
+            best.leads_nowhere == Some("throw") || (rule.suppresses_defaults && is_default(best));
+        (!is_skipped).then_some(Decision { rule, route: best })
+    })
+}
+
+fn is_default(route: &Route) -> bool {
+    route.destination.prefix() == 0 && route.leads_nowhere.is_none()
+}
+
+fn name_of(around: &Surroundings, link: Option<u32>) -> String {
+    let link = link.and_then(|index| around.found.link_at(index));
+    link.map_or_else(|| "another link".to_owned(), |link| link.name.clone())
+}
+
+/// `ip`, with the option by which it knows the family where no address tells it.
+fn ip(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip -6",
+    }
+}
+
+fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route) -> Finding {
+    let Wanted { id, address, to, .. } = wanted;
+    let why = match route.leads_nowhere {
+        Some(kind) => format!("that table has a route of the type {kind} to {}", route.destination),
+        None => {
+            let link = name_of(around, route.link);
+            format!(
+                "that table leads to {} by {link}, and is looked at before the host's routes to networks",
+                route.destination
+            )
+        }
+    };
+    Finding::new(
+        format!(
+            "the routing rule {} leads what is for {address} of container {id} to table {}",
+            rule.priority, rule.table
+        ),
+        why,
+        format!("{} rule add to {to} lookup main", ip(to.family())),
+    )
+}
+
+fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
+    let Wanted { id, address, link: own, .. } = wanted;
+    let to = route.destination;
+    match route.leads_nowhere {
+        Some(kind) => Finding::new(
+            format!("the host's {kind} route to {to} leads past {own}"),
+            format!("what is for {address} of container {id} goes nowhere"),
+            format!("ip route del {kind} {to}"),
+        ),
+        None => {
+            let link = name_of(around, route.link);
+            Finding::new(
+                format!("the host's route to {to} by {link} leads past {own}"),
+                format!("what is for {address} of container {id} leaves by {link}"),
+                format!("ip route del {to} dev {link}"),
+            )
+        }
+    }
+}
+
+/// Published ports that are asked at an address whose own packets leave by another uplink than containers' do: their
+/// answers leave by the first uplink, because the kernel chooses their way before it gives them the host's address.
+pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for family in Family::ALL {
+        let serves = around.records.iter().any(|record| record.ports().any(|port| port.serves(family)));
+        if !serves {
+            continue;
+        }
+        let rules = rule::list(&mut around.found.route, family)?;
+        for (rule, from) in rules.iter().filter_map(|rule| Some((rule, rule.from?))) {
+            if rule.table != MAIN && !rule.is_of_few {
+                findings.extend(astray(around, &rules, rule, from));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// What a rule by source leads elsewhere that containers' answers do not follow.
+fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Option<Finding> {
+    let own = around.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
+    let address = own.1.address();
+    let is_way_out =
+        |route: &&Route| route.destination.prefix() == 0 && route.destination.family() == from.family();
+    let way = around.found.routes.iter().filter(is_way_out).find(|route| route.table == rule.table)?;
+    let uplink = around.found.link_at(way.link?)?;
+    let first = around.way_out(from.family())?;
+    let is_marked = rules.iter().any(|other| other.is_by_mark && other.table == rule.table);
+    if first.index == uplink.index || is_marked {
+        return None;
+    }
+    // A container whose own packets leave by that table answers there as well.
+    let follows = |own: &Cidr| {
+        let leads = |other: &&Rule| other.table == rule.table && !other.is_of_few;
+        rules.iter().filter(leads).any(|other| other.from.is_some_and(|from| from.contains(own.address())))
+    };
+    let publishes = |port: &ocinet_shared::port::PublishedPort| {
+        port.bound_address().map_or(port.serves(from.family()), |bound| bound == address)
+    };
+    let (record, attachment) = around.attachments().find(|(_, attachment)| {
+        let mut own = attachment.addresses.iter().filter(|own| own.family() == from.family());
+        attachment.ports.iter().any(publishes) && own.any(|own| !follows(own))
+    })?;
+    let port = attachment.ports.iter().find(|port| publishes(port))?;
+    Some(Finding {
+        what: format!(
+            "answers of port {}/{}, which container {} publishes, to who asks {address} leave by {}, and not by {}",
+            port.host_port, port.protocol, record.id, first.name, uplink.name
+        ),
+        why: format!(
+            "the rule \"from {from} lookup {}\" sees the container's address, which the answer has until it leaves",
+            rule.table
+        ),
+        mend: by_mark(&uplink.name, rule.table, from.family()),
+    })
+}
+
+/// Commands that let a connection's packets leave by the link that it came by: the connection is marked, and its
+/// answers are. The marks of others, by which ocinet's filters know what was let in, are kept.
+fn by_mark(uplink: &str, table: u32, family: Family) -> Vec<String> {
+    let chain = format!("inet answers_{table} prerouting");
+    vec![
+        format!("nft add table inet answers_{table}"),
+        format!("nft 'add chain {chain} {{ type filter hook prerouting priority -150; }}'"),
+        format!("nft add rule {chain} iifname {uplink} ct state new ct mark set ct mark or {ANSWER:#x}"),
+        format!(
+            "nft add rule {chain} ct direction reply ct mark and {ANSWER:#x} != 0 meta mark set meta mark or {ANSWER:#x}"
+        ),
+        format!("{} rule add fwmark {ANSWER:#x}/{ANSWER:#x} lookup {table}", ip(family)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(priority: u32, table: u32) -> Rule {
+        Rule {
+            priority,
+            table,
+            from: None,
+            to: None,
+            is_by_mark: false,
+            is_of_few: false,
+            suppresses_defaults: false,
+        }
+    }
+
+    fn route(to: &str, table: u32, metric: u32) -> Route {
+        Route {
+            destination: to.parse().unwrap(),
+            link: Some(table),
+            gateway: None,
+            metric,
+            in_main: table == MAIN,
+            table,
+            leads_nowhere: None,
+            is_connected: false,
+            from_router_advertisement: false,
+            to_container: false,
+        }
+    }
+
+    /// The table, and the destination of its route, that a packet to 10.90.0.7 follows.
+    fn decided(rules: &[Rule], routes: &[Route]) -> Option<(u32, String)> {
+        let decision = decide(rules, routes, "10.90.0.7".parse().unwrap())?;
+        Some((decision.rule.table, decision.route.destination.to_string()))
+    }
+
+    #[test]
+    fn the_first_table_that_knows_a_way_decides() {
+        let routes = [
+            route("10.90.0.0/16", MAIN, 0),
+            route("0.0.0.0/0", 52, 0),
+            Route { leads_nowhere: Some("throw"), ..route("10.0.0.0/8", 51, 0) },
+        ];
+        let main = Some((MAIN, "10.90.0.0/16".to_owned()));
+        assert_eq!(decided(&[rule(0, LOCAL), rule(9, MAIN), rule(10, 52)], &routes), main);
+        let by_52 = Some((52, "0.0.0.0/0".to_owned()));
+        assert_eq!(decided(&[rule(5, 52), rule(9, MAIN)], &routes), by_52);
+        for skipped in [
+            Rule { is_of_few: true, ..rule(5, 52) },
+            Rule { from: Some("192.0.2.0/24".parse().unwrap()), ..rule(5, 52) },
+            Rule { to: Some("192.0.2.0/24".parse().unwrap()), ..rule(5, 52) },
+            Rule { suppresses_defaults: true, ..rule(5, 52) },
+            rule(5, 51),
+            rule(5, 50),
+        ] {
+            assert_eq!(decided(&[skipped, rule(9, MAIN)], &routes), main);
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_decides_and_then_the_least_metric() {
+        let one = |metric| Route { leads_nowhere: Some("blackhole"), ..route("10.90.0.0/24", MAIN, metric) };
+        let routes = [route("10.90.0.0/16", MAIN, 0), route("10.90.0.0/24", MAIN, 20), one(10)];
+        let rules = [rule(9, MAIN)];
+        let decision = decide(&rules, &routes, "10.90.0.7".parse().unwrap()).unwrap();
+        assert_eq!((decision.route.metric, decision.route.leads_nowhere), (10, Some("blackhole")));
+    }
+}

@@ -1,0 +1,109 @@
+//! Routes and rules of the host that lead past containers, and answers that leave by another uplink than was asked.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ocinet_tests::lab::{INTERNET4, INTERNET6, ask_tcp};
+
+use super::Ward;
+use crate::{PATIENCE, SILENCE};
+
+#[test]
+fn a_rule_that_leads_past_the_network() {
+    for driver in ["bridge", "veth"] {
+        for (family, to) in [("-4", "10.0.0.0/8"), ("-6", "fd00::/8"), ("-4", "default")] {
+            let ward = Ward::new(driver);
+            let host = &ward.lab.host;
+            host.batch("link add ts0 type bridge\nlink set ts0 up\n");
+            host.ok(&["ip", family, "route", "add", to, "dev", "ts0", "table", "52"]);
+            host.ok(&["ip", family, "rule", "add", "priority", "5270", "lookup", "52"]);
+            ward.is_silent(family == "-6");
+            let found = ward.finds("the routing rule 5270 leads what is for ");
+            let mend: Vec<String> = found.into_iter().filter(|line| line.contains(" rule add to ")).collect();
+            assert!(mend.iter().all(|line| line.ends_with(" lookup main")), "{mend:?}");
+            if to == "default" {
+                // The neighbour's own subnet is in the main table, which the command does not lead answers to.
+                host.ok(&[
+                    "ip",
+                    "rule",
+                    "add",
+                    "priority",
+                    "5000",
+                    "to",
+                    "198.51.100.0/24",
+                    "lookup",
+                    "main",
+                ]);
+            }
+            ward.mend(&mend);
+        }
+    }
+}
+
+#[test]
+fn a_route_that_leads_nowhere() {
+    for (kind, ipv6) in
+        [("blackhole", false), ("unreachable", true), ("prohibit", false), ("blackhole", true)]
+    {
+        let ward = Ward::new("bridge");
+        let own = ward.web.address(ipv6);
+        ward.lab.host.batch(&format!("route add {kind} {own}\n"));
+        ward.is_silent(ipv6);
+        let mend = ward.finds(&format!("the host's {kind} route to {own}/"));
+        ward.mend(&mend);
+    }
+}
+
+/// The second uplink's router takes back what came by it alone: what leaves by the first is lost.
+#[test]
+fn a_second_uplink_with_routes_by_source() {
+    for (ipv6, family, subnet, own, router, internet) in [
+        (false, "-4", "192.0.2.0/24", "192.0.2.10/24", "192.0.2.1/24", INTERNET4),
+        (true, "-6", "2001:db8:2::/64", "2001:db8:2::10/64", "2001:db8:2::1/64", INTERNET6),
+    ] {
+        let ward = Ward::new("bridge");
+        let (host, wan) = (&ward.lab.host, &ward.lab.wan);
+        let address = |cidr: &str| cidr.split('/').next().unwrap().parse::<IpAddr>().unwrap();
+        let nodad = if ipv6 { "nodad" } else { "" };
+        host.batch(&format!(
+            "link add eth1 type veth peer name back netns {}\naddr add {own} dev eth1 {nodad}\nlink set eth1 up\n",
+            wan.path()
+        ));
+        wan.batch(&format!("addr add {router} dev back {nodad}\nlink set back up\n"));
+        let source = internet.to_string();
+        // The kernel's own route has the metric 0, of IPv6 256.
+        let metric = if ipv6 { "1" } else { "0" };
+        wan.ok(&["ip", family, "route", "replace", subnet, "dev", "back", "src", &source, "metric", metric]);
+        let ip = if ipv6 { "ip6" } else { "ip" };
+        wan.ok(&["nft", "add", "table", "inet", "strict"]);
+        wan.ok(&["nft", "add chain inet strict input { type filter hook input priority 0; }"]);
+        wan.ok(&[
+            "nft",
+            &format!("add rule inet strict input iifname != back {ip} saddr {} drop", address(own)),
+        ]);
+        let asks = |patience| {
+            let asked = SocketAddr::new(address(own), 8080);
+            ask_tcp(wan, asked, patience).map(|answer| answer.from).as_deref() == Some("web")
+        };
+        host.ok(&["ip", family, "rule", "add", "from", &address(own).to_string(), "lookup", "100"]);
+        host.ok(&[
+            "ip",
+            family,
+            "route",
+            "add",
+            "default",
+            "via",
+            &address(router).to_string(),
+            "dev",
+            "eth1",
+            "table",
+            "100",
+        ]);
+        if !ipv6 {
+            host.sysctl("ipv4/conf/eth1/rp_filter", "0");
+        }
+        assert!(!asks(SILENCE));
+        let mend = ward.finds(&format!("to who asks {} leave by eth0, and not by eth1", address(own)));
+        ward.mend(&mend);
+        assert!(asks(PATIENCE));
+    }
+}
