@@ -33,6 +33,7 @@ pub fn settle(
     let mut settled: Vec<PublishedPort> = Vec::with_capacity(request.ports.len());
     for port in &request.ports {
         let port = if port.host_port == 0 { choose(port, network, &[others, &settled])? } else { *port };
+        check_own(&port)?;
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
                 Bind::Free(_) => {}
@@ -43,6 +44,19 @@ pub fn settle(
         settled.push(port);
     }
     Ok(settled)
+}
+
+/// bind(2) takes an address that many machines or none have.
+fn check_own(port: &PublishedPort) -> Result<(), Error> {
+    let Some(address) = port.bound_address() else { return Ok(()) };
+    match route::shared_by_many(&mut Channel::open(NETLINK_ROUTE)?, address)? {
+        None => Ok(()),
+        Some(what) => Err(Error::Conflict(report(
+            format!("publish port {port}"),
+            format!("{address} is {what} address of this host's networks"),
+            "publish it on an address that `ip address` shows, or on all",
+        ))),
+    }
 }
 
 /// Checks that the network has the family of every address that a port is published on.

@@ -32,7 +32,10 @@ impl For<'_> {
 
 fn never_publishable(address: IpAddr) -> bool {
     let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    address.is_multicast() || link_local || (address.is_ipv6() && address.is_loopback())
+    // RFC 1122, 3.2.1.3, and RFC 1112, 4: 0.0.0.0 alone means every address.
+    let reserved =
+        matches!(address, IpAddr::V4(v4) if matches!(v4.octets()[0], 0 | 240..) && !v4.is_unspecified());
+    address.is_multicast() || reserved || link_local || (address.is_ipv6() && address.is_loopback())
 }
 
 /// Checks that no host port is published twice.

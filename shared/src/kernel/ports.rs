@@ -68,6 +68,7 @@ pub fn probe(address: IpAddr, protocol: Protocol, port: u16) -> Result<Bind, Ker
             let chosen = chosen.or_else(|| bound.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::port));
             chosen.map(Bind::Free).ok_or_else(|| fail(Errno::EAFNOSUPPORT))
         }
+        Err(Errno::EADDRINUSE) if is_of_connections(address, protocol, port) => Ok(Bind::Free(port)),
         Err(Errno::EADDRINUSE) => Ok(Bind::Taken),
         Err(Errno::EADDRNOTAVAIL) => Ok(Bind::NotLocal),
         Err(errno) => Err(fail(errno)),
@@ -79,15 +80,8 @@ pub fn probe(address: IpAddr, protocol: Protocol, port: u16) -> Result<Bind, Ker
 /// This reads every process's descriptors and is called only once a start has failed.
 #[must_use]
 pub fn holder(address: IpAddr, protocol: Protocol, port: u16) -> Option<String> {
-    // A socket of IPv6 may hold IPv4's port as well.
-    let suffixes: &[&str] = if address.is_ipv6() { &["6"] } else { &["", "6"] };
-    let inode = match protocol {
-        Protocol::Tcp | Protocol::Udp => suffixes
-            .iter()
-            .find_map(|suffix| inode(&format!("/proc/net/{}{suffix}", protocol.name()), port))?,
-        // SCTP's table is of another form (/proc/net/sctp/eps); its holder stays unnamed.
-        Protocol::Sctp => return None,
-    };
+    let of_port = sockets(address, protocol, port);
+    let inode = of_port.iter().find(|socket| socket.serves).or(of_port.first())?.inode.clone();
     fs::read_dir("/proc").ok()?.filter_map(Result::ok).find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         if !has_descriptor(&entry.path(), &inode) {
@@ -98,14 +92,68 @@ pub fn holder(address: IpAddr, protocol: Protocol, port: u16) -> Option<String> 
     })
 }
 
-/// What the descriptor of the socket that has a port in a table of /proc/net links to.
-fn inode(table: &str, port: u16) -> Option<String> {
-    fs::read_to_string(table).ok()?.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
-        let holds = u16::from_str_radix(local_port, 16).ok()? == port;
-        fields.get(9).filter(|inode| holds && **inode != "0").map(|inode| format!("socket:[{inode}]"))
-    })
+/// A socket that has a port.
+#[derive(Debug, PartialEq, Eq)]
+struct Socket {
+    /// Whether it takes what anybody sends: it listens, or has no peer.
+    serves: bool,
+    /// What its descriptor links to.
+    inode: String,
+}
+
+/// Whether a port that cannot be bound is that of connections alone, which this host began or is still serving: what
+/// anybody else sends there gets to none of them. A socket that is bound and does not listen yet is in no table.
+fn is_of_connections(address: IpAddr, protocol: Protocol, port: u16) -> bool {
+    let of_port = sockets(address, protocol, port);
+    !of_port.is_empty() && of_port.iter().all(|socket| !socket.serves)
+}
+
+/// The sockets at a port of an address. SCTP's table is of another form (/proc/net/sctp/eps): its holders stay unnamed.
+fn sockets(address: IpAddr, protocol: Protocol, port: u16) -> Vec<Socket> {
+    // A socket of IPv6 may hold IPv4's port as well.
+    let suffixes: &[&str] = match (protocol, address) {
+        (Protocol::Sctp, _) => &[],
+        (_, IpAddr::V6(_)) => &["6"],
+        (_, IpAddr::V4(_)) => &["", "6"],
+    };
+    let tables = suffixes.iter().map(|suffix| format!("/proc/net/{}{suffix}", protocol.name()));
+    let texts = tables.filter_map(|table| fs::read_to_string(table).ok());
+    texts
+        .flat_map(|text| text.lines().filter_map(|line| socket_at(line, address, port)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// `TCP_LISTEN` of linux/tcp_states.h.
+const LISTEN: &str = "0A";
+/// `TCP_CLOSE`, which a UDP socket without a peer is in.
+const CLOSE: &str = "07";
+
+/// A line of /proc/net/tcp, udp, tcp6 or udp6 (proc(5)), if its socket would hold the port of the address.
+fn socket_at(line: &str, address: IpAddr, port: u16) -> Option<Socket> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (own, own_port) = fields.get(1)?.rsplit_once(':')?;
+    if u16::from_str_radix(own_port, 16).ok()? != port {
+        return None;
+    }
+    let own = parse_hexadecimal(own)?.to_canonical();
+    let concerns = own.is_unspecified() || address.is_unspecified() || own == address;
+    let serves = [LISTEN, CLOSE].contains(fields.get(3)?);
+    let inode = fields.get(9).filter(|inode| concerns && **inode != "0")?;
+    Some(Socket { serves, inode: format!("socket:[{inode}]") })
+}
+
+/// An address as the tables have it: words of 32 bits in the machine's order of bytes.
+fn parse_hexadecimal(text: &str) -> Option<IpAddr> {
+    let words = text.as_bytes().chunks(8).map(|word| {
+        let word = std::str::from_utf8(word).ok()?;
+        u32::from_str_radix(word, 16).ok().map(u32::to_ne_bytes)
+    });
+    let bytes = words.collect::<Option<Vec<[u8; 4]>>>()?.concat();
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
 }
 
 fn has_descriptor(process: &Path, target: &str) -> bool {
@@ -118,7 +166,7 @@ fn has_descriptor(process: &Path, target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
     #[test]
     fn a_listener_is_found_and_named() {
@@ -130,6 +178,35 @@ mod tests {
         assert!(holder.ends_with(&format!("(pid {})", std::process::id())), "{holder}");
         drop(listener);
         assert_eq!(probe(localhost, Protocol::Tcp, port).unwrap(), Bind::Free(port));
+    }
+
+    #[test]
+    fn a_connection_that_this_host_began_holds_no_port() {
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let Ok(listener) = TcpListener::bind((address, 0)) else { continue };
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let own = stream.local_addr().unwrap().port();
+            assert_eq!(probe(address, Protocol::Tcp, own).unwrap(), Bind::Free(own));
+            let udp = UdpSocket::bind((address, 0)).unwrap();
+            let own = udp.local_addr().unwrap().port();
+            assert_eq!(probe(address, Protocol::Udp, own).unwrap(), Bind::Taken);
+            udp.connect((address, 9)).unwrap();
+            assert_eq!(probe(address, Protocol::Udp, own).unwrap(), Bind::Free(own));
+        }
+    }
+
+    #[test]
+    fn lines_of_the_tables() {
+        let line = |own: &str, state: &str| format!("  7: {own} 00000000:0000 {state} 0:0 0:0 0 0 0 4711 1");
+        let four = Ipv4Addr::from(0x0100_007f_u32.to_ne_bytes());
+        let at = |line: &str, address: IpAddr| socket_at(line, address, 80).map(|socket| socket.serves);
+        assert_eq!(at(&line("0100007F:0050", "0A"), four.into()), Some(true));
+        assert_eq!(at(&line("0100007F:0050", "01"), four.into()), Some(false));
+        assert_eq!(at(&line("0100007F:0051", "0A"), four.into()), None);
+        assert_eq!(at(&line("0100007F:0050", "0A"), Ipv4Addr::new(192, 0, 2, 1).into()), None);
+        let every = "00000000000000000000000000000000:0050";
+        assert_eq!(at(&line(every, "07"), four.into()), Some(true));
+        assert_eq!(at("sl local_address rem_address st", four.into()), None);
     }
 
     #[test]

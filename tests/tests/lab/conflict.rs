@@ -1,10 +1,13 @@
 //! What is taken: one line that names the holder, exit code 4, and nothing changed.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 
 use ocinet_tests::lab::{
-    DUAL, Endpoint, Frame, HOST4, Lab, Sandbox, Snapshot, link_address, send_frame, until,
+    DUAL, Endpoint, Frame, HOST4, HOST6, Lab, PEER4, PEER6, Sandbox, Server, Snapshot, link_address,
+    send_frame, until,
 };
+
+use crate::reach::reaches;
 
 #[track_caller]
 fn refused(lab: &Lab, annotations: &[(&str, &str)], code: i32, says: &str) {
@@ -74,6 +77,66 @@ fn a_port_that_a_process_of_the_host_holds() {
     refused(&lab, &[("net.ports", "53:53/udp")], 4, &me);
     drop(udp);
     let _web = lab.attach("web", &[("net.driver", "bridge"), ("net.ports", "8080:80,8081:80,53:53/udp")]);
+}
+
+/// What others send to such a port gets to no process, so that a container may have it.
+#[test]
+fn a_connection_that_the_host_began_holds_no_port() {
+    let lab = Lab::new();
+    let _server = Server::tcp(&lab.peer, 80, "peer");
+    let connect = |peer: IpAddr| lab.host.within(|| TcpStream::connect((peer, 80)).unwrap());
+    let streams = [connect(PEER4), connect(PEER6)];
+    let udp = lab.host.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    udp.connect((PEER4, 53)).unwrap();
+    let [own, own6] = streams.each_ref().map(|stream| stream.local_addr().unwrap().port());
+    let own_udp = udp.local_addr().unwrap().port();
+    let ports = format!("{own}:80,[::]:{own6}:80,{own_udp}:53/udp");
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", &ports)]);
+    let _web = Server::tcp(&web.net, 80, "web");
+    reaches(&lab.peer, HOST4, own, "web");
+    reaches(&lab.peer, HOST6, own6, "web");
+    assert_eq!(lab.run(&["doctor"], "").code, 0);
+}
+
+#[test]
+fn a_port_on_an_address_of_the_loopback_link() {
+    let lab = Lab::new();
+    let (four, six): (IpAddr, IpAddr) = ([192, 0, 2, 77].into(), "2001:db8:77::77".parse().unwrap());
+    lab.host.batch(&format!("addr add {four}/32 dev lo\naddr add {six}/128 dev lo nodad\n"));
+    lab.peer.batch(&format!("route add {four} via {HOST4}\nroute add {six} via {HOST6}\n"));
+    let ports = format!("{four}:8080:80,[{six}]:8080:80");
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", &ports)]);
+    let _web = Server::tcp(&web.net, 80, "web");
+    for address in [four, six] {
+        reaches(&lab.peer, address, 8080, "web");
+    }
+}
+
+#[test]
+fn a_port_on_an_address_that_no_host_has_for_itself() {
+    let lab = Lab::new();
+    let _first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
+    for address in ["255.255.255.255", "240.0.0.1", "0.1.2.3", "224.0.0.1", "[ff02::1]", "[fe80::1]"] {
+        let says = "cannot be published on that address";
+        for protocol in ["tcp", "udp"] {
+            refused(&lab, &[("net.ports", &format!("{address}:8080:80/{protocol}"))], 3, says);
+        }
+    }
+    for (address, says) in [
+        ("198.51.100.255", "198.51.100.255 is a broadcast address of this host's networks"),
+        ("10.90.255.255", "10.90.255.255 is a broadcast address of this host's networks"),
+        ("127.255.255.255", "127.255.255.255 is a broadcast address of this host's networks"),
+        ("198.51.100.0", "198.51.100.0 is"),
+        ("10.90.0.77", "10.90.0.77 is not an address of this host"),
+        ("[2001:db8:1::]", "2001:db8:1:: is"),
+        ("[fd00:90::]", "fd00:90:: is"),
+    ] {
+        for protocol in ["tcp", "udp"] {
+            let port = format!("{address}:8080:80/{protocol}");
+            let asked = [("net.subnet", DUAL), ("net.ip", "10.90.0.77"), ("net.ports", port.as_str())];
+            refused(&lab, &asked, 4, says);
+        }
+    }
 }
 
 #[test]
