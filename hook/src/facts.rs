@@ -9,11 +9,12 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::{process, route};
+use ocinet_shared::mac::Mac;
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::config::Config;
-use crate::drivers::Pool;
+use crate::drivers::{Pool, routing};
 use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
 use crate::network::{self, Surroundings};
@@ -172,7 +173,15 @@ fn free(
     is_gone: IsGone<'_>,
 ) -> Result<IpAddr, Error> {
     let path = |address| files::lease_path(state, &network.name, address);
-    if let Some(address) = ipam::candidates(network, pool, id).find(|address| !path(*address).exists()) {
+    // The Ethernet address that goes with the first address may be one that another container asked for.
+    let parent = network.settings.get("parent").and_then(|parent| parent.parse().ok());
+    let on = routing::shared_link(network, parent.as_ref());
+    let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
+    let has_mac = |address| {
+        on.as_ref().is_some_and(|on| files::mac_path(state, on, Mac::of_container(address)).exists())
+    };
+    let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
+    if let Some(address) = ipam::candidates(network, pool, id).find(is_free) {
         return Ok(address);
     }
     for address in ipam::candidates(network, pool, id) {

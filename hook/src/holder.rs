@@ -12,7 +12,9 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::ports;
+use ocinet_shared::mac::Mac;
 use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::record::SharedLink;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
@@ -28,6 +30,8 @@ pub enum Wanted {
     Address(IpAddr),
     /// A host port.
     Port(u16),
+    /// An Ethernet address.
+    Mac(Mac),
 }
 
 /// Something that another container has.
@@ -59,6 +63,18 @@ pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Tak
         "give another net.ip, leave it out, or stop that container",
     ));
     Taken { what: Wanted::Address(address), by, error }
+}
+
+/// An Ethernet address that is claimed.
+#[must_use]
+pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
+    let by = files::holder(state, &files::mac_path(state, on, mac)).ok().flatten();
+    let error = Error::Conflict(report(
+        format!("use the Ethernet address {mac} on {on}"),
+        format!("{} has it", name(by.as_ref())),
+        "give another net.mac, leave it out, or stop that container",
+    ));
+    Taken { what: Wanted::Mac(mac), by, error }
 }
 
 /// A port that is claimed on one host address.

@@ -124,6 +124,7 @@ impl Plan {
             plan.steps.extend(steps);
             plan.attachments.push(attachment);
         }
+        check_macs(&plan.steps)?;
         plan.finish(request, names)?;
         Ok(plan)
     }
@@ -201,6 +202,20 @@ impl Plan {
     pub fn undo(&self) -> Vec<Undo> {
         self.steps.iter().filter_map(Step::undo).collect()
     }
+}
+
+/// Two interfaces on one link have two Ethernet addresses.
+fn check_macs(steps: &[Step]) -> Result<(), Error> {
+    let mut known = Vec::new();
+    for step in steps {
+        let Step::ClaimMac { on, mac } = step else { continue };
+        if known.contains(&(on, mac)) {
+            let cause = format!("two interfaces on {on} have {mac}");
+            return Err(annotation("net.mac", cause, "give each interface its own, or leave it out"));
+        }
+        known.push((on, mac));
+    }
+    Ok(())
 }
 
 /// The kernel takes one way to a destination, or the second would never be used.

@@ -148,6 +148,7 @@ fn made(state: &StateDir, step: &Step) -> Vec<String> {
         Step::AddElements { elements } => {
             elements.iter().map(|element| format!("element {element}")).collect()
         }
+        Step::ClaimMac { on, mac } => vec![format!("mac {mac} on {on}")],
         Step::MakeVeth { host_interface, .. } => vec![format!("link {host_interface}")],
         Step::MakeChild { interface, .. } => vec![format!("inside {interface}")],
         Step::LimitRates { send: Some(_), shaper, .. } => vec![format!("shaper {shaper}")],
@@ -164,6 +165,7 @@ fn taken(state: &StateDir, undo: &Undo) -> Vec<String> {
         Undo::LeaveNetwork { network } => vec![format!("network {network}")],
         Undo::ReleaseLease { network, address } => vec![format!("lease {network} {address}")],
         Undo::ReleasePort(port) => vec![format!("claim {:?}", files::claim_path(state, port))],
+        Undo::ReleaseMac { on, mac } => vec![format!("mac {mac} on {on}")],
         Undo::DeleteElements { elements } => {
             elements.iter().map(|element| format!("element {element}")).collect()
         }

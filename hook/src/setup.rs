@@ -1,5 +1,6 @@
 //! One container's set-up: plan, record, apply, and again where another container was quicker.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::process;
+use ocinet_shared::mac::Mac;
 use ocinet_shared::record::{Phase, Record, VERSION};
 use ocinet_shared::record_dir::{StateDir, StateError, to_json};
 
@@ -183,6 +185,10 @@ impl<'a> Setup<'a> {
                 self.request.attachments.iter().any(|asked| asked.addresses.contains(&address))
             }
             Wanted::Port(wanted) => self.request.ports().any(|port| port.host_port == wanted),
+            Wanted::Mac(mac) => self.request.attachments.iter().any(|asked| {
+                let by_address = |address: &IpAddr| Mac::of_container(*address) == mac;
+                asked.mac == Some(mac) || asked.addresses.first().is_some_and(by_address)
+            }),
         };
         match &taken.by {
             Some(holder)

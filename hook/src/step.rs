@@ -12,7 +12,7 @@ use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLinkKind, Network, Tunnel};
 use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::Undo;
+use ocinet_shared::record::{SharedLink, Undo};
 
 use crate::request::Sysctl;
 use crate::resolver::{NameServers, OwnName};
@@ -41,6 +41,13 @@ pub enum Step {
     ClaimPort {
         /// The port.
         port: PublishedPort,
+    },
+    /// Claims an Ethernet address against the other containers on a link.
+    ClaimMac {
+        /// The link.
+        on: SharedLink,
+        /// The address.
+        mac: Mac,
     },
     /// Makes the host forward packets of a family, if it does not yet.
     Forward {
@@ -189,6 +196,7 @@ impl Step {
                 Some(Undo::ReleaseLease { network: network.clone(), address: *address })
             }
             Self::ClaimPort { port } => Some(Undo::ReleasePort(*port)),
+            Self::ClaimMac { on, mac } => Some(Undo::ReleaseMac { on: on.clone(), mac: *mac }),
             Self::AddElements { elements } => Some(Undo::DeleteElements { elements: elements.clone() }),
             Self::MakeVeth { host_interface, .. } => Some(Undo::DeleteLink { name: host_interface.clone() }),
             Self::MakeChild { interface, .. } => Some(Undo::DeleteInside { interface: interface.clone() }),
@@ -218,6 +226,7 @@ impl fmt::Display for Step {
             Self::Share { owner } => write!(f, "share the network of container {owner}"),
             Self::TakeLease { network, address } => write!(f, "lease {address} from network {network}"),
             Self::ClaimPort { port } => write!(f, "claim port {port}"),
+            Self::ClaimMac { on, mac } => write!(f, "claim {mac} on {on}"),
             Self::Forward { family } => write!(f, "forward {family}"),
             Self::AddElements { elements } => {
                 f.write_str("add elements")?;

@@ -86,6 +86,7 @@ fn held(undo: &Undo) -> Option<String> {
             Some(format!("the address {address} of network {network}"))
         }
         Undo::ReleasePort(port) => Some(format!("the port {port}")),
+        Undo::ReleaseMac { on, mac } => Some(format!("the Ethernet address {mac} on {on}")),
         Undo::Unshare { owner } => Some(format!("a share in container {owner}")),
         _ => None,
     }

@@ -75,7 +75,7 @@ impl<'a> TakeBack<'a> {
         let id = &record.id;
         let mut failed = Vec::new();
         for step in record.undo.iter().rev() {
-            if !failed.is_empty() && matches!(step, Undo::ReleaseLease { .. }) {
+            if !failed.is_empty() && matches!(step, Undo::ReleaseLease { .. } | Undo::ReleaseMac { .. }) {
                 continue;
             }
             if let Err(error) = self.step(record, step, certainty) {
@@ -104,6 +104,10 @@ impl<'a> TakeBack<'a> {
                     files::remove_if_empty(&files::claim_folder(self.state, port))?;
                 }
                 Ok(())
+            }
+            Undo::ReleaseMac { on, mac } => {
+                files::release(self.state, &files::mac_path(self.state, on, *mac), id)?;
+                Ok(files::remove_if_empty(&files::mac_folder(self.state, on)).map(drop)?)
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
             Undo::DeleteLink { name } => self.delete_link(name),

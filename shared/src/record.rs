@@ -1,5 +1,6 @@
 //! What ocinet wrote down about a container: enough to undo, inspect and apply it again.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,25 @@ pub enum Phase {
     Ready,
 }
 
+/// A link that several containers are on: frames for one Ethernet address get to one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedLink {
+    /// The bridge of a network.
+    Network(ContainerId),
+    /// A link of the host that macvlans are on, of whatever network.
+    Parent(IfName),
+}
+
+impl fmt::Display for SharedLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => write!(f, "network {network}"),
+            Self::Parent(parent) => write!(f, "the parent {parent}"),
+        }
+    }
+}
+
 /// What takes one step back. The list is closed: a record cannot ask for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +70,13 @@ pub enum Undo {
     },
     /// Gives up the claim to a port on one host address.
     ReleasePort(PublishedPort),
+    /// Gives up the claim to an Ethernet address.
+    ReleaseMac {
+        /// Where it is one container's alone.
+        on: SharedLink,
+        /// The address.
+        mac: Mac,
+    },
     /// Deletes the host's end of a link, and with it the container's.
     DeleteLink {
         /// The host's end.

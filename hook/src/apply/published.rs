@@ -9,8 +9,9 @@ use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
 use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::nft::ChangeError;
+use ocinet_shared::mac::Mac;
 use ocinet_shared::port::{Protocol, PublishedPort};
-use ocinet_shared::record::Phase;
+use ocinet_shared::record::{Phase, SharedLink};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::{Applier, Failure};
@@ -34,6 +35,13 @@ impl Applier<'_> {
             return Err(gone());
         }
         Ok(members::add(self.state, owner, self.subject.id)?)
+    }
+
+    pub(super) fn claim_mac(&mut self, on: &SharedLink, mac: Mac) -> Result<(), Failure> {
+        if files::take(self.state, &files::mac_path(self.state, on, mac), self.subject.id)? {
+            return Ok(());
+        }
+        Err(Failure::Taken(Box::new(holder::of_mac(self.state, on, mac))))
     }
 
     pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {

@@ -103,6 +103,9 @@ pub(super) fn missing_files(state: &StateDir, record: &Record) -> Result<Vec<Str
                 files::lease_path(state, network, *address),
                 format!("the lease of {address} from network {network}"),
             ),
+            Undo::ReleaseMac { on, mac } => {
+                (files::mac_path(state, on, *mac), format!("the claim of {mac} on {on}"))
+            }
             Undo::ReleasePort(port) => match files::claim_path(state, port) {
                 Some(path) => (path, format!("the claim of port {port}")),
                 None => continue,

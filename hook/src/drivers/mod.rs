@@ -9,7 +9,7 @@ mod ipvlan;
 pub mod lan;
 mod macvlan;
 mod none;
-mod routing;
+pub mod routing;
 mod veth;
 mod vxlan;
 

@@ -7,7 +7,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::record::Attachment;
+use ocinet_shared::record::{Attachment, SharedLink};
 
 use crate::annotations::Subject;
 use crate::error::Error;
@@ -101,6 +101,17 @@ pub fn ways_out(gateways: &[IpAddr]) -> Vec<Way> {
     gateways.iter().map(way).collect()
 }
 
+/// Where a container's Ethernet address must be its own alone; nowhere where it has a link to the host for itself.
+/// `parent` is the link of the host's that its own is on.
+#[must_use]
+pub fn shared_link(network: &Network, parent: Option<&IfName>) -> Option<SharedLink> {
+    match parent {
+        Some(_) if network.bridge().is_some() => Some(SharedLink::Network(network.name.clone())),
+        Some(parent) => Some(SharedLink::Parent(parent.clone())),
+        None => None,
+    }
+}
+
 /// The steps before the link is made: joining the network, and what must be the container's alone. A conflict is found
 /// before anything costly was made.
 #[must_use]
@@ -109,6 +120,9 @@ pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
     let mut steps = vec![Step::JoinNetwork { network: network.clone() }];
     for cidr in &attachment.addresses {
         steps.push(Step::TakeLease { network: network.name.clone(), address: cidr.address() });
+    }
+    if let Some((on, mac)) = shared_link(network, attachment.parent.as_ref()).zip(attachment.mac) {
+        steps.push(Step::ClaimMac { on, mac });
     }
     for port in attachment.ports.iter().filter(|port| port.is_bound()) {
         steps.push(Step::ClaimPort { port: *port });

@@ -1,4 +1,4 @@
-//! Leases and claims of ports as files that hold the container's id. A name exists once in a folder: the file system
+//! Leases, and claims of ports and Ethernet addresses, as files that hold the container's id. A name exists once in a folder: the file system
 //! decides who has it, with no lock and at the same cost whatever the number of leases.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record::SharedLink;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 /// Where a network's leases are.
@@ -33,6 +35,21 @@ pub fn claim_folder(state: &StateDir, port: &PublishedPort) -> PathBuf {
 #[must_use]
 pub fn claim_path(state: &StateDir, port: &PublishedPort) -> Option<PathBuf> {
     Some(claim_folder(state, port).join(port.bound_address()?.to_string()))
+}
+
+/// Where the claims of Ethernet addresses on a link that containers share are.
+#[must_use]
+pub fn mac_folder(state: &StateDir, on: &SharedLink) -> PathBuf {
+    state.path(&match on {
+        SharedLink::Network(network) => format!("macs/networks/{network}"),
+        SharedLink::Parent(parent) => format!("macs/parents/{parent}"),
+    })
+}
+
+/// Where the claim of an Ethernet address is.
+#[must_use]
+pub fn mac_path(state: &StateDir, on: &SharedLink, mac: Mac) -> PathBuf {
+    mac_folder(state, on).join(mac.to_string())
 }
 
 /// The file that a container's leases and claims are links to: link(2) makes a name appear with its content, so that

@@ -14,8 +14,9 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::mac::Mac;
 use ocinet_shared::port::{Protocol, PublishedPort};
-use ocinet_shared::record::Undo;
+use ocinet_shared::record::{SharedLink, Undo};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::Error;
@@ -73,12 +74,25 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
     )? {
         held.entry(member).or_default().push(Undo::Unshare { owner });
     }
+    for (on, mac, path) in claimed_macs(state)? {
+        let Some(by) = files::holder(state, &path)? else { continue };
+        held.entry(by).or_default().push(Undo::ReleaseMac { on, mac });
+    }
     let mut channel = Channel::open(NETLINK_ROUTE)?;
     let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
     let mut nft = Nft::open()?;
     let elements = counted::all_keys(nft.channel())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     Ok(Listed { held, links, routes, elements, temporary: temporary(state)? })
+}
+
+fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, StateError> {
+    let network = |name: &str| name.parse().ok().map(SharedLink::Network);
+    let parent = |name: &str| name.parse().ok().map(SharedLink::Parent);
+    let mac = |name: &str| name.parse::<Mac>().ok();
+    let mut all = entries(&state.path("macs/networks"), network, mac)?;
+    all.extend(entries(&state.path("macs/parents"), parent, mac)?);
+    Ok(all)
 }
 
 /// `tcp-8080`, as the folder of a port's claims is named.

@@ -23,6 +23,7 @@ mod identity;
 mod impersonation;
 mod ipvlan;
 mod life;
+mod macs;
 mod macvlan;
 mod mtu;
 mod name_servers;

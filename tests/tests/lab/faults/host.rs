@@ -118,6 +118,8 @@ fn a_record_of_version_1_is_taken_back() {
         .replace("\"DEVICE\"", &own["netns"]["device"].to_string())
         .replace("\"INODE\"", &own["netns"]["inode"].to_string());
     fs::write(&path, text).unwrap();
+    // It claimed no Ethernet addresses.
+    fs::remove_dir_all(lab.state_dir().join("macs/networks/default")).unwrap();
     drop(web.net);
     web.sandbox.end();
     let stopped = lab.poststop("web");

@@ -125,7 +125,12 @@ fn addresses_that_are_somebodys_are_refused() {
         refused(&lab, &[("net.ip", address)], 4, "container web has it");
     }
     let twice = [("net.ip", IP2), ("net.mac", "02:00:00:00:00:07")];
-    refused(&lab, &twice, 4, "another link on its parent has its Ethernet address");
+    refused(
+        &lab,
+        &twice,
+        4,
+        "use the Ethernet address 02:00:00:00:00:07 on the parent eth0: container web has it",
+    );
     let _server = Server::tcp(&web.net, 80, "web");
     for ipv6 in [false, true] {
         reaches(&lab.peer, web.address(ipv6), 80, "web");
