@@ -125,6 +125,7 @@ impl Plan {
             plan.attachments.push(attachment);
         }
         check_macs(&plan.steps)?;
+        plan.ask_first();
         plan.finish(request, names)?;
         Ok(plan)
     }
@@ -141,6 +142,17 @@ impl Plan {
         let mut plan = driver.plan();
         plan.finish(request, Names::default())?;
         Ok(plan)
+    }
+
+    /// Who is asked for the container's addresses has the time that all else takes to answer.
+    fn ask_first(&mut self) {
+        let parents = self.attachments.iter().filter(|of| of.host_interface.is_none());
+        let asks = parents.filter_map(|of| {
+            let addresses = of.addresses.iter().map(Cidr::address).collect();
+            Some(Step::AskLan { parent: of.parent.clone()?, interface: of.interface.clone(), addresses })
+        });
+        let asks: Vec<Step> = asks.collect();
+        self.steps.splice(0..0, asks);
     }
 
     /// What is about the container as a whole comes last.

@@ -49,6 +49,15 @@ pub enum Step {
         /// The address.
         mac: Mac,
     },
+    /// Asks the LAN who has the container's addresses; what is answered is heard before its interface comes up.
+    AskLan {
+        /// The link of the host that the LAN is on.
+        parent: IfName,
+        /// The interface that is to have the addresses.
+        interface: IfName,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
     /// Makes the host forward packets of a family, if it does not yet.
     Forward {
         /// The family.
@@ -206,7 +215,8 @@ impl Step {
             Self::RouteFromHost { link, addresses, .. } => {
                 Some(Undo::DeleteRoutes { link: link.clone(), addresses: addresses.clone() })
             }
-            Self::FilterHostEnd { .. }
+            Self::AskLan { .. }
+            | Self::FilterHostEnd { .. }
             | Self::LimitRates { .. }
             | Self::Forward { .. }
             | Self::RouteToContainer { .. }
@@ -227,6 +237,9 @@ impl fmt::Display for Step {
             Self::TakeLease { network, address } => write!(f, "lease {address} from network {network}"),
             Self::ClaimPort { port } => write!(f, "claim port {port}"),
             Self::ClaimMac { on, mac } => write!(f, "claim {mac} on {on}"),
+            Self::AskLan { parent, addresses, .. } => {
+                write!(f, "ask on {parent} who has {}", join(addresses))
+            }
             Self::Forward { family } => write!(f, "forward {family}"),
             Self::AddElements { elements } => {
                 f.write_str("add elements")?;

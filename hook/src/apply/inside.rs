@@ -52,6 +52,7 @@ impl Applier<'_> {
         let doing = || format!("configure {interface} in the container");
         let found =
             link::find(self.inside()?, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        self.hear_lan(interface)?;
         if found.kind == "macvlan" {
             self.bring_up(found.index, interface)?;
         }

@@ -1,9 +1,10 @@
 //! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
 //!
 //! `network.rs` makes and shares networks, `tunnel.rs` joins them to other hosts', `published.rs` adds elements and claims ports, `inside.rs` is what happens in
-//! the container's namespace and root.
+//! the container's namespace and root, `lan.rs` asks others on a LAN for a container's addresses.
 
 mod inside;
+mod lan;
 pub mod network;
 mod published;
 mod tunnel;
@@ -86,6 +87,7 @@ pub struct Applier<'a> {
     host_ends: BTreeMap<IfName, u32>,
     /// The Ethernet addresses of host ends that are gateways themselves.
     routers: BTreeMap<u32, Mac>,
+    questions: BTreeMap<IfName, lan::Question>,
 }
 
 impl<'a> Applier<'a> {
@@ -104,6 +106,7 @@ impl<'a> Applier<'a> {
             links: BTreeMap::new(),
             host_ends: BTreeMap::new(),
             routers: BTreeMap::new(),
+            questions: BTreeMap::new(),
         })
     }
 
@@ -133,6 +136,7 @@ impl<'a> Applier<'a> {
             Step::JoinNetwork { network } => self.join_network(network),
             Step::TakeLease { network, address } => self.take_lease(network, *address),
             Step::ClaimPort { port } => self.claim_port(port),
+            Step::AskLan { parent, interface, addresses } => self.ask_lan(parent, interface, addresses),
             Step::ClaimMac { on, mac } => self.claim_mac(on, *mac),
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),

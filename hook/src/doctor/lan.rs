@@ -3,9 +3,11 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use ocinet_shared::kernel::KernelError;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::probe::Probe;
+use ocinet_shared::kernel::{KernelError, link};
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
@@ -65,7 +67,12 @@ fn ask(home: &Namespace, record: &Record, attachment: &Attachment) -> Result<Opt
     if namespace.id() != record.netns {
         return Ok(None);
     }
-    let Ok(probe) = namespace.enter(home, || Probe::open(&attachment.interface))? else { return Ok(None) };
+    let open = || -> Result<Option<Probe>, KernelError> {
+        let found = link::find(&mut Channel::open(NETLINK_ROUTE)?, &attachment.interface)?;
+        let place = found.and_then(|found| Some((found.index, found.mac?)));
+        place.map(|(index, mac)| Probe::open(index, mac)).transpose()
+    };
+    let Some(probe) = namespace.enter(home, open)?? else { return Ok(None) };
     let has_asked = attachment.addresses.iter().all(|own| probe.ask(own.address()).is_ok());
     Ok(has_asked.then_some(probe))
 }

@@ -1,18 +1,19 @@
 //! Whether others on a link have an address as well: questions that leave nobody's neighbour cache changed, as a machine
 //! asks before it takes an address (RFC 5227, section 2.1.1; RFC 4862, section 5.4.2).
 
+use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
+use nix::libc::{self, sock_filter, sock_fprog, sockaddr_ll};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike as _, recv, sendto,
-    socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::KernelError;
-use crate::ifname::IfName;
 use crate::mac::Mac;
 
 // Protocols of frames (linux/if_ether.h).
@@ -31,59 +32,152 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// The longest answer with all its options is shorter.
 const LONGEST: usize = 2048;
 
+/// The group that a machine answers whose asker has no address yet (RFC 4291, section 2.7.1: all nodes).
+const ALL_NODES: [u8; 8] = [0x33, 0x33, 0, 0, 0, 1, 0, 0];
+// Of linux/filter.h: data beside a frame, its direction and whether a VLAN tag was on it; of linux/if_packet.h.
+const SKF_AD_PKTTYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
+const SKF_AD_VLAN_TAG_PRESENT: u32 = (-0x1000_i32 + 48).cast_unsigned();
+const PACKET_OUTGOING: u32 = 4;
+// Instructions of classic BPF (linux/bpf_common.h): load a byte, half a word, a word; compare; return.
+const LOAD_BYTE: u16 = 0x30;
+const LOAD_HALF: u16 = 0x28;
+const LOAD_WORD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+
+const fn load(code: u16, at: u32) -> sock_filter {
+    sock_filter { code, jt: 0, jf: 0, k: at }
+}
+
+/// Goes on where the value is `k`, and otherwise skips so many instructions.
+const fn only(k: u32, skip: u8) -> sock_filter {
+    sock_filter { code: JUMP_EQUAL, jt: 0, jf: skip, k }
+}
+
+const fn give_back(length: u32) -> sock_filter {
+    sock_filter { code: RETURN, jt: 0, jf: 0, k: length }
+}
+
+/// What is heard: ARP, and neighbour advertisements. A link may carry more than the socket's buffer holds, frames of
+/// VLANs, whose addresses are other networks', and what this very host sends by it.
+const HEARD: [sock_filter; 14] = [
+    load(LOAD_WORD, SKF_AD_PKTTYPE),
+    sock_filter { code: JUMP_EQUAL, jt: 11, jf: 0, k: PACKET_OUTGOING },
+    load(LOAD_WORD, SKF_AD_VLAN_TAG_PRESENT),
+    only(0, 9),
+    load(LOAD_HALF, 12),
+    sock_filter { code: JUMP_EQUAL, jt: 6, jf: 0, k: ETH_P_ARP as u32 },
+    only(ETH_P_IPV6 as u32, 6),
+    load(LOAD_BYTE, (ETHERNET + 6) as u32),
+    only(ICMPV6 as u32, 4),
+    load(LOAD_BYTE, (ETHERNET + IPV6) as u32),
+    only(NEIGHBOUR_ADVERTISEMENT as u32, 2),
+    give_back(LONGEST as u32),
+    give_back(LONGEST as u32),
+    give_back(0),
+];
+
 /// A packet socket on the wire of one interface.
 #[derive(Debug)]
 pub struct Probe {
     socket: OwnedFd,
-    link: LinkAddr,
     mac: Mac,
 }
 
 impl Probe {
-    /// Opens one for an interface of the network namespace that this thread is in.
+    /// Opens one for an interface of the network namespace that this thread is in, by its index and Ethernet address.
     ///
     /// # Errors
-    /// An interface that is not there, or has no Ethernet address; those of packet(7), which needs `CAP_NET_RAW`.
-    pub fn open(interface: &IfName) -> Result<Self, KernelError> {
-        let refused = |errno| KernelError::new(format!("listen on {interface}"), errno);
-        let of_link = |entry: nix::ifaddrs::InterfaceAddress| {
-            let address = entry.address.filter(|_| entry.interface_name == interface.as_str())?;
-            let is_link = address.family() == Some(AddressFamily::Packet);
-            is_link.then(|| address.as_link_addr().copied()).flatten()
-        };
-        let link = getifaddrs().map_err(refused)?.find_map(of_link).ok_or_else(|| refused(Errno::ENODEV))?;
-        let mac = Mac(link.addr().ok_or_else(|| refused(Errno::EADDRNOTAVAIL))?);
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    /// Those of packet(7), which needs `CAP_NET_RAW`.
+    pub fn open(index: u32, mac: Mac) -> Result<Self, KernelError> {
+        let refused = |errno| KernelError::new("listen to a link", errno);
+        // Nothing is heard until the filter is there and the interface is told.
         let socket =
-            socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).map_err(refused)?;
-        Ok(Self { socket, link, mac })
+            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).map_err(refused)?;
+        hear(&socket, index).map_err(refused)?;
+        Ok(Self { socket, mac })
     }
 
     /// Asks once who else has an address.
     ///
     /// # Errors
-    /// Those of sendto(2).
+    /// Those of send(2).
     pub fn ask(&self, address: IpAddr) -> Result<(), KernelError> {
         let frame = match address {
             IpAddr::V4(address) => arp_probe(self.mac, address),
             IpAddr::V6(address) => solicitation(self.mac, address),
         };
-        let sent = sendto(self.socket.as_raw_fd(), &frame, &self.link, MsgFlags::empty());
+        let sent = send(self.socket.as_raw_fd(), &frame, MsgFlags::empty());
         sent.map(drop).map_err(|errno| KernelError::new(format!("ask who has {address}"), errno))
     }
 
     /// Who has said until now that an address is theirs. Called once more, it goes on with what came since.
     pub fn answers(&self) -> impl Iterator<Item = (IpAddr, Mac)> {
-        let mut frame = [0; LONGEST];
+        std::iter::from_fn(|| self.next(MsgFlags::MSG_DONTWAIT))
+    }
+
+    /// Who says until a moment that an address is theirs.
+    pub fn answers_until(&self, deadline: Instant) -> impl Iterator<Item = (IpAddr, Mac)> {
         std::iter::from_fn(move || {
-            loop {
-                let length = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()).ok()?;
-                if let Some(claim) = claim(&frame[..length]).filter(|(_, mac)| *mac != self.mac) {
-                    return Some(claim);
-                }
-            }
+            // 0 would be for ever.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+            let left = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(1));
+            setsockopt(&self.socket, sockopt::ReceiveTimeout, &left).ok()?;
+            self.next(MsgFlags::empty())
         })
     }
+
+    fn next(&self, flags: MsgFlags) -> Option<(IpAddr, Mac)> {
+        let mut frame = [0; LONGEST];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut frame, flags).ok()?;
+            if let Some(claim) = claim(&frame[..length]).filter(|(_, mac)| *mac != self.mac) {
+                return Some(claim);
+            }
+        }
+    }
+}
+
+/// Filters what a socket hears, joins the group that answers go to, and binds it to an interface.
+fn hear(socket: &OwnedFd, index: u32) -> Result<(), Errno> {
+    let mut program = HEARD;
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = sock_fprog { len: length, filter: program.as_mut_ptr() };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    let number = index.cast_signed();
+    let group = libc::packet_mreq {
+        mr_ifindex: number,
+        mr_type: u16::try_from(libc::PACKET_MR_MULTICAST).map_err(|_| Errno::EINVAL)?,
+        mr_alen: 6,
+        mr_address: ALL_NODES,
+    };
+    set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &group)?;
+    let family = u16::try_from(libc::AF_PACKET).map_err(|_| Errno::EINVAL)?;
+    let protocol = u16::try_from(libc::ETH_P_ALL).map_err(|_| Errno::EINVAL)?.to_be();
+    let place = sockaddr_ll {
+        sll_family: family,
+        sll_protocol: protocol,
+        sll_ifindex: number,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = libc::socklen_t::try_from(size_of::<sockaddr_ll>()).map_err(|_| Errno::EINVAL)?;
+    #[expect(unsafe_code, reason = "nix has no way to make a packet socket's address")]
+    // SAFETY: the kernel reads `length` bytes, which `place` has.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const place).cast(), length) };
+    Errno::result(bound).map(drop)
+}
+
+fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| Errno::EINVAL)?;
+    #[expect(unsafe_code, reason = "setsockopt(2) of packet sockets' options has no safe wrapper")]
+    // SAFETY: the kernel reads `length` bytes, which `value` has, and copies the filter that it points to.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
+    };
+    Errno::result(result).map(drop)
 }
 
 fn ethernet(to: [u8; 6], from: Mac, protocol: u16) -> Vec<u8> {

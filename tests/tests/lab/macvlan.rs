@@ -2,6 +2,7 @@
 
 mod faults;
 mod host;
+mod lan;
 mod modes;
 mod refused;
 
@@ -65,7 +66,7 @@ pub(crate) fn settles(lab: &Lab, link: &str) {
     assert!(until(is_done), "{link} is not up");
 }
 
-fn text(mac: [u8; 6]) -> String {
+pub(crate) fn text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

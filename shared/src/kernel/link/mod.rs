@@ -33,6 +33,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Whether it is administratively up.
     pub is_up: bool,
+    /// Whether it can carry frames now: it is up, and so is what is at the other end of its cable.
+    pub has_carrier: bool,
     /// Whether it is a loopback.
     pub is_loopback: bool,
     /// Whether its frames are Ethernet's.
@@ -79,6 +81,7 @@ impl Link {
             name: text(attribute(attributes, IFLA_IFNAME)?),
             mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
             is_up: flags & LinkFlags::Up.bits() != 0,
+            has_carrier: flags & LinkFlags::LowerUp.bits() != 0,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
             is_ethernet: hardware == ARPHRD_ETHER,
             mtu: word(IFLA_MTU).unwrap_or_default(),

@@ -92,8 +92,9 @@ fn many_starts_at_once_on_a_new_network_of_the_lan() {
 }
 
 /// The last container of a network leaves while the next one joins it.
-fn thirty_in_a_row(annotations: &[(&str, &str)]) {
+pub(crate) fn thirty_in_a_row(annotations: &[(&str, &str)], prepare: impl Fn(&Lab)) {
     let lab = Lab::new();
+    prepare(&lab);
     used(&lab);
     second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
     let before = Snapshot::of(&lab);
@@ -118,17 +119,18 @@ fn thirty_in_a_row(annotations: &[(&str, &str)]) {
 
 #[test]
 fn the_last_stops_while_the_next_starts_on_the_lan() {
-    thirty_in_a_row(&ACCESS);
+    thirty_in_a_row(&ACCESS, |_| ());
 }
 
 #[test]
 fn the_last_stops_while_the_next_wants_its_address_of_the_lan() {
-    thirty_in_a_row(&[&ACCESS[..], &[("net.ip", IP)]].concat());
+    thirty_in_a_row(&[&ACCESS[..], &[("net.ip", IP)]].concat(), |_| ());
 }
 
 #[test]
 fn the_last_stops_while_the_next_wants_its_parent_for_itself() {
-    thirty_in_a_row(&with(&[("net.parent", "eth1"), ("net.mode", "passthru"), ("net.ip", IP)]));
+    let alone = with(&[("net.parent", "eth1"), ("net.mode", "passthru"), ("net.ip", IP)]);
+    thirty_in_a_row(&alone, |_| ());
 }
 
 /// One of them gets it, the other is told, and neither takes away what is the other's.

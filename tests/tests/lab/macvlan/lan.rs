@@ -1,0 +1,144 @@
+//! Addresses that somebody on the LAN has already: they are asked for before a container says that they are its own.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ocinet_tests::lab::{
+    Capture, INTERNET4, INTERNET6, Lab, PEER4, PEER6, Server, ask_tcp, link_address, until,
+};
+
+use crate::PATIENCE;
+use crate::conflict::refused_as_it_is as refused;
+use crate::life::used;
+use crate::macvlan::faults::thirty_in_a_row;
+use crate::macvlan::{IP, RANGE, on_lan, second_link, text, with};
+use crate::reach::reaches;
+
+/// The peer still gets what is for it, and nobody has learned another Ethernet address for it.
+#[track_caller]
+fn peer_is_reached(lab: &Lab) {
+    let server = Server::tcp(&lab.peer, 80, "peer");
+    for (peer, internet) in [(PEER4, INTERNET4), (PEER6, INTERNET6)] {
+        let _ = internet;
+        assert_eq!(
+            ask_tcp(&lab.wan, SocketAddr::new(peer, 80), PATIENCE).map(|one| one.from).as_deref(),
+            Some("peer")
+        );
+        reaches(&lab.host, peer, 80, "peer");
+    }
+    assert_eq!(server.clients().len(), 4);
+}
+
+#[test]
+fn a_living_machines_address_is_not_taken() {
+    let lab = Lab::new();
+    used(&lab);
+    second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
+    let peer = text(link_address(&lab.peer, "eth0"));
+    peer_is_reached(&lab);
+    for (ip, taken) in [
+        (PEER4.to_string(), PEER4),
+        (PEER6.to_string(), PEER6),
+        (format!("198.51.100.50,{PEER6}"), PEER6),
+        (format!("{PEER4},2001:db8:1::50"), PEER4),
+    ] {
+        for (parent, mode) in
+            [("eth0", "bridge"), ("eth0", "private"), ("eth0", "vepa"), ("eth1", "passthru")]
+        {
+            let asked = with(&[("net.parent", parent), ("net.mode", mode), ("net.ip", &ip)]);
+            let says = format!(
+                "cannot use {taken} on {parent}: a machine of its LAN with the Ethernet address {peer} has it"
+            );
+            refused(&lab, &asked, 4, &says);
+        }
+    }
+    // By an Ethernet address of the container's own choice it is no less taken.
+    let ip = PEER4.to_string();
+    refused(&lab, &with(&[("net.ip", &ip), ("net.mac", "02:00:5e:10:00:07")]), 4, "has it");
+    peer_is_reached(&lab);
+    let _web = on_lan(&lab, "web", &[("net.ip", IP)]);
+}
+
+/// The question leaves nobody's neighbour cache changed, and a free address is announced as ever.
+#[test]
+fn the_question_claims_nothing() {
+    let lab = Lab::new();
+    let heard = Capture::new(&lab.peer);
+    let web = on_lan(&lab, "web", &[("net.ip", IP)]);
+    for ipv6 in [false, true] {
+        let own = web.address(ipv6);
+        let _ = heard.wait_for("the container's announcement", |seen| {
+            seen.arp_claim().is_some_and(|(_, address)| address == own) || seen.advertised() == Some(own)
+        });
+    }
+    let host = text(link_address(&lab.host, "eth0"));
+    for net in [&lab.peer, &lab.wan] {
+        let known = net.ok(&["ip", "neighbour"]);
+        let wrong = known.lines().any(|line| line.starts_with("198.51.100.50 ") && line.contains(&host));
+        assert!(!wrong, "{known}");
+    }
+}
+
+#[test]
+fn the_hosts_own_address_is_not_taken() {
+    for own in ["198.51.100.50", "2001:db8:1::50"] {
+        let lab = Lab::new();
+        used(&lab);
+        let _friend = on_lan(&lab, "friend", &[("net.ip-range", RANGE)]);
+        let (length, nodad) = if own.contains(':') { (64, "nodad") } else { (24, "") };
+        lab.host.batch(&format!("addr add {own}/{length} dev eth0 {nodad}\n"));
+        let is_there = || lab.host.ok(&["ip", "route", "get", own]).contains("local");
+        assert!(until(is_there));
+        let says = format!("cannot use {own} on eth0: it is this host's own");
+        refused(&lab, &with(&[("net.ip", IP)]), 4, &says);
+    }
+}
+
+#[test]
+fn an_address_moves_between_hosts_once_its_container_has_ended() {
+    let lab = Lab::new();
+    used(&lab);
+    let other = lab.another_host(1);
+    let web = other.attach("web", &with(&[("net.ip", IP)]));
+    let mac = web.record["attachments"][0]["mac"].as_str().unwrap().to_owned();
+    refused(&lab, &with(&[("net.ip", IP)]), 4, &format!("with the Ethernet address {mac} has it"));
+    other.detach(web);
+    let web = on_lan(&lab, "web", &[("net.ip", IP)]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for ipv6 in [false, true] {
+        reaches(&lab.peer, web.address(ipv6), 80, "web");
+    }
+}
+
+/// Where nothing can answer, nothing is asked: a cable without a carrier is no reason not to start.
+#[test]
+fn a_parent_without_a_carrier_is_not_asked() {
+    let lab = Lab::new();
+    second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
+    lab.switch.batch("link set second down\n");
+    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains("NO-CARRIER")));
+    let web = on_lan(&lab, "web", &[("net.parent", "eth1"), ("net.ip", IP)]);
+    lab.switch.batch("link set second up\n");
+    let _server = Server::tcp(&web.net, 80, "web");
+    assert!(until(|| ask_tcp(&lab.peer, web.at(false, 80), PATIENCE).is_some()));
+}
+
+/// A switch that sends a frame back to where it came from lets a container that is just ending hear the question.
+#[test]
+fn a_container_that_is_just_ending_is_no_machine_of_the_lan() {
+    let reflects =
+        |lab: &Lab| drop(lab.switch.ok(&["bridge", "link", "set", "dev", "host", "hairpin", "on"]));
+    thirty_in_a_row(&with(&[("net.ip", IP)]), reflects);
+    thirty_in_a_row(&with(&[("net.ip", IP), ("net.mac", "02:00:5e:10:00:07")]), reflects);
+}
+
+/// The address of a machine that is not on the LAN at all.
+#[test]
+fn an_address_that_has_gone_is_free() {
+    let lab = Lab::new();
+    used(&lab);
+    let gone: IpAddr = PEER4;
+    lab.peer.batch(&format!("addr del {gone}/24 dev eth0\n"));
+    let web = on_lan(&lab, "web", &[("net.ip", &gone.to_string())]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    reaches(&lab.wan, gone, 80, "web");
+}
