@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ocinet_tests::lab::{HOST4, Lab, WAN4, ask_tcp, full_size_ping, link_address, ping};
+use ocinet_tests::lab::{HOST4, Lab, WAN4, ask_tcp, full_size_ping, link_address, ping, until};
 
 use super::Ward;
 use crate::{PATIENCE, SILENCE};
@@ -176,6 +176,8 @@ fn another_machine_of_the_lan_with_a_containers_address() {
         let web = lab.attach("web", &[("net.driver", "macvlan"), ("net.ip", address)]);
         assert_eq!(said(&lab).0, 0);
         lab.peer.batch(&format!("address add {address}/{prefix} dev eth0 nodad\n"));
+        // The kernel joins the group in which an IPv6 address is asked for some moments later.
+        assert!(until(|| lab.peer.ok(&["ip", "route", "get", address]).contains("local ")));
         let (code, text) = said(&lab);
         assert_eq!(code, 1, "{text}");
         let other = link_address(&lab.peer, "eth0").map(|byte| format!("{byte:02x}")).join(":");
