@@ -9,6 +9,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
 use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::addr::{self, Unusable};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::ports;
@@ -141,11 +142,27 @@ fn tunnel(port: u16) -> Option<String> {
 #[must_use]
 pub fn not_local(port: &PublishedPort) -> Error {
     let address = port.host_address.unwrap_or(Family::Ipv4.unspecified());
-    Error::Conflict(report(
-        format!("publish port {port}"),
-        format!("{address} is not an address of this host"),
-        "publish it on an address that `ip address` shows, or on all",
-    ))
+    let hint = "publish it on an address that `ip address` shows, or on all";
+    not_own(format!("publish port {port}"), address, (&address.to_string(), hint))
+}
+
+/// An address that the host does not have, or has not yet: IPv6 asks for a second whether another machine has it. `it`
+/// is what the message calls the address.
+#[must_use]
+pub fn not_own(doing: String, address: IpAddr, (it, hint): (&str, &str)) -> Error {
+    let asked = Channel::open(NETLINK_ROUTE).and_then(|mut channel| addr::unusable(&mut channel, address));
+    let (cause, hint) = match asked {
+        Ok(Some(Unusable::Tentative)) => (
+            format!("this host is still asking whether another machine has {address}"),
+            "start the container once `ip address` shows the address without \"tentative\"",
+        ),
+        Ok(Some(Unusable::Duplicate)) => (
+            format!("another machine has {address} as well, so that this host does not use it"),
+            "give either machine another address",
+        ),
+        _ => (format!("{it} is not an address of this host"), hint),
+    };
+    Error::Conflict(report(doing, cause, hint))
 }
 
 /// An interface that the container's namespace has already, and that is no other container's of ocinet's.

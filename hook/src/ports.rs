@@ -95,11 +95,9 @@ pub fn check_snat(request: &AttachmentRequest) -> Result<(), Error> {
     let mut channel = Channel::open(NETLINK_ROUTE)?;
     for address in &request.snat {
         if !route::is_own(&mut channel, *address)? {
-            return Err(Error::Conflict(report(
-                format!("let the container leave with {address}"),
-                "it is not an address of this host",
-                "give net.snat an address that `ip address` shows",
-            )));
+            let doing = format!("let the container leave with {address}");
+            let hint = "give net.snat an address that `ip address` shows";
+            return Err(holder::not_own(doing, *address, ("it", hint)));
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use ocinet_shared::network::Network;
 
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
+use crate::holder;
 use crate::network::Underlay;
 use crate::request::{AttachmentRequest, unusable};
 
@@ -172,11 +173,8 @@ fn unfit(parent: &str, cause: impl Display, hint: impl Into<String>) -> Error {
 
 fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
     if !route::is_own(channel, local)? {
-        return Err(Error::Conflict(report(
-            format!("tunnel from {local}"),
-            "it is not an address of this host",
-            "give net.local an address that `ip address` shows, or leave it out",
-        )));
+        let hint = "give net.local an address that `ip address` shows, or leave it out";
+        return Err(holder::not_own(format!("tunnel from {local}"), local, ("it", hint)));
     }
     Ok(())
 }
@@ -207,14 +205,7 @@ fn default_links(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
 
 /// The links by which packets to everywhere leave: those of default routes, and of VPNs that lead parts of everywhere.
 fn ways_out(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
-    let of = |family| {
-        let parts = routes.iter().filter(move |route| {
-            let to = route.destination;
-            route.leads_out() && to.prefix() > 0 && to.family() == family
-        });
-        let ways = route::defaults(routes, family).chain(parts);
-        ways.filter_map(|route| route.link).collect::<BTreeSet<_>>()
-    };
+    let of = |family| route::ways_out(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>();
     let mut links = preferred.into_iter().chain(Family::ALL).map(of);
     links.find(|links| !links.is_empty()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::kernel::neighbour;
+use ocinet_shared::kernel::{neighbour, route};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -118,8 +118,9 @@ pub(super) fn neighbours(around: &mut Surroundings) -> Result<Vec<Finding>, Erro
 /// Containers whose packets may be larger than the host's way out takes.
 pub(super) fn mtu(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let least =
-        Family::ALL.into_iter().filter_map(|family| around.way_out(family)).min_by_key(|link| link.mtu);
+    let ways_out = Family::ALL.into_iter().flat_map(|family| route::ways_out(&around.found.routes, family));
+    let links = ways_out.filter_map(|way| around.found.link_at(way.link?));
+    let least = links.min_by_key(|link| link.mtu);
     let Some(way_out) = least else { return Ok(findings) };
     for (record, attachment) in around.attachments() {
         let network = around.routed().find(|network| network.name == attachment.network);

@@ -64,6 +64,37 @@ pub fn list(channel: &mut Channel) -> Result<Vec<(u32, Cidr)>, KernelError> {
     Ok(found.collect())
 }
 
+/// Why an address that a link has is not usable, where it is so (RFC 4862, section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is still asked whether another machine has it.
+    Tentative,
+    /// Another machine has it.
+    Duplicate,
+}
+
+/// Why an address of this namespace is not usable; `None` where it is, or where no link has it.
+///
+/// # Errors
+/// A refusal of the dump.
+pub fn unusable(channel: &mut Channel, address: IpAddr) -> Result<Option<Unusable>, KernelError> {
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let answers = channel.dump(&request, "list the addresses")?;
+    Ok(answers.into_iter().find_map(|answer| {
+        let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
+        let is_it = message.attributes.contains(&AddressAttribute::Address(address));
+        let flags = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+        match flags.filter(|_| is_it)? {
+            flags if flags.contains(AddressFlags::Dadfailed) => Some(Unusable::Duplicate),
+            flags if flags.contains(AddressFlags::Tentative) => Some(Unusable::Tentative),
+            _ => None,
+        }
+    }))
+}
+
 /// The address family number of netlink messages.
 #[must_use]
 pub fn netlink_family(family: Family) -> AddressFamily {

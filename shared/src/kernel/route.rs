@@ -80,6 +80,16 @@ pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route
     routes.iter().filter(is_default).filter(is_used)
 }
 
+/// The routes by which a family's packets to everywhere leave: the default routes that are used, and parts of everywhere
+/// that lead elsewhere.
+pub fn ways_out(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
+    let parts = routes.iter().filter(move |route| {
+        let to = route.destination;
+        route.leads_out() && to.prefix() > 0 && to.family() == family
+    });
+    defaults(routes, family).chain(parts)
+}
+
 /// A way by a gateway, as a container is given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {

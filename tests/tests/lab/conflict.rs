@@ -139,6 +139,28 @@ fn a_port_on_an_address_that_no_host_has_for_itself() {
     }
 }
 
+/// An address that IPv6 still asks for, as at boot, and one that another machine has.
+#[test]
+fn an_address_that_the_host_cannot_use_yet() {
+    let lab = Lab::new();
+    lab.host.sysctl("ipv6/conf/eth0/accept_dad", "1");
+    lab.host.sysctl("ipv6/conf/eth0/dad_transmits", "20");
+    lab.host.batch(&format!("addr add 2001:db8:1::77/64 dev eth0\naddr add {PEER6}/64 dev eth0\n"));
+    let is_known = || lab.host.ok(&["ip", "-6", "address"]).contains("dadfailed");
+    assert!(until(is_known));
+    for (address, says) in [
+        (
+            "2001:db8:1::77".to_owned(),
+            "this host is still asking whether another machine has 2001:db8:1::77".to_owned(),
+        ),
+        (PEER6.to_string(), format!("another machine has {PEER6} as well")),
+    ] {
+        let port = format!("[{address}]:8080:80");
+        refused(&lab, &[("net.subnet", DUAL), ("net.ports", port.as_str())], 4, &says);
+        refused(&lab, &[("net.subnet", DUAL), ("net.snat", address.as_str())], 4, &says);
+    }
+}
+
 #[test]
 fn a_port_on_an_address_that_the_host_does_not_have() {
     let lab = Lab::new();

@@ -161,6 +161,17 @@ fn a_way_out_with_a_smaller_mtu() {
     assert!(ask_tcp(&ward.lab.peer, host, PATIENCE).is_some());
 }
 
+/// A VPN that came up later, and leads parts of everywhere.
+#[test]
+fn a_vpn_with_a_smaller_mtu() {
+    let ward = Ward::new("bridge");
+    ward.lab
+        .host
+        .batch("link add vpn0 mtu 1380 type bridge\nlink set vpn0 up\nroute add 0.0.0.0/2 dev vpn0\n");
+    let mend = ward.finds("has an MTU of 1500, the host's vpn0 1380");
+    ward.mend(&mend);
+}
+
 /// The exit code, and what doctor says.
 #[track_caller]
 fn said(lab: &Lab) -> (i32, String) {
