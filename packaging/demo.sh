@@ -3,24 +3,42 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-ocinet=$PWD/target/bin/ocinet
+ocinet=${OCINET_BIN:-$PWD/target/bin/ocinet}
+exporter=${OCINET_EXPORTER_BIN:-$PWD/target/bin/ocinet-exporter}
 name=ocinet-demo-$$
-work=$(mktemp -d "/tmp/$name.XXXXXX")
-export OCINET_STATE_DIR=$work/state
-
 on() { nsenter --net="/run/netns/$name-$1" "${@:2}"; }
 show() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
 step() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
 runtime() { on host runc --root "$work/runc" "$@"; }
+# Asks a question again until the answer is yes, for at most half a minute: the machine may be busy.
+until_true() {
+	local end=$((SECONDS + 30))
+	until "$@"; do
+		(( SECONDS < end )) || { echo "this did not come true: $*" >&2; return 1; }
+		sleep 0.05
+	done
+}
 
-internet='' exporter=''
+# Started as commands of this very shell: a function in the background would be a shell of its own, and its program would outlive it.
+children=() work=''
+mounted=$(mountpoint -q /run/netns && echo yes || echo no)
 tidy() {
-	[[ -z $internet$exporter ]] || kill $internet $exporter 2>/dev/null || true
-	runtime delete -f "$name" >/dev/null 2>&1 || true
-	for namespace in host lan wan; do ip netns del "$name-$namespace" 2>/dev/null || true; done
-	rm -rf "$work"
+	trap '' INT TERM HUP
+	set +e
+	(( ${#children[@]} == 0 )) || kill "${children[@]}" 2>/dev/null
+	wait
+	runtime delete -f "$name" >/dev/null 2>&1
+	for namespace in host lan wan; do ip netns del "$name-$namespace" 2>/dev/null; done
+	# `ip netns` makes this folder a mount of its own.
+	if [[ $mounted == no && -d /run/netns && -z $(ls -A /run/netns) ]]; then umount /run/netns && rmdir /run/netns; fi
+	rm -rf "/tmp/$name".*
 }
 trap tidy EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+work=$(mktemp -d "/tmp/$name.XXXXXX")
+export OCINET_STATE_DIR=$work/state
 
 step "A host, a neighbour on its LAN, and something that stands for the internet"
 for namespace in host lan wan; do ip netns add "$name-$namespace"; ip -n "$name-$namespace" link set lo up; done
@@ -55,7 +73,7 @@ for applet in sh httpd wget nc sleep; do ln -s busybox "$bundle/rootfs/bin/$appl
 echo "hello from the container" >"$bundle/rootfs/www/index.html"
 echo "hello from the internet" >"$work/internet/index.html"
 nsenter --net="/run/netns/$name-wan" busybox httpd -f -p '[::]:80' -h "$work/internet" &
-internet=$!
+children+=($!)
 (cd "$bundle" && runc spec)
 jq --arg ocinet "$ocinet" --arg state "$OCINET_STATE_DIR" '
 	.process.terminal = false | .process.rlimits = [] |
@@ -73,11 +91,13 @@ on host "$ocinet" plan --bundle "$bundle"
 
 show "runc run -d web"
 runtime run -d -b "$bundle" "$name" </dev/null >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-for _ in $(seq 50); do on host busybox nc -z 127.0.0.1 8080 2>/dev/null && break; sleep 0.05; done
+answers() { on "$1" curl -s -o /dev/null -m 5 "$2"; }
+until_true answers host http://127.0.0.1:8080/
+until_true answers wan http://127.0.0.1/
 
 fetch() {
 	show "$1\$ curl $2"
-	answer=$(on "$1" curl -gsS -m 3 "$2")
+	answer=$(on "$1" curl -gsS -m 20 "$2")
 	echo "$answer"
 	[[ $answer == "$3" ]]
 }
@@ -103,21 +123,24 @@ on host "$ocinet" list
 show "ocinet inspect web"
 on host "$ocinet" inspect "$name"
 
-on host "$ocinet-exporter" --web.listen-address=127.0.0.1:9477 2>"$work/exporter.log" &
-exporter=$!
-metrics() { on host curl -sS -m 3 --retry 20 --retry-delay 1 --retry-connrefused http://127.0.0.1:9477/metrics; }
+nsenter --net="/run/netns/$name-host" "$exporter" --web.listen-address=127.0.0.1:9477 2>"$work/exporter.log" &
+children+=($!)
+metrics() { on host curl -sS -m 20 -o "$work/metrics" http://127.0.0.1:9477/metrics; }
 show "ocinet-exporter & curl http://127.0.0.1:9477/metrics | grep published_port"
-metrics | grep '^ocinet_published_port'
-metrics | grep -q '^ocinet_published_port_connections_total{id="'"$name"'".* [3-9]'
+until_true answers host http://127.0.0.1:9477/healthz
+metrics
+grep '^ocinet_published_port' "$work/metrics"
+grep -q '^ocinet_published_port_connections_total{id="'"$name"'".* [3-9]' "$work/metrics"
 
 show "runc delete -f web"
 runtime delete -f "$name"
-for _ in $(seq 50); do [[ $(ip -o -n "$name-host" link | wc -l) == 2 ]] && break; sleep 0.02; done
+links_are_gone() { [[ $(ip -o -n "$name-host" link | wc -l) == 2 ]]; }
+until_true links_are_gone
 show "ocinet list; ip -br link"
 on host "$ocinet" list
 ip -br -n "$name-host" link
-[[ $(ip -o -n "$name-host" link | wc -l) == 2 ]]
 [[ $(on host "$ocinet" list --json) == "[]" ]]
 [[ -z $(find "$OCINET_STATE_DIR"/{containers,leases,networks,ports} -type f 2>/dev/null) ]]
-if metrics | grep -F "$name"; then echo "the exporter still tells of it"; exit 1; fi
+metrics
+if grep -F "$name" "$work/metrics"; then echo "the exporter still tells of it"; exit 1; fi
 step "Nothing is left but the tables, which have no elements of containers"

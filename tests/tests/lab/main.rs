@@ -10,6 +10,7 @@ mod conflict;
 mod connections;
 mod container_files;
 mod dashboards;
+mod demo;
 mod disguise;
 mod doctor;
 mod exporter;
