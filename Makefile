@@ -13,10 +13,10 @@ endif
 
 # What a container needs, and the demo.
 PACKAGES := build-essential nftables runc crun podman conmon busybox-static iproute2 curl jq
-# What the tests need besides.
-TEST_PACKAGES := strace iperf3 openssl chromium systemd prometheus iptables
 # What makes packages, and what looks at them.
 PACKAGE_TOOLS := debhelper lintian rpm
+# What the tests need besides.
+TEST_PACKAGES := $(PACKAGE_TOOLS) man-db strace iperf3 openssl chromium systemd prometheus iptables
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
@@ -33,7 +33,7 @@ build:
 # Installs only what is missing, so that a machine that has everything needs no network.
 define install_missing
 	missing=(); for package in $(1); do \
-		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing+=($$package); \
+		[[ $$(dpkg-query -W -f '$${Status}' $$package 2>/dev/null) == *'ok installed' ]] || missing+=($$package); \
 	done; \
 	if (( $${#missing[@]} )); then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive \

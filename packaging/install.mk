@@ -7,12 +7,9 @@ STAGE ?= target/stage
 PACKAGES_DIR ?= target/packages
 
 bindir := $(PREFIX)/bin
-# podman, systemd and its tmpfiles look at places of their own, whatever the prefix is.
-ifeq ($(PREFIX),/usr)
+# podman, systemd and its tmpfiles look at places of their own, whatever the prefix is. podman's other place, below /etc, is
+# not looked at unless a configuration names it (podman 4.3 and 5.4).
 HOOKS_DIR ?= /usr/share/containers/oci/hooks.d
-else
-HOOKS_DIR ?= /etc/containers/oci/hooks.d
-endif
 ifneq ($(filter $(PREFIX),/usr /usr/local),)
 UNIT_DIR ?= $(PREFIX)/lib/systemd/system
 else
@@ -34,7 +31,7 @@ define stage_naming_program
 	done
 endef
 
-.PHONY: pages stage install uninstall packages package-deps
+.PHONY: pages stage install install-files uninstall packages package-deps
 
 # The tree, without building anything.
 stage:
@@ -61,7 +58,11 @@ pages:
 	rm -rf $(PAGES)
 	cargo run --quiet --locked -p ocinet-packaging -- $(PAGES)
 
-install: build pages stage
+install: build pages
+	$(MAKE) --no-print-directory install-files
+
+# The same, of what has been built already.
+install-files: stage
 	packaging/install.sh install $(STAGE) "$(DESTDIR)" $(PREFIX)
 
 uninstall:
@@ -81,5 +82,9 @@ package-files:
 	packaging/deb.sh $(PACKAGES_DIR)
 	$(MAKE) --no-print-directory stage PREFIX=/usr STAGE=$(PACKAGES_DIR)/build/rpm/tree
 	packaging/rpm.sh $(PACKAGES_DIR)
-	@rm -rf $(PACKAGES_DIR)/build
+	rm -rf $(PACKAGES_DIR)/build
 	ls -l $(PACKAGES_DIR)
+
+.PHONY: release
+release: package-deps
+	packaging/release.sh

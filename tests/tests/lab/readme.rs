@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The names of the lab's tests, and of those that need no lab.
 fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    let mut folders = ["tests/lab", "../hook/tests"]
+    let mut folders = ["tests/lab", "../hook/tests", "../packaging/tests"]
         .map(|folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder))
         .to_vec();
     while let Some(folder) = folders.pop() {
