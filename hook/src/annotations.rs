@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ocinet_shared::ifname::IfName;
 
 use crate::error::{Error, annotation, report};
+use crate::nearest::{called_elsewhere, near};
 
 /// What all of ocinet's annotations begin with.
 pub const PREFIX: &str = "net.";
@@ -101,11 +102,14 @@ pub fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The known key that is spelt most like a name.
+/// What to say to somebody who names a key that there is not: the one that was meant, as `shown`, or where they all are.
 #[must_use]
-pub fn nearest(name: &str) -> &'static str {
-    let known = KEYS.iter().filter(|key| key.subject != Subject::Later);
-    known.min_by_key(|key| strsim::damerau_levenshtein(key.name, name)).map_or("driver", |key| key.name)
+pub fn instead_of(name: &str, shown: impl Fn(&str) -> String) -> String {
+    let known = KEYS.iter().filter(|key| key.subject != Subject::Later).map(|key| key.name);
+    match called_elsewhere(name).or_else(|| near(name, known)) {
+        Some(key) => format!("the nearest one is {}", shown(key)),
+        None => "docs/annotations.md has all that there are".to_owned(),
+    }
 }
 
 /// A value, and what of it says so, if it is no annotation.
@@ -237,9 +241,7 @@ impl Annotations {
         let Some(name) = self.left.keys().next() else { return Ok(()) };
         let label = self.label(name);
         Err(match key(name).map(|key| key.subject) {
-            None => {
-                label.error("there is no such key", format!("the nearest one is {PREFIX}{}", nearest(name)))
-            }
+            None => label.error("there is no such key", instead_of(name, |key| format!("{PREFIX}{key}"))),
             Some(Subject::Later) => {
                 label.error("this version does not have it yet", "leave it out, or wait for a later version")
             }
@@ -312,6 +314,9 @@ mod tests {
     #[test]
     fn what_nobody_took_is_an_error_that_names_the_nearest_key() {
         assert!(left_over("net.prots").ends_with("hint: the nearest one is net.ports"));
+        assert!(left_over("net.publish").ends_with("hint: the nearest one is net.ports"));
+        assert!(left_over("net.dns_servers").ends_with("hint: the nearest one is net.dns"));
+        assert!(left_over("net.colour").ends_with("hint: docs/annotations.md has all that there are"));
         assert!(left_over("net.eth1.prots").starts_with("cannot use the annotation net.eth1.prots:"));
         assert!(left_over("net.control").contains("not have it yet"));
         assert!(left_over("net.vni").contains("the driver host has no use for it"));

@@ -53,6 +53,7 @@ mod labels;
 mod log;
 mod members;
 mod nat;
+mod nearest;
 mod network;
 mod occupied;
 mod oci_bundle;

@@ -1,6 +1,7 @@
 //! What ocinet reads in a bundle's config.json (OCI runtime specification, "Configuration"), besides the annotations.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::kernel::root_files::Mounted;
@@ -130,10 +131,78 @@ impl Mount {
     }
 }
 
+/// Whether a container of a config.json would be in the host's network namespace: it names none, or the host's.
+///
+/// # Errors
+/// What is not of the specification's form.
+pub fn shares_host_network(config: &[u8]) -> serde_json::Result<bool> {
+    #[derive(Deserialize)]
+    struct Config {
+        linux: Option<Linux>,
+    }
+    #[derive(Deserialize)]
+    struct Linux {
+        namespaces: Option<Vec<Namespace>>,
+    }
+    #[derive(Deserialize)]
+    struct Namespace {
+        #[serde(rename = "type")]
+        kind: String,
+        path: Option<PathBuf>,
+    }
+    let Config { linux } = serde_json::from_slice(config)?;
+    let namespaces = linux.and_then(|linux| linux.namespaces).unwrap_or_default();
+    let Some(network) = namespaces.into_iter().find(|namespace| namespace.kind == "network") else {
+        return Ok(true);
+    };
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    let named = network.path.filter(|path| !path.as_os_str().is_empty());
+    let named = named.and_then(|path| identity(&path));
+    Ok(named.is_some() && named == identity(Path::new("/proc/self/ns/net")))
+}
+
 /// Reads a bundle's config.json.
 ///
 /// # Errors
 /// Those of [`small_file::read`].
 pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
     small_file::read(path, MAX_CONFIG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_namespace_of_its_own_is_one_that_is_not_the_hosts() {
+        for (linux, shares) in [
+            ("{}", true),
+            (r#"{"linux":null}"#, true),
+            (r#"{"linux":{}}"#, true),
+            (r#"{"linux":{"namespaces":[]}}"#, true),
+            (r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"pid"}]}}"#, true),
+            (r#"{"linux":{"namespaces":[{"type":"network","path":"/proc/self/ns/net"}]}}"#, true),
+            (r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"network"}]}}"#, false),
+            (r#"{"linux":{"namespaces":[{"type":"network","path":""}]}}"#, false),
+            (r#"{"linux":{"namespaces":[{"type":"network","path":"/run/netns/later"}]}}"#, false),
+        ] {
+            assert_eq!(shares_host_network(linux.as_bytes()).unwrap(), shares, "{linux}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_told_where_it_is_one_and_has_a_place() {
+        let name = |config: &str| {
+            let bundle = OciBundle::parse(Path::new("/"), config.as_bytes()).unwrap();
+            bundle.own_name().map(str::to_owned)
+        };
+        assert_eq!(name(r#"{"root":{"path":"r"},"hostname":"web-1"}"#).as_deref(), Some("web-1"));
+        let tmpfs = r#""mounts":[{"destination":"/etc","type":"tmpfs"}]"#;
+        let read_only = r#"{"root":{"path":"r","readonly":true},"hostname":"web-1","#;
+        assert_eq!(name(&format!("{read_only}{tmpfs}}}")).as_deref(), Some("web-1"));
+        assert_eq!(name(&format!(r#"{read_only}"mounts":[]}}"#)), None);
+        for bad in ["", "a b", "a\\nb", "-x"] {
+            assert_eq!(name(&format!(r#"{{"root":{{"path":"r"}},"hostname":"{bad}"}}"#)), None, "{bad}");
+        }
+    }
 }

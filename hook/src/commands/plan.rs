@@ -11,7 +11,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::oci_bundle::{OciBundle, read_config};
+use crate::oci_bundle::{OciBundle, read_config, shares_host_network};
 use crate::policy::Rules;
 use crate::{config, facts, policy};
 
@@ -24,6 +24,9 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let Some(request) = policy::admit(&container.annotations, &config, &driver_of)? else {
         return super::print("nothing to do: the container has no net. annotation\n");
     };
+    if bundle != "-" && request.needs_own_namespace() {
+        check_namespace(&container)?;
+    }
     let boot_id = process::boot_id().unwrap_or_default();
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
@@ -39,6 +42,19 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         has_way_out: false,
     };
     super::print(&assembly.plan(&request)?.to_string())
+}
+
+/// A start finds out by the process, which is not there yet.
+fn check_namespace(container: &Container) -> Result<(), Error> {
+    let config = read_config(&Path::new(&container.bundle).join("config.json"));
+    if config.is_ok_and(|config| shares_host_network(&config).is_ok_and(|shares| shares)) {
+        return Err(Error::Usage(report(
+            format!("attach container {}", container.id),
+            "it shares the host's network namespace",
+            "give it a network namespace of its own, or use net.driver=host",
+        )));
+    }
+    Ok(())
 }
 
 fn from_bundle(bundle: &str) -> Result<Container, Error> {

@@ -16,7 +16,7 @@ use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
 use crate::input::BundleConfig;
-use crate::oci_bundle::read_config;
+use crate::oci_bundle::{read_config, shares_host_network};
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
@@ -57,13 +57,21 @@ fn into_bundle(
     annotations.extend(asked(register));
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
-    if policy::admit(&annotations, &config, &driver_of)?.is_none() {
+    let Some(request) = policy::admit(&annotations, &config, &driver_of)? else {
         return Err(refuse(
             "it would have no net. annotation, so that ocinet would leave it alone".to_owned(),
             "give it a --driver, as --driver bridge",
         ));
-    }
+    };
     let hint = "make config.json anew with `runc spec`";
+    let shares_host =
+        shares_host_network(text.as_bytes()).map_err(|error| refuse(error.to_string(), hint))?;
+    if request.needs_own_namespace() && shares_host {
+        return Err(refuse(
+            "it has no network namespace of its own".to_owned(),
+            "add {\"type\": \"network\"} to linux.namespaces in config.json, or use --driver host",
+        ));
+    }
     let mut value: Value = serde_json::from_str(&text).map_err(|error| refuse(error.to_string(), hint))?;
     bundle::register(&mut value, &annotations, hook).map_err(|cause| refuse(cause, hint))?;
     serde_json::from_value::<Spec>(value.clone())

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::kernel::user_namespace;
 use serde::de::{Deserialize as _, Deserializer, Error as _};
 
 pub use network::NetworkTable;
@@ -22,6 +23,8 @@ use crate::request::UsableSubnet;
 
 /// Where the configuration is looked for when nothing names it; it need not exist there.
 pub const DEFAULT_PATH: &str = "/etc/ocinet/config.toml";
+/// What says that there is no configuration; a link to it does, too.
+const NULL: &str = "/dev/null";
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -139,10 +142,15 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
         Err(error) => return Err(refuse(error.to_string(), "name a file that exists with --config")),
     };
     let metadata = file.metadata().map_err(|error| refuse(error.to_string(), "check the file"))?;
-    if !metadata.is_file() {
+    let is_null = is_null_device(&metadata);
+    if !metadata.is_file() && !is_null {
         return Err(refuse("it is not an ordinary file".into(), "name a TOML file with --config"));
     }
-    check_writers(path, &metadata).map_err(|(cause, hint)| refuse(cause, hint))?;
+    // Everybody may write to the null device, and nobody reads it again; a link to it must not be others'.
+    if path != Path::new(NULL) {
+        check_writers(path, Some(&metadata).filter(|_| !is_null))
+            .map_err(|(cause, hint)| refuse(cause, &hint))?;
+    }
     let mut text = String::new();
     let read = file.take(MAX_CONFIG + 1).read_to_string(&mut text);
     let length = read.map_err(|error| refuse(error.to_string(), "write it as UTF-8 text"))?;
@@ -155,28 +163,49 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     Ok(Config { path: path.to_owned(), ..config })
 }
 
+/// The null device, whatever its name.
+fn is_null_device(file: &Metadata) -> bool {
+    file.file_type().is_char_device() && file.rdev() == nix::sys::stat::makedev(1, 3)
+}
+
 /// Whoever can write the policy is who it is about, unless that is root or who runs ocinet.
-fn check_writers(path: &Path, file: &Metadata) -> Result<(), (String, &'static str)> {
+fn check_writers(path: &Path, file: Option<&Metadata>) -> Result<(), (String, String)> {
     let is_trusted = |id: u32, own: u32| id == 0 || id == own;
     let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder.metadata().map_err(|error| (error.to_string(), "check the folder that it is in"))?;
+    let folder = folder
+        .metadata()
+        .map_err(|error| (error.to_string(), "check the folder that it is in".to_owned()))?;
     // In a sticky folder nobody replaces a file of others.
     let is_sticky = folder.mode() & 0o1000 != 0;
-    for (of, metadata, is_safe) in [("it", file, false), ("the folder that it is in", &folder, is_sticky)] {
+    let of_file = file.map(|file| ("it", file, false));
+    for (of, metadata, is_safe) in
+        of_file.into_iter().chain([("the folder that it is in", &folder, is_sticky)])
+    {
         if metadata.mode() & 0o002 != 0 && !is_safe {
-            return Err((format!("everybody may write to {of}"), "take the right away with `chmod o-w`"));
+            let hint = "take the right away with `chmod o-w`";
+            return Err((format!("everybody may write to {of}"), hint.to_owned()));
         }
         if metadata.mode() & 0o020 != 0 && !is_safe && !is_trusted(metadata.gid(), group) {
             let cause = format!("the group {} may write to {of}", metadata.gid());
-            return Err((cause, "take the right away with `chmod g-w`"));
+            return Err((cause, "take the right away with `chmod g-w`".to_owned()));
         }
         if !is_trusted(metadata.uid(), user) {
             let cause = format!("{of} belongs to the user {}", metadata.uid());
-            return Err((cause, "give it to root with `chown`"));
+            return Err((cause, owner_hint()));
         }
     }
     Ok(())
+}
+
+/// In a user namespace, root is another user of the host, and the host's root is nobody.
+fn owner_hint() -> String {
+    match user_namespace::root_of(user_namespace::OWN_USERS) {
+        Ok(Some(outside)) => format!(
+            "in this user namespace root is the host's user {outside}: give it to that user, or name another file with --config, /dev/null for none"
+        ),
+        _ => "give it to root with `chown`".to_owned(),
+    }
 }
 
 /// A FIFO would make the hook wait for a writer; without blocking it is opened and then refused.
@@ -226,6 +255,16 @@ mod tests {
         assert_eq!((of_example.subnet_pool, of_example.max_ports), (default.subnet_pool, default.max_ports));
         let names: Vec<&str> = config.networks.keys().map(ContainerId::as_str).collect();
         assert_eq!(names, ["lan", "web"]);
+    }
+
+    #[test]
+    fn the_null_device_is_an_empty_configuration_and_no_other_device_is() {
+        let named = |path: &str| load(Some(&PathBuf::from(path)));
+        let config = named(NULL).unwrap();
+        assert_eq!(config, Config { path: NULL.into(), ..Config::default() });
+        for device in ["/dev/zero", "/dev/full", "/dev/tty"] {
+            assert_eq!(named(device).unwrap_err().exit_code(), 2, "{device}");
+        }
     }
 
     #[test]

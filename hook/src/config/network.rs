@@ -50,8 +50,8 @@ impl<'de> Deserialize<'de> for Key {
                 Err(D::Error::custom(format_args!("`{name}` belongs to a container, not to a network")))
             }
             None => {
-                let nearest = annotations::nearest(&name);
-                Err(D::Error::custom(format_args!("unknown field `{name}`, the nearest one is `{nearest}`")))
+                let instead = annotations::instead_of(&name, |key| format!("`{key}`"));
+                Err(D::Error::custom(format_args!("unknown field `{name}`, {instead}")))
             }
         }
     }

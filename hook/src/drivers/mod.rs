@@ -20,6 +20,7 @@ use ocinet_shared::network::Network;
 
 use crate::annotations::{Label, Subject};
 use crate::error::Error;
+use crate::nearest::near;
 use crate::network::Surroundings;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::request::AttachmentRequest;
@@ -145,12 +146,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub struct UnknownDriver(String);
 
 impl UnknownDriver {
-    /// The driver whose name is the nearest, and all that there are.
+    /// The driver whose name is near, and all that there are.
     #[must_use]
     pub fn hint(&self) -> String {
         let all: Vec<&str> = names().collect();
-        let nearest = all.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &self.0)).copied();
-        format!("the nearest one is {}; there are {}", nearest.unwrap_or("bridge"), all.join(", "))
+        let nearest = near(&self.0, all.iter().copied());
+        let nearest = nearest.map(|name| format!("the nearest one is {name}; ")).unwrap_or_default();
+        format!("{nearest}there are {}", all.join(", "))
     }
 }
 

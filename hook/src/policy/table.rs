@@ -247,10 +247,8 @@ impl<'de> Deserialize<'de> for KeyName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         if annotations::key(&name).is_none() {
-            let nearest = annotations::nearest(&name);
-            return Err(D::Error::custom(format_args!(
-                "there is no annotation net.{name}, the nearest one is net.{nearest}"
-            )));
+            let instead = annotations::instead_of(&name, |key| format!("net.{key}"));
+            return Err(D::Error::custom(format_args!("there is no annotation net.{name}, {instead}")));
         }
         match LISTED.iter().find(|(listed, _)| *listed == name) {
             None => Ok(Self(name)),

@@ -10,7 +10,8 @@
 //! | `probe.rs` | whether others on a link have an address |
 //! | `rate.rs` | traffic shaping, by rtnetlink |
 //! | `filter/` | filters on links, which outlive the rules |
-//! | `root_files.rs` | files in a container's root |
+//! | `root_files/` | files in a container's root |
+//! | `user_namespace.rs` | who root of a user namespace is outside |
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
@@ -41,6 +42,7 @@ pub mod root_files;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
+pub mod user_namespace;
 
 use std::fmt;
 use std::io;

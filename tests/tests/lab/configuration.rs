@@ -228,3 +228,22 @@ fn a_second_interface_takes_a_named_network() {
     lab.configure("[network.web]\nmtu = 9\n");
     refused(&lab, &both, 2, "cannot use mtu of network web in the configuration");
 }
+
+/// Whoever is root in a user namespace is not the host's root, to whom the file belongs.
+#[test]
+fn in_a_user_namespace_the_hint_about_the_owner_is_about_its_root() {
+    let lab = Lab::new();
+    lab.configure("max-ports = 5\n");
+    fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "-r"];
+    let state = r#"{"id":"web","pid":1,"annotations":{"net.driver":"none"}}"#;
+    let refused = lab.run_under(&user, &["plan", "-"], state);
+    assert_eq!((refused.code, refused.stderr.lines().count()), (2, 1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("root is the host's user 1000"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("give it to root"), "{}", refused.stderr);
+    let none = lab.run_under(&user, &["--config", "/dev/null", "plan", "-"], state);
+    assert_eq!((none.code, none.stderr.as_str()), (0, ""));
+    std::os::unix::fs::chown(lab.config_path(), Some(1000), Some(1000)).unwrap();
+    let outside = lab.run(&["plan", "-"], state);
+    assert!(outside.stderr.contains("give it to root with `chown`"), "{}", outside.stderr);
+}

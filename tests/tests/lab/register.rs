@@ -191,3 +191,39 @@ fn what_a_start_would_refuse_is_not_registered() {
     assert_eq!(register(&lab, &bundle, &["--driver", "bridge", "--publish", "8080:80"]).code, 0);
     assert_ne!(config(&bundle), before);
 }
+
+#[test]
+fn a_bundle_without_a_network_namespace_is_not_registered() {
+    let lab = Lab::new();
+    let bundle = plain_bundle(&lab, "web");
+    let before = config(&bundle);
+    for (namespaces, code) in [
+        (json!([{"type": "mount"}]), 2),
+        (json!([{"type": "mount"}, {"type": "network", "path": "/proc/self/ns/net"}]), 2),
+        (json!(null), 2),
+        (json!([{"type": "mount"}, {"type": "network"}]), 0),
+    ] {
+        let mut value: Value = serde_json::from_str(&before).unwrap();
+        value["linux"]["namespaces"] = namespaces;
+        fs::write(bundle.join("config.json"), value.to_string()).unwrap();
+        let plain = config(&bundle);
+        let said = register(&lab, &bundle, &["--driver", "bridge"]);
+        assert_eq!(said.code, code, "{}", said.stderr);
+        // What registration refuses, a plan does, too.
+        let mut asking: Value = serde_json::from_str(&plain).unwrap();
+        asking["annotations"] = json!({"net.driver": "none"});
+        let other = lab.dir().join("other");
+        fs::create_dir_all(&other).unwrap();
+        fs::write(other.join("config.json"), asking.to_string()).unwrap();
+        let planned = lab.run(&["plan", "--bundle", &other.display().to_string()], "");
+        assert_eq!(planned.code, code, "{}", planned.stderr);
+        if code != 0 {
+            assert!(said.stderr.contains("no network namespace of its own") && config(&bundle) == plain);
+            assert_eq!(
+                register(&lab, &bundle, &["--driver", "host"]).code,
+                0,
+                "the host's is what it asks for"
+            );
+        }
+    }
+}

@@ -3,11 +3,12 @@
 //! The container's own root may do with its files what it likes. Without a user namespace that is root. In one, it is
 //! another user of the host, and what that user may not open is not opened for it either.
 
-use std::fs;
 use std::io;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid, setgroups};
+
+use super::super::user_namespace;
 
 /// The host's user and group whose rights are taken, where they are not this process's own.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,8 +25,10 @@ impl Rights {
     /// # Errors
     /// A process that is gone.
     pub(super) fn of_root_in(pid: u32) -> io::Result<Self> {
-        let Some(user) = root_of(&format!("/proc/{pid}/uid_map"))? else { return Ok(Self(None)) };
-        let group = root_of(&format!("/proc/{pid}/gid_map"))?.unwrap_or(user);
+        let Some(user) = user_namespace::root_of(&format!("/proc/{pid}/uid_map"))? else {
+            return Ok(Self(None));
+        };
+        let group = user_namespace::root_of(&format!("/proc/{pid}/gid_map"))?.unwrap_or(user);
         Ok(Self(Some((Uid::from_raw(user), Gid::from_raw(group)))))
     }
 
@@ -62,14 +65,4 @@ impl Drop for Taken {
     fn drop(&mut self) {
         self.restore();
     }
-}
-
-/// Who root of a user namespace is for this process; nothing where it is the same, or where nobody is.
-fn root_of(map: &str) -> io::Result<Option<u32>> {
-    let text = fs::read_to_string(map)?;
-    Ok(text.lines().find_map(|line| {
-        let mut numbers = line.split_whitespace();
-        let (inside, outside) = (numbers.next()?, numbers.next()?.parse().ok()?);
-        (inside == "0" && outside != 0).then_some(outside)
-    }))
 }
