@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::network::{Network, not_a_host};
 
+use crate::drivers::Pool;
 use crate::error::Error;
 use crate::network::{IPV6_MTU, is_on_link, list, too_small_for_ipv6};
 use crate::request::{AttachmentRequest, unusable};
@@ -34,7 +35,8 @@ pub fn check(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr
     Ok(())
 }
 
-/// Every further route leads by a gateway on the network, which is another than the container.
+/// Every further route leads by a gateway on the network: on a LAN by any other machine, and where ocinet holds containers
+/// to their own addresses by the host alone. What is behind a container could not answer.
 fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
     let label = request.label("routes");
     for (to, gateway) in &request.routes {
@@ -45,17 +47,27 @@ fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpA
             let ranges: Vec<Cidr> = network.subnets().collect();
             return Err(label.error(cause, format!("give a gateway inside {}", list(&ranges))));
         };
-        let hint = format!("give another gateway inside {subnet}");
+        let family = Family::of(*gateway);
+        let host = network.gateway(family).filter(|_| pool != Pool::Lan);
+        let hint = match host {
+            Some(host) => format!("route by {host}, the network's gateway"),
+            None => format!("give another gateway inside {subnet}"),
+        };
         if let Some(what) = not_a_host(&subnet, *gateway) {
             return Err(label.error(format!("{gateway}, the gateway to {to}, is {what} of {subnet}"), hint));
         }
         if addresses.contains(gateway) {
             return Err(label.error(format!("{gateway}, the gateway to {to}, is the container itself"), hint));
         }
-        let family = Family::of(*gateway);
         if !addresses.iter().any(|address| Family::of(*address) == family) {
             let cause = format!("{to} is an {family} network, and the container has no {family} address");
             return Err(label.error(cause, "leave the route out, or give the container an address by net.ip"));
+        }
+        if pool != Pool::Lan && host != Some(*gateway) {
+            let cause = format!(
+                "{gateway}, the gateway to {to}, is no router: a container sends from its own addresses alone"
+            );
+            return Err(label.error(cause, hint + ", or by a router on a LAN, with net.driver=macvlan"));
         }
     }
     Ok(())

@@ -44,15 +44,6 @@ impl NetworkDriver for Veth {
         let network = inputs.network;
         let mut attachment = routing::attachment(inputs, self.name())?;
         let gateways = routing::gateways(inputs);
-        if let Some((_, stray)) =
-            inputs.request.routes.iter().find(|(_, gateway)| !gateways.contains(gateway))
-        {
-            let cause = format!("{stray} is not on the container's link, where the host alone is");
-            return Err(inputs
-                .request
-                .label("routes")
-                .error(cause, "route by the network's gateway, or use net.driver=bridge"));
-        }
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
         let mac = attachment.mac;
         let mut attached = routing::attached(inputs, attachment);
