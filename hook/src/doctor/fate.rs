@@ -21,6 +21,14 @@ pub(super) struct Packet<'a> {
     pub(super) is_ipv6: bool,
     pub(super) from: Option<&'a Place>,
     pub(super) to: Option<&'a Place>,
+    pub(super) transport: Transport,
+}
+
+/// What is known of a packet's protocol and port.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Transport {
+    pub(super) protocol: Option<u8>,
+    pub(super) destination: Option<u16>,
 }
 
 /// What becomes of a packet.
@@ -33,8 +41,7 @@ pub(super) enum Fate {
 
 /// What a base chain does to a packet: its fate, and the rule that takes the mark of `chain let_in` from it.
 pub(super) fn of(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> (Fate, Option<(String, u64)>) {
-    let mut walk =
-        Walk { packet, chains, mark: Some(MARK), may_drop: false, may_accept: false, unmarked: None };
+    let mut walk = Walk::new(packet, chains);
     let ended = walk.chain(base, 0);
     let drops = match ended {
         End::Drop => true,
@@ -49,11 +56,23 @@ pub(super) fn of(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> (Fate, 
     (fate, walk.unmarked)
 }
 
+/// The rule that keeps a packet from connection tracking, by its chain and its number, and whether it surely does.
+pub(super) fn untracked_by(
+    packet: &Packet<'_>,
+    base: &Chain,
+    chains: &[Chain],
+) -> Option<(String, u64, bool)> {
+    let mut walk = Walk::new(packet, chains);
+    walk.chain(base, 0);
+    walk.untracked
+}
+
 /// Deeper jumps than the kernel follows (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 // Numbers of linux/netfilter/nf_tables.h.
 const META_MARK: u32 = 3;
 const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_MARK: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
@@ -89,12 +108,18 @@ struct Walk<'a> {
     may_drop: bool,
     may_accept: bool,
     unmarked: Option<(String, u64)>,
+    untracked: Option<(String, u64, bool)>,
 }
 
 /// How a rule's conditions stand: `Some` where it is certain.
 type Holds = Option<bool>;
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(packet: &'a Packet<'a>, chains: &'a [Chain]) -> Self {
+        let (may_drop, may_accept) = (false, false);
+        Self { packet, chains, mark: Some(MARK), may_drop, may_accept, unmarked: None, untracked: None }
+    }
+
     fn chain(&mut self, chain: &Chain, depth: usize) -> End {
         if depth > DEEPEST {
             return End::Nothing;
@@ -140,6 +165,7 @@ impl Walk<'_> {
             let at = |kind| of(kind).and_then(number);
             let found = match name.as_str() {
                 "counter" | "log" => Some(true),
+                "notrack" => self.untrack(chain, rule, holds),
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
@@ -151,6 +177,8 @@ impl Walk<'_> {
                 "immediate" if at(1) == Some(VERDICT_REGISTER) => return (holds, verdict(data)),
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
+                // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
+                "target" if is_notrack(data) => self.untrack(chain, rule, holds),
                 "target" => match self.target(data, chain, rule) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
@@ -189,7 +217,8 @@ impl Walk<'_> {
                 (at(2), result)
             }
             "immediate" => (at(1), of(2).and_then(value).map(<[u8]>::to_vec)),
-            "payload" | "exthdr" | "socket" | "hash" | "numgen" | "rt" | "fib" => (at(1), None),
+            "payload" => (at(1), self.payload(at(2), at(3), at(4))),
+            "exthdr" | "socket" | "hash" | "numgen" | "rt" | "fib" => (at(1), None),
             _ => return None,
         };
         // One that sets something of the packet's has no target.
@@ -197,6 +226,12 @@ impl Walk<'_> {
             registers.set(target, loaded);
         }
         Some(true)
+    }
+
+    /// The destination's port, 2 bytes into the header of the transport protocol (`enum nft_payload_bases`).
+    fn payload(&self, base: Option<u32>, offset: Option<u32>, length: Option<u32>) -> Option<Vec<u8>> {
+        let port = self.packet.transport.destination?;
+        ((base, offset, length) == (Some(2), Some(2), Some(2))).then(|| port.to_be_bytes().to_vec())
     }
 
     /// The value of a packet's property (`enum nft_meta_keys` of linux/netfilter/nf_tables.h).
@@ -207,13 +242,14 @@ impl Walk<'_> {
             Some(bytes)
         };
         let word = |number: Option<u32>| Some(number?.to_ne_bytes().to_vec());
-        let Packet { from, to, is_ipv6 } = *self.packet;
+        let Packet { from, to, is_ipv6, transport } = *self.packet;
         match key {
             META_MARK => word(self.mark),
             4 => word(from.map(|place| place.index)),
             5 => word(to.map(|place| place.index)),
             6 => name(from),
             7 => name(to),
+            META_L4PROTO => transport.protocol.map(|protocol| vec![protocol]),
             META_NFPROTO => Some(vec![if is_ipv6 { IPV6 } else { IPV4 }]),
             21 => word(from.map(|place| place.group)),
             22 => word(to.map(|place| place.group)),
@@ -226,6 +262,13 @@ impl Walk<'_> {
             self.unmarked = Some((chain.name.clone(), rule.handle));
         }
         self.mark = Some(mark);
+    }
+
+    fn untrack(&mut self, chain: &Chain, rule: &Rule, holds: Holds) -> Holds {
+        if self.untracked.is_none() {
+            self.untracked = Some((chain.name.clone(), rule.handle, holds == Some(true)));
+        }
+        Some(true)
     }
 
     /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
@@ -242,6 +285,15 @@ impl Walk<'_> {
             _ => {}
         }
         Does::GoOn
+    }
+}
+
+fn is_notrack(target: &[u8]) -> bool {
+    let of = |kind| Attributes::new(target).find(kind);
+    match of(1).map(text).as_deref() {
+        Some("NOTRACK") => true,
+        Some("CT") => of(3).and_then(<[u8]>::first).is_some_and(|flags| flags & 1 != 0),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
 
-use super::fate::{self, Fate, Packet, Place};
+use super::fate::{self, Fate, Packet, Place, Transport};
 use super::forwarding::name;
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -101,7 +101,9 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     for base in later.chain(others(around, NF_INET_POST_ROUTING)) {
         for (family, place) in routed_places(around) {
             let from = around.way_out(family).map(outside);
-            let packet = Packet { is_ipv6: family == Family::Ipv6, from: from.as_ref(), to: Some(&place) };
+            let transport = Transport::default();
+            let is_ipv6 = family == Family::Ipv6;
+            let packet = Packet { is_ipv6, from: from.as_ref(), to: Some(&place), transport };
             if !serves(base, family) {
                 continue;
             }
@@ -124,7 +126,7 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 }
 
 /// Base chains of others at a hook.
-fn others(around: &Surroundings, hook: u32) -> impl Iterator<Item = &Chain> {
+pub(super) fn others(around: &Surroundings, hook: u32) -> impl Iterator<Item = &Chain> {
     around.chains.iter().filter(move |chain| {
         chain.table != "ocinet"
             && [INET, IPV4, IPV6].contains(&chain.family)
@@ -132,11 +134,11 @@ fn others(around: &Surroundings, hook: u32) -> impl Iterator<Item = &Chain> {
     })
 }
 
-fn priority(chain: &Chain) -> i32 {
+pub(super) fn priority(chain: &Chain) -> i32 {
     chain.hook.map_or(0, |hook| hook.priority)
 }
 
-fn routed_places(around: &Surroundings) -> Vec<(Family, Place)> {
+pub(super) fn routed_places(around: &Surroundings) -> Vec<(Family, Place)> {
     let mut places = Vec::new();
     // Nothing passes between an internal network and the outside anyhow.
     for network in around.routed().filter(|network| !network.internal) {
@@ -147,11 +149,11 @@ fn routed_places(around: &Surroundings) -> Vec<(Family, Place)> {
     places
 }
 
-fn outside(link: &ocinet_shared::kernel::link::Link) -> Place {
+pub(super) fn outside(link: &ocinet_shared::kernel::link::Link) -> Place {
     Place { index: link.index, name: link.name.clone(), group: 0 }
 }
 
-fn serves(chain: &Chain, family: Family) -> bool {
+pub(super) fn serves(chain: &Chain, family: Family) -> bool {
     chain.family == INET || chain.family == if family == Family::Ipv4 { IPV4 } else { IPV6 }
 }
 
@@ -165,13 +167,14 @@ fn worst_of(
         return Fate::Passes;
     }
     let fates = ways.iter().map(|(from, to)| {
-        let packet = Packet { is_ipv6: family == Family::Ipv6, from: *from, to: *to };
+        let transport = Transport::default();
+        let packet = Packet { is_ipv6: family == Family::Ipv6, from: *from, to: *to, transport };
         fate::of(&packet, chain, &around.chains).0
     });
     fates.max().unwrap_or(Fate::Passes)
 }
 
-fn family_name(family: u8) -> &'static str {
+pub(super) fn family_name(family: u8) -> &'static str {
     match family {
         IPV4 => "ip",
         IPV6 => "ip6",
@@ -179,7 +182,7 @@ fn family_name(family: u8) -> &'static str {
     }
 }
 
-fn full_name(chain: &Chain) -> String {
+pub(super) fn full_name(chain: &Chain) -> String {
     format!("{} {} {}", family_name(chain.family), chain.table, chain.name)
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `forwarding.rs` | whether the host forwards, and takes packets from where it would not send them |
 //! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
+//! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
 //! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
@@ -23,6 +24,7 @@ mod links;
 mod routes;
 mod rules;
 mod surroundings;
+mod tracking;
 mod tunnels;
 
 pub(crate) use surroundings::Surroundings;
@@ -61,6 +63,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("br_netfilter", firewalls::bridged),
     ("legacy iptables", legacy::policy),
     ("marks", firewalls::marks),
+    ("notrack", tracking::rules),
     ("links", links::states),
     ("gateways", links::gateways),
     ("addresses", links::clashes),

@@ -135,6 +135,39 @@ fn a_rule_that_sets_the_whole_mark() {
 }
 
 #[test]
+fn a_rule_that_keeps_a_published_port_from_connection_tracking() {
+    let ward = Ward::new("bridge");
+    load(
+        &ward,
+        "table inet site { chain early { type filter hook prerouting priority raw; iifname \"eth0\" tcp dport 8081 notrack; \
+         iifname \"eth0\" udp dport 8080 notrack; \
+         iifname \"docker0\" notrack; } chain late { type filter hook prerouting priority 0; tcp dport 8080 notrack; } }",
+    );
+    let silenced = |rule: &[&str]| {
+        ward.lab.host.ok(rule);
+        ward.is_silent(false);
+        let mend = ward.finds("keeps from connection tracking: port 8080/tcp of container");
+        ward.mend(&mend);
+    };
+    silenced(&["nft", "add rule inet site early tcp dport 8080 notrack"]);
+    silenced(&["iptables", "-t", "raw", "-A", "PREROUTING", "-i", "eth0", "-j", "CT", "--notrack"]);
+}
+
+#[test]
+fn a_rule_that_keeps_what_containers_send_from_connection_tracking() {
+    for driver in ["bridge", "veth"] {
+        let ward = Ward::new(driver);
+        load(
+            &ward,
+            "table inet site { chain early { type filter hook prerouting priority raw; iifname != \"eth0\" notrack; } }",
+        );
+        ward.is_silent(false);
+        let mend = ward.finds("keeps from connection tracking: what containers send by");
+        ward.mend(&mend);
+    }
+}
+
+#[test]
 fn the_older_iptables_forward_chain_that_drops() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
