@@ -2,7 +2,7 @@
 //! the addresses that a container may send from. Pure: nothing here touches the kernel.
 
 use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::counted::{port_counters, publish};
+use ocinet_shared::counted::{port_counters, publish, taken};
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::network::{HostLinkKind, Network};
 use ocinet_shared::port::PublishedPort;
@@ -21,6 +21,7 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
         }
         for port in inputs.ports.iter().filter(|port| port.serves(family)) {
             elements.push(publish(port, cidr));
+            elements.extend(taken(port, cidr.family()));
             // One host port of two host addresses has one pair of counters.
             for counter in port_counters(port, cidr) {
                 if !elements.contains(&counter) {
@@ -99,6 +100,7 @@ pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[Publish
         let known: Vec<Element> = counted.iter().flat_map(|port| port_counters(port, cidr)).collect();
         for port in ports.iter().filter(|port| port.serves(cidr.family())) {
             elements.push(publish(port, cidr));
+            elements.extend(taken(port, cidr.family()));
             for counter in port_counters(port, cidr) {
                 if !known.contains(&counter) && !elements.contains(&counter) {
                     elements.push(counter);

@@ -20,6 +20,16 @@ pub fn publish(port: &PublishedPort, container: &Cidr) -> Element {
     Element::mapping(set, key, to)
 }
 
+/// The element that keeps masqueraded connections away from a port that is published on every host address: a packet to
+/// the port would be taken for the answer to such a connection.
+#[must_use]
+pub fn taken(port: &PublishedPort, family: Family) -> Option<Element> {
+    let key = vec![Field::Protocol(port.protocol), Field::Port(port.host_port)];
+    port.bound_address()
+        .is_none()
+        .then(|| Element::new(Set::by_family(family, Set::Taken4, Set::Taken6), key))
+}
+
 /// What an element publishes, and of which family; `None` where it publishes nothing. The container's port is 0 where the
 /// element has no value.
 #[must_use]

@@ -107,6 +107,10 @@ sets! {
     Publish4, Inet, "publish4";
     /// The same for IPv6.
     Publish6, Inet, "publish6";
+    /// (protocol, port) of what is published on every host address, which no masqueraded connection leaves by.
+    Taken4, Inet, "taken4";
+    /// The same for IPv6.
+    Taken6, Inet, "taken6";
     /// Ports published on one host address; counts connections.
     Publish4Bound, Inet, "publish4_bound";
     /// The same for IPv6.

@@ -93,6 +93,9 @@ impl Applier<'_> {
             // A new connection of the other protocols begins with a packet that says so.
             if port.protocol == Protocol::Udp {
                 conntrack::end_unpublished(self.nft.channel(), family, port.bound_address(), port.host_port)?;
+                if port.bound_address().is_none() {
+                    conntrack::end_leaving_by(self.nft.channel(), family, port.host_port)?;
+                }
             }
         }
         Ok(())

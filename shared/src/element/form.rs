@@ -44,7 +44,7 @@ impl Set {
             | Self::Received6
             | Self::Inbound6
             | Self::Container6 => &[Ipv6],
-            Self::Publish4 | Self::Publish6 => &[Protocol, Port],
+            Self::Publish4 | Self::Publish6 | Self::Taken4 | Self::Taken6 => &[Protocol, Port],
             Self::Publish4Bound => &[Ipv4, Protocol, Port],
             Self::Publish6Bound => &[Ipv6, Protocol, Port],
             Self::PortIn4 | Self::PortOut4 => &[Ipv4, Protocol, Port, Port],

@@ -24,7 +24,9 @@ const CTA_ID: u16 = 12;
 const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
 /// `IPS_NAT_MASK`, of nf_conntrack_common.h: the source or the destination is translated.
-const IPS_NAT_MASK: u32 = 1 << 4 | 1 << 5;
+const IPS_NAT_MASK: u32 = IPS_SRC_NAT | 1 << 5;
+/// The source is.
+const IPS_SRC_NAT: u32 = 1 << 4;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 /// `CTA_IP_V4_SRC` to `CTA_IP_V6_DST`.
@@ -132,11 +134,44 @@ pub fn end_unpublished(
     end_by(channel, family, filter, |payload| is_unpublished(payload, bound, port))
 }
 
-fn is_unpublished(payload: &[u8], bound: Option<IpAddr>, port: u16) -> bool {
-    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_TUPLE_ORIG).unwrap_or_default();
+/// Ends the UDP connections of containers that leave by a port which is published now: what is sent to the port would be
+/// taken for their answers. They go on by another port with their next packet.
+///
+/// # Errors
+/// As [`end_all_of`].
+pub fn end_leaving_by(channel: &mut Channel, family: Family, port: u16) -> Result<(), KernelError> {
+    let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
+    let filter = |request: Request| {
+        request
+            .with_nested(CTA_TUPLE_REPLY, |tuple| {
+                tuple.with_nested(CTA_TUPLE_PROTO, |of| {
+                    of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()])
+                        .with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
+                })
+            })
+            .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_REPLY_FLAGS, &flags.to_ne_bytes()))
+            .with(CTA_STATUS, &IPS_SRC_NAT.to_be_bytes())
+            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
+    };
+    end_by(channel, family, filter, |payload| leaves_by(payload, port))
+}
+
+fn leaves_by(payload: &[u8], port: u16) -> bool {
+    let status = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_STATUS);
+    let status = status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes);
+    status & IPS_NAT_MASK == IPS_SRC_NAT && is_udp_to(payload, CTA_TUPLE_REPLY, port)
+}
+
+/// Whether packets of one direction are UDP's to that port.
+fn is_udp_to(payload: &[u8], direction: u16, port: u16) -> bool {
+    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction).unwrap_or_default();
     let of = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_PROTO).unwrap_or_default());
-    let is_port = of.clone().find(CTA_PROTO_NUM) == Some(&[Protocol::Udp.number()])
-        && of.clone().find(CTA_PROTO_DST_PORT) == Some(&port.to_be_bytes());
+    of.clone().find(CTA_PROTO_NUM) == Some(&[Protocol::Udp.number()])
+        && of.clone().find(CTA_PROTO_DST_PORT) == Some(&port.to_be_bytes())
+}
+
+fn is_unpublished(payload: &[u8], bound: Option<IpAddr>, port: u16) -> bool {
+    let is_port = is_udp_to(payload, CTA_TUPLE_ORIG, port);
     let sent = ends(payload, CTA_TUPLE_ORIG);
     let mut answered = ends(payload, CTA_TUPLE_REPLY);
     answered.reverse();

@@ -151,6 +151,13 @@ impl Seen {
         Some((u32::from_be_bytes([0, high, middle, low]), Self(self.0.get(at + 16..)?.to_vec())))
     }
 
+    /// The sender's port, where the protocol has ports.
+    #[must_use]
+    pub fn source_port(&self) -> Option<u16> {
+        let (_, at) = self.payload().filter(|(protocol, _)| [6, 17, 132].contains(protocol))?;
+        self.bytes(at).map(u16::from_be_bytes)
+    }
+
     /// Whether this opens a TCP connection to that port.
     #[must_use]
     pub fn is_syn_to(&self, port: u16) -> bool {

@@ -7,7 +7,8 @@ use crate::PATIENCE;
 use crate::reload::Connection;
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, PEER4, Server, until,
+    Attached, Capture, DUAL, Endpoint, Frame, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6,
+    Lab, Netns, PEER4, PEER6, Seen, Server, link_address, send_frame, until,
 };
 
 const BOTH: [(bool, IpAddr, IpAddr); 2] = [(false, HOST4, INTERNET4), (true, HOST6, INTERNET6)];
@@ -207,4 +208,93 @@ fn is_served_by_tftp(lab: &Lab, app: &Attached) {
 
 fn port(socket: &UdpSocket) -> u16 {
     socket.local_addr().unwrap().port()
+}
+
+/// A container that sends from a port which another publishes gets nothing that is meant for the other.
+#[test]
+fn a_masqueraded_connection_does_not_take_a_published_port() {
+    let snat = format!("{HOST_SECOND4},{HOST_SECOND6}");
+    for late in [false, true] {
+        for leaves_by in [&[][..], &[("net.snat", snat.as_str())]] {
+            let lab = Lab::new();
+            let sends = lab.attach("sends", &[&[("net.subnet", DUAL)], leaves_by].concat());
+            for (ipv6, ..) in BOTH {
+                keeps_a_port(&lab, &sends, ipv6, late);
+            }
+        }
+    }
+}
+
+fn keeps_a_port(lab: &Lab, sends: &Attached, ipv6: bool, late: bool) {
+    let any: IpAddr = if ipv6 { "::".parse().unwrap() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let publish = || {
+        let app = lab.attach("app", &[("net.subnet", DUAL), ("net.ports", "10101:53/udp")]);
+        (Server::udp(&app.net, 53, "app"), app)
+    };
+    let early = (!late).then(publish);
+    let peer = lab.peer.bind(|| UdpSocket::bind((any, 4010)));
+    let own = sends.net.bind(|| UdpSocket::bind((any, 10101)));
+    [&peer, &own].iter().for_each(|socket| socket.set_read_timeout(Some(PATIENCE)).unwrap());
+    let to = SocketAddr::new(if ipv6 { PEER6 } else { PEER4 }, 4010);
+    let mut buffer = [0; 64];
+    let mut seen_as = || {
+        own.send_to(b"out", to).unwrap();
+        let (length, from) = peer.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"out");
+        from
+    };
+    let mut seen = seen_as();
+    // A port that nobody publishes is kept.
+    assert_eq!(seen.port() == 10101, late, "IPv6 {ipv6}");
+    let (_served, app) = early.unwrap_or_else(publish);
+    let published = SocketAddr::new(seen.ip(), 10101);
+    peer.send_to(b"in", published).unwrap();
+    let (length, from) = peer.recv_from(&mut buffer).unwrap();
+    let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    assert!(answer.starts_with("app ") && from == published, "IPv6 {ipv6}, late {late}: {answer} of {from}");
+    if late {
+        own.send_to(b"out", to).unwrap();
+        seen = peer.recv_from(&mut buffer).unwrap().1;
+    }
+    assert_ne!(seen.port(), 10101, "IPv6 {ipv6}, late {late}");
+    peer.send_to(b"back", seen).unwrap();
+    let (length, _) = own.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"back", "IPv6 {ipv6}, late {late}");
+    drop(_served);
+    lab.detach(app);
+}
+
+/// Of 1,024 published ports, one that is chosen at random is soon hit.
+#[test]
+fn no_connection_leaves_by_any_published_port() {
+    let lab = Lab::new();
+    let _app = lab.attach("app", &[("net.ports", "40000-41022:1-1023,10101:80")]);
+    let sends = lab.attach("sends", &[("net.driver", "bridge")]);
+    let from = link_address(&sends.net, "eth0");
+    let gateway = link_address(&lab.host, "ocinet0");
+    let capture = Capture::new(&lab.peer);
+    for number in 0..1_000 {
+        // Each to another port of the neighbour's, so that each is a connection.
+        let (own, to) = (
+            Endpoint::new(from, sends.address(false), 10101),
+            Endpoint::new(gateway, PEER4, 20_000 + number),
+        );
+        send_frame(&sends.net, "eth0", &Frame::new(own, to).tcp_syn());
+    }
+    let last = Endpoint::new(gateway, PEER4, 9);
+    send_frame(
+        &sends.net,
+        "eth0",
+        &Frame::new(Endpoint::new(from, sends.address(false), 5), last).udp(b"last"),
+    );
+    let seen = capture.wait_for("the last datagram", |seen| seen.is_udp_to(9));
+    let ports: Vec<u16> = seen
+        .iter()
+        .filter(|seen| (20_000..21_000).any(|port| seen.is_syn_to(port)))
+        .filter_map(Seen::source_port)
+        .collect();
+    assert!(ports.len() > 900, "{} connections", ports.len());
+    let taken: Vec<_> =
+        ports.iter().filter(|port| (40_000..41_023).contains(*port) || **port == 10101).collect();
+    assert!(taken.is_empty(), "{taken:?}");
 }

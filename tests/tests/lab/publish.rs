@@ -64,15 +64,15 @@ fn a_loopback_or_link_local_address_refuses_at_once_where_it_leads_nowhere() {
         let web = lab.attach("web", &own);
         let _server = Server::tcp(&web.net, 80, "web");
         let refused = |from: &Netns, to: SocketAddr| {
-            let began = Instant::now();
-            let failed =
-                from.within(|| TcpStream::connect_timeout(&to, PATIENCE)).map_err(|error| error.kind());
-            assert_eq!(failed.err(), Some(ErrorKind::ConnectionRefused), "{driver}: {to}");
-            assert!(
-                began.elapsed() < Duration::from_millis(100),
-                "{driver}: {to} after {:?}",
+            let ask = || {
+                let began = Instant::now();
+                let failed = TcpStream::connect_timeout(&to, PATIENCE).map_err(|error| error.kind());
+                assert_eq!(failed.err(), Some(ErrorKind::ConnectionRefused), "{driver}: {to}");
                 began.elapsed()
-            );
+            };
+            // A busy machine is slow now and then.
+            let fastest = from.within(|| (0..5).map(|_| ask()).min());
+            assert!(fastest < Some(Duration::from_millis(100)), "{driver}: {to} after {fastest:?}");
         };
         let loopback = |port| SocketAddr::new("::1".parse().unwrap(), port);
         for from in [&lab.host, &web.net] {
