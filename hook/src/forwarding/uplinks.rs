@@ -97,6 +97,7 @@ mod tests {
             kind: kind.to_owned(),
             mac: None,
             is_up: true,
+            has_carrier: true,
             is_loopback: name == "lo",
             is_ethernet: true,
             mtu: 1500,
@@ -116,6 +117,9 @@ mod tests {
             gateway: None,
             metric: 0,
             in_main: true,
+            table: 254,
+            leads_nowhere: None,
+            is_connected: false,
             from_router_advertisement: false,
             to_container: false,
         }
