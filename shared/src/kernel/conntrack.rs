@@ -312,6 +312,30 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_by_a_port_is_told() {
+        let payload = |status: u32, protocol: u8, port: u16| {
+            let request = of_family(CT_GET, Family::Ipv4).with_nested(CTA_TUPLE_REPLY, |tuple| {
+                tuple.with_nested(CTA_TUPLE_PROTO, |of| {
+                    of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
+                })
+            });
+            let mut message = Vec::new();
+            request.with(CTA_STATUS, &status.to_be_bytes()).write(0, 1, &mut message);
+            message[super::super::raw::HEADER_LENGTH..].to_vec()
+        };
+        let confirmed = 1 << 3;
+        assert!(leaves_by(&payload(IPS_SRC_NAT | confirmed, 17, 10101), 10101));
+        for other in [
+            payload(confirmed, 17, 10101),
+            payload(IPS_NAT_MASK, 17, 10101),
+            payload(IPS_SRC_NAT, 6, 10101),
+            payload(IPS_SRC_NAT, 17, 10102),
+        ] {
+            assert!(!leaves_by(&other, 10101));
+        }
+    }
+
+    #[test]
     fn reads_the_addresses_of_both_directions() {
         let answers = captured(include_str!("captured/conntrack.hex"));
         let mut seen = Vec::new();

@@ -193,7 +193,8 @@ fn what_is_no_neighbour_discovery_passes_in_fragments_and_behind_headers() {
         for fragment in fragments(&frame, 58, &echo, 16, 78) {
             send_frame(&attacker.net, "eth0", &fragment);
         }
-        answers.wait_for("the answer to an echo in fragments", |seen| seen.is_icmp6(129));
+        let answer = |seen: &Seen| seen.is_icmp6(129) && seen.ends_with(&[136; 40]);
+        answers.wait_for("the answer to an echo in fragments", answer);
         for fragment in fragments(&frame, 17, &datagram, 8, 77) {
             send_frame(&attacker.net, "eth0", &fragment);
         }
