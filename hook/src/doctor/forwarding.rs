@@ -56,6 +56,26 @@ fn by_link(around: &Surroundings) -> Vec<Finding> {
     names.into_iter().map(finding).collect()
 }
 
+/// Containers on a bridge ask for their gateway's Ethernet address. The kernel takes the greater of two settings, and at 8 answers
+/// for no address of its own (`arp_ignore` of ip-sysctl).
+pub(super) fn gateways_answer(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let is_silent =
+        |link: &str| sysctl::read(&format!("net/ipv4/conf/{link}/arp_ignore")).as_deref() == Some("8");
+    let mut findings = Vec::new();
+    for network in around.routed().filter(|network| network.gateway(Family::Ipv4).is_some()) {
+        let Some(bridge) = network.bridge() else { continue };
+        let silent = ["all", bridge.as_str()].into_iter().filter(|link| is_silent(link));
+        let mend: Vec<String> =
+            silent.map(|link| format!("sysctl -w net/ipv4/conf/{link}/arp_ignore=2")).collect();
+        if !mend.is_empty() {
+            let what = format!("the host answers no ARP on {bridge}: arp_ignore is 8");
+            let why = "a container does not find its gateway, and reaches its neighbours alone".to_owned();
+            findings.push(Finding { what, why, mend });
+        }
+    }
+    Ok(findings)
+}
+
 /// Where ocinet turned forwarding on, it keeps the host's uplinks apart: it must know them.
 pub(super) fn uplinks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let missing: Vec<String> = around.uplinks.iter().map(Element::nft).collect();

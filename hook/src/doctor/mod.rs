@@ -58,6 +58,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("filters", rules::filters),
     ("forwarding", forwarding::forwarding),
     ("uplinks", forwarding::uplinks),
+    ("arp", forwarding::gateways_answer),
     ("rp_filter", forwarding::reverse_path),
     ("firewalls", firewalls::forward),
     ("br_netfilter", firewalls::bridged),

@@ -42,6 +42,19 @@ fn a_link_that_does_not_forward() {
     }
 }
 
+#[test]
+fn a_gateway_that_does_not_answer_arp() {
+    for of in ["all", "ocinet0"] {
+        let ward = Ward::new("bridge");
+        ward.lab.host.sysctl(&format!("ipv4/conf/{of}/arp_ignore"), "8");
+        ward.web.net.ok(&["ip", "neigh", "flush", "all"]);
+        ward.is_silent(false);
+        let mend = ward.finds("the host answers no ARP on ocinet0");
+        assert_eq!(mend, [format!("sysctl -w net/ipv4/conf/{of}/arp_ignore=2")]);
+        ward.mend(&mend);
+    }
+}
+
 /// Where new links do not forward, ocinet's do.
 #[test]
 fn new_links_forward_also_where_others_do_not() {
