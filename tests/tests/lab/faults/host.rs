@@ -118,8 +118,12 @@ fn a_record_of_version_1_is_taken_back() {
         .replace("\"DEVICE\"", &own["netns"]["device"].to_string())
         .replace("\"INODE\"", &own["netns"]["inode"].to_string());
     fs::write(&path, text).unwrap();
-    // It claimed no Ethernet addresses.
+    // It claimed no Ethernet addresses, and had no set of all containers' addresses.
     fs::remove_dir_all(lab.state_dir().join("macs/networks/default")).unwrap();
+    for (set, ipv6) in [("container4", false), ("container6", true)] {
+        let element = format!("delete element inet ocinet {set} {{ {} }}", web.address(ipv6));
+        lab.host.ok(&["nft", &element]);
+    }
     drop(web.net);
     web.sandbox.end();
     let stopped = lab.poststop("web");
