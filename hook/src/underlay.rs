@@ -189,7 +189,7 @@ pub fn carries_default_route(link: &str) -> Result<bool, Error> {
     let Some(link) = link::find(&mut channel, &name)? else { return Ok(false) };
     for family in Family::ALL {
         let routes = route::list(&mut channel, family)?;
-        if routes.iter().any(|route| route.is_wide() && route.link == Some(link.index)) {
+        if routes.iter().any(|route| route.is_of_everywhere() && route.link == Some(link.index)) {
             return Ok(true);
         }
     }

@@ -61,12 +61,18 @@ impl Route {
         self.destination.prefix() < WIDEST
     }
 
+    /// Whether it leads to everywhere, or to a part: multicast groups and the addresses of sites are none.
+    #[must_use]
+    pub fn is_of_everywhere(&self) -> bool {
+        let to = self.destination.address();
+        let is_of_few = to.is_multicast() || to == IpAddr::V6(SITE_LOCAL6);
+        self.leads_nowhere.is_none() && self.is_wide() && !is_of_few
+    }
+
     /// Whether the host's packets to everywhere leave by it: a default route of the main table, or a part of one.
     #[must_use]
     pub fn leads_out(&self) -> bool {
-        let to = self.destination.address();
-        let is_of_few = to.is_multicast() || to == IpAddr::V6(SITE_LOCAL6);
-        self.in_main && self.leads_nowhere.is_none() && self.is_wide() && !is_of_few
+        self.in_main && self.is_of_everywhere()
     }
 }
 
@@ -327,4 +333,57 @@ fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
         RouteAttribute::Via(RouteVia::Inet6(via)) => Some((*via).into()),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(to: &str, link: u32, metric: u32) -> Route {
+        Route {
+            destination: to.parse().unwrap(),
+            link: Some(link),
+            gateway: None,
+            metric,
+            in_main: true,
+            table: u32::from(RouteHeader::RT_TABLE_MAIN),
+            leads_nowhere: None,
+            is_connected: false,
+            from_router_advertisement: false,
+            to_container: false,
+        }
+    }
+
+    fn links<'a>(routes: impl Iterator<Item = &'a Route>) -> Vec<u32> {
+        routes.filter_map(|route| route.link).collect()
+    }
+
+    #[test]
+    fn the_least_metric_of_the_main_table_is_used() {
+        let of_another = Route { in_main: false, table: 52, ..route("0.0.0.0/0", 9, 0) };
+        let routes = [
+            of_another,
+            route("0.0.0.0/0", 2, 200),
+            route("0.0.0.0/0", 3, 100),
+            route("0.0.0.0/0", 4, 100),
+            route("::/0", 5, 0),
+        ];
+        assert_eq!(links(defaults(&routes, Family::Ipv4)), [3, 4]);
+        assert_eq!(links(defaults(&routes, Family::Ipv6)), [5]);
+        let closed = Route { leads_nowhere: Some("unreachable"), ..route("0.0.0.0/0", 1, 50) };
+        let routes = [routes.to_vec(), vec![closed]].concat();
+        assert_eq!(links(defaults(&routes, Family::Ipv4)), [0; 0]);
+    }
+
+    #[test]
+    fn parts_of_everywhere_lead_out_and_groups_and_sites_do_not() {
+        for to in ["0.0.0.0/0", "128.0.0.0/1", "64.0.0.0/2", "8.0.0.0/7", "::/1", "2000::/3"] {
+            assert!(route(to, 2, 0).leads_out(), "{to}");
+        }
+        for to in ["224.0.0.0/4", "ff00::/8", "fc00::/7", "10.0.0.0/8", "fd00::/8"] {
+            assert!(!route(to, 2, 0).leads_out(), "{to}");
+        }
+        let routes = [route("0.0.0.0/0", 2, 0), route("0.0.0.0/1", 7, 0), route("224.0.0.0/4", 8, 0)];
+        assert_eq!(links(ways_out(&routes, Family::Ipv4)), [2, 7]);
+    }
 }
