@@ -17,10 +17,12 @@ PACKAGES := build-essential nftables runc crun podman conmon busybox-static ipro
 PACKAGE_TOOLS := debhelper lintian rpm
 # What the tests need besides.
 TEST_PACKAGES := $(PACKAGE_TOOLS) man-db strace iperf3 openssl chromium systemd prometheus iptables
+# What makes real Debian machines, and emulates them.
+MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring jq
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
+.PHONY: build test test-machines machine-deps soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
@@ -58,6 +60,15 @@ lint:
 
 test: test-deps build lint
 	cargo test --locked --workspace -- --include-ignored
+
+# Real machines of these releases, emulated: ocinet's package beside systemd, podman, Docker and firewalls; see docs/machines.md.
+# FULL=1 runs the lab in them as well, ONLY="30-drivers …" some parts alone.
+DISTS ?= bookworm trixie
+machine-deps:
+	$(call install_missing,$(MACHINE_PACKAGES))
+
+test-machines: machine-deps packages
+	DISTS="$(DISTS)" ONLY="$(ONLY)" FULL="$(FULL)" tests/machines/run
 
 # Two hundred containers start and stop at once, with hooks killed at random moments; CI does so for two minutes.
 SOAK_SECONDS ?= 1800

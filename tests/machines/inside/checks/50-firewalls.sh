@@ -1,0 +1,56 @@
+# Beside nftables.service, firewalld and ufw, with what doctor tells to do.
+# shellcheck shell=bash
+topic firewalls
+
+web_starts() {
+	start runc web net.ports=8080:80
+	reaches lan web 198.51.100.10:8080
+}
+
+# A published port, and the way out.
+is_served() {
+	reaches lan web 198.51.100.10:8080 198.51.100.1
+	reaches host web 127.0.0.1:8080
+	reaches web internet 203.0.113.1:80 198.51.100.10
+}
+
+stays_closed() {
+	is_closed lan web 198.51.100.10:81
+	reaches lan web 198.51.100.10:8080
+}
+
+# -- nftables.service empties the whole rule set
+check "nftables.service: a container starts" web_starts
+check "nftables.service: served after its start" eval "systemctl start nftables; eventually 30 is_served"
+check "nftables.service: served after its reload" eval "systemctl reload nftables; eventually 30 is_served"
+check "nftables.service: served after its restart" eval "systemctl restart nftables; eventually 30 is_served"
+check "nftables.service: nothing is amiss" nothing_is_amiss
+check "nftables.service: closed otherwise" stays_closed
+systemctl stop nftables
+check "nftables.service: served after its stop" eventually 60 is_served
+check "a flush by hand is mended by the timer" eval "nft flush ruleset; eventually 60 is_served"
+stop_all
+
+# -- firewalld
+check "firewalld: it starts, and then a container" eval "systemctl start firewalld; start crun web net.ports=8080:80"
+check "firewalld: what doctor tells to do mends it" obey_doctor
+check "firewalld: served" is_served
+check "firewalld: served after its reload, and doctor is content" eval "firewall-cmd --reload; eventually 30 is_served; ocinet doctor"
+check "firewalld: served after its restart, and doctor is content" eval "systemctl restart firewalld; eventually 30 is_served; ocinet doctor"
+check "firewalld: closed otherwise" stays_closed
+check "firewalld: a further container needs nothing more" eval "start runc more net.ports=8083:80; reaches lan more 198.51.100.10:8083; reaches more internet 203.0.113.1:80; ocinet doctor"
+systemctl stop firewalld
+check "firewalld: served after its stop" eventually 60 is_served
+stop_all
+
+# -- ufw
+check "ufw: it is enabled, and then a container starts" eval "ufw --force enable; start crun web net.ports=8080:80"
+check "ufw: what doctor tells to do mends it" obey_doctor
+check "ufw: served" is_served
+check "ufw: served after its reload, and doctor is content" eval "ufw reload; eventually 30 is_served; ocinet doctor"
+check "ufw: closed otherwise" stays_closed
+ufw --force disable >/dev/null
+check "ufw: served after it is disabled" eventually 60 is_served
+stop_all
+ufw --force reset >/dev/null
+nft flush ruleset

@@ -1,0 +1,25 @@
+# With FULL=1: the lab's own tests, on this kernel and with these programs. What a module said is in lab-MODULE.txt beside the result.
+# shellcheck shell=bash
+topic lab
+
+lab_module() {
+	local said=/share/lab-$1.txt
+	if OCINET_BIN=/usr/bin/ocinet OCINET_EXPORTER_BIN=/usr/bin/ocinet-exporter TMPDIR=/var/tmp \
+		/share/lab "$1::" --include-ignored --test-threads=2 >"$said" 2>&1; then
+		return
+	fi
+	grep -E '^test .* FAILED|^test result' "$said"
+	return 1
+}
+
+if [[ -e /share/lab ]]; then
+	checkout=$(cat /share/checkout)
+	mkdir -p "$checkout/tests"
+	ln -sfn /share/packaging "$checkout/packaging"
+	dpkg -i "$package" >/dev/null 2>&1
+	limit=3600
+	for module in reach publish routed spoof flushed life macvlan ipvlan overlay connections reload gc check; do
+		check "$module" lab_module "$module"
+	done
+	limit=180
+fi
