@@ -118,11 +118,16 @@ fn a_record_of_version_1_is_taken_back() {
         .replace("\"DEVICE\"", &own["netns"]["device"].to_string())
         .replace("\"INODE\"", &own["netns"]["inode"].to_string());
     fs::write(&path, text).unwrap();
-    // It claimed no Ethernet addresses, and had no set of all containers' addresses.
+    // It claimed no Ethernet addresses, and had no sets of all containers' addresses and all published ports.
     fs::remove_dir_all(lab.state_dir().join("macs/networks/default")).unwrap();
-    for (set, ipv6) in [("container4", false), ("container6", true)] {
-        let element = format!("delete element inet ocinet {set} {{ {} }}", web.address(ipv6));
-        lab.host.ok(&["nft", &element]);
+    let port = "tcp . 8080".to_owned();
+    for (set, key) in [
+        ("container4", web.address(false).to_string()),
+        ("container6", web.address(true).to_string()),
+        ("taken4", port.clone()),
+        ("taken6", port),
+    ] {
+        lab.host.ok(&["nft", &format!("delete element inet ocinet {set} {{ {key} }}")]);
     }
     drop(web.net);
     web.sandbox.end();
