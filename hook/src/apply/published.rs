@@ -89,14 +89,16 @@ impl Applier<'_> {
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.
     fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
-        for (family, port) in elements.iter().filter_map(published) {
+        for family in Family::ALL {
             // A new connection of the other protocols begins with a packet that says so.
-            if port.protocol == Protocol::Udp {
-                conntrack::end_unpublished(self.nft.channel(), family, port.bound_address(), port.host_port)?;
-                if port.bound_address().is_none() {
-                    conntrack::end_leaving_by(self.nft.channel(), family, port.host_port)?;
-                }
-            }
+            let is_meant = |of: &(Family, PublishedPort)| of.0 == family && of.1.protocol == Protocol::Udp;
+            let ports: Vec<_> = elements
+                .iter()
+                .filter_map(published)
+                .filter(is_meant)
+                .map(|(_, port)| (port.bound_address(), port.host_port))
+                .collect();
+            conntrack::end_all_unpublished(self.nft.channel(), family, &ports)?;
         }
         Ok(())
     }

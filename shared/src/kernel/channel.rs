@@ -21,10 +21,14 @@ use super::raw::HEADER_LENGTH;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// One datagram of a dump is at most 32 KiB (`NLMSG_GOODSIZE` as the kernel raises it).
 const RECEIVE_BUFFER: usize = 64 * 1024;
-/// Above this, a batch needs a larger socket buffer than the default of 208 KiB.
+/// Above this, a batch needs a larger send buffer than the default of 208 KiB.
 const LARGE_BATCH: usize = 64 * 1024;
 /// How many acknowledgements the default socket buffer has room for, at nearly 1 KiB each with the kernel's bookkeeping.
 const ACKNOWLEDGED: usize = 128;
+/// What an acknowledgement takes of a socket buffer, in bytes.
+const ACKNOWLEDGEMENT: usize = 1024;
+/// The most that a socket buffer is given for acknowledgements, in bytes.
+const MAX_ROOM: usize = 8 << 20;
 /// How often a dump that a change interrupted (`NLM_F_DUMP_INTR`) is begun again.
 const DUMP_ATTEMPTS: usize = 5;
 
@@ -66,7 +70,21 @@ impl Channel {
         Ok(Self { socket, sequence: 0, received: Vec::with_capacity(RECEIVE_BUFFER) })
     }
 
-    /// Sends messages in one call and returns what the kernel refused and the messages it answered with.
+    /// Makes room for as many answers as there are messages, up to [`MAX_ROOM`]: the kernel may refuse each of them.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn make_room(&mut self, messages: usize) -> io::Result<()> {
+        if messages > ACKNOWLEDGED {
+            // The kernel doubles the value.
+            let room = messages.saturating_mul(ACKNOWLEDGEMENT).min(MAX_ROOM);
+            setsockopt(&self.socket, sockopt::RcvBufForce, &room)?;
+        }
+        Ok(())
+    }
+
+    /// Sends messages in one call and returns what the kernel refused and the messages it answered with. Where there were
+    /// more refusals than the socket has room for, the first ones are returned.
     ///
     /// # Errors
     /// Only where the socket itself fails; what the kernel thinks of a message is in the answer.
@@ -92,7 +110,7 @@ impl Channel {
         self.send(&bytes)?;
         let mut refusals = Vec::new();
         let mut answers = Vec::new();
-        self.drain(|message: NetlinkMessage<T>, detail| {
+        let mut take = |message: NetlinkMessage<T>, detail| {
             let index = message.header.sequence_number.wrapping_sub(first) as usize;
             // An answer that an earlier, failed call did not fetch is still in the queue.
             if index >= count {
@@ -108,8 +126,15 @@ impl Channel {
                 _ => {}
             }
             false
-        })?;
-        Ok((refusals, answers))
+        };
+        match self.drain(&mut take) {
+            // What did not fit is lost; what came before is still in the queue.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                self.drain(&mut take)?;
+                if refusals.is_empty() { Err(error) } else { Ok((refusals, answers)) }
+            }
+            drained => drained.map(|()| (refusals, answers)),
+        }
     }
 
     pub(super) fn next_sequence(&mut self) -> u32 {
@@ -121,7 +146,6 @@ impl Channel {
         if bytes.len() > LARGE_BATCH {
             // The kernel doubles the value, and counts its own bookkeeping against it.
             setsockopt(&self.socket, sockopt::SndBufForce, &(2 * bytes.len()))?;
-            setsockopt(&self.socket, sockopt::RcvBufForce, &(8 * bytes.len()))?;
         }
         let sent = self.socket.send(bytes, 0)?;
         if sent == bytes.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }

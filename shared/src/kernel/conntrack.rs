@@ -1,5 +1,6 @@
 //! Connection tracking: which connections are open, and the end of those whose container is another's or nobody's now.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
@@ -105,7 +106,7 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
 ///
 /// # Errors
 /// As [`end_all_of`].
-pub fn end_unpublished(
+fn end_unpublished(
     channel: &mut Channel,
     family: Family,
     bound: Option<IpAddr>,
@@ -134,12 +135,50 @@ pub fn end_unpublished(
     end_by(channel, family, filter, |payload| is_unpublished(payload, bound, port))
 }
 
+/// Ends what was sent to the UDP ports of a container before anybody published them, and what leaves by them. Each question looks through all connections: where there are many ports, the
+/// connections are listed once.
+///
+/// # Errors
+/// As [`end_all_of`].
+pub fn end_all_unpublished(
+    channel: &mut Channel,
+    family: Family,
+    ports: &[(Option<IpAddr>, u16)],
+) -> Result<(), KernelError> {
+    const FEW: usize = 8;
+    if ports.len() <= FEW {
+        return ports.iter().try_for_each(|(bound, port)| {
+            end_unpublished(channel, family, *bound, *port)?;
+            if bound.is_none() { end_leaving_by(channel, family, *port) } else { Ok(()) }
+        });
+    }
+    let mut by_port: HashMap<u16, Vec<Option<IpAddr>>> = HashMap::new();
+    for (bound, port) in ports {
+        by_port.entry(*port).or_default().push(*bound);
+    }
+    let bounds = |direction, payload: &[u8]| by_port.get_key_value(&sent_to(payload, direction)?);
+    end_some(channel, &of_family(CT_GET, family), family, |payload| {
+        let unpublished = bounds(CTA_TUPLE_ORIG, payload)
+            .is_some_and(|(port, bounds)| bounds.iter().any(|bound| is_unpublished(payload, *bound, *port)));
+        unpublished
+            || bounds(CTA_TUPLE_REPLY, payload)
+                .is_some_and(|(port, bounds)| bounds.contains(&None) && leaves_by(payload, *port))
+    })
+}
+
+/// The port that a connection's packets of one direction are sent to.
+fn sent_to(payload: &[u8], direction: u16) -> Option<u16> {
+    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction)?;
+    let of = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_PROTO)?);
+    of.clone().find(CTA_PROTO_DST_PORT)?.try_into().ok().map(u16::from_be_bytes)
+}
+
 /// Ends the UDP connections of containers that leave by a port which is published now: what is sent to the port would be
 /// taken for their answers. They go on by another port with their next packet.
 ///
 /// # Errors
 /// As [`end_all_of`].
-pub fn end_leaving_by(channel: &mut Channel, family: Family, port: u16) -> Result<(), KernelError> {
+fn end_leaving_by(channel: &mut Channel, family: Family, port: u16) -> Result<(), KernelError> {
     let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
     let filter = |request: Request| {
         request

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
@@ -70,6 +71,12 @@ pub fn exists(pid: u32) -> bool {
     // To kill(2), 0 and negative numbers are groups of processes.
     let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return false };
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// Makes the modes of new files and folders what the code says, whatever umask the caller has: nobody but the owner may
+/// write.
+pub fn fix_umask() {
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
 }
 
 /// The kernel's id of this boot (random(4)).

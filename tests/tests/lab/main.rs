@@ -26,6 +26,7 @@ mod ipvlan;
 mod life;
 mod macs;
 mod macvlan;
+mod many_ports;
 mod mtu;
 mod name_servers;
 mod networks;

@@ -25,6 +25,9 @@ const NFTA_SET_ELEM_DATA: u16 = 2;
 pub(super) const NFTA_SET_ELEM_EXPR: u16 = 7;
 pub(super) const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
+/// How many elements are deleted in one transaction. One that fails takes the kernel a grace period, and has an answer for
+/// each element that is missing.
+const DELETED_AT_ONCE: usize = 4096;
 /// The name of both tables.
 pub(super) const TABLE: &str = "ocinet";
 
@@ -119,11 +122,16 @@ impl Nft {
         }
     }
 
-    /// Deletes elements in one transaction; those that are not there count as deleted.
+    /// Deletes elements, many at once; those that are not there count as deleted. The last go first: whoever was killed
+    /// half-way finds the first still there.
     ///
     /// # Errors
     /// What the kernel says besides.
     pub fn delete(&mut self, elements: &[Element]) -> Result<(), KernelError> {
+        elements.rchunks(DELETED_AT_ONCE).try_for_each(|some| self.delete_some(some))
+    }
+
+    fn delete_some(&mut self, elements: &[Element]) -> Result<(), KernelError> {
         let mut remaining: Vec<Element> = elements.to_vec();
         // A round takes out what was missing; another process may delete more in between.
         while !remaining.is_empty() {
@@ -167,7 +175,8 @@ impl Nft {
             messages.push((message(change, element), flags(change, element.set) | acknowledge));
         }
         messages.push(control(ControlMessage::BatchEnd));
-        let (refusals, _) = self.channel.exchange(messages).map_err(|error| {
+        let exchanged = self.channel.make_room(messages.len()).and_then(|()| self.channel.exchange(messages));
+        let (refusals, _) = exchanged.map_err(|error| {
             ChangeError::Kernel(KernelError::from_io("send nftables elements to the kernel", &error))
         })?;
         // Index 0 is the batch's beginning, which the kernel blames for a commit that fails as a whole.
