@@ -337,8 +337,8 @@ fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {
 
 fn show_resolver(f: &mut fmt::Formatter<'_>, told: &NameServers, host: Option<&NameServers>) -> fmt::Result {
     let asked = (*told != NameServers::default()).then(|| told.to_string());
-    let own = host.map(|host| format!("where it has no name server {host}"));
-    let said: Vec<String> = asked.into_iter().chain(own).collect();
+    let by_default = host.map(|host| format!("unless it has a name server: {host}"));
+    let said: Vec<String> = asked.into_iter().chain(by_default).collect();
     write!(f, "write etc/resolv.conf: {}", said.join("; "))
 }
 

@@ -93,8 +93,8 @@ impl Applier<'_> {
         }
     }
 
-    /// A host's end that is the gateway has the gateway's address and no subnet: it need not answer for it (`arp_ignore` of
-    /// ip-sysctl).
+    /// A host's end that is itself the gateway has the gateway's address without a subnet. With some values of `arp_ignore`
+    /// (ip-sysctl) the host does not answer ARP for such an address, so that the container is told whose it is.
     fn known_gateways(&self, link: &Link, ways: &[Way]) -> Vec<Change> {
         let Some(mac) = link.peer.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
         let gateways: BTreeSet<IpAddr> = ways.iter().filter_map(|way| way.gateway).collect();
@@ -209,7 +209,10 @@ impl Applier<'_> {
         match written {
             Err(error) if !is_asked_for => {
                 let id = self.subject.id;
-                crate::log::info(format_args!("container {id} goes without: {}", error.without_hint()));
+                crate::log::info(format_args!(
+                    "container {id} starts without its names: {}",
+                    error.without_hint()
+                ));
                 Ok(())
             }
             written => Ok(written?),

@@ -47,8 +47,9 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Whether the state folder is there, where an answer would be untrue without it: one that was named is another's by
-/// mistake. Without the default one there are no containers; but gc would take all that it finds for nobody's.
+/// Checks that the state folder is there where an answer would be untrue without it. A named folder that is not there was
+/// named by mistake. Where the default one is not there, there are no containers; but gc would take all that it finds for
+/// nobody's.
 fn check_is_there(options: &Options) -> Result<(), Error> {
     let reads = match options.command {
         Command::List { .. }
@@ -67,7 +68,7 @@ fn check_is_there(options: &Options) -> Result<(), Error> {
     if !reads || path.is_dir() {
         return Ok(());
     }
-    let cause = format!("{} is no folder that is there", path.display());
+    let cause = format!("there is no folder {}", path.display());
     let hint = "name the folder that the hooks use with --state-dir or OCINET_STATE_DIR; the first container makes it";
     Err(Error::State(report("read the state folder", cause, hint)))
 }

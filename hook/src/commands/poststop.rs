@@ -42,6 +42,8 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
 }
 
 fn not_its_own(id: &ContainerId) -> Work {
-    crate::log::info(format_args!("the container {id} that has a network is another: nothing to take back"));
+    crate::log::info(format_args!(
+        "the record of {id} is another container's: there is nothing to take back"
+    ));
     Work::None
 }

@@ -8,7 +8,8 @@ use super::{Finding, Surroundings};
 use crate::error::Error;
 use crate::forwarding::{self, of_default_routes};
 
-/// The families that some network is routed in need forwarding, on all links; those that none is in, none that ocinet turned on.
+/// Whether the host and its links forward each family that a network is routed in, and whether ocinet left forwarding on that
+/// nothing needs any more.
 pub(super) fn forwarding(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for family in Family::ALL {
@@ -76,7 +77,7 @@ pub(super) fn gateways_answer(around: &mut Surroundings) -> Result<Vec<Finding>,
     Ok(findings)
 }
 
-/// Where ocinet turned forwarding on, it keeps the host's uplinks apart: it must know them.
+/// Where ocinet turned forwarding on, its rules keep the host's uplinks apart, as far as they know them.
 pub(super) fn uplinks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let missing: Vec<String> = around.uplinks.iter().map(Element::nft).collect();
     if missing.is_empty() {
@@ -84,7 +85,8 @@ pub(super) fn uplinks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
     }
     Ok(vec![Finding::new(
         format!("the rules do not know {} of the host's uplinks", missing.join(", ")),
-        "a default route or a link is new, or somebody deleted elements: the host may be a router between its uplinks, which          it was not before ocinet turned forwarding on",
+        "a default route or a link is new, or somebody deleted elements: the host may be a router between its uplinks, \
+         which it was not before ocinet turned forwarding on",
         "ocinet reload",
     )])
 }
