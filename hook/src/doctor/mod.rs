@@ -2,11 +2,11 @@
 //!
 //! | file | looks at |
 //! |---|---|
-//! | `forwarding.rs` | whether the host forwards, and takes packets from where it would not send them |
+//! | `forwarding.rs` | whether the host forwards, keeps its uplinks apart, answers ARP, and takes packets from where it would not send them |
 //! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
-//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere |
+//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` | the container's own namespace |
@@ -70,7 +70,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("addresses", links::clashes),
     ("lan", lan::clashes),
     ("routes", routes::ways),
-    ("uplinks", routes::answers),
+    ("answers", routes::answers),
     ("neighbours", links::neighbours),
     ("mtu", links::mtu),
     ("tunnels", tunnels::mtu),
