@@ -65,12 +65,12 @@ impl Assembly<'_> {
         Plan::new(request, attached, self.has_way_out, self.names(request, &families))
     }
 
-    /// What the container is told without asking for it, once its bundle says where. Whoever is on internal networks alone
-    /// reaches no name server: asking none fails at once.
+    /// What the container is told without asking for it; nothing where no bundle says where its files are. A container on
+    /// internal networks alone reaches no name server and is told none, so that a look-up fails at once.
     fn names(&self, request: &Request, families: &[Family]) -> Names {
         let Some(bundle) = self.bundle else { return Names::default() };
-        let asks = request.resolver.servers.is_empty();
-        let host = asks.then(|| host_resolver::name_servers(self.config, families)).flatten();
+        let names_none = request.resolver.servers.is_empty();
+        let host = names_none.then(|| host_resolver::name_servers(self.config, families)).flatten();
         Names { host, own: bundle.own_name().map(str::to_owned) }
     }
 

@@ -8,9 +8,9 @@
 //! | file | does |
 //! |---|---|
 //! | `cli.rs` `commands/` | the command line, one file a command |
-//! | `input.rs` `annotations.rs` `request/` `config/` `labels.rs` | from text to checked values |
+//! | `input.rs` `annotations.rs` `nearest.rs` `request/` `config/` `labels.rs` | from text to checked values |
 //! | `policy/` | what annotations may ask for |
-//! | `facts.rs` `host_resolver.rs` `underlay.rs` `occupied.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` | which network, address and host ports |
+//! | `facts.rs` `underlay.rs` `occupied.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` `host_resolver.rs` | which network, address, host ports and name servers |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
@@ -20,7 +20,7 @@
 //! | `identity.rs` | which container a record is about |
 //! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
-//! | `strays.rs` `check/` `found.rs` | what nobody owns, and what differs from the records |
+//! | `strays.rs` `strays/` `check/` `found.rs` | what nobody owns, and what differs from the records |
 //! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
 //!
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the

@@ -30,9 +30,10 @@ pub const IPV6_MTU: u32 = 1280;
 pub enum Leaves {
     /// Nothing: others answer to its addresses, on a link of the host's or in another network.
     Nothing,
-    /// Parts of it to a network that is given one: a LAN as wide as a whole private range (RFC 1918).
+    /// Parts of it to a network whose subnet somebody named: it is a LAN as wide as a whole private range (RFC 1918).
     Named,
-    /// The same, and parts to a network that has no other choice: what is far away, and reached by a gateway.
+    /// Parts of it also to a network whose subnet is chosen, where the whole pool is inside it: it is far away, and reached by a
+    /// gateway.
     Parts,
 }
 
@@ -193,8 +194,8 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
     Ok(network)
 }
 
-/// Whether a subnet of a new network cannot be made beside what the host uses. One from the pool was chosen so that it
-/// can.
+/// Whether a subnet of a new network cannot be made beside what the host uses. A subnet from the pool was chosen so that it
+/// can be made.
 fn is_barred(
     range: &Cidr,
     occupied: &Occupied,

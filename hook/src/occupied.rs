@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::network::{Leaves, Occupied};
 use crate::request::AttachmentRequest;
 
-/// A LAN with no longer a prefix than this is as wide as a whole private range (RFC 1918, section 3): whoever is on it
-/// has to take a network's subnet from it.
+/// A LAN whose prefix is this long or shorter is as wide as a whole private range (RFC 1918, section 3): a host on it has no
+/// other addresses of that range for a network.
 const WIDE_LAN: u8 = 12;
 
 /// The subnets of other networks and, where ocinet alone is to hand out its addresses, what the host's routes lead to.
@@ -43,7 +43,7 @@ pub fn list(
         Some(bridge) => link::find(channel, &bridge)?.map(|link| link.index),
         None => None,
     };
-    // One to a container is its network's, or goes with the link of a container that has just ended.
+    // A route to a container is its network's, or goes with the link of a container that has just ended.
     let counts = |route: &&Route| !route.to_container && (own.is_none() || route.link != own);
     let tables = tables_in_use(channel, routes)?;
     let counted = || routes.iter().filter(counts).filter(|route| tables.contains(&route.table));
@@ -61,7 +61,7 @@ pub fn list(
     Ok(occupied)
 }
 
-/// The tables that some rule leads to besides those of VRFs, whose routes are for their own links' packets.
+/// The main table, and those that a rule leads to. Tables of VRFs are left out: their routes are for their own links' packets.
 fn tables_in_use(channel: &mut Channel, routes: &[Route]) -> Result<BTreeSet<u32>, KernelError> {
     let mut tables: BTreeSet<u32> = routes.iter().filter(|r| r.in_main).map(|r| r.table).collect();
     for family in Family::ALL {

@@ -15,7 +15,7 @@ pub fn programs() -> [Command; 2] {
     programs
 }
 
-/// `.TH`: the title of a page. The date of a page is that of its version, so that it is the same whoever makes it.
+/// `.TH`: the title of a page. It has no date, so that a page of a version is the same whenever it is made.
 pub fn title(name: &str, section: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(".TH {name} {section} \"\" \"ocinet {version}\" \"ocinet\"\n")

@@ -24,7 +24,7 @@ const FILE: &str = "forwarding.json";
 /// The sets whose elements are the host's uplinks.
 pub(crate) const UPLINKS: [Set; 2] = [Set::Uplinks, Set::Bridged];
 
-/// A family whose forwarding ocinet turned on.
+/// A family whose forwarding ocinet turned on, and what is to be given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Turned {
     /// The family.
@@ -37,7 +37,7 @@ pub(crate) struct Turned {
     pub(crate) left_on: bool,
 }
 
-/// The file, as it is and as it was before it knew more than families.
+/// The file, in its form of today and in its first one, which held families alone.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -64,7 +64,7 @@ impl Turned {
     }
 }
 
-/// The elements that keep the host's uplinks apart, in the families of which ocinet made it a router.
+/// The elements that keep the host's uplinks apart, in each family in which ocinet made the host a router.
 #[must_use]
 pub(crate) fn elements(turned: &[Turned], links: &Links<'_>) -> Vec<Element> {
     let mut elements: Vec<Element> =
@@ -80,8 +80,8 @@ fn no_transit(family: Family) -> Element {
     Element::new(Set::NoTransit, vec![Field::Family(family)])
 }
 
-/// The elements that keep the host's uplinks apart and are not there. Where some seem to be missing, it is looked again while
-/// no start and no stop is under way.
+/// The elements that keep the host's uplinks apart and are not there. Where some seem to be missing, the kernel is asked again
+/// under the lock on the networks, while no start and no stop changes them.
 ///
 /// # Errors
 /// A file that cannot be read, those of the lock, and a refusal of a dump.

@@ -25,7 +25,7 @@ pub(crate) fn remember(
     let mut families = turned(state)?;
     let before = Before::read(family)
         .map_err(|error| KernelError::from_io("read how links forward".to_owned(), &error))?;
-    // Killed half-way, an earlier start knew what was before.
+    // An earlier start that was killed half-way wrote down what was before.
     match families.iter_mut().find(|turned| turned.family == family) {
         Some(turned) => turned.left_on = false,
         None => families.push(Turned { family, before, left_on: false }),
@@ -47,7 +47,7 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
     let (mut kept, ended): (Vec<Turned>, Vec<Turned>) =
         all.into_iter().partition(|turned| is_needed(&networks, turned.family));
     if ended.is_empty() {
-        // Also what a start left that was killed while it wrote the file.
+        // With it goes what a start left that was killed while it wrote the file.
         return if kept.is_empty() { Ok(state.remove(&state.path(FILE))?) } else { Ok(()) };
     }
     let (links, routes) = (link::list(channel)?, route::list_all(channel)?);

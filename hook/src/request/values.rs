@@ -200,7 +200,7 @@ impl For<'_> {
         self.number("mtu", MTU, "give a number of bytes from 68 to 65535")
     }
 
-    /// Routes, as in `10.0.0.0/8 via 10.90.0.1, fd01::/16 via fd00:90::7`.
+    /// Routes, as in `10.0.0.0/8 via 10.90.0.1, fd01::/16 via fd00:90::1`.
     pub fn routes(&mut self) -> Result<Vec<(Cidr, IpAddr)>, Error> {
         let Some((text, label)) = self.take("routes")? else { return Ok(Vec::new()) };
         let hint = "write it as 10.0.0.0/8 via 10.90.0.1, with a comma before the next";

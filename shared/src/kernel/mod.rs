@@ -15,7 +15,7 @@
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
-//! | `forwarding.rs` | turning forwarding off as it was |
+//! | `forwarding.rs` | what turning forwarding on overwrites, and giving it back |
 //! | `descriptor.rs` | descriptors that systemd passes |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
 
@@ -76,7 +76,7 @@ impl KernelError {
     }
 }
 
-/// A kernel without IPv6 has none of its sysctls, and a link that has gone has none either: neither needs them.
+/// Ignores that a sysctl is not there. A kernel without IPv6 has none of IPv6's, and a link that has gone has none at all.
 ///
 /// # Errors
 /// Any other.

@@ -159,7 +159,7 @@ fn a_default_route_of_another_table_is_not_the_hosts() {
     reaches_the_internet(&lab, &lan);
 }
 
-/// A link that carries nothing but another table's default route is nobody's parent by itself.
+/// Neither another table's default route counts, nor one with a greater metric, nor one that leads nowhere.
 #[test]
 fn the_least_metric_of_the_main_table_is_the_way_out() {
     let lab = Lab::new();
