@@ -122,6 +122,7 @@ mod tests {
             "default-subnets",
             "subnet-pool",
             "max-ports",
+            "resolv-conf",
             "preset",
             "host-ports",
             "host-addresses",
