@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 const CONTAINER: [u8; 2] = [0x02, 0x6f];
 /// The same for the bridges that ocinet makes; finding it on a bridge tells that the bridge is ours.
 const BRIDGE: [u8; 2] = [0x02, 0x6e];
+/// The same for the host's ends of containers' links.
+const HOST_END: [u8; 2] = [0x02, 0x6d];
 
 /// An Ethernet address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,13 @@ impl Mac {
     #[must_use]
     pub fn of_bridge(network: &str) -> Self {
         Self::join(BRIDGE, (fnv1a(network.as_bytes()) as u32).to_be_bytes())
+    }
+
+    /// The address of the host's end of a link, derived from its name, which is drawn for each. An address that the kernel
+    /// draws is another some moments later: udev gives such links one of its own (`MACAddressPolicy` of systemd.link(5)).
+    #[must_use]
+    pub fn of_host_end(name: &str) -> Self {
+        Self::join(HOST_END, (fnv1a(name.as_bytes()) as u32).to_be_bytes())
     }
 
     fn join(head: [u8; 2], tail: [u8; 4]) -> Self {

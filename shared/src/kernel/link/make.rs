@@ -132,6 +132,7 @@ pub fn make_veth(
     let mut message = named(veth.host_name);
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
+    message.attributes.push(LinkAttribute::Address(Mac::of_host_end(veth.host_name.as_str()).0.to_vec()));
     message.attributes.extend(veth.bridge.map(LinkAttribute::Controller));
     if veth.group != 0 {
         message.attributes.push(LinkAttribute::Group(veth.group));
