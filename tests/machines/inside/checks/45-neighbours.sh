@@ -103,8 +103,7 @@ stop_all
 # -- ocinet first, then Docker
 sysctl -qw net.ipv4.ip_forward=0
 check "docker second: ocinet's container starts" start crun web net.ports=8080:80
-check "docker second: Docker starts" systemctl start docker
-docker import -q /var/lib/machine/image.tar machine >/dev/null 2>&1
+check "docker second: Docker starts" eval "systemctl start docker; docker import /var/lib/machine/image.tar machine"
 check "docker second: its container starts" docker_starts dock 8090
 check "docker second: both are served" eval "is_served dock 8090; obey_doctor; is_served web 8080; is_served dock 8090"
 check "docker second: Docker's is served after ocinet's last" eval "stop web; is_served dock 8090"
