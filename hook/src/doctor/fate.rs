@@ -7,6 +7,8 @@ use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::nft::chains::{Chain, IPV4, IPV6, Rule, number, text};
 use ocinet_shared::kernel::raw::{Attributes, word};
 
+use super::conditions;
+
 /// A link as conditions see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Place {
@@ -29,6 +31,8 @@ pub(super) struct Packet<'a> {
 pub(super) struct Transport {
     pub(super) protocol: Option<u8>,
     pub(super) destination: Option<u16>,
+    /// Whether it is for a published port, whose address and port were translated before.
+    pub(super) is_translated: bool,
 }
 
 /// What becomes of a packet.
@@ -75,6 +79,8 @@ const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_MARK: u32 = 1;
+const NFT_CT_STATUS: u32 = 2;
+const NFT_EXTHDR_OP_IPV6: u32 = 0;
 const VERDICT_REGISTER: u32 = 0;
 const NF_DROP: i32 = 0;
 const NFT_CONTINUE: i32 = -1;
@@ -83,7 +89,9 @@ const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
 /// The bit of `ct state new`.
-const NEW: u32 = 8;
+pub(super) const NEW: u32 = 8;
+/// The bit of `ct status dnat` (`IPS_DST_NAT` of linux/netfilter/nf_conntrack_common.h).
+const TRANSLATED: u32 = 1 << 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -173,8 +181,17 @@ impl<'a> Walk<'a> {
                     Some(true)
                 }
                 "cmp" => registers.get(at(1)).and_then(|bytes| compared(bytes, at(2)?, value(of(3)?)?)),
-                "match" if of(1).map(text).as_deref() == Some("comment") => Some(true),
+                "match" => conditions::of_iptables(self.packet, of(1).map(text).as_deref(), of(3)),
+                // Without this flag, a packet that lacks the header is not meant.
+                "exthdr"
+                    if at(6).unwrap_or_default() == NFT_EXTHDR_OP_IPV6 && at(5).unwrap_or_default() == 0 =>
+                {
+                    Some(false)
+                }
                 "immediate" if at(1) == Some(VERDICT_REGISTER) => return (holds, verdict(data)),
+                "reject" if holds.is_none() && conditions::says_nobody_is_there(self.packet, data) => {
+                    Some(true)
+                }
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
@@ -207,6 +224,9 @@ impl<'a> Walk<'a> {
                     Some(NFT_CT_STATE) => Some(NEW),
                     // Nobody has marked a new connection.
                     Some(NFT_CT_MARK) => Some(0),
+                    Some(NFT_CT_STATUS) => {
+                        Some(if self.packet.transport.is_translated { TRANSLATED } else { 0 })
+                    }
                     _ => None,
                 };
                 (at(1), known.map(|number| number.to_ne_bytes().to_vec()))

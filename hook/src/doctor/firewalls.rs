@@ -2,8 +2,10 @@
 //! that a packet needs that of every other program's chains as well.
 
 use ocinet_shared::cidr::Family;
+use ocinet_shared::element::Set;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
+use ocinet_shared::record::Record;
 
 use super::fate::{self, Fate, Packet, Place, Transport};
 use super::forwarding::name;
@@ -37,10 +39,18 @@ pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 fn routed_by(around: &Surroundings, chain: &Chain) -> (Fate, Vec<String>) {
     let mut worst = Fate::Passes;
     let mut links = Vec::new();
-    for (family, place) in routed_places(around) {
+    for (family, place, lets_in) in routed_places(around) {
         let outside = around.way_out(family).map(outside);
-        let ways = [(Some(&place), outside.as_ref()), (outside.as_ref(), Some(&place))];
-        let fate = worst_of(around, chain, family, &ways);
+        let (is_ipv6, outside) = (family == Family::Ipv6, outside.as_ref());
+        let sent = Packet { is_ipv6, from: Some(&place), to: outside, transport: Transport::default() };
+        let received = lets_in.iter().map(|is_published| Packet {
+            is_ipv6,
+            from: outside,
+            to: Some(&place),
+            transport: Transport { is_translated: *is_published, ..Transport::default() },
+        });
+        let packets: Vec<Packet> = received.chain([sent.clone()]).collect();
+        let fate = worst_of(around, chain, family, &packets);
         if fate > Fate::Passes && !links.contains(&place.name) {
             links.push(place.name);
         }
@@ -75,7 +85,9 @@ pub(super) fn bridged(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
                 continue;
             }
             let fates = bridges.iter().map(|bridge| {
-                (worst_of(around, chain, family, &[(Some(bridge), Some(bridge))]), &bridge.name)
+                let (is_ipv6, at) = (family == Family::Ipv6, Some(bridge));
+                let packet = Packet { is_ipv6, from: at, to: at, transport: Transport::default() };
+                (worst_of(around, chain, family, &[packet]), &bridge.name)
             });
             if let Some((fate, bridge)) = fates.max().filter(|(fate, _)| *fate > Fate::Passes) {
                 findings.push(Finding::new(
@@ -99,7 +111,7 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
     let later = others(around, NF_INET_FORWARD).filter(|chain| priority(chain) > 0);
     for base in later.chain(others(around, NF_INET_POST_ROUTING)) {
-        for (family, place) in routed_places(around) {
+        for (family, place, _) in routed_places(around) {
             let from = around.way_out(family).map(outside);
             let transport = Transport::default();
             let is_ipv6 = family == Family::Ipv6;
@@ -138,12 +150,24 @@ pub(super) fn priority(chain: &Chain) -> i32 {
     chain.hook.map_or(0, |hook| hook.priority)
 }
 
-pub(super) fn routed_places(around: &Surroundings) -> Vec<(Family, Place)> {
+/// Every link by which the host routes for containers, and what ocinet lets in by it: published ports (`true`), and
+/// everything (`false`).
+pub(super) fn routed_places(around: &Surroundings) -> Vec<(Family, Place, Vec<bool>)> {
     let mut places = Vec::new();
     // Nothing passes between an internal network and the outside anyhow.
     for network in around.routed().filter(|network| !network.internal) {
+        let mut lets_in = Vec::new();
+        if around.records.iter().any(|record| record.ports().next().is_some()) {
+            lets_in.push(true);
+        }
+        let is_on = |record: &&Record| record.attachments.iter().any(|own| own.network == network.name);
+        let of_network = around.owners().filter(is_on).flat_map(Record::elements);
+        if of_network.into_iter().any(|element| matches!(element.set, Set::Inbound4 | Set::Inbound6)) {
+            lets_in.push(false);
+        }
         for subnet in network.subnets() {
-            places.extend(around.places(network).into_iter().map(|place| (subnet.family(), place)));
+            let of_family = |place| (subnet.family(), place, lets_in.clone());
+            places.extend(around.places(network).into_iter().map(of_family));
         }
     }
     places
@@ -157,21 +181,11 @@ pub(super) fn serves(chain: &Chain, family: Family) -> bool {
     chain.family == INET || chain.family == if family == Family::Ipv4 { IPV4 } else { IPV6 }
 }
 
-fn worst_of(
-    around: &Surroundings,
-    chain: &Chain,
-    family: Family,
-    ways: &[(Option<&Place>, Option<&Place>)],
-) -> Fate {
+fn worst_of(around: &Surroundings, chain: &Chain, family: Family, packets: &[Packet]) -> Fate {
     if !serves(chain, family) {
         return Fate::Passes;
     }
-    let fates = ways.iter().map(|(from, to)| {
-        let transport = Transport::default();
-        let packet = Packet { is_ipv6: family == Family::Ipv6, from: *from, to: *to, transport };
-        fate::of(&packet, chain, &around.chains).0
-    });
-    fates.max().unwrap_or(Fate::Passes)
+    packets.iter().map(|packet| fate::of(packet, chain, &around.chains).0).max().unwrap_or(Fate::Passes)
 }
 
 pub(super) fn family_name(family: u8) -> &'static str {
@@ -219,7 +233,10 @@ fn owner(around: &Surroundings, chain: &Chain) -> &'static str {
 fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
     let both = |command: &dyn Fn(&str, &str) -> String| vec![command("in", link), command("out", link)];
     if chain.table == "firewalld" {
-        return vec![format!("firewall-cmd --zone=trusted --add-interface={link}")];
+        // The one now, the other for every reload and boot; a reload would empty its tables meanwhile.
+        return ["", "--permanent "]
+            .map(|when| format!("firewall-cmd {when}--zone=trusted --change-interface={link}"))
+            .to_vec();
     }
     if !is_iptables(chain) {
         let full = full_name(chain);

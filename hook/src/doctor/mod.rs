@@ -3,7 +3,7 @@
 //! | file | looks at |
 //! |---|---|
 //! | `forwarding.rs` | whether the host forwards, keeps its uplinks apart, answers ARP, and takes packets from where it would not send them |
-//! | `firewalls.rs` `fate.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
+//! | `firewalls.rs` `fate.rs` `conditions.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
 //! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink |
@@ -13,6 +13,7 @@
 //!
 //! Nothing is changed: what is asked of a LAN leaves nobody's neighbour cache changed. Each row of [`CHECKS`] is described in docs/doctor.md.
 
+mod conditions;
 mod fate;
 mod firewalls;
 mod forwarding;

@@ -30,7 +30,7 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             note(&mut hits, around, NF_INET_LOCAL_OUT, (&packet(None, Some(&own)), &what));
         }
     }
-    for (family, place) in routed_places(around) {
+    for (family, place, _) in routed_places(around) {
         let (is_ipv6, transport) = (family == Family::Ipv6, Transport::default());
         let packet = Packet { is_ipv6, from: Some(&place), to: None, transport };
         let what = format!("what containers send by {}", place.name);
@@ -55,6 +55,7 @@ fn published(around: &Surroundings, family: Family) -> Vec<(String, Transport)> 
     let describe = |port: &PublishedPort| Transport {
         protocol: Some(port.protocol.number()),
         destination: Some(port.host_port),
+        is_translated: false,
     };
     served
         .map(|(record, port)| {

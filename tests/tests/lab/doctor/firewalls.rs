@@ -63,38 +63,42 @@ fn dockers_forward_chain_that_drops() {
     ward.mend(&mend);
 }
 
+/// Rules as firewalld and ufw of Debian 12 had made them, before and after doctor's commands.
+fn rules(name: &str) -> String {
+    format!("{}/tests/lab/doctor/rules/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
 fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
     let ward = Ward::new("bridge");
-    // As firewalld 1.3 writes it, without its zones.
-    load(
-        &ward,
-        "table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; \
-         ct state { established, related }\taccept; ct status dnat accept; iifname \"lo\" accept; ct state invalid drop; \
-         reject with icmpx admin-prohibited; } }",
-    );
+    let run = |words: &[&str]| drop(ward.lab.host.ok(words));
+    run(&["nft", "-f", &rules("firewalld-1.3.3.nft")]);
     // A published port is let through there, and what containers send is not.
-    assert!(ward.answers(false));
+    assert!(ward.answers(false) && ward.answers(true));
     let mend = ward.finds("chain inet firewalld filter_FORWARD may drop");
-    assert_eq!(mend, ["firewall-cmd --zone=trusted --add-interface=ocinet0"]);
-    ward.lab.host.ok(&["nft", "delete table inet firewalld"]);
+    assert_eq!(
+        mend,
+        [
+            "firewall-cmd --zone=trusted --change-interface=ocinet0",
+            "firewall-cmd --permanent --zone=trusted --change-interface=ocinet0"
+        ]
+    );
+    run(&["nft", "delete", "table", "inet", "firewalld"]);
+    run(&["nft", "-f", &rules("firewalld-1.3.3-trusted.nft")]);
     ward.is_sound();
-    for arguments in [
-        "-N ufw-before-forward",
-        "-N ufw-user-forward",
-        "-A FORWARD -j ufw-before-forward",
-        "-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        "-A ufw-before-forward -j ufw-user-forward",
-        "-P FORWARD DROP",
-    ] {
-        ward.lab.host.ok(&["sh", "-c", &format!("iptables {arguments}")]);
-    }
+    run(&["nft", "delete", "table", "inet", "firewalld"]);
+    run(&["iptables-restore", &rules("ufw-0.36.2.iptables")]);
+    run(&["ip6tables-restore", &rules("ufw-0.36.2.ip6tables")]);
     ward.is_silent(false);
+    ward.is_silent(true);
     let mend = ward.finds("it belongs to ufw");
-    assert_eq!(mend, ["ufw route allow in on ocinet0", "ufw route allow out on ocinet0"]);
+    let of_both = ["ufw route allow in on ocinet0", "ufw route allow out on ocinet0"];
+    assert_eq!(mend, [of_both, of_both].concat());
     // What these two commands come to.
-    for option in ["-i", "-o"] {
-        ward.lab.host.ok(&["iptables", "-A", "ufw-user-forward", option, "ocinet0", "-j", "ACCEPT"]);
+    for (program, chain) in [("iptables", "ufw-user-forward"), ("ip6tables", "ufw6-user-forward")] {
+        for option in ["-i", "-o"] {
+            run(&[program, "-A", chain, option, "ocinet0", "-j", "ACCEPT"]);
+        }
     }
     ward.is_sound();
 }
