@@ -151,8 +151,7 @@ impl Interfaces {
                 None => true,
             };
             let mut defaults = self.routes.iter().filter(|route| {
-                let is_default = route.destination.prefix() == 0 && route.leads_nowhere.is_none();
-                route.in_main && route.destination.family() == family && is_default
+                route.in_main && route.is_default_of(family) && route.leads_nowhere.is_none()
             });
             if !defaults.any(|route| leads_out(&route)) {
                 missing.extend(gateways.first());

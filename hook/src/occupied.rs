@@ -1,7 +1,6 @@
 //! The ranges that a new network must keep clear of: found by reading only.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::channel::Channel;
@@ -97,10 +96,7 @@ fn name(route: &Route) -> String {
 }
 
 fn is_on_every_link(range: &Cidr) -> bool {
-    match range.address() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
-    }
+    range.is_link_local() || (range.family() == Family::Ipv6 && range.address().is_multicast())
 }
 
 #[cfg(test)]

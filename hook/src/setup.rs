@@ -78,11 +78,7 @@ impl<'a> Setup<'a> {
         let namespace = Namespace::of_process(pid).map_err(dead)?;
         let home = Namespace::own().map_err(dead)?;
         if home.id() == namespace.id() && request.needs_own_namespace() {
-            return Err(Error::Usage(report(
-                format!("attach container {}", container.id),
-                "it shares the host's network namespace",
-                "give it a network namespace of its own, or use net.driver=host",
-            )));
+            return Err(no_own_namespace(&container.id));
         }
         let boot_id = process::boot_id().map_err(dead)?;
         let bundle = OciBundle::read(Path::new(&container.bundle));
@@ -286,6 +282,16 @@ impl<'a> Setup<'a> {
             setup_us: 0,
         })
     }
+}
+
+/// The refusal of a container in the host's network namespace, whose driver needs one of its own.
+#[must_use]
+pub fn no_own_namespace(id: &ContainerId) -> Error {
+    Error::Usage(report(
+        format!("attach container {id}"),
+        "it shares the host's network namespace",
+        "give it a network namespace of its own, or use net.driver=host",
+    ))
 }
 
 /// A container that comes back is not in its own way with the ports that it published before.

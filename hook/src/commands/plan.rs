@@ -13,7 +13,7 @@ use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
 use crate::oci_bundle::{OciBundle, read_config, shares_host_network};
 use crate::policy::Rules;
-use crate::{config, facts, policy};
+use crate::{config, facts, policy, setup};
 
 /// Prints the plan. A free host port is shown as 0: which it is, only the start decides.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> Result<(), Error> {
@@ -48,11 +48,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
 fn check_namespace(container: &Container) -> Result<(), Error> {
     let config = read_config(&Path::new(&container.bundle).join("config.json"));
     if config.is_ok_and(|config| shares_host_network(&config).is_ok_and(|shares| shares)) {
-        return Err(Error::Usage(report(
-            format!("attach container {}", container.id),
-            "it shares the host's network namespace",
-            "give it a network namespace of its own, or use net.driver=host",
-        )));
+        return Err(setup::no_own_namespace(&container.id));
     }
     Ok(())
 }

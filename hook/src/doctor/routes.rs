@@ -188,9 +188,8 @@ pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Option<Finding> {
     let own = around.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
     let address = own.1.address();
-    let is_way_out =
-        |route: &&Route| route.destination.prefix() == 0 && route.destination.family() == from.family();
-    let way = around.found.routes.iter().filter(is_way_out).find(|route| route.table == rule.table)?;
+    let is_way_out = |route: &&Route| route.table == rule.table && route.is_default_of(from.family());
+    let way = around.found.routes.iter().find(is_way_out)?;
     let uplink = around.found.link_at(way.link?)?;
     let first = around.way_out(from.family())?;
     let is_marked = rules.iter().any(|other| other.is_by_mark && other.table == rule.table);

@@ -79,9 +79,7 @@ impl<'a> Links<'a> {
 
 /// The indexes of the links by which the main table's default routes of a family leave.
 pub(crate) fn of_default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = u32> {
-    let is_default = move |route: &&Route| {
-        route.in_main && route.destination.prefix() == 0 && route.destination.family() == family
-    };
+    let is_default = move |route: &&Route| route.in_main && route.is_default_of(family);
     routes.iter().filter(is_default).filter_map(|route| route.link)
 }
 

@@ -25,8 +25,8 @@ const OCINET: RouteProtocol = RouteProtocol::Other(111);
 /// A shorter prefix than this is a part of everywhere: VPNs lead `0.0.0.0/1` and `128.0.0.0/1` in place of a default
 /// route, or what is left of the Internet without private ranges. No network of one owner is wider than an IPv4 /8.
 const WIDEST: u8 = 8;
-/// The addresses of sites (RFC 4193), which are nobody's default route.
-const SITE_LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0);
+/// The unique local addresses, `fc00::/7` (RFC 4193), which are nobody's default route.
+const UNIQUE_LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0);
 
 /// A route of the host, as far as ocinet needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,17 +55,23 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it is a default route of a family, in whatever table and of whatever type.
+    #[must_use]
+    pub fn is_default_of(&self, family: Family) -> bool {
+        self.destination.prefix() == 0 && self.destination.family() == family
+    }
+
     /// Whether it is so wide that everything overlaps it: a default route, or a part of one.
     #[must_use]
     pub fn is_wide(&self) -> bool {
         self.destination.prefix() < WIDEST
     }
 
-    /// Whether it leads to everywhere, or to a part: multicast groups and the addresses of sites are none.
+    /// Whether it leads to everywhere, or to a part: multicast groups and unique local addresses are none.
     #[must_use]
     pub fn is_of_everywhere(&self) -> bool {
         let to = self.destination.address();
-        let is_of_few = to.is_multicast() || to == IpAddr::V6(SITE_LOCAL6);
+        let is_of_few = to.is_multicast() || to == IpAddr::V6(UNIQUE_LOCAL6);
         self.leads_nowhere.is_none() && self.is_wide() && !is_of_few
     }
 
@@ -78,9 +84,7 @@ impl Route {
 
 /// The default routes of a family in the main table that are used: those of the least metric, one for each link.
 pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
-    let is_default = move |route: &&Route| {
-        route.in_main && route.destination.prefix() == 0 && route.destination.family() == family
-    };
+    let is_default = move |route: &&Route| route.in_main && route.is_default_of(family);
     let least = routes.iter().filter(is_default).map(|route| route.metric).min();
     let is_used = move |route: &&Route| Some(route.metric) == least && route.leads_nowhere.is_none();
     routes.iter().filter(is_default).filter(is_used)
