@@ -7,7 +7,7 @@ use ocinet_tests::lab::{DUAL, INTERNET4, INTERNET6, Lab, Sandbox, Server, ask_tc
 use crate::PATIENCE;
 use crate::reach::reaches;
 
-/// `true` finds /proc/sys as it is, `false` read-only.
+/// Runs a program that finds /proc/sys read-only.
 const READ_ONLY: [&str; 5] =
     ["unshare", "--mount", "sh", "-c", "mount --bind -o ro /proc/sys /proc/sys && exec \"$0\" \"$@\""];
 

@@ -28,8 +28,10 @@ is_an_ordinary_user() {
 }
 
 forgets_web() {
+	local page
 	stop web
-	! metrics | grep 'id="web"'
+	page=$(metrics)
+	! grep 'id="web"' <<<"$page"
 }
 
 socket_serves() {
