@@ -139,7 +139,7 @@ impl App {
         let arrived: Vec<_> = self.arrivals.drain().into_iter().filter(of_the_neighbour).collect();
         let ports: Vec<_> = arrived.iter().map(|seen| (seen.source(), seen.is_udp_to(CLOSED_UDP))).collect();
         assert!(ports.is_empty(), "{what}: of the neighbour's came (sender, UDP) {ports:?}");
-        let clients: Vec<IpAddr> = self.closed.iter().flat_map(Server::clients).collect();
+        let clients: Vec<IpAddr> = self.closed.iter().flat_map(Server::all_clients).collect();
         assert!(clients.is_empty(), "{what}: the closed ports were reached by {clients:?}");
     }
 }
