@@ -1,7 +1,7 @@
 //! Whether the host forwards, and from where it takes packets.
 
 use ocinet_shared::cidr::Family;
-use ocinet_shared::element::Element;
+use ocinet_shared::element::{Element, Set};
 use ocinet_shared::kernel::{forwarding as kernel, sysctl};
 
 use super::{Finding, Surroundings};
@@ -79,12 +79,18 @@ pub(super) fn gateways_answer(around: &mut Surroundings) -> Result<Vec<Finding>,
 
 /// Where ocinet turned forwarding on, its rules keep the host's uplinks apart, as far as they know them.
 pub(super) fn uplinks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let missing: Vec<String> = around.uplinks.iter().map(Element::nft).collect();
-    if missing.is_empty() {
+    if around.uplinks.is_empty() {
         return Ok(Vec::new());
     }
+    let links = around.uplinks.iter().filter(|element| element.set == Set::Uplinks);
+    let names: Vec<String> = links.map(Element::nft).collect();
+    let what = if names.is_empty() {
+        "elements by which the rules keep the host's uplinks apart are gone".to_owned()
+    } else {
+        format!("the rules do not know {} of the host's uplinks", names.join(", "))
+    };
     Ok(vec![Finding::new(
-        format!("the rules do not know {} of the host's uplinks", missing.join(", ")),
+        what,
         "a default route or a link is new, or somebody deleted elements: the host may be a router between its uplinks, \
          which it was not before ocinet turned forwarding on",
         "ocinet reload",
