@@ -21,7 +21,7 @@ units_verify() {
 
 units_are_on() {
 	local unit
-	for unit in ocinet-reload.service ocinet-reload.timer; do
+	for unit in ocinet-reload.service ocinet-reload-firewalld.service ocinet-reload.timer; do
 		expect "$unit" enabled "$(systemctl is-enabled "$unit")"
 	done
 	systemctl is-active ocinet-reload.timer

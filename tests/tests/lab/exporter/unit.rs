@@ -39,7 +39,7 @@ fn systemd_understands_every_line_of_the_units() {
         assert_eq!((verified.code, ours.count()), (0, 0), "{name}: {}", verified.stderr);
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
     // It does see what is wrong.
     let path = folder.join("ocinet-exporter.service");
     let wrong = fs::read_to_string(&path).unwrap().replace("NoNewPrivileges=", "NoNewPrivilege=");
