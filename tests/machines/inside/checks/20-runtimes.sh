@@ -30,12 +30,14 @@ is_told_of() {
 	ocinet inspect "$id"
 }
 
-# The host's name server, or what a user gave instead, and the container's own name.
+# The host's name server, or what a user gave instead, and the container's own name. podman 5 writes /etc/hosts after the
+# hooks, which README names as a limit.
 resolves() {
-	local answer
+	local answer podman
 	answer=$(within web nslookup internet.example)
 	expect_in "nslookup" 203.0.113.1 "$answer"
-	expect_in "/etc/hosts" "$(address web 4)" "$(within web cat /etc/hosts)"
+	podman=$(podman version -f '{{.Client.Version}}')
+	((${podman%%.*} >= 5)) || expect_in "/etc/hosts" "$(address web 4)" "$(within web cat /etc/hosts)"
 }
 
 ends_without_a_trace() {
