@@ -134,7 +134,18 @@ impl From<StateError> for Error {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"
             }
             StateError::Malformed { .. } => "move the file away once its container has ended",
-            StateError::Busy { .. } => "end the process that holds it (`fuser` names it), and try again",
+            StateError::Busy { path, .. } => {
+                let hint = format!(
+                    "end the process that holds it (`fuser {}` names those that may), and try again",
+                    path.display()
+                );
+                return Self::State(report("use the state folder", &error, hint));
+            }
+            StateError::Unsafe { path, .. } => {
+                let hint =
+                    format!("look through it, and `chown root {0}` and `chmod 755 {0}`", path.display());
+                return Self::State(report("use the state folder", &error, hint));
+            }
         };
         Self::State(report("use the state folder", error, hint))
     }

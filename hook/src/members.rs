@@ -3,10 +3,12 @@
 //! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
 //! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
@@ -100,8 +102,16 @@ pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Reque
         }
         let members = records(state, owner);
         let others = members.iter().filter(|member| member.id != *id).chain([owner]);
+        let mut own: BTreeMap<(Protocol, u16), Vec<&PublishedPort>> = BTreeMap::new();
+        for port in &asked.ports {
+            own.entry((port.protocol, port.host_port)).or_default().push(port);
+        }
+        let overlaps = |port: &&PublishedPort| {
+            let same = own.get(&(port.protocol, port.host_port));
+            same.is_some_and(|same| same.iter().any(|own| own.overlaps(port)))
+        };
         for other in others {
-            if let Some(port) = other.ports().find(|port| asked.ports.iter().any(|own| own.overlaps(port))) {
+            if let Some(port) = other.ports().find(overlaps) {
                 return differ(format!("and container {} publishes port {port} already", other.id));
             }
         }

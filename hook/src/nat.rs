@@ -1,6 +1,8 @@
 //! Which elements a container and a network have in ocinet's sets: published ports, masquerade, isolation, counters and
 //! the addresses that a container may send from. Pure: nothing here touches the kernel.
 
+use std::collections::HashSet;
+
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::counted::{port_counters, publish, taken};
 use ocinet_shared::element::{Element, Field, Set};
@@ -14,6 +16,7 @@ use crate::plan::Inputs;
 #[must_use]
 pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
     let mut elements = sources(attachment);
+    let mut counted = HashSet::new();
     for cidr in &attachment.addresses {
         let family = cidr.family();
         if !inputs.network.internal {
@@ -23,11 +26,8 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
             elements.push(publish(port, cidr));
             elements.extend(taken(port, cidr.family()));
             // One host port of two host addresses has one pair of counters.
-            for counter in port_counters(port, cidr) {
-                if !elements.contains(&counter) {
-                    elements.push(counter);
-                }
-            }
+            let counters = port_counters(port, cidr).into_iter();
+            elements.extend(counters.filter(|counter| counted.insert((counter.set, counter.key_bytes()))));
         }
     }
     elements
@@ -97,15 +97,14 @@ fn sources(attachment: &Attachment) -> Vec<Element> {
 pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[PublishedPort]) -> Vec<Element> {
     let mut elements: Vec<Element> = Vec::new();
     for cidr in addresses {
-        let known: Vec<Element> = counted.iter().flat_map(|port| port_counters(port, cidr)).collect();
+        let key = |counter: &Element| (counter.set, counter.key_bytes());
+        let mut known: HashSet<_> =
+            counted.iter().flat_map(|port| port_counters(port, cidr)).map(|counter| key(&counter)).collect();
         for port in ports.iter().filter(|port| port.serves(cidr.family())) {
             elements.push(publish(port, cidr));
             elements.extend(taken(port, cidr.family()));
-            for counter in port_counters(port, cidr) {
-                if !known.contains(&counter) && !elements.contains(&counter) {
-                    elements.push(counter);
-                }
-            }
+            let counters = port_counters(port, cidr).into_iter();
+            elements.extend(counters.filter(|counter| known.insert(key(counter))));
         }
     }
     elements

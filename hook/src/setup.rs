@@ -11,12 +11,12 @@ use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::process;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::record::{Phase, Record, VERSION};
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::record_dir::{Locked, MAX_FILE, StateDir, to_json};
 
 use crate::apply::{Applier, Failure, Subject};
 use crate::assemble::Assembly;
 use crate::config::Config;
-use crate::error::{Error, report};
+use crate::error::{Error, annotation, report};
 use crate::holder::{Taken, Wanted};
 use crate::input::Container;
 use crate::ipam::files;
@@ -29,6 +29,9 @@ use crate::{identity, labels, members, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
 const ATTEMPTS: usize = 256;
+
+/// The largest record that a start begins with: a little grows until it is complete.
+const MAX_RECORD: usize = MAX_FILE as usize - (4 << 10);
 
 /// What an attempt found in the container's namespace, which others of its pod made.
 #[derive(Default)]
@@ -159,7 +162,7 @@ impl<'a> Setup<'a> {
             let path = self.state.record_path(id);
             let bundle = self.container.bundle.clone();
             let back = Record { pid: self.container.pid, pid_start: self.pid_start, bundle, ..record };
-            drop(self.state.replace(&path, &to_json(&back, &path)?)?);
+            self.state.replace(&path, &to_json(&back, &path)?)?;
             return Ok(true);
         }
         let mut take_back = TakeBack::new(self.state)?;
@@ -210,19 +213,29 @@ impl<'a> Setup<'a> {
             namespace: &self.namespace,
         };
         let mut applier = Applier::new(self.state, &subject)?;
-        let pending = self.state.create(&path, &to_json(&record, &path)?)?;
-        let Some(pending) = pending else {
+        let json = to_json(&record, &path)?;
+        if json.len() > MAX_RECORD {
+            let cause = format!("its record would have {} bytes, and may have {MAX_RECORD}", json.len());
+            return Err(annotation("net.ports", cause, "publish fewer ports").into());
+        }
+        let lock = self.state.lock(Locked::Container(&self.container.id))?;
+        if !self.state.create(&path, &json)? {
             // Another start of this id was quicker.
+            drop(lock);
             self.take_back_earlier()?;
-            return Err(Failure::Stale(StateError::Busy { path }.into()));
-        };
+            return Err(Failure::Stale(Error::Conflict(report(
+                format!("attach container {}", self.container.id),
+                "its id is given to another container again and again",
+                "give the containers ids of their own",
+            ))));
+        }
         let result = applier.apply(&plan).and_then(|()| {
             for attachment in record.attachments.iter_mut().filter(|_| owner.is_none()) {
                 attachment.host_ifindex = applier.host_index(&attachment.interface);
             }
             let ready =
                 Record { phase: Phase::Ready, setup_us: microseconds(self.started), ..record.clone() };
-            drop(self.state.replace(&path, &to_json(&ready, &path)?)?);
+            self.state.replace(&path, &to_json(&ready, &path)?)?;
             files::forget_source(self.state, &self.container.id)?;
             Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
         });
@@ -231,7 +244,7 @@ impl<'a> Setup<'a> {
             Ok(()) => failure,
             Err(undo) => both(&failure, undo).into(),
         });
-        drop(pending);
+        drop(lock);
         take_back.close();
         result
     }

@@ -23,7 +23,7 @@ use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
-use ocinet_shared::record_dir::{StateDir, to_json};
+use ocinet_shared::record_dir::{Lock, Locked, StateDir, to_json};
 
 use self::listed::{Listed, list};
 use self::living::Inhabitants;
@@ -235,6 +235,12 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             take_back(state, &collector()?, undo, boot_id)
         }
         Stray::Link(name) => {
+            // A network of its name may have been made meanwhile. None is while its lock is held.
+            let _alone = lock_networks(state)?;
+            if tables::networks(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name))
+            {
+                return Ok(false);
+            }
             link::delete(&mut Channel::open(NETLINK_ROUTE)?, name)?;
             Ok(true)
         }
@@ -273,7 +279,10 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
         setup_us: 0,
     };
     let path = state.record_path(id);
-    let Some(lock) = state.create(&path, &to_json(&record, &path)?)? else { return Ok(false) };
+    let lock = state.lock(Locked::Container(id))?;
+    if !state.create(&path, &to_json(&record, &path)?)? {
+        return Ok(false);
+    }
     let mut take_back = TakeBack::new(state)?;
     let result = take_back.container(&record);
     drop(lock);
@@ -281,10 +290,14 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
     result.map(|()| true)
 }
 
+/// Keeps networks from being made meanwhile.
+fn lock_networks(state: &StateDir) -> Result<Lock, Error> {
+    Ok(state.lock(Locked::Networks)?)
+}
+
 /// A start that turns forwarding on adds such elements under the lock.
 fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<bool, Error> {
-    state.make_parent(&state.path("networks/lock"))?;
-    let _alone = state.lock_networks()?;
+    let _alone = lock_networks(state)?;
     if tables::wanted_of_host(state)?.contains(element) {
         return Ok(false);
     }
@@ -337,11 +350,14 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    let deleted = nft.delete(std::slice::from_ref(element));
+    let alone = lock_networks(state)?;
+    let is_wanted = tables::networks(state)?.iter().flat_map(nat::network_elements).any(|of| of == *element);
+    let deleted = if is_wanted { Ok(()) } else { nft.delete(std::slice::from_ref(element)) };
+    drop(alone);
     if let Some(path) = lease {
         files::release(state, &path, &id)?;
         files::forget_source(state, &id)?;
     }
     nft.close();
-    Ok(deleted.map(|()| true)?)
+    Ok(deleted.map(|()| !is_wanted)?)
 }

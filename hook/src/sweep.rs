@@ -3,12 +3,14 @@
 //! A start looks at a few records only, in turn, so that its cost does not grow with the number of containers: the
 //! file `sweep` holds the ids still to be looked at, and is filled again from the folder when it is empty.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::time::Duration;
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 
 use crate::error::Error;
 use crate::members;
@@ -60,7 +62,14 @@ pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool
 fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     let path = state.path("sweep");
     let fail = |error: io::Error| StateError::io("write", &path, error);
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    // Two starts at once may look at the same records, which is harmless, but must not tear the file.
+    let _lock = match state.lock_within(Locked::Sweep, Duration::ZERO) {
+        Err(StateError::Busy { .. }) => return Ok(Vec::new()),
+        taken => taken?,
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let open = || options.open(&path);
     let mut file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             state.make_parent(&path)?;
@@ -69,13 +78,12 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
         other => other,
     }
     .map_err(fail)?;
-    // Two starts at once may look at the same records, which is harmless, but must not tear the file.
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(Vec::new()),
-        Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.mode() & 0o077 != 0 {
+        // An earlier ocinet left it to the umask.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(fail)?;
     }
-    let mut length = file.metadata().map_err(fail)?.len() as i64;
+    let mut length = metadata.len() as i64;
     if length == 0 {
         let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
         file.write_all(all.as_bytes()).map_err(fail)?;
@@ -100,7 +108,7 @@ mod tests {
         let state = StateDir::new(&folder);
         for number in 0..10 {
             let path = state.record_path(&format!("c{number}").parse().unwrap());
-            drop(state.create(&path, b"{}").unwrap().unwrap());
+            assert!(state.create(&path, b"{}").unwrap());
         }
         let mut seen: Vec<String> =
             (0..5).flat_map(|_| next(&state).unwrap()).map(|id| id.to_string()).collect();

@@ -16,7 +16,7 @@ use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{conntrack, link, neighbour, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
-use ocinet_shared::record_dir::{Mode, StateDir, StateError};
+use ocinet_shared::record_dir::{Locked, Mode, StateDir, StateError, temporary_path};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
@@ -255,8 +255,8 @@ impl<'a> TakeBack<'a> {
         if !files::remove_if_empty(&leases)? {
             return Ok(());
         }
-        let path = self.state.path(&format!("networks/{name}.json"));
-        let Some((text, _lock)) = self.state.lock(&path, Mode::Exclusive)? else {
+        let path = self.state.network_path(name);
+        let Some((text, _lock)) = self.state.lock_network(name, Mode::Exclusive)? else {
             self.state.remove_unmade_network(&path)?;
             return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };
@@ -296,7 +296,20 @@ pub fn last_error(state: &StateDir, id: &ContainerId) -> PathBuf {
 ///
 /// # Errors
 /// Those of unlink(2).
-pub fn forget(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
+fn forget(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
     files::forget_source(state, id)?;
     Ok(state.remove(&state.record_path(id))?)
+}
+
+/// Removes what a start that was killed before it had a record left. A start of that id that is under way is left alone.
+///
+/// # Errors
+/// Those of the lock and of unlink(2).
+pub fn forget_unrecorded(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
+    let path = state.record_path(id);
+    if !temporary_path(&path).exists() && !files::has_source(state, id) {
+        return Ok(());
+    }
+    let _lock = state.lock(Locked::Container(id))?;
+    if path.exists() { Ok(()) } else { forget(state, id) }
 }

@@ -19,6 +19,7 @@ pub mod element;
 pub mod hook_stats;
 pub mod ifname;
 pub mod kernel;
+pub mod locks;
 pub mod mac;
 pub mod network;
 pub mod one_line;

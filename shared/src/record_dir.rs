@@ -1,27 +1,25 @@
 //! The state folder: records, leases, networks, claims of ports.
 //!
 //! Every file appears whole: it is written under a temporary name and then linked (where it must be new) or renamed
-//! (where it replaces itself) into place. A lock is an flock(2) on the very file it protects, so that the kernel
-//! gives it up when its holder dies, and nobody waits for a container or network that is not theirs.
+//! (where it replaces itself) into place. Who changes one holds its lock (`locks.rs`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::container_id::ContainerId;
+use crate::locks::Locks;
+pub use crate::locks::{LOCK_DEADLINE, Lock, Locked, Mode};
 use crate::record::{Record, VERSION};
 
-/// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
-/// time to take back what was begun.
-pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
-/// The largest state file that is read. A record with the most ports allowed takes a third of it.
-const MAX_FILE: u64 = 4 << 20;
+/// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
+/// container with both families.
+pub const MAX_FILE: u64 = 16 << 20;
 
 /// A record with one published port takes about 3 KiB.
 const USUAL_FILE: usize = 4 << 10;
@@ -48,10 +46,20 @@ pub enum StateError {
         reason: String,
     },
     /// Another process holds a lock for longer than is waited.
-    #[error("cannot lock {path}: another ocinet does not let go of it", path = .path.display())]
+    #[error("cannot lock {what}: another ocinet does not let go of it")]
     Busy {
-        /// The locked file.
+        /// What is locked.
+        what: String,
+        /// The file whose bytes are the locks.
         path: PathBuf,
+    },
+    /// Others than root could change what is in the folder.
+    #[error("cannot use {path}: {reason}", path = .path.display())]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// Who could.
+        reason: String,
     },
 }
 
@@ -62,30 +70,19 @@ impl StateError {
     }
 }
 
-/// A lock on a file, given up when dropped.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
-
-/// How a lock is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Beside others that hold it shared.
-    Shared,
-    /// Alone.
-    Exclusive,
-}
-
 /// The state folder.
 #[derive(Debug, Clone)]
 pub struct StateDir {
     root: PathBuf,
+    locks: Locks,
 }
 
 impl StateDir {
     /// The folder at a path; nothing is made or read yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self { locks: Locks::new(&root), root }
     }
 
     /// A path inside the folder.
@@ -100,6 +97,12 @@ impl StateDir {
         self.path(&format!("containers/{id}.json"))
     }
 
+    /// Where a network's file is.
+    #[must_use]
+    pub fn network_path(&self, name: &ContainerId) -> PathBuf {
+        self.path(&format!("networks/{name}.json"))
+    }
+
     /// Makes the folder that a file goes into, and those above it up to the state folder's own parent.
     ///
     /// # Errors
@@ -110,18 +113,17 @@ impl StateDir {
         made.map_err(|error| StateError::io("make the folder", parent, error))
     }
 
-    /// Makes a new file with its content, or returns `None` where the name is taken. The file is locked exclusively
-    /// from the moment it can be seen.
+    /// Makes a new file with its content; false where the name is taken.
     ///
     /// # Errors
     /// Those of the file system; nothing is left then.
-    pub fn create(&self, path: &Path, content: &[u8]) -> Result<Option<Lock>, StateError> {
-        let (temporary, file) = self.temporary(path, content)?;
-        let linked = file.lock().and_then(|()| fs::hard_link(&temporary, path));
+    pub fn create(&self, path: &Path, content: &[u8]) -> Result<bool, StateError> {
+        let temporary = self.temporary(path, content)?;
+        let linked = fs::hard_link(&temporary, path);
         let removed = fs::remove_file(&temporary);
         match (linked, removed) {
-            (Ok(()), Ok(())) => Ok(Some(Lock(file))),
-            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            (Ok(()), Ok(())) => Ok(true),
+            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             (Err(error), _) => Err(StateError::io("make", path, error)),
             (Ok(()), Err(error)) => {
                 let _ = fs::remove_file(path).and(fs::remove_file(&temporary));
@@ -130,24 +132,24 @@ impl StateDir {
         }
     }
 
-    /// Replaces a file's content in one step; the new file is locked exclusively.
+    /// Replaces a file's content in one step.
     ///
     /// # Errors
     /// Those of the file system; the old content is left then.
-    pub fn replace(&self, path: &Path, content: &[u8]) -> Result<Lock, StateError> {
-        let (temporary, file) = self.temporary(path, content)?;
-        match file.lock().and_then(|()| fs::rename(&temporary, path)) {
-            Ok(()) => Ok(Lock(file)),
-            Err(error) => {
-                let _ = fs::remove_file(&temporary);
-                Err(StateError::io("write", path, error))
-            }
-        }
+    pub fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
+        let temporary = self.temporary(path, content)?;
+        fs::rename(&temporary, path).map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            StateError::io("write", path, error)
+        })
     }
 
     /// The name is the file's own with a dot before it, so that whoever takes a container back finds what a killed
     /// process left.
-    fn temporary(&self, path: &Path, content: &[u8]) -> Result<(PathBuf, File), StateError> {
+    fn temporary(&self, path: &Path, content: &[u8]) -> Result<PathBuf, StateError> {
+        if content.len() as u64 > MAX_FILE {
+            return Err(too_large(path));
+        }
         let temporary = temporary_path(path);
         let mut file = match open_new(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -161,7 +163,7 @@ impl StateDir {
         }
         .map_err(|error| StateError::io("write", &temporary, error))?;
         match file.write_all(content) {
-            Ok(()) => Ok((temporary, file)),
+            Ok(()) => Ok(temporary),
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 Err(StateError::io("write", path, error))
@@ -174,7 +176,7 @@ impl StateDir {
     /// # Errors
     /// Those of unlink(2).
     pub fn remove(&self, path: &Path) -> Result<(), StateError> {
-        // In this order: once the file is gone, another may be writing it anew, under the same temporary name.
+        // In this order: what is left of an interrupted write is found by the file itself.
         for path in [&*temporary_path(path), path] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -186,14 +188,28 @@ impl StateDir {
         Ok(())
     }
 
-    /// Locks the folder of networks: networks are made one at a time.
+    /// Takes a lock, exclusively.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// [`StateError::Busy`] after [`LOCK_DEADLINE`], and those of the file system.
+    pub fn lock(&self, what: Locked<'_>) -> Result<Lock, StateError> {
+        self.locks.take(what, Mode::Exclusive, LOCK_DEADLINE)
+    }
+
+    /// Locks the making of networks: they are made one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
     pub fn lock_networks(&self) -> Result<Lock, StateError> {
-        let folder = self.path("networks");
-        let locked = File::open(&folder).and_then(|file| file.lock().map(|()| Lock(file)));
-        locked.map_err(|error| StateError::io("lock", &folder, error))
+        self.lock(Locked::Networks)
+    }
+
+    /// Takes a lock, exclusively, where that is possible within a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
+        self.locks.take(what, Mode::Exclusive, patience)
     }
 
     /// Removes what an interrupted making of a network left, where the network was not made.
@@ -228,48 +244,22 @@ impl StateDir {
         self.read(path)?.map(|text| parse(path, &text)).transpose()
     }
 
-    /// Locks a file and reads it; `None` where there is none.
+    /// Locks a network and reads its file; `None` where there is none.
     ///
     /// # Errors
-    /// [`StateError::Busy`] after the deadline; otherwise as [`Self::read`].
-    pub fn lock(&self, path: &Path, mode: Mode) -> Result<Option<(String, Lock)>, StateError> {
-        let give_up = Instant::now() + LOCK_DEADLINE;
-        loop {
-            let mut file = match File::open(path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(StateError::io("read", path, error)),
-            };
-            let taken = match mode {
-                Mode::Shared => file.try_lock_shared(),
-                Mode::Exclusive => file.try_lock(),
-            };
-            match taken {
-                // While we waited, the file may have been replaced or removed: then the lock is on nothing.
-                Ok(()) if is_at(&file, path) => {
-                    let text = read_all(&mut file, path)?;
-                    return Ok(Some((text, Lock(file))));
-                }
-                Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => {
-                    if Instant::now() > give_up {
-                        return Err(StateError::Busy { path: path.to_owned() });
-                    }
-                    sleep(Duration::from_millis(1));
-                }
-                Err(fs::TryLockError::Error(error)) => return Err(StateError::io("lock", path, error)),
-            }
-        }
+    /// As [`Self::lock`] and [`Self::read`].
+    pub fn lock_network(&self, name: &ContainerId, mode: Mode) -> Result<Option<(String, Lock)>, StateError> {
+        let lock = self.locks.take(Locked::Network(name), mode, LOCK_DEADLINE)?;
+        Ok(self.read(&self.network_path(name))?.map(|text| (text, lock)))
     }
 
-    /// Locks a container's record against everybody else who could take the container back, and reads it.
+    /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.
     ///
     /// # Errors
     /// As [`Self::lock`], and a record that is not readable or is a newer ocinet's.
     pub fn lock_record(&self, id: &ContainerId) -> Result<Option<(Record, Lock)>, StateError> {
-        let path = self.record_path(id);
-        let Some((text, lock)) = self.lock(&path, Mode::Exclusive)? else { return Ok(None) };
-        Ok(Some((parse_record(&path, &text)?, lock)))
+        let lock = self.lock(Locked::Container(id))?;
+        Ok(self.read_record(id)?.map(|record| (record, lock)))
     }
 
     /// Reads a container's record; `None` where there is none.
@@ -351,7 +341,9 @@ fn parse_record(path: &Path, text: &str) -> Result<Record, StateError> {
     }
 }
 
-fn temporary_path(path: &Path) -> PathBuf {
+/// What an interrupted write of a file leaves beside it.
+#[must_use]
+pub fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     path.with_file_name(name)
@@ -361,11 +353,8 @@ fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
-        _ => false,
-    }
+fn too_large(path: &Path) -> StateError {
+    StateError::Malformed { path: path.to_owned(), reason: format!("it is larger than {MAX_FILE} bytes") }
 }
 
 fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
@@ -379,8 +368,7 @@ fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
         _ => StateError::io("read", path, error),
     })?;
     if text.len() as u64 > MAX_FILE {
-        let reason = format!("it is larger than {MAX_FILE} bytes");
-        return Err(StateError::Malformed { path: path.to_owned(), reason });
+        return Err(too_large(path));
     }
     Ok(text)
 }

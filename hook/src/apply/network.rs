@@ -25,7 +25,7 @@ impl Applier<'_> {
     /// The network's file is held shared until the container is attached, so that nobody who leaves the network takes
     /// its links away meanwhile.
     pub(super) fn join_network(&mut self, network: &Network) -> Result<(), Failure> {
-        let path = self.state.path(&format!("networks/{}.json", network.name));
+        let path = self.state.network_path(&network.name);
         let stale = || {
             Failure::Stale(Error::Conflict(report(
                 format!("join network {}", network.name),
@@ -35,7 +35,7 @@ impl Applier<'_> {
         };
         let mut fresh = false;
         loop {
-            if let Some((text, lock)) = self.state.lock(&path, Mode::Shared)? {
+            if let Some((text, lock)) = self.state.lock_network(&network.name, Mode::Shared)? {
                 if serde_json::from_str::<Network>(&text).ok().as_ref() != Some(network) {
                     return Err(stale());
                 }
@@ -43,7 +43,6 @@ impl Applier<'_> {
                 break;
             }
             // Two new networks must not choose overlapping subnets: they are made one at a time.
-            self.state.make_parent(&path)?;
             let _making = self.state.lock_networks()?;
             let others = tables::networks(self.state)?;
             let overlaps = |other: &Network| {
@@ -58,7 +57,7 @@ impl Applier<'_> {
             if others.iter().any(overlaps) {
                 return Err(stale());
             }
-            fresh |= self.state.create(&path, &to_json(network, &path)?)?.is_some();
+            fresh |= self.state.create(&path, &to_json(network, &path)?)?;
         }
         self.ensure_links(network, fresh)
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Table};
 use ocinet_shared::network::Network;
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
@@ -49,7 +50,11 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
     // Who comes, goes or changes meanwhile is not compared.
     let later = tables::networks(state)?;
     let networks: Vec<Network> = networks.into_iter().filter(|network| later.contains(network)).collect();
-    let mut used = Vec::new();
+    let is_same = |record: &Record| {
+        tables::is_attached(state, record, boot_id)
+            && state.read_record(&record.id).is_ok_and(|now| now.as_ref() == Some(record))
+    };
+    let mut compared: Vec<Record> = Vec::new();
     let mut wanted: Vec<Element> = Vec::new();
     for record in records {
         let record = match record {
@@ -63,24 +68,34 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
             }
         };
         let is_meant = *scope == Scope::Host || *scope == Scope::Container(record.id.clone());
-        let is_same = || state.read_record(&record.id).is_ok_and(|now| now.as_ref() == Some(&record));
-        if !is_meant || !tables::is_attached(state, &record, boot_id) || !is_same() {
+        if !is_meant || !is_same(&record) {
             continue;
         }
-        used.extend(record.attachments.iter().map(|attachment| attachment.network.clone()));
-        wanted.extend(record.elements().cloned());
         let inside = Inside::of(&record, members::pid_within(state, &record, boot_id));
         let of = format!("container {}", record.id);
-        let whats = container::differences(&record, &networks, &mut found, &inside)
-            .into_iter()
-            .chain(container::missing_files(state, &record)?);
-        differences.extend(whats.map(|what| Difference { of: of.clone(), what }));
+        let mut whats = container::differences(&record, &networks, &mut found, &inside);
+        whats.extend(container::missing_files(state, &record)?);
+        // What ended while it was looked at has no differences.
+        if !whats.is_empty() && !is_same(&record) {
+            continue;
+        }
+        differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
         differences.extend(missing(&found, &of, record.elements()));
+        wanted.extend(record.elements().cloned());
+        compared.push(record);
     }
     // A network is complete once it has a container that is.
-    for network in networks.iter().filter(|network| used.contains(&network.name)) {
+    for network in &networks {
+        let is_user =
+            |record: &&Record| record.attachments.iter().any(|attachment| attachment.network == network.name);
+        if !compared.iter().any(|record| is_user(&record)) {
+            continue;
+        }
         let of = format!("network {}", network.name);
         let whats = network::differences(network, &mut found);
+        if !whats.is_empty() && !compared.iter().filter(is_user).any(is_same) {
+            continue;
+        }
         differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
         let elements = nat::network_elements(network);
         differences.extend(missing(&found, &of, elements.iter()));

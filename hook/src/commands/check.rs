@@ -25,12 +25,16 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
             Scope::Container(id)
         }
     };
-    let differences = check::differences(state, &scope, &boot_id)?;
-    let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    if scope == Scope::Host {
-        let found = strays::find(state, &boot_id)?;
-        lines.extend(found.living.into_iter().chain(found.strays.iter().map(ToString::to_string)));
-    }
+    let look = || -> Result<Vec<String>, Error> {
+        let differences = check::differences(state, &scope, &boot_id)?;
+        let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        if scope == Scope::Host {
+            let found = strays::find(state, &boot_id)?;
+            lines.extend(found.living.into_iter().chain(found.strays.iter().map(ToString::to_string)));
+        }
+        Ok(lines)
+    };
+    let lines = super::seen_again(look)?;
     if lines.is_empty() {
         super::print("everything is as recorded\n")?;
         return Ok(0);

@@ -37,7 +37,7 @@ fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>
             "id": container.id, "pid": container.pid, "bundle": container.bundle,
             "exit_code": error.exit_code(), "error": error.to_string(),
         });
-        let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json).map(drop));
+        let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json));
         if let Err(error) = written {
             crate::log::warn(error);
         }

@@ -24,19 +24,13 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     };
     let mut text = String::new();
     if only.is_some() || id.is_none() {
-        let mut around = Surroundings::read(state, only.as_ref(), &boot_id)?;
-        for (name, check) in CHECKS {
-            match check(&mut around) {
-                Ok(found) => findings.extend(found),
-                Err(error) => findings.push(Finding {
-                    what: format!("{name} could not be looked at: {}", error.without_hint()),
-                    why: "what is amiss there is not known".to_owned(),
-                    mend: Vec::new(),
-                }),
-            }
-        }
+        let (mut containers, mut networks) = (0, 0);
+        findings.extend(super::seen_again(|| {
+            let mut around = Surroundings::read(state, only.as_ref(), &boot_id)?;
+            (containers, networks) = (around.records.len(), around.networks.len());
+            Ok(look(&mut around))
+        })?);
         let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
-        let (containers, networks) = (around.records.len(), around.networks.len());
         let _ =
             writeln!(text, "looked at {containers} containers, {networks} networks: {}", names.join(", "));
     }
@@ -51,6 +45,21 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     }
     super::print(&text)?;
     Ok(if findings.is_empty() { 0 } else { FOUND })
+}
+
+fn look(around: &mut Surroundings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, check) in CHECKS {
+        match check(around) {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(Finding {
+                what: format!("{name} could not be looked at: {}", error.without_hint()),
+                why: "what is amiss there is not known".to_owned(),
+                mend: Vec::new(),
+            }),
+        }
+    }
+    findings
 }
 
 /// Why a container's last set-up failed, as createRuntime writes it down.

@@ -13,7 +13,8 @@ mod register;
 mod reload;
 
 use std::io::Write as _;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
@@ -27,6 +28,8 @@ use crate::stats;
 /// # Errors
 /// Why it could not be done.
 pub fn run(options: &Options) -> Result<u8, Error> {
+    // What of the state folder is for everybody to read, and what is not, each file says itself.
+    process::fix_umask();
     let state = StateDir::new(options.state_dir());
     check_is_there(options)?;
     match &options.command {
@@ -91,6 +94,23 @@ fn counted(state: &StateDir, stage: &str, hook: impl FnOnce() -> Result<Work, Er
     };
     stats::count(state, stage, &result, started.elapsed());
     result
+}
+
+/// What is still so when it is looked at again, a little later: starts and stops that are under way come to their end
+/// meanwhile. Where there is nothing, it is looked at once.
+fn seen_again<T: PartialEq>(mut look: impl FnMut() -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+    const LOOKS: usize = 2;
+    const LATER: Duration = Duration::from_millis(250);
+    let mut seen = look()?;
+    for _ in 0..LOOKS {
+        if seen.is_empty() {
+            break;
+        }
+        sleep(LATER);
+        let again = look()?;
+        seen.retain(|one| again.contains(one));
+    }
+    Ok(seen)
 }
 
 /// Which boot this is: what another boot's records are about is gone.

@@ -8,7 +8,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use super::Work;
 use crate::error::Error;
-use crate::take_back::{TakeBack, forget};
+use crate::take_back::{TakeBack, forget_unrecorded};
 use crate::{identity, input, members};
 
 /// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
@@ -18,12 +18,12 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let id = stopped.id.clone();
     // Looked at without the lock first: another container's start is not waited for.
     let is_another = |record: &Record| !identity::is_over(record, &stopped);
-    if state.read_record(&id)?.is_some_and(|record| is_another(&record)) {
-        return Ok(not_its_own(&id));
+    match state.read_record(&id)? {
+        None => return forget_unrecorded(state, &id).map(|()| Work::None),
+        Some(record) if is_another(&record) => return Ok(not_its_own(&id)),
+        Some(_) => {}
     }
-    let Some((record, lock)) = state.lock_record(&id)? else {
-        return forget(state, &id).map(|()| Work::None);
-    };
+    let Some((record, lock)) = state.lock_record(&id)? else { return Ok(Work::None) };
     if is_another(&record) {
         return Ok(not_its_own(&id));
     }

@@ -93,7 +93,6 @@ pub(crate) fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, E
     if missing_in(found)?.is_empty() {
         return Ok(Vec::new());
     }
-    state.make_parent(&state.path("networks/lock"))?;
     let _alone = state.lock_networks()?;
     missing_in(&Found::ask()?)
 }

@@ -66,7 +66,7 @@ pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, Sta
     let source = source_path(state, id);
     let fail = |error| StateError::io("make", path, error);
     if !source.exists() {
-        drop(state.replace(&source, format!("{id}\n").as_bytes())?);
+        state.replace(&source, format!("{id}\n").as_bytes())?;
     }
     // The folder may be removed, as empty, between its making and the link.
     for _ in 0..100 {
@@ -80,6 +80,12 @@ pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, Sta
         }
     }
     Err(fail(io::Error::from(io::ErrorKind::NotFound)))
+}
+
+/// Whether the file that a container's leases and claims are linked to is there, as while it starts.
+#[must_use]
+pub fn has_source(state: &StateDir, id: &ContainerId) -> bool {
+    source_path(state, id).exists()
 }
 
 /// Removes the file that the leases and claims were linked to; they live on without it.

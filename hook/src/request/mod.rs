@@ -136,7 +136,7 @@ impl Request {
                 }
             }
         }
-        check_together(&attachments)?;
+        check_together(&attachments, config)?;
         let default_route = container::default_route(&mut container, &attachments)?;
         let shares_host = alone.is_some_and(|driver: &dyn drivers::Alone| !driver.needs_own_namespace());
         let resolver = container::resolver(&mut container, shares_host)?;
@@ -241,7 +241,7 @@ fn attachment(
 }
 
 /// What several attachments must not have in common.
-fn check_together(attachments: &[AttachmentRequest]) -> Result<(), Error> {
+fn check_together(attachments: &[AttachmentRequest], config: &Config) -> Result<(), Error> {
     for (index, one) in attachments.iter().enumerate() {
         for other in &attachments[index + 1..] {
             if one.interface == other.interface {
@@ -258,5 +258,6 @@ fn check_together(attachments: &[AttachmentRequest]) -> Result<(), Error> {
         }
     }
     let ports: Vec<&PublishedPort> = attachments.iter().flat_map(|attachment| &attachment.ports).collect();
+    published::check_number(&ports, config)?;
     published::check_distinct(&ports)
 }

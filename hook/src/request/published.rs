@@ -16,10 +16,7 @@ impl For<'_> {
         let mut ports: Vec<PublishedPort> = Vec::new();
         for item in items(&text) {
             ports.extend(parse_published(item).map_err(|error| label.error(error, hint))?);
-            if ports.len() > config.max_ports {
-                let cause = format!("it publishes more than {} ports", config.max_ports);
-                return Err(label.error(cause, "publish fewer, or raise max-ports in the configuration"));
-            }
+            check_count(ports.len(), config).map_err(|cause| label.error(cause, FEWER))?;
         }
         if let Some(port) = ports.iter().find(|port| port.host_address.is_some_and(never_publishable)) {
             let cause = format!("{port} cannot be published on that address");
@@ -28,6 +25,24 @@ impl For<'_> {
         }
         Ok(ports)
     }
+}
+
+/// What to do about too many ports.
+const FEWER: &str = "publish fewer, or raise max-ports in the configuration";
+
+fn check_count(count: usize, config: &Config) -> Result<(), String> {
+    if count <= config.max_ports {
+        return Ok(());
+    }
+    Err(format!("the container publishes more than {} ports", config.max_ports))
+}
+
+/// Checks the number of ports of a container, on all its interfaces together.
+///
+/// # Errors
+/// More than the configuration allows.
+pub fn check_number(ports: &[&PublishedPort], config: &Config) -> Result<(), Error> {
+    check_count(ports.len(), config).map_err(|cause| annotation("net.ports", cause, FEWER))
 }
 
 fn never_publishable(address: IpAddr) -> bool {
@@ -43,10 +58,13 @@ fn never_publishable(address: IpAddr) -> bool {
 /// # Errors
 /// The first two that are the same.
 pub fn check_distinct(ports: &[&PublishedPort]) -> Result<(), Error> {
-    let mut sorted = ports.to_vec();
+    // Those that ocinet chooses are never the same.
+    let mut sorted: Vec<&PublishedPort> = ports.iter().copied().filter(|port| port.host_port != 0).collect();
     sorted.sort_by_key(|port| (port.protocol, port.host_port));
     for (index, port) in sorted.iter().enumerate() {
-        let mut same_port = sorted[index + 1..].iter().take_while(|other| other.host_port == port.host_port);
+        let place = (port.protocol, port.host_port);
+        let mut same_port =
+            sorted[index + 1..].iter().take_while(|other| (other.protocol, other.host_port) == place);
         if let Some(other) = same_port.find(|other| port.overlaps(other)) {
             let cause = format!("{port} and {other} are the same host port");
             return Err(annotation("net.ports", cause, "publish each host port once"));

@@ -71,12 +71,12 @@ impl Snapshot {
     }
 }
 
-/// The cursor of the sweep, the reasons of failures and the counts of runs are meant to stay.
+/// The file of the locks, the cursor of the sweep, the reasons of failures and the counts of runs are meant to stay.
 fn collect(folder: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name();
-        if ["last-error", "sweep", "stats.json", ".stats.json"].iter().any(|meant| name == *meant) {
+        if ["last-error", "lock", "sweep", "stats.json", ".stats.json"].iter().any(|meant| name == *meant) {
             continue;
         }
         if path.is_dir() {

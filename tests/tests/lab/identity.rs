@@ -234,3 +234,35 @@ fn doctor_tells_the_refused_container_from_the_living_one() {
     assert!(said.stdout.contains(other) && !said.stdout.contains("the last start"), "{}", said.stdout);
     drop(web);
 }
+
+/// Two starts of one id at the same moment: one gets it, the other is refused, and neither undoes the other.
+#[test]
+fn of_two_starts_of_one_id_at_once_one_is_refused() {
+    let lab = Lab::new();
+    used(&lab);
+    for _ in 0..10 {
+        let sandboxes = [Sandbox::new("web"), Sandbox::new("web")];
+        let codes: Vec<(i32, String)> = std::thread::scope(|scope| {
+            let starts = sandboxes.each_ref().map(|sandbox| {
+                let lab = &lab;
+                scope.spawn(move || {
+                    let created = lab.create(sandbox, &PUBLISHED);
+                    (created.code, created.stderr)
+                })
+            });
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let winner = codes.iter().position(|(code, _)| *code == 0).unwrap_or_else(|| panic!("{codes:?}"));
+        assert_eq!(codes[1 - winner].0, 4, "{codes:?}");
+        let record = lab.record("web").expect("a record");
+        assert_eq!(record["pid"], sandboxes[winner].pid());
+        let _server = Server::tcp(&sandboxes[winner].net(), 80, "winner");
+        serves(&lab, "winner");
+        drop(_server);
+        let [mut one, mut two] = sandboxes;
+        one.end();
+        two.end();
+        assert_eq!(lab.poststop("web").code, 0);
+        assert!(lab.record("web").is_none());
+    }
+}

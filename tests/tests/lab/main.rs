@@ -24,6 +24,7 @@ mod identity;
 mod impersonation;
 mod ipvlan;
 mod life;
+mod locks;
 mod macs;
 mod macvlan;
 mod many_ports;

@@ -1,8 +1,8 @@
-//! Hundreds of published ports: they come and go whole, also where somebody flushed the rules.
+//! Hundreds and thousands of published ports: they come and go whole, also where somebody flushed the rules.
 
 use std::net::SocketAddr;
 
-use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Server, Snapshot, ask_tcp};
+use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Sandbox, Server, Snapshot, ask_tcp};
 
 use crate::PATIENCE;
 use crate::life::used;
@@ -43,4 +43,32 @@ fn a_container_of_many_ports_is_taken_back_after_a_flush() {
         lab.detach(next);
         before.assert_is_back(&lab, "many ports and a flush");
     }
+}
+
+/// What is asked for is refused before anything is made, or can be read again and is taken back.
+#[test]
+fn ten_thousand_ports_come_and_go() {
+    let lab = Lab::new();
+    used(&lab);
+    lab.configure("max-ports = 65535\n");
+    let before = Snapshot::of(&lab);
+    let web = attach(&lab, "10000-20000:10000-20000/udp");
+    let listed = lab.run(&["list"], "").ok();
+    assert!(listed.contains("10000-20000:10000-20000/udp"), "{listed}");
+    lab.host.ok(&["nft", "flush", "ruleset"]);
+    lab.detach(web);
+    before_but_for_the_tables(&lab);
+    let web = attach(&lab, "10000-20000:10000-20000/udp");
+    lab.detach(web);
+    before.assert_is_back(&lab, "ten thousand ports");
+    let all = Sandbox::new("all");
+    let refused = lab.create(&all, &[("net.subnet", DUAL), ("net.ports", "1-65535:1-65535")]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("publish fewer ports"), "{}", refused.stderr);
+    before.assert_is_back(&lab, "a refusal");
+}
+
+fn before_but_for_the_tables(lab: &Lab) {
+    assert!(lab.record("web").is_none());
+    assert_eq!(lab.run(&["list"], "").ok().lines().count(), 1);
 }

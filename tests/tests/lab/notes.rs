@@ -6,6 +6,7 @@ use ocinet_tests::lab::{Lab, Sandbox, until};
 use serde_json::Value;
 
 use crate::conflict::refused_as_it_is as refused;
+use crate::locks::hold;
 
 fn stats(lab: &Lab) -> Value {
     let text = fs::read_to_string(lab.state_dir().join("stats.json")).expect("stats.json");
@@ -59,8 +60,9 @@ fn a_damaged_or_locked_file_of_counts_fails_no_run() {
     fs::write(&path, "{").unwrap();
     let attached = lab.attach("web", &[("net.driver", "bridge")]);
     assert_eq!(stats(&lab)["createRuntime"]["results"]["ok"], 1);
-    let held = fs::File::open(lab.state_dir()).unwrap();
-    held.lock().unwrap();
+    let held = fs::OpenOptions::new().read(true).write(true).open(lab.state_dir().join("lock")).unwrap();
+    // The bytes that may stand for the files that belong to no container.
+    hold(&held, 3 << 60, 1 << 60);
     lab.detach(attached);
     assert!(stats(&lab)["poststop"].is_null());
 }

@@ -1,0 +1,342 @@
+//! Locks of the state folder. Every lock is a byte of one file that nobody but root can open (fcntl_locking(2), open file
+//! description locks): whoever can open a file can lock it, and the rest of the folder is for everybody to read.
+//!
+//! The kernel gives a lock up when its holder dies. Nothing is left of a lock that is given up, and nobody waits for a
+//! container or network that is not theirs. No wait is without an end.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::unistd::geteuid;
+
+use crate::container_id::ContainerId;
+use crate::mac::fnv1a;
+use crate::record_dir::StateError;
+
+/// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
+/// time to take back what was begun.
+pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a lock that is taken is tried.
+const TRY_EVERY: Duration = Duration::from_micros(200);
+/// The file's name in the state folder.
+pub const LOCK_FILE: &str = "lock";
+/// The folders that hold the state; some have folders of their own.
+const FOLDERS: [&str; 6] = ["containers", "leases", "networks", "ports", "members", "last-error"];
+
+/// What is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locked<'a> {
+    /// A container's record and what it owns.
+    Container(&'a ContainerId),
+    /// A network's file and links.
+    Network(&'a ContainerId),
+    /// The making of networks.
+    Networks,
+    /// The files that belong to no container or network.
+    Common,
+    /// The ids that are still to be looked at.
+    Sweep,
+}
+
+impl Locked<'_> {
+    /// The byte that stands for it. Two names of one hash would wait for each other, and no more.
+    fn byte(self) -> i64 {
+        const HASH: u32 = 60;
+        let (kind, name) = match self {
+            Self::Container(id) => (0, id.as_str()),
+            Self::Network(name) => (1, name.as_str()),
+            Self::Networks => (2, ""),
+            Self::Common => (3, ""),
+            Self::Sweep => (4, ""),
+        };
+        (kind << HASH) | (fnv1a(name.as_bytes()) & ((1 << HASH) - 1)).cast_signed()
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::Container(id) => format!("container {id}"),
+            Self::Network(name) => format!("network {name}"),
+            Self::Networks => "the making of networks".to_owned(),
+            Self::Common => "the common files".to_owned(),
+            Self::Sweep => "the sweep".to_owned(),
+        }
+    }
+}
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Beside others that hold it shared.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// A lock, given up when dropped. A process must not take one twice: it would not wait for itself.
+#[derive(Debug)]
+pub struct Lock {
+    file: Arc<File>,
+    byte: i64,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = set(&self.file, libc::F_UNLCK, self.byte);
+    }
+}
+
+/// The locks of one state folder. The file is opened once in the life of a process, so that its locks need no more
+/// descriptors.
+#[derive(Debug, Clone)]
+pub(crate) struct Locks {
+    folder: PathBuf,
+    file: Arc<Mutex<Option<Arc<File>>>>,
+}
+
+impl Locks {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), file: Arc::default() }
+    }
+
+    /// Takes a lock.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] after `patience`, a state folder that others can write to, and those of the file system.
+    pub(crate) fn take(&self, what: Locked<'_>, mode: Mode, patience: Duration) -> Result<Lock, StateError> {
+        let kind = match mode {
+            Mode::Shared => libc::F_RDLCK,
+            Mode::Exclusive => libc::F_WRLCK,
+        };
+        let give_up = Instant::now() + patience;
+        let path = || self.folder.join(LOCK_FILE);
+        loop {
+            let file = self.file()?;
+            match set(&file, kind, what.byte()) {
+                Ok(()) => {
+                    let lock = Lock { file, byte: what.byte() };
+                    let metadata =
+                        lock.file.metadata().map_err(|error| StateError::io("lock", &path(), error))?;
+                    if metadata.nlink() > 0 {
+                        return Ok(lock);
+                    }
+                    // Somebody removed the state folder: the lock is on nothing.
+                    *self.slot() = None;
+                }
+                Err(Errno::EAGAIN | Errno::EACCES) if Instant::now() >= give_up => {
+                    return Err(StateError::Busy { what: what.describe(), path: path() });
+                }
+                Err(Errno::EAGAIN | Errno::EACCES) => sleep(TRY_EVERY),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(StateError::io("lock", &path(), errno.into())),
+            }
+        }
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<File>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> Result<Arc<File>, StateError> {
+        let mut slot = self.slot();
+        if let Some(file) = &*slot {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(self.open()?);
+        *slot = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn open(&self) -> Result<File, StateError> {
+        let path = self.folder.join(LOCK_FILE);
+        let fail = |error| StateError::io("open", &path, error);
+        loop {
+            check_folder(&self.folder)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            match options.open(&path) {
+                Ok(file) => {
+                    let metadata = file.metadata().map_err(fail)?;
+                    let others = metadata.mode() & 0o077;
+                    if metadata.is_file() && others == 0 && metadata.uid() == geteuid().as_raw() {
+                        return Ok(file);
+                    }
+                    // Somebody may have it open, and locked: another takes its place.
+                    fs::remove_file(&path).map_err(fail)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match options.create_new(true).open(&path) {
+                        Ok(file) => {
+                            close_folders(&self.folder);
+                            return Ok(file);
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) => return Err(fail(error)),
+                    }
+                }
+                Err(error) => return Err(fail(error)),
+            }
+        }
+    }
+}
+
+/// Makes the state folder where it is missing. One that others can write to is not used: whatever is in it may be theirs.
+fn check_folder(folder: &Path) -> Result<(), StateError> {
+    let metadata = match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            made.map_err(|error| StateError::io("make the folder", folder, error))?;
+            fs::metadata(folder)
+        }
+        other => other,
+    }
+    .map_err(|error| StateError::io("read", folder, error))?;
+    let reason = if !metadata.is_dir() {
+        "it is no folder".to_owned()
+    } else if metadata.uid() != geteuid().as_raw() {
+        format!("it belongs to the user {}", metadata.uid())
+    } else if metadata.mode() & 0o022 != 0 {
+        format!("others can write to it (its mode is {:04o})", metadata.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(StateError::Unsafe { path: folder.to_owned(), reason })
+}
+
+/// An earlier ocinet made its folders as the umask of its time would have it: once, they are closed to others.
+fn close_folders(folder: &Path) {
+    let close = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+        let Ok(folder) = options.open(path) else { return };
+        if folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o7777 != 0o755) {
+            let _ = folder.set_permissions(fs::Permissions::from_mode(0o755));
+        }
+    };
+    for name in FOLDERS {
+        let path = folder.join(name);
+        close(&path);
+        for inner in fs::read_dir(&path).into_iter().flatten().flatten() {
+            if inner.file_type().is_ok_and(|kind| kind.is_dir()) {
+                close(&inner.path());
+            }
+        }
+    }
+}
+
+fn set(file: &File, kind: i32, byte: i64) -> Result<(), Errno> {
+    let lock = libc::flock {
+        // The constants are small numbers that the field has room for.
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("ocinet-locks-{name}-{}", std::process::id())))
+        }
+
+        /// The locks as another process has them.
+        fn locks(&self) -> Locks {
+            Locks::new(&self.0)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn at_once(locks: &Locks, what: Locked<'_>, mode: Mode) -> Result<Lock, StateError> {
+        locks.take(what, mode, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_lock_keeps_others_from_the_same_and_from_nothing_else() {
+        let folder = Folder::new("others");
+        let (one, other) = (folder.locks(), folder.locks());
+        let (web, db) = ("web".parse().unwrap(), "db".parse().unwrap());
+        let held = at_once(&one, Locked::Container(&web), Mode::Exclusive).unwrap();
+        let _own = at_once(&one, Locked::Container(&db), Mode::Exclusive).unwrap();
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let busy = at_once(&other, Locked::Container(&web), mode).unwrap_err();
+            assert!(matches!(&busy, StateError::Busy { what, .. } if what == "container web"), "{busy}");
+        }
+        for free in [Locked::Network(&web), Locked::Networks, Locked::Common, Locked::Sweep] {
+            at_once(&other, free, Mode::Exclusive).unwrap();
+        }
+        drop(held);
+        let _shared = at_once(&one, Locked::Container(&web), Mode::Shared).unwrap();
+        at_once(&other, Locked::Container(&web), Mode::Shared).unwrap();
+        assert!(at_once(&other, Locked::Container(&web), Mode::Exclusive).is_err());
+    }
+
+    #[test]
+    fn a_lock_of_a_removed_folder_is_taken_anew() {
+        let folder = Folder::new("removed");
+        let (one, other) = (folder.locks(), folder.locks());
+        drop(at_once(&one, Locked::Common, Mode::Exclusive).unwrap());
+        fs::remove_dir_all(&folder.0).unwrap();
+        let _held = at_once(&other, Locked::Common, Mode::Exclusive).unwrap();
+        assert!(at_once(&one, Locked::Common, Mode::Exclusive).is_err());
+    }
+
+    #[test]
+    fn only_its_owner_can_open_the_file() {
+        let folder = Folder::new("mode");
+        let path = folder.0.join(LOCK_FILE);
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+        fs::create_dir_all(folder.0.join("leases/n")).unwrap();
+        for inner in ["leases", "leases/n"] {
+            fs::set_permissions(folder.0.join(inner), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
+        assert_eq!(mode(), 0o600);
+        for inner in ["leases", "leases/n"] {
+            assert_eq!(fs::metadata(folder.0.join(inner)).unwrap().mode() & 0o7777, 0o755, "{inner}");
+        }
+        // Somebody had it open before it was closed to others.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let strangers = Locks {
+            folder: folder.0.clone(),
+            file: Arc::new(Mutex::new(Some(Arc::new(
+                OpenOptions::new().read(true).write(true).open(&path).unwrap(),
+            )))),
+        };
+        let _held = at_once(&strangers, Locked::Common, Mode::Exclusive).unwrap();
+        drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let folder = Folder::new("open");
+        fs::create_dir_all(&folder.0).unwrap();
+        for mode in [0o777, 0o775, 0o1777] {
+            fs::set_permissions(&folder.0, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap_err();
+            assert!(matches!(refused, StateError::Unsafe { .. }), "{refused}");
+        }
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
+        at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap();
+    }
+}
