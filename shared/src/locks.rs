@@ -187,8 +187,10 @@ impl Locks {
     }
 }
 
-/// Makes the state folder where it is missing. One that others can write to is not used: whatever is in it may be theirs.
+/// Makes the state folder where it is missing. One of another user's is not used, and neither is one that others could
+/// write to and did: whatever is in it may be theirs. One that they left alone, as a new tmpfs is, is closed to them.
 fn check_folder(folder: &Path) -> Result<(), StateError> {
+    let fail = |error| StateError::io("read", folder, error);
     let metadata = match fs::metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
@@ -197,17 +199,37 @@ fn check_folder(folder: &Path) -> Result<(), StateError> {
         }
         other => other,
     }
-    .map_err(|error| StateError::io("read", folder, error))?;
-    let reason = if !metadata.is_dir() {
-        "it is no folder".to_owned()
-    } else if metadata.uid() != geteuid().as_raw() {
-        format!("it belongs to the user {}", metadata.uid())
-    } else if metadata.mode() & 0o022 != 0 {
-        format!("others can write to it (its mode is {:04o})", metadata.mode() & 0o7777)
-    } else {
+    .map_err(fail)?;
+    let refuse = |reason| Err(StateError::Unsafe { path: folder.to_owned(), reason });
+    if !metadata.is_dir() {
+        return refuse("it is no folder".to_owned());
+    }
+    if metadata.uid() != geteuid().as_raw() {
+        return refuse(format!("it belongs to the user {}", metadata.uid()));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 == 0 {
         return Ok(());
-    };
-    Err(StateError::Unsafe { path: folder.to_owned(), reason })
+    }
+    let close = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).map_err(fail);
+    close(0o755)?;
+    // After it is closed: nobody adds anything any more.
+    if let Some(name) = not_ours(folder).map_err(fail)? {
+        close(mode)?;
+        return refuse(format!("others can write to it (its mode is {mode:04o}), and {name} is not root's"));
+    }
+    Ok(())
+}
+
+/// A name in a folder whose file belongs to somebody else.
+fn not_ours(folder: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.metadata()?.uid() != geteuid().as_raw() {
+            return Ok(Some(entry.file_name().to_string_lossy().escape_debug().to_string()));
+        }
+    }
+    Ok(None)
 }
 
 /// An earlier ocinet made its folders as the umask of its time would have it: once, they are closed to others.
@@ -328,13 +350,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_write_to_is_refused() {
+    fn a_folder_that_others_wrote_to_is_refused_and_an_open_one_is_closed() {
         let folder = Folder::new("open");
         fs::create_dir_all(&folder.0).unwrap();
-        for mode in [0o777, 0o775, 0o1777] {
-            fs::set_permissions(&folder.0, fs::Permissions::from_mode(mode)).unwrap();
-            let refused = at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap_err();
-            assert!(matches!(refused, StateError::Unsafe { .. }), "{refused}");
+        let mode = || fs::metadata(&folder.0).unwrap().mode() & 0o7777;
+        for open in [0o777, 0o775, 0o1777] {
+            fs::set_permissions(&folder.0, fs::Permissions::from_mode(open)).unwrap();
+            drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
+            assert_eq!(mode(), 0o755);
+            fs::remove_file(folder.0.join(LOCK_FILE)).unwrap();
         }
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
         at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap();

@@ -195,6 +195,8 @@ impl Inhabitants {
         if let (Set::Overlays, [Field::Port(port), Field::Vni(vni)]) = (element.set, element.key.as_slice()) {
             return Ok(self.overlays.contains(&(*port, *vni)));
         }
+        let publishing = super::publishing(element);
+        let element = publishing.as_ref().unwrap_or(element);
         if matches!(element.set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound) {
             let value = Nft::open()?.get(element)?.map(|found| found.value).unwrap_or_default();
             return Ok(crate::holder::address_of(&value).is_some_and(|to| self.addresses.contains(&to)));

@@ -1,7 +1,7 @@
 //! Who can stop a start by holding a lock: nobody but root, and not for long.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,23 +109,26 @@ fn modes_are_the_same_under_every_umask() {
 }
 
 #[test]
-fn a_state_folder_that_others_can_write_to_is_refused() {
+fn a_state_folder_that_others_wrote_to_is_refused() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("web");
     let before = Snapshot::of(&lab);
+    let planted = lab.state_dir().join("containers");
+    fs::create_dir(&planted).unwrap();
+    chown(&planted, Some(65534), Some(65534)).unwrap();
     for mode in [0o777, 0o1777, 0o775] {
-        fs::set_permissions(lab.state_dir(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        fs::set_permissions(lab.state_dir(), Permissions::from_mode(mode)).unwrap();
         let refused = lab.create(&sandbox, &PUBLISHED);
         assert_eq!(refused.code, 7, "{}", refused.stderr);
-        assert!(
-            refused.stderr.contains("others can write to it") && refused.stderr.contains("chmod 755"),
-            "{}",
-            refused.stderr
-        );
-        before.assert_is_back(&lab, "a refusal");
+        assert!(refused.stderr.contains("others can write to it"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("containers is not root's"), "{}", refused.stderr);
+        assert_eq!(fs::metadata(lab.state_dir()).unwrap().mode() & 0o7777, mode);
     }
-    fs::set_permissions(lab.state_dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::remove_dir(&planted).unwrap();
+    before.assert_is_back(&lab, "refusals");
+    // A new tmpfs is open to everybody too.
     assert_eq!(lab.create(&sandbox, &PUBLISHED).code, 0);
+    assert_eq!(fs::metadata(lab.state_dir()).unwrap().mode() & 0o7777, 0o755);
 }
 
 /// A process of root's that was stopped holds its locks: the others end by their deadline, and change nothing.
