@@ -47,7 +47,7 @@ pub fn network(
     for family in network::families(request, config) {
         routes.extend(route::list(&mut channel, family)?);
     }
-    let boot_id = process::boot_id().unwrap_or_default();
+    let boot_id = process::boot_id()?;
     let peers = underlay::peers(&mut channel, request)?;
     let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
     network::make(

@@ -83,7 +83,7 @@ impl<'a> Setup<'a> {
         if home.id() == namespace.id() && request.needs_own_namespace() {
             return Err(no_own_namespace(&container.id));
         }
-        let boot_id = process::boot_id().map_err(dead)?;
+        let boot_id = process::boot_id()?;
         let bundle = OciBundle::read(Path::new(&container.bundle));
         Ok(Self { state, config, request, container, bundle, boot_id, pid_start, home, namespace, started })
     }

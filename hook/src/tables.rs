@@ -26,7 +26,7 @@ use crate::{members, nat};
 /// # Errors
 /// nft's or the kernel's; a record that cannot be read does not keep the rest from coming back.
 pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
-    let boot_id = process::boot_id().unwrap_or_default();
+    let boot_id = process::boot_id()?;
     let mut common: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);

@@ -155,7 +155,7 @@ impl RecordCache {
         let path = self.containers();
         let fail = |error| StateError::io("read", &path, error);
         if self.boot_id.is_none() {
-            self.boot_id = Some(process::boot_id().map_err(fail)?);
+            self.boot_id = Some(process::boot_id().map_err(|error| fail(error.errno.into()))?);
         }
         // Files come and go, and are replaced by others: each shows in the folder.
         let began = SystemTime::now();

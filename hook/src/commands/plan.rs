@@ -5,7 +5,6 @@ use std::io::stdin;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::kernel::process;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::assemble::Assembly;
@@ -27,7 +26,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     if bundle != "-" && request.needs_own_namespace() {
         check_namespace(&container)?;
     }
-    let boot_id = process::boot_id().unwrap_or_default();
+    let boot_id = super::boot_id()?;
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
     let oci_bundle = OciBundle::read(Path::new(&container.bundle)).ok();

@@ -12,7 +12,7 @@ use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::{process, sysctl};
 use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::record_dir::StateDir;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -48,11 +48,10 @@ enum Written {
 /// The families whose forwarding ocinet turned on since the boot.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub(crate) fn turned(state: &StateDir) -> Result<Vec<Turned>, StateError> {
-    let is_now = |boot: &str| process::boot_id().is_ok_and(|now| now == boot);
+/// A file that cannot be read, or a boot that cannot be told from others.
+pub(crate) fn turned(state: &StateDir) -> Result<Vec<Turned>, Error> {
     Ok(match state.read_json(&state.path(FILE))? {
-        Some(Written::Now { boot_id, families }) if is_now(&boot_id) => families,
+        Some(Written::Now { boot_id, families }) if process::boot_id()? == boot_id => families,
         Some(Written::Earlier(families)) => families.into_iter().map(Turned::new).collect(),
         Some(Written::Now { .. }) | None => Vec::new(),
     })

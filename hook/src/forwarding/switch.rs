@@ -1,12 +1,14 @@
 //! Turning forwarding on, and giving it back.
 
+use std::io;
+
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::Element;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::forwarding::{self, Before};
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, link, process, route, sysctl};
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::record_dir::{StateDir, to_json};
 
 use super::{FILE, Links, Turned, UPLINKS, Written, elements, is_needed, no_transit, turned};
 use crate::error::Error;
@@ -54,7 +56,10 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
     let around = Links { links: &links, routes: &routes };
     for turned in ended {
         // A kernel that lost the family has nothing to turn off.
-        let is_on = sysctl::forwards(turned.family).unwrap_or_default();
+        let is_on = match sysctl::forwards(turned.family) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            read => read.map_err(|error| KernelError::from_io("read whether the host forwards", &error))?,
+        };
         match around.others(turned.family).filter(|_| is_on) {
             Some(theirs) => {
                 if !turned.left_on {
@@ -73,7 +78,7 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
     if kept.iter().all(|turned| turned.left_on) {
         delete_uplinks(nft, &[])?;
     }
-    Ok(write(state, &kept)?)
+    write(state, &kept)
 }
 
 /// The same for whoever does not hold the lock on the networks.
@@ -104,12 +109,12 @@ pub(crate) fn delete_uplinks(nft: &mut Nft, wanted: &[Element]) -> Result<(), Ke
     nft.delete(&stale)
 }
 
-fn write(state: &StateDir, families: &[Turned]) -> Result<(), StateError> {
+fn write(state: &StateDir, families: &[Turned]) -> Result<(), Error> {
     let path = state.path(FILE);
     if families.is_empty() {
-        return state.remove(&path);
+        return Ok(state.remove(&path)?);
     }
-    let boot_id = process::boot_id().unwrap_or_default();
+    let boot_id = process::boot_id()?;
     let written = Written::Now { boot_id, families: families.to_vec() };
-    state.replace(&path, &to_json(&written, &path)?).map(drop)
+    Ok(state.replace(&path, &to_json(&written, &path)?)?)
 }

@@ -25,14 +25,19 @@ impl Before {
     /// Reads it in this namespace.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// Those of readdir(3) and open(2).
     pub fn read(family: Family) -> io::Result<Self> {
         let folder = format!("/proc/sys/net/{}/conf", name(family));
         let mut links: Vec<String> =
             fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        links.retain(|link| link != "all" && setting(family, link, "forwarding").as_deref() == Some("1"));
         links.sort();
-        Ok(Self { links, refused_redirects: refuses_redirects(family) })
+        let mut forwarding = Vec::new();
+        for link in links.into_iter().filter(|link| link != "all") {
+            if setting(family, &link, "forwarding")?.as_deref() == Some("1") {
+                forwarding.push(link);
+            }
+        }
+        Ok(Self { links: forwarding, refused_redirects: refuses_redirects(family)? })
     }
 }
 
@@ -42,7 +47,8 @@ impl Before {
 /// Those of open(2) and write(2).
 pub fn turn_off(family: Family, before: &Before) -> Result<(), KernelError> {
     // The kernel refuses redirects while it forwards, and takes them from then on: who set it to take them meanwhile wants so.
-    let refuses = before.refused_redirects && refuses_redirects(family);
+    let unreadable = |error| KernelError::from_io("read whether the host refuses redirects", &error);
+    let refuses = before.refused_redirects && refuses_redirects(family).map_err(unreadable)?;
     sysctl::write(sysctl::forwarding_key(family), "0")?;
     if refuses {
         sysctl::write(&key(family, "all", "accept_redirects"), "0")?;
@@ -53,15 +59,21 @@ pub fn turn_off(family: Family, before: &Before) -> Result<(), KernelError> {
 /// Whether one link, or `default`, forwards; `None` where there is no such link.
 #[must_use]
 pub fn of_link(family: Family, link: &str) -> Option<bool> {
-    setting(family, link, "forwarding").map(|value| value != "0")
+    setting(family, link, "forwarding").ok()?.map(|value| value != "0")
 }
 
-fn refuses_redirects(family: Family) -> bool {
-    family == Family::Ipv4 && setting(family, "all", "accept_redirects").as_deref() == Some("0")
+fn refuses_redirects(family: Family) -> io::Result<bool> {
+    Ok(family == Family::Ipv4 && setting(family, "all", "accept_redirects")?.as_deref() == Some("0"))
 }
 
-fn setting(family: Family, link: &str, setting: &str) -> Option<String> {
-    sysctl::read(&key(family, link, setting))
+/// A link's setting; `None` where there is no such link.
+fn setting(family: Family, link: &str, setting: &str) -> io::Result<Option<String>> {
+    match fs::read_to_string(format!("/proc/sys/{}", key(family, link, setting))) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        // A link that goes while its settings are opened is not there, and its file may be none any more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn key(family: Family, link: &str, setting: &str) -> String {

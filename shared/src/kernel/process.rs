@@ -8,6 +8,8 @@ use nix::sys::signal::kill;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
+use super::KernelError;
+
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
 const STAT: usize = 2048;
 /// The flag of a process that is in exit(2) (linux/sched.h).
@@ -83,8 +85,9 @@ pub fn fix_umask() {
 ///
 /// # Errors
 /// Those of reading /proc/sys/kernel/random/boot_id.
-pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+pub fn boot_id() -> Result<String, KernelError> {
+    let fail = |error: io::Error| KernelError::from_io("find out which boot this is", &error);
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(fail)?.trim_end().to_owned())
 }
 
 #[cfg(test)]
