@@ -387,7 +387,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if entry.file_name() != "stats.json" {
+            } else if !["stats.json", "lock"].contains(&entry.file_name().to_str().unwrap()) {
                 found.insert(entry.path(), fs::read_to_string(entry.path()).unwrap());
             }
         }

@@ -84,23 +84,9 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         wanted.extend(record.elements().cloned());
         compared.push(record);
     }
-    // A network is complete once it has a container that is.
-    for network in &networks {
-        let is_user =
-            |record: &&Record| record.attachments.iter().any(|attachment| attachment.network == network.name);
-        if !compared.iter().any(|record| is_user(&record)) {
-            continue;
-        }
-        let of = format!("network {}", network.name);
-        let whats = network::differences(network, &mut found);
-        if !whats.is_empty() && !compared.iter().filter(is_user).any(is_same) {
-            continue;
-        }
-        differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
-        let elements = nat::network_elements(network);
-        differences.extend(missing(&found, &of, elements.iter()));
-        wanted.extend(elements);
-    }
+    let (of_networks, elements) = of_networks(&networks, &compared, &mut found, is_same);
+    differences.extend(of_networks);
+    wanted.extend(elements);
     if *scope == Scope::Host {
         let elements = forwarding::missing(state, &found)?;
         let whats = elements.iter().map(|element| format!("the element {element} is missing"));
@@ -112,6 +98,34 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         differences.push(Difference { of: "this host".to_owned(), what });
     }
     Ok(differences)
+}
+
+/// What differs of the networks that have one of the compared containers, and the elements that they want. A network is
+/// complete once it has a container that is.
+fn of_networks(
+    networks: &[Network],
+    compared: &[Record],
+    found: &mut Found,
+    is_same: impl Fn(&Record) -> bool,
+) -> (Vec<Difference>, Vec<Element>) {
+    let (mut differences, mut wanted) = (Vec::new(), Vec::new());
+    for network in networks {
+        let is_user =
+            |record: &&Record| record.attachments.iter().any(|attachment| attachment.network == network.name);
+        if !compared.iter().any(|record| is_user(&record)) {
+            continue;
+        }
+        let of = format!("network {}", network.name);
+        let whats = network::differences(network, found);
+        if !whats.is_empty() && !compared.iter().filter(is_user).any(&is_same) {
+            continue;
+        }
+        differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
+        let elements = nat::network_elements(network);
+        differences.extend(missing(found, &of, elements.iter()));
+        wanted.extend(elements);
+    }
+    (differences, wanted)
 }
 
 /// Where a table is missing, one line says so, instead of one for each of its elements.
