@@ -70,7 +70,7 @@ impl Channel {
         Ok(Self { socket, sequence: 0, received: Vec::with_capacity(RECEIVE_BUFFER) })
     }
 
-    /// Makes room for as many answers as there are messages, up to [`MAX_ROOM`]: the kernel may refuse each of them.
+    /// Makes room for as many answers as there are messages, up to `MAX_ROOM`: the kernel may refuse each of them.
     ///
     /// # Errors
     /// Those of setsockopt(2).
