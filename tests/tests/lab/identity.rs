@@ -79,6 +79,7 @@ fn an_id_that_another_runtimes_living_container_has_is_refused() {
 fn an_id_with_another_process_or_another_bundle_is_refused() {
     let lab = Lab::new();
     used(&lab);
+    let empty = Snapshot::of(&lab);
     for annotations in [
         &PUBLISHED[..],
         &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")],
@@ -102,6 +103,8 @@ fn an_id_with_another_process_or_another_bundle_is_refused() {
             assert_eq!(lab.record("web"), before.1);
         }
         lab.detach(web);
+        // The links go a moment after the poststop: the next snapshot is not to see them.
+        empty.assert_is_back(&lab, "a stop");
     }
 }
 
