@@ -41,11 +41,12 @@ impl From<&Metadata> for Identity {
 pub(super) struct RootFile(File);
 
 impl RootFile {
-    /// Checks what was found. `mounted` is the host's file that must be mounted there.
+    /// Checks what was found. `mounted` is the host's file that must be mounted there. It is written as the host has it: an
+    /// engine may mount it read-only, as podman does with `--read-only`, which holds the container's processes alone.
     ///
     /// # Errors
     /// What it is instead.
-    pub(super) fn new(found: File, mounted: Option<Identity>) -> io::Result<Self> {
+    pub(super) fn new(found: File, mounted: Option<File>) -> io::Result<Self> {
         let is = found.metadata()?;
         if !is.is_file() {
             return Err(io::Error::other("it is not an ordinary file"));
@@ -54,10 +55,11 @@ impl RootFile {
         if is.nlink() > 1 {
             return Err(io::Error::other("it has other names too (hard links), which would change with it"));
         }
-        if mounted.is_some_and(|wanted| wanted != Identity::from(&is)) {
+        let Some(mounted) = mounted else { return Ok(Self(found)) };
+        if Identity::from(&mounted.metadata()?) != Identity::from(&is) {
             return Err(io::Error::other("it is not the file that config.json says is mounted there"));
         }
-        Ok(Self(found))
+        Ok(Self(mounted))
     }
 
     /// Makes a file that every user of the container may read. What is there already is not opened.

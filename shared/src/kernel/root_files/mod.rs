@@ -1,4 +1,4 @@
-//! Files inside a container's root, before its process runs.
+//! Files inside a container's root, before its process runs; those that its engine made for it, also afterwards.
 //!
 //! The image decides what is there, and a running container may change it meanwhile on a volume that both have. So:
 //!
@@ -69,6 +69,19 @@ impl RootFiles {
         Ok(Self { root: resolve(&namespace, below, FOLDER, ResolveFlag::RESOLVE_IN_ROOT)?, rights })
     }
 
+    /// Opens the root of a container that runs. Its process is not to be trusted any more: the root must be the directory that
+    /// the bundle names, and the rights are read after it, because a process gets into ever lesser user namespaces.
+    ///
+    /// # Errors
+    /// A process or a root that is not there, and a process that has another root by now.
+    pub fn of_running(pid: u32, path: &Path) -> io::Result<Self> {
+        let root = open_folder(Path::new(&format!("/proc/{pid}/root")))?;
+        if Identity::from(&root.metadata()?) != Identity::of(path)? {
+            return Err(io::Error::other("the container's process has another root by now"));
+        }
+        Ok(Self { root, rights: Rights::of_root_in(pid)? })
+    }
+
     /// The directory itself as the root, with the rights that this process has.
     ///
     /// # Errors
@@ -89,7 +102,7 @@ impl RootFiles {
         new: impl FnOnce(Option<&str>) -> Option<String>,
     ) -> io::Result<()> {
         // Before its rights are taken: the engine's folders are not the container's.
-        let mounted_file = mounted.file.as_deref().map(Identity::of).transpose()?;
+        let mounted_file = mounted.file.as_deref().map(open_host_file).transpose()?;
         let _rights = self.rights.take()?;
         file_system::check(&self.root)?;
         let entered;
@@ -116,8 +129,8 @@ impl RootFiles {
 }
 
 /// Looks at what is there without opening it: to open a FIFO waits for somebody, and to open a device may do more.
-fn find(base: &File, path: &str, mounted: Option<Identity>) -> io::Result<Option<RootFile>> {
-    let found = match mounted {
+fn find(base: &File, path: &str, mounted: Option<File>) -> io::Result<Option<RootFile>> {
+    let found = match &mounted {
         // The last part alone may lead to another mount, and it is no link then.
         Some(_) => {
             let (folder, name) = split(path);
@@ -132,6 +145,12 @@ fn find(base: &File, path: &str, mounted: Option<Identity>) -> io::Result<Option
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A file of the host, by a path that no link is on: of those, the container may have made some since.
+fn open_host_file(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    resolve(&nix::fcntl::AT_FDCWD, path, flags, ResolveFlag::RESOLVE_NO_SYMLINKS)
 }
 
 /// Makes a file that is not there, where the links that lead to it say. It is never one that somebody else made
