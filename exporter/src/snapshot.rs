@@ -115,7 +115,7 @@ pub struct Records {
 /// Runs of a hook by their end, and how long they took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HookRuns {
-    /// `createRuntime` or `poststop`.
+    /// `createRuntime`, `poststart` or `poststop`.
     pub stage: String,
     /// Runs by result: `ok`, or the class of the exit code.
     pub results: Vec<(String, u64)>,

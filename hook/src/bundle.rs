@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-/// The hooks by their names in the OCI runtime specification.
+/// The hooks by their names in the OCI runtime specification. A bundle has no need of poststart: who starts it with runc or
+/// crun writes nothing into the container's files after createRuntime.
 const STAGES: [&str; 2] = ["createRuntime", "poststop"];
 
 /// How a runtime is to call ocinet.

@@ -32,12 +32,13 @@ impl Options {
     }
 
     /// What a runtime's call means, whose one argument is the hook's name; `None` for every other command line. It spares
-    /// the two calls in every container's life the building of the whole parser.
+    /// the calls in every container's life the building of the whole parser.
     #[must_use]
     pub fn of_a_hook() -> Option<Self> {
         let mut arguments = std::env::args_os().skip(1);
         let command = match arguments.next()?.to_str()? {
             "createRuntime" | "prestart" => Command::CreateRuntime,
+            "poststart" => Command::Poststart,
             "poststop" => Command::Poststop,
             _ => return None,
         };
@@ -55,6 +56,10 @@ pub enum Command {
     /// Wire a container, as a runtime's hook: its state on standard input.
     #[command(name = "createRuntime", alias = "prestart")]
     CreateRuntime,
+    /// Tell a container its names again where its engine wrote its files anew, as a runtime's hook: its state on standard
+    /// input. It never fails, because a runtime ends the container then.
+    #[command(name = "poststart")]
+    Poststart,
     /// Take a container's wiring back, as a runtime's hook: its state on standard input.
     #[command(name = "poststop")]
     Poststop,

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ocinet_shared::cidr::Family;
+use ocinet_shared::names::NameServers;
 use ocinet_shared::small_file;
 
 use crate::config::Config;
 use crate::request::is_name;
-use crate::resolver::NameServers;
 
 /// The host's own resolver, and where those that answer on its loopback (systemd-resolved, NetworkManager's dnsmasq) write
 /// down whom they ask themselves.

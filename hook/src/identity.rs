@@ -8,7 +8,7 @@ use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
-use crate::input::{Container, Stopped};
+use crate::input::{Container, Started, Stopped};
 use crate::members;
 
 /// Checks that the record of a container's id is not another's that lives, nor one whose network others still share.
@@ -57,6 +57,12 @@ fn process_of(pid: u32, bundle: &str) -> String {
 #[must_use]
 pub fn is_over(record: &Record, stopped: &Stopped) -> bool {
     record.is_dead(&record.boot_id) && is_same_bundle(&record.bundle, &stopped.bundle)
+}
+
+/// Whether a container that starts is the one which a record is about, and lives.
+#[must_use]
+pub fn is_running(record: &Record, started: &Started, boot_id: &str) -> bool {
+    record.pid == started.pid && is_same_bundle(&record.bundle, &started.bundle) && !record.is_dead(boot_id)
 }
 
 /// Whether two bundles may be one. Some runtimes tell none, or `/`, and some resolve symbolic links on the way to it.

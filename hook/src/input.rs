@@ -81,6 +81,44 @@ pub fn parse_plan(bytes: &[u8]) -> Result<Container, Error> {
     Ok(Container { id: parse_id(state.id())?, pid, bundle, annotations: unique.annotations.0 })
 }
 
+/// A container as the runtime describes it to poststart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its first process, in the runtime's pid namespace; 0 where the runtime does not tell.
+    pub pid: u32,
+    /// Its bundle; empty where the runtime does not tell.
+    pub bundle: String,
+    /// Whether its program runs, as it should by then.
+    pub is_running: bool,
+}
+
+/// The container of a poststart hook: its id must be there. What else is not there is nobody's.
+///
+/// # Errors
+/// Anything but a JSON object with an id.
+pub fn parse_start(bytes: &[u8]) -> Result<Started, Error> {
+    #[derive(Deserialize)]
+    struct Described {
+        #[serde(default)]
+        id: String,
+        #[serde(default)]
+        pid: serde_json::Value,
+        #[serde(default)]
+        bundle: serde_json::Value,
+        #[serde(default)]
+        status: serde_json::Value,
+    }
+    let Described { id, pid, bundle, status } = parse_json(bytes)?;
+    Ok(Started {
+        id: parse_id(&id)?,
+        pid: pid.as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
+        bundle: bundle.as_str().unwrap_or_default().to_owned(),
+        is_running: status != "created",
+    })
+}
+
 /// A container as the runtime describes it to poststop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {

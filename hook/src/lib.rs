@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! createRuntime: input -> annotations -> request -> policy -> facts (network, ipam, ports) -> plan (drivers, nat) -> record -> apply -> record
+//! poststart:     input (id, process, bundle) -> record -> apply/names.rs, where an engine wrote the container's files anew
 //! poststop:      input (id and bundle) -> record -> take_back -> record removed
 //! ```
 //!

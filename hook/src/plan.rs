@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
+use ocinet_shared::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
 use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Attachment, Record, Undo};
@@ -14,7 +15,7 @@ use ocinet_shared::record::{Attachment, Record, Undo};
 use crate::drivers::Alone;
 use crate::error::{Error, annotation};
 use crate::request::{AttachmentRequest, Request};
-use crate::resolver::{NameServers, Names, OwnName};
+use crate::resolver::Names;
 use crate::step::{OwnTable, Step};
 
 /// The routing table of an interface beside others is this and the number in the interface's name.
@@ -184,10 +185,11 @@ impl Plan {
     /// addresses of its first interface, unless `net.hosts` gives it to another.
     fn tell_the_resolver(&mut self, request: &Request, names: Names) -> Result<(), Error> {
         let resolver = &request.resolver;
-        let told = NameServers { servers: resolver.servers.clone(), search: resolver.search.clone() };
-        let host = names.host.filter(|_| told.servers.is_empty());
-        if host.is_some() || told != NameServers::default() {
-            self.steps.push(Step::WriteResolver { told, host });
+        let asked = NameServers { servers: resolver.servers.clone(), search: resolver.search.clone() };
+        let host = names.host.filter(|_| asked.servers.is_empty());
+        let told = ToldResolver { asked, host };
+        if told != ToldResolver::default() {
+            self.steps.push(Step::WriteResolver(told));
         }
         let first = self.attachments.first().map(|first| &first.addresses[..]).unwrap_or_default();
         let own = names.own.filter(|name| resolver.hosts.iter().all(|host| host.name != *name));
@@ -197,16 +199,30 @@ impl Plan {
             return Ok(());
         }
         let gateway = self.attachments.iter().find_map(|attachment| attachment.gateways.first().copied());
-        let mut hosts = Vec::new();
+        let mut asked = Vec::new();
         for host in &resolver.hosts {
             let address = host.address.or(gateway).ok_or_else(|| {
                 let cause = format!("{} is to be the gateway, and the container has none", host.name);
                 annotation("net.hosts", cause, "give the name an address")
             })?;
-            hosts.push((address, host.name.clone()));
+            asked.push((address, host.name.clone()));
         }
-        self.steps.push(Step::WriteHosts { own, hosts });
+        self.steps.push(Step::WriteHosts(ToldHosts { own, asked }));
         Ok(())
+    }
+
+    /// What the container's own files are told.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let mut all = Told::default();
+        for step in &self.steps {
+            match step {
+                Step::WriteResolver(told) => all.resolver = Some(told.clone()),
+                Step::WriteHosts(told) => all.hosts = Some(told.clone()),
+                _ => {}
+            }
+        }
+        all
     }
 
     /// What takes the plan back, in the order of its steps.

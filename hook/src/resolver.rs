@@ -1,21 +1,13 @@
 //! What a container's etc/resolv.conf and etc/hosts say, given what they said before. Pure.
 
-use std::fmt;
 use std::net::IpAddr;
+
+use ocinet_shared::names::{NameServers, ToldHosts, ToldResolver};
 
 /// Around the lines that ocinet adds by itself, so that a container that starts again on the same root does not get them
 /// twice.
 const BEGIN: &str = "# ocinet begins";
 const END: &str = "# ocinet ends";
-
-/// Where a resolver asks, and where it looks names up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NameServers {
-    /// The name servers.
-    pub servers: Vec<IpAddr>,
-    /// The search domains.
-    pub search: Vec<String>,
-}
 
 /// What ocinet tells a container by itself, where nothing else does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,44 +18,48 @@ pub struct Names {
     pub own: Option<String>,
 }
 
-/// A container's own name, and the addresses that it is to stand for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnName {
-    /// The name.
-    pub name: String,
-    /// The addresses, at most one a family.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl fmt::Display for NameServers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines: Vec<String> =
-            self.servers.iter().map(|server| format!("nameserver {server}")).collect();
-        lines.extend((!self.search.is_empty()).then(|| format!("search {}", self.search.join(" "))));
-        f.write_str(&lines.join(", "))
-    }
-}
-
-/// The resolver's configuration (resolv.conf(5)): what is `told` replaces the lines about it, the other lines stay. The
-/// `host`'s name servers are added where there is none that answers in a container. `None` where all may stay.
+/// The resolver's configuration (resolv.conf(5)): what is asked for replaces the lines about it, the other lines stay. The
+/// host's name servers are added where there is none that answers in a container. `None` where all may stay.
 #[must_use]
-pub fn resolv_conf(old: Option<&str>, told: &NameServers, host: Option<&NameServers>) -> Option<String> {
+pub fn resolv_conf(old: Option<&str>, told: &ToldResolver) -> Option<String> {
+    let ToldResolver { asked, host } = told;
     let kept = without_ours(old.unwrap_or_default());
-    let has_server = kept.iter().any(|line| server_of(line).is_some_and(|server| !server.is_loopback()));
-    let host = host.filter(|_| told.servers.is_empty() && !has_server);
+    let host = host.as_ref().filter(|_| asked.servers.is_empty() && !has_server(&kept));
     let has_search = kept.iter().any(|line| matches!(first_word(line), Some("search" | "domain")));
     let replaced = |line: &str| match first_word(line) {
-        Some("nameserver") => !told.servers.is_empty() || host.is_some(),
-        Some("search" | "domain") => !told.search.is_empty(),
+        Some("nameserver") => !asked.servers.is_empty() || host.is_some(),
+        Some("search" | "domain") => !asked.search.is_empty(),
         _ => false,
     };
     let mut text = lines(kept.into_iter().filter(|line| !replaced(line)));
-    text += &text_of(&told.search, &told.servers);
+    text += &text_of(&asked.search, &asked.servers);
     if let Some(host) = host {
-        let search = if has_search || !told.search.is_empty() { &[][..] } else { &host.search };
+        let search = if has_search || !asked.search.is_empty() { &[][..] } else { &host.search };
         text += &format!("{BEGIN}\n{}{END}\n", text_of(search, &host.servers));
     }
     (old.unwrap_or_default() != text).then_some(text)
+}
+
+/// The same for a file that somebody else may have written since: `None` where it still says what was told, however else
+/// it is written.
+#[must_use]
+pub fn resolv_conf_again(text: &str, told: &ToldResolver) -> Option<String> {
+    let ToldResolver { asked, host } = told;
+    let all: Vec<&str> = text.lines().collect();
+    let values = |key: &'static str| {
+        let lines = all.iter().filter(move |line| first_word(line) == Some(key));
+        lines.map(|line| line.split_whitespace().skip(1).collect::<Vec<&str>>())
+    };
+    let servers = values("nameserver").map(|words| words.first()?.parse::<IpAddr>().ok());
+    let has_servers = asked.servers.is_empty() || servers.eq(asked.servers.iter().copied().map(Some));
+    let has_search =
+        asked.search.is_empty() || values("search").next_back().is_some_and(|words| words == asked.search);
+    let has_host = host.is_none() || has_server(&all);
+    if has_servers && has_search && has_host { None } else { resolv_conf(Some(text), told) }
+}
+
+fn has_server(lines: &[&str]) -> bool {
+    lines.iter().any(|line| server_of(line).is_some_and(|server| !server.is_loopback()))
 }
 
 fn text_of(search: &[String], servers: &[IpAddr]) -> String {
@@ -90,24 +86,39 @@ impl Server {
     }
 }
 
-/// The hosts file (hosts(5)) with names `added` behind what it has. The container's `own` name is added where no address
-/// but a loopback one has it, and taken from there with its aliases. `None` where all may stay.
+/// The hosts file (hosts(5)) with the names that are asked for behind what it has. The container's own name is added where
+/// no address but a loopback one has it, and taken from there with its aliases. `None` where all may stay.
 #[must_use]
-pub fn hosts(old: Option<&str>, added: &[(IpAddr, String)], own: Option<&OwnName>) -> Option<String> {
+pub fn hosts(old: Option<&str>, told: &ToldHosts) -> Option<String> {
     let mut kept: Vec<String> =
         without_ours(old.unwrap_or_default()).into_iter().map(str::to_owned).collect();
     let mut ours = String::new();
-    if let Some(own) = own.filter(|own| !kept.iter().any(|line| names_elsewhere(line, &own.name))) {
+    if let Some(own) =
+        told.own.as_ref().filter(|own| !kept.iter().any(|line| names_elsewhere(line, &own.name)))
+    {
         if !kept.iter().any(|line| names_of(line).1.contains(&"localhost")) {
             ours += "127.0.0.1\tlocalhost\n";
         }
         let names = take_from_loopback(&mut kept, &own.name).join(" ");
         ours += &lines(own.addresses.iter().map(|address| format!("{address}\t{names}")));
     }
-    ours += &lines(added.iter().map(|(address, name)| format!("{address}\t{name}")));
+    ours += &lines(told.asked.iter().map(|(address, name)| format!("{address}\t{name}")));
     let text = lines(kept.iter());
     let text = if ours.is_empty() { text } else { format!("{text}{BEGIN}\n{ours}{END}\n") };
     (old.unwrap_or_default() != text).then_some(text)
+}
+
+/// The same for a file that somebody else may have written since: `None` where it still says what was told, however else
+/// it is written.
+#[must_use]
+pub fn hosts_again(text: &str, told: &ToldHosts) -> Option<String> {
+    let has = |address: &IpAddr, name: &str| {
+        text.lines().map(names_of).any(|(at, names)| at == Some(*address) && names.contains(&name))
+    };
+    let has_own =
+        told.own.as_ref().is_none_or(|own| text.lines().any(|line| names_elsewhere(line, &own.name)));
+    let has_asked = told.asked.iter().all(|(address, name)| has(address, name));
+    if has_own && has_asked { None } else { hosts(Some(text), told) }
 }
 
 /// The address and the names of a line.
@@ -171,6 +182,7 @@ fn lines<T: AsRef<str>>(lines: impl Iterator<Item = T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ocinet_shared::names::OwnName;
 
     fn servers(servers: &[&str], search: &[&str]) -> NameServers {
         NameServers {
@@ -182,7 +194,13 @@ mod tests {
     #[test]
     fn what_is_named_replaces_what_was_there() {
         let old = "options ndots:2\nnameserver 192.0.2.1\nsearch old.example";
-        let conf = |old, told: &NameServers| resolv_conf(Some(old), told, None).unwrap();
+        let conf = |old, asked: &NameServers| {
+            let told = ToldResolver { asked: asked.clone(), host: None };
+            let text = resolv_conf(Some(old), &told).unwrap();
+            assert_eq!(resolv_conf_again(old, &told).as_ref(), Some(&text), "it says something else");
+            assert_eq!(resolv_conf_again(&format!("{text}options edns0\n"), &told), None, "it says so");
+            text
+        };
         assert_eq!(
             conf(old, &servers(&["2001:db8::53"], &["lan", "example.org"])),
             "options ndots:2\nsearch lan example.org\nnameserver 2001:db8::53\n"
@@ -197,7 +215,14 @@ mod tests {
     #[test]
     fn the_hosts_name_servers_are_added_where_there_is_none() {
         let host = servers(&["192.0.2.53"], &["example.org"]);
-        let conf = |old: Option<&str>, search: &[&str]| resolv_conf(old, &servers(&[], search), Some(&host));
+        let told = |asked| ToldResolver { asked, host: Some(host.clone()) };
+        let conf = |old: Option<&str>, search: &[&str]| {
+            let told = told(servers(&[], search));
+            let text = resolv_conf(old, &told);
+            let again = old.and_then(|old| resolv_conf_again(old, &told));
+            assert_eq!(again, text.clone().filter(|_| old.is_some()), "{old:?}");
+            text
+        };
         let block = "# ocinet begins\nsearch example.org\nnameserver 192.0.2.53\n# ocinet ends\n";
         assert_eq!(conf(None, &[]).unwrap(), block);
         assert_eq!(conf(Some(""), &[]).unwrap(), block);
@@ -213,28 +238,26 @@ mod tests {
         assert_eq!(conf(Some("search lan\n"), &[]).unwrap(), format!("search lan\n{only_servers}"));
         assert_eq!(conf(None, &["lan"]).unwrap(), format!("search lan\n{only_servers}"));
         assert_eq!(
-            resolv_conf(Some(block), &servers(&["192.0.2.1"], &[]), Some(&host)).unwrap(),
+            resolv_conf(Some(block), &told(servers(&["192.0.2.1"], &[]))).unwrap(),
             "nameserver 192.0.2.1\n",
             "what is asked for takes its place"
         );
-        assert_eq!(resolv_conf(Some(block), &servers(&[], &[]), None).unwrap(), "", "the host has none now");
+        assert_eq!(resolv_conf(Some(block), &ToldResolver::default()).unwrap(), "", "the host has none now");
     }
 
     #[test]
     fn names_are_added_once() {
-        let added = [("10.90.0.7".parse().unwrap(), "db".to_owned())];
-        let once = hosts(Some("127.0.0.1\tlocalhost"), &added, None).unwrap();
+        let asked = vec![("10.90.0.7".parse().unwrap(), "db".to_owned())];
+        let told = ToldHosts { own: None, asked };
+        let once = hosts(Some("127.0.0.1\tlocalhost"), &told).unwrap();
         assert_eq!(once, "127.0.0.1\tlocalhost\n# ocinet begins\n10.90.0.7\tdb\n# ocinet ends\n");
-        assert_eq!(hosts(Some(&once), &added, None), None);
+        assert_eq!(hosts(Some(&once), &told), None);
     }
 
     #[test]
     fn a_containers_own_name_is_its_address() {
-        let own = OwnName {
-            name: "web".to_owned(),
-            addresses: vec!["10.90.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
-        };
-        let with = |old: &str| hosts(Some(old), &[], Some(&own));
+        let told = ToldHosts { own: Some(own()), asked: Vec::new() };
+        let with = |old: &str| hosts(Some(old), &told);
         let local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n";
         let block =
             |names: &str| format!("# ocinet begins\n10.90.0.7\t{names}\nfd00::7\t{names}\n# ocinet ends\n");
@@ -253,5 +276,29 @@ mod tests {
         }
         assert!(with("").unwrap().contains("127.0.0.1\tlocalhost\n10.90.0.7\tweb\n"));
         assert!(with("127.0.0.1 localhost\n10.88.0.2 # web\n10.88.0.3 webs\n").is_some());
+    }
+
+    #[test]
+    fn a_file_that_says_what_was_told_stays_however_it_says_it() {
+        let asked = vec![("2001:db8::7".parse().unwrap(), "db".to_owned())];
+        let told = ToldHosts { own: Some(own()), asked };
+        let local = "127.0.0.1\tlocalhost\n";
+        // What podman 5 writes after the hooks of `create`.
+        let podman = format!("{local}192.0.2.1\thost.containers.internal\n127.0.0.1\tweb x1\n");
+        let again = hosts_again(&podman, &told).unwrap();
+        assert_eq!(Some(&again), hosts(Some(&podman), &told).as_ref());
+        assert!(again.contains("\n10.90.0.7\tweb x1\nfd00::7\tweb x1\n2001:db8::7\tdb\n"), "{again}");
+        assert_eq!(hosts_again(&again, &told), None);
+        assert_eq!(hosts_again(&format!("{again}192.0.2.9\tadded\n"), &told), None, "by its program since");
+        assert_eq!(hosts_again("10.90.0.7 web\n2001:DB8:0::7 x db # ours\n", &told), None);
+        for wrong in ["10.90.0.7 web\n", "10.90.0.7 web\n2001:db8::8 db\n", "127.0.0.1 web\n2001:db8::7 db\n"]
+        {
+            assert!(hosts_again(wrong, &told).is_some(), "{wrong}");
+        }
+    }
+
+    fn own() -> OwnName {
+        let addresses = vec!["10.90.0.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+        OwnName { name: "web".to_owned(), addresses }
     }
 }

@@ -289,6 +289,7 @@ impl<'a> Setup<'a> {
             shares: owner.map(|owner| owner.id.clone()),
             bundle: self.container.bundle.clone(),
             labels: labels::of(&self.container.annotations),
+            told: plan.told(),
             created: now.as_secs(),
             attachments: plan.attachments.clone(),
             undo: plan.undo(),

@@ -10,12 +10,12 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::ChildKind;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
+use ocinet_shared::names::{ToldHosts, ToldResolver};
 use ocinet_shared::network::{HostLinkKind, Network, Tunnel};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{SharedLink, Undo};
 
 use crate::request::Sysctl;
-use crate::resolver::{NameServers, OwnName};
 
 /// One change to the kernel or to the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,19 +165,9 @@ pub enum Step {
         sysctls: Vec<Sysctl>,
     },
     /// Tells the container's resolver where to ask.
-    WriteResolver {
-        /// What is asked for.
-        told: NameServers,
-        /// The host's name servers, for a container that has none.
-        host: Option<NameServers>,
-    },
+    WriteResolver(ToldResolver),
     /// Tells the container names that need no asking.
-    WriteHosts {
-        /// The container's own name, which nobody asked for.
-        own: Option<OwnName>,
-        /// The names.
-        hosts: Vec<(IpAddr, String)>,
-    },
+    WriteHosts(ToldHosts),
     /// Brings up the container's loopback.
     BringUpLoopback,
 }
@@ -222,8 +212,8 @@ impl Step {
             | Self::RouteToContainer { .. }
             | Self::ConfigureInterface { .. }
             | Self::WriteSysctls { .. }
-            | Self::WriteResolver { .. }
-            | Self::WriteHosts { .. }
+            | Self::WriteResolver(_)
+            | Self::WriteHosts(_)
             | Self::BringUpLoopback => None,
         }
     }
@@ -282,8 +272,8 @@ impl fmt::Display for Step {
                 f.write_str(if *announce { ", announced to the neighbours" } else { "" })
             }
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
-            Self::WriteResolver { told, host } => show_resolver(f, told, host.as_ref()),
-            Self::WriteHosts { own, hosts } => show_hosts(f, own.as_ref(), hosts),
+            Self::WriteResolver(told) => show_resolver(f, told),
+            Self::WriteHosts(told) => show_hosts(f, told),
             Self::BringUpLoopback => f.write_str("bring up the container's loopback"),
         }
     }
@@ -335,16 +325,16 @@ fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {
     if tunnel.peers.is_empty() { Ok(()) } else { write!(f, ", peers {}", join(&tunnel.peers)) }
 }
 
-fn show_resolver(f: &mut fmt::Formatter<'_>, told: &NameServers, host: Option<&NameServers>) -> fmt::Result {
-    let asked = (*told != NameServers::default()).then(|| told.to_string());
-    let by_default = host.map(|host| format!("unless it has a name server: {host}"));
+fn show_resolver(f: &mut fmt::Formatter<'_>, told: &ToldResolver) -> fmt::Result {
+    let asked = told.is_asked_for().then(|| told.asked.to_string());
+    let by_default = told.host.as_ref().map(|host| format!("unless it has a name server: {host}"));
     let said: Vec<String> = asked.into_iter().chain(by_default).collect();
     write!(f, "write etc/resolv.conf: {}", said.join("; "))
 }
 
-fn show_hosts(f: &mut fmt::Formatter<'_>, own: Option<&OwnName>, hosts: &[(IpAddr, String)]) -> fmt::Result {
-    let own = own.into_iter().flat_map(|own| own.addresses.iter().map(|address| (address, &own.name)));
-    let hosts = own.chain(hosts.iter().map(|(address, name)| (address, name)));
+fn show_hosts(f: &mut fmt::Formatter<'_>, told: &ToldHosts) -> fmt::Result {
+    let own = told.own.iter().flat_map(|own| own.addresses.iter().map(|address| (address, &own.name)));
+    let hosts = own.chain(told.asked.iter().map(|(address, name)| (address, name)));
     let hosts: Vec<String> = hosts.map(|(address, name)| format!("{address} {name}")).collect();
     write!(f, "write etc/hosts: {}", hosts.join(", "))
 }

@@ -21,6 +21,7 @@ use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::NamespaceId;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::sysctl;
+use ocinet_shared::names::Told;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
 use ocinet_shared::record_dir::{Lock, Locked, StateDir, to_json};
@@ -273,6 +274,7 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
         shares: None,
         bundle: String::new(),
         labels: Labels::default(),
+        told: Told::default(),
         created: 0,
         attachments: Vec::new(),
         undo,

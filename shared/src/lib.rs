@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
 //! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
+//! | `names.rs` | what a container is told about names |
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
 //! | `small_file.rs` | files that others write, read with bounds |
 //! | `one_line.rs` | texts that quote what came from outside |
@@ -21,6 +22,7 @@ pub mod ifname;
 pub mod kernel;
 pub mod locks;
 pub mod mac;
+pub mod names;
 pub mod network;
 pub mod one_line;
 pub mod port;

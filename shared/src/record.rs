@@ -12,6 +12,7 @@ use crate::ifname::IfName;
 use crate::kernel::netns::NamespaceId;
 use crate::kernel::process;
 use crate::mac::Mac;
+use crate::names::Told;
 use crate::port::PublishedPort;
 
 /// The version of the record's form. A newer ocinet undoes what an older one wrote; an older one leaves a newer
@@ -176,6 +177,9 @@ pub struct Record {
     /// What people call it.
     #[serde(default)]
     pub labels: Labels,
+    /// What its own files were told about names.
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub told: Told,
     /// When the set-up began, in seconds since 1970-01-01 UTC.
     pub created: u64,
     /// Its interfaces.

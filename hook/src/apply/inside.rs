@@ -1,4 +1,4 @@
-//! What happens in the container's network namespace, and in its root.
+//! What happens in the container's network namespace.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -12,7 +12,6 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
@@ -20,7 +19,6 @@ use ocinet_shared::mac::Mac;
 use super::{Applier, Failure};
 use crate::error::{Error, report};
 use crate::request::Sysctl;
-use crate::resolver::{self, NameServers, OwnName};
 use crate::step::{OwnTable, Step};
 use crate::take_back::DEPARTURE;
 
@@ -183,49 +181,6 @@ impl Applier<'_> {
             };
             let cause = error.errno.desc();
             Error::Annotation(report(error.doing, cause, hint)).into()
-        })
-    }
-
-    pub(super) fn write_resolver(
-        &mut self,
-        told: &NameServers,
-        host: Option<&NameServers>,
-    ) -> Result<(), Failure> {
-        let written = self.rewrite("etc/resolv.conf", |old| resolver::resolv_conf(old, told, host));
-        self.unless_asked_for(*told != NameServers::default(), written)
-    }
-
-    pub(super) fn write_hosts(
-        &mut self,
-        own: Option<&OwnName>,
-        hosts: &[(IpAddr, String)],
-    ) -> Result<(), Failure> {
-        let written = self.rewrite("etc/hosts", |old| resolver::hosts(old, hosts, own));
-        self.unless_asked_for(!hosts.is_empty(), written)
-    }
-
-    /// What nobody asked for does not keep a container from starting: its image may have no place for it.
-    fn unless_asked_for(&self, is_asked_for: bool, written: Result<(), Error>) -> Result<(), Failure> {
-        match written {
-            Err(error) if !is_asked_for => {
-                let id = self.subject.id;
-                crate::log::info(format_args!(
-                    "container {id} starts without its names: {}",
-                    error.without_hint()
-                ));
-                Ok(())
-            }
-            written => Ok(written?),
-        }
-    }
-
-    fn rewrite(&self, path: &str, new: impl FnOnce(Option<&str>) -> Option<String>) -> Result<(), Error> {
-        let bundle = self.subject.bundle.as_ref().map_err(Error::clone)?;
-        let written = RootFiles::open(self.subject.pid, &bundle.root)
-            .and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
-        written.map_err(|error| {
-            let hint = "see that it is a file of the container's own that can be written (SECURITY.md says which are), or leave net.dns, net.dns-search and net.hosts out";
-            Error::Kernel(report(format!("write {path} in the container's root"), error, hint))
         })
     }
 }

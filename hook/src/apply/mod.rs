@@ -1,10 +1,11 @@
 //! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
 //!
 //! `network.rs` makes and shares networks, `tunnel.rs` joins them to other hosts', `published.rs` adds elements and claims ports, `inside.rs` is what happens in
-//! the container's namespace and root, `lan.rs` asks others on a LAN for a container's addresses.
+//! the container's namespace, `names.rs` in its root, `lan.rs` asks others on a LAN for a container's addresses.
 
 mod inside;
 mod lan;
+pub mod names;
 pub mod network;
 mod published;
 mod tunnel;
@@ -152,8 +153,8 @@ impl<'a> Applier<'a> {
             Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
-            Step::WriteResolver { told, host } => self.write_resolver(told, host.as_ref()),
-            Step::WriteHosts { own, hosts } => self.write_hosts(own.as_ref(), hosts),
+            Step::WriteResolver(told) => self.write_resolver(told),
+            Step::WriteHosts(told) => self.write_hosts(told),
             Step::Share { owner } => self.share(owner),
             Step::BringUpLoopback => Ok(self.inside()?.change(vec![link::up(link::LOOPBACK)], |_| {
                 "bring up the container's loopback".to_owned()

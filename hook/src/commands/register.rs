@@ -20,8 +20,9 @@ use crate::oci_bundle::{read_config, shares_host_network};
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
-const FOR_PODMAN: [(&str, &str); 2] = [
+const FOR_PODMAN: [(&str, &str); 3] = [
     ("ocinet-create.json", include_str!("../../../packaging/hooks.d/ocinet-create.json")),
+    ("ocinet-poststart.json", include_str!("../../../packaging/hooks.d/ocinet-poststart.json")),
     ("ocinet-poststop.json", include_str!("../../../packaging/hooks.d/ocinet-poststop.json")),
 ];
 /// What crun writes the output of hooks to; without it, nobody sees that.

@@ -77,7 +77,7 @@ fn whatever_the_prefix_everything_is_where_it_is_looked_for_and_goes() {
                 named += 1;
             }
         }
-        assert_eq!(named, 8, "two hooks, the exporter, one reload if missing, and two of each reload unit");
+        assert_eq!(named, 9, "three hooks, the exporter, one reload if missing, and two of each reload unit");
         verify_units(&root, units, &installed);
         // A second time nothing is different, and it all goes.
         make(&folder, "install-files", &variables);

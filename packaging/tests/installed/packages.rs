@@ -5,7 +5,7 @@ use std::fs;
 use super::{Folder, make, run};
 
 /// What both packages have.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "/usr/bin/ocinet",
     "/usr/bin/ocinet-exporter",
     "/etc/default/ocinet-exporter",
@@ -14,6 +14,7 @@ const FILES: [&str; 12] = [
     "/usr/lib/tmpfiles.d/ocinet.conf",
     "/usr/share/bash-completion/completions/ocinet",
     "/usr/share/containers/oci/hooks.d/ocinet-create.json",
+    "/usr/share/containers/oci/hooks.d/ocinet-poststart.json",
     "/usr/share/containers/oci/hooks.d/ocinet-poststop.json",
     "/usr/share/doc/ocinet/examples/config.toml",
     "/usr/share/fish/vendor_completions.d/ocinet.fish",

@@ -36,6 +36,7 @@ pub mod nft;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod rate;
 pub mod raw;
 pub mod root_files;

@@ -1,6 +1,7 @@
 //! Real containers: runc, crun, and podman through its hooks.d files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -106,6 +107,44 @@ impl Runtime {
         self.started(lab, id.to_owned(), started)
     }
 
+    /// Starts what a bundle holds in two steps, as engines do, with something in between.
+    ///
+    /// # Errors
+    /// The runtime's, with its standard error.
+    ///
+    /// # Panics
+    /// When the runtime cannot be started.
+    pub fn start_in_two_steps<'a>(
+        self,
+        lab: &'a Lab,
+        (id, bundle): (&str, &Path),
+        between: impl FnOnce(),
+    ) -> Result<Container<'a>, Finished> {
+        let mut done = self.run(lab, &["create", "-b", &bundle.display().to_string(), id]);
+        if done.code == 0 {
+            between();
+            done = self.run(lab, &["start", id]);
+        }
+        self.started(lab, id.to_owned(), done)
+    }
+
+    /// Puts a program in the place of the runtime that podman calls; it finds the runtime by its name.
+    ///
+    /// # Panics
+    /// When the program cannot be written.
+    pub fn wrap(self, lab: &Lab, script: &str) {
+        let path = self.wrapped(lab);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        fs::write(&path, script).expect("write a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it a program");
+    }
+
+    /// podman knows a runtime by the name of its program.
+    fn wrapped(self, lab: &Lab) -> PathBuf {
+        let runtime = if matches!(self, Self::Runc | Self::PodmanRunc) { "runc" } else { "crun" };
+        lab.dir().join("wrapped").join(runtime)
+    }
+
     fn started(self, lab: &Lab, id: String, started: Finished) -> Result<Container<'_>, Finished> {
         if started.code != 0 {
             let _ = self.remove(lab, &id);
@@ -167,7 +206,9 @@ impl Runtime {
             }
             Self::Crun => words.extend(["crun".into(), "--root".into(), root("crun")]),
             Self::PodmanRunc | Self::PodmanCrun => {
-                let runtime = if self == Self::PodmanRunc { "runc" } else { "crun" };
+                let wrapped = self.wrapped(lab);
+                let program =
+                    if wrapped.exists() { &wrapped } else { Path::new(wrapped.file_name().expect("a name")) };
                 words.extend([
                     "podman".into(),
                     "--root".into(),
@@ -176,7 +217,8 @@ impl Runtime {
                     root("run"),
                 ]);
                 words.extend(["--tmpdir".into(), root("tmp"), "--storage-driver=vfs".into()]);
-                words.extend(["--cgroup-manager=cgroupfs".into(), format!("--runtime={runtime}")]);
+                words
+                    .extend(["--cgroup-manager=cgroupfs".into(), format!("--runtime={}", program.display())]);
                 words.extend(["--hooks-dir".into(), root("hooks.d")]);
             }
         }

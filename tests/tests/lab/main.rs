@@ -36,6 +36,7 @@ mod options;
 mod overlay;
 mod pods;
 mod policy;
+mod poststart;
 mod publish;
 mod rates;
 mod reach;

@@ -88,7 +88,7 @@ fn what_is_registered_with_podman_is_what_packages_ship() {
         assert_eq!(read(&written), read(&entry.path()));
         assert_eq!(fs::metadata(written).unwrap().mode() & 0o777, 0o644);
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 3);
 }
 
 #[test]

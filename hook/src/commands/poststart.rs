@@ -1,0 +1,46 @@
+//! `ocinet poststart`: tells a container its names once more, where its engine wrote its files anew after createRuntime.
+//!
+//! podman 5 does so between the runtime's `create` and `start` (libpod, `completeNetworkSetup`), in place, so that the
+//! container sees what is written.
+
+use std::io::stdin;
+use std::path::Path;
+use std::time::Duration;
+
+use ocinet_shared::kernel::program;
+use ocinet_shared::record::Phase;
+use ocinet_shared::record_dir::StateDir;
+
+use super::Work;
+use crate::apply::names;
+use crate::error::Error;
+use crate::oci_bundle::OciBundle;
+use crate::{identity, input};
+
+/// How long a created container is waited for that nobody starts. An engine writes within moments after `create`.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks at the files of the container whose state is on standard input. One without a record, or whose record is
+/// another's, is left alone.
+pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
+    let started = input::parse_start(&input::read(stdin().lock())?)?;
+    let Some(record) = state.read_record(&started.id)? else { return Ok(Work::None) };
+    if record.phase != Phase::Ready || record.told.is_nothing() {
+        return Ok(Work::None);
+    }
+    if !identity::is_running(&record, &started, &super::boot_id()?) {
+        return Ok(Work::None);
+    }
+    let bundle = OciBundle::read(Path::new(&record.bundle))?;
+    if !names::are_mounted(&record, &bundle) || !(started.is_running || waited_for_program(record.pid)) {
+        return Ok(Work::None);
+    }
+    Ok(if names::tell_again(&record, &bundle)? { Work::Done } else { Work::None })
+}
+
+/// runc calls this hook at the end of `create` (opencontainers/runc#4347, until #5186): the engine writes only afterwards, and
+/// no hook comes later. A child then waits until the container's program runs, and goes on; the runtime does not wait for
+/// it. False in the hook itself, and where the container has ended.
+fn waited_for_program(pid: u32) -> bool {
+    program::wait_for_next(pid, PATIENCE).unwrap_or_default()
+}
