@@ -37,7 +37,7 @@ pub fn settle(
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
                 Bind::Free(_) => {}
-                Bind::Taken => return Err(holder::of_host_port(address, &port)),
+                Bind::Taken | Bind::InUse => return Err(holder::of_host_port(address, &port)),
                 Bind::NotLocal => return Err(holder::not_local(&port)),
             }
         }

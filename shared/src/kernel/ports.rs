@@ -22,6 +22,8 @@ pub enum Bind {
     Free(u16),
     /// A process of the host holds it.
     Taken,
+    /// Nobody listens, but connections that the host began or serves have it.
+    InUse,
     /// The address is not one of the host's.
     NotLocal,
 }
@@ -68,8 +70,10 @@ pub fn probe(address: IpAddr, protocol: Protocol, port: u16) -> Result<Bind, Ker
             let chosen = chosen.or_else(|| bound.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::port));
             chosen.map(Bind::Free).ok_or_else(|| fail(Errno::EAFNOSUPPORT))
         }
-        Err(Errno::EADDRINUSE) if is_of_connections(address, protocol, port) => Ok(Bind::Free(port)),
-        Err(Errno::EADDRINUSE) => Ok(Bind::Taken),
+        Err(Errno::EADDRINUSE) if !is_of_connections(address, protocol, port) => Ok(Bind::Taken),
+        // The rules lead TCP's first packet alone to a container. Of UDP, nothing tells a packet of a connection from others.
+        Err(Errno::EADDRINUSE) if protocol == Protocol::Tcp => Ok(Bind::Free(port)),
+        Err(Errno::EADDRINUSE) => Ok(Bind::InUse),
         Err(Errno::EADDRNOTAVAIL) => Ok(Bind::NotLocal),
         Err(errno) => Err(fail(errno)),
     }
@@ -101,8 +105,8 @@ struct Socket {
     inode: String,
 }
 
-/// Whether a port that cannot be bound is that of connections alone, which this host began or is still serving: what
-/// anybody else sends there gets to none of them. A socket that is bound and does not listen yet is in no table.
+/// Whether a port that cannot be bound is that of connections alone, which this host began or is still serving. A socket that
+/// is bound and does not listen yet is in no table.
 fn is_of_connections(address: IpAddr, protocol: Protocol, port: u16) -> bool {
     let of_port = sockets(address, protocol, port);
     !of_port.is_empty() && of_port.iter().all(|socket| !socket.serves)
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_this_host_began_holds_no_port() {
+    fn a_connection_that_this_host_began_holds_a_port_of_udp_alone() {
         for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
             let Ok(listener) = TcpListener::bind((address, 0)) else { continue };
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -191,7 +195,7 @@ mod tests {
             let own = udp.local_addr().unwrap().port();
             assert_eq!(probe(address, Protocol::Udp, own).unwrap(), Bind::Taken);
             udp.connect((address, 9)).unwrap();
-            assert_eq!(probe(address, Protocol::Udp, own).unwrap(), Bind::Free(own));
+            assert_eq!(probe(address, Protocol::Udp, own).unwrap(), Bind::InUse);
         }
     }
 

@@ -33,6 +33,7 @@ mod name_servers;
 mod networks;
 mod notes;
 mod options;
+mod outgoing;
 mod overlay;
 mod pods;
 mod policy;

@@ -32,6 +32,11 @@ impl Connection {
         Self(client, server)
     }
 
+    /// The port that the client has.
+    pub(crate) fn client_port(&self) -> u16 {
+        self.0.local_addr().expect("an address").port()
+    }
+
     /// A text from the server, unasked.
     #[track_caller]
     pub(crate) fn is_told(&self, text: &str) {
