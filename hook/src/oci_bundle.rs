@@ -123,7 +123,10 @@ impl Mount {
         let of_id = if folder.ends_with("userdata") { folder.parent() } else { Some(folder) };
         let is_drawn = |id: &str| id.len() == DRAWN_ID && id.bytes().all(|digit| digit.is_ascii_hexdigit());
         let is_of_id = of_id.and_then(Path::file_name).and_then(|id| id.to_str()).is_some_and(is_drawn);
-        if is_of_id || source.starts_with(bundle.canonicalize()?) {
+        let bundle = bundle.canonicalize()?;
+        // Everything of the host's is below its root.
+        let is_in_bundle = bundle.parent().is_some() && source.starts_with(bundle);
+        if is_of_id || is_in_bundle {
             return Ok(source);
         }
         let cause = format!("{} is mounted there, which is not the container's own", source.display());

@@ -35,6 +35,7 @@ mod notes;
 mod options;
 mod outgoing;
 mod overlay;
+mod own_root;
 mod pods;
 mod policy;
 mod poststart;

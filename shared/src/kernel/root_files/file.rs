@@ -75,6 +75,14 @@ impl RootFile {
         Self::new(made, None)
     }
 
+    /// Which file it is.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity::from(&self.0.metadata()?))
+    }
+
     /// All of its text.
     ///
     /// # Errors

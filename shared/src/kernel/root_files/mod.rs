@@ -6,6 +6,7 @@
 //! - No other mount is entered (`RESOLVE_NO_XDEV`), but for what the bundle says the runtime mounted for this purpose.
 //! - A file is found once, as an `O_PATH` descriptor; it is checked, read and written by that descriptor alone.
 //! - Only ordinary files of ordinary file systems are opened, and nothing waits (`O_NONBLOCK`).
+//! - The host's own files are not written: a container may have the host's root, or its files by a mount.
 //!
 //! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `rights.rs` as which user
 //! all of it is done.
@@ -31,6 +32,8 @@ use rights::Rights;
 
 /// How many links to a file that is not there are followed; the kernel follows 40 to one that is.
 const MAX_LINKS: usize = 8;
+/// The files of the host's that are never a container's, whoever says so.
+const HOST_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 /// A folder or a file that is only looked at.
 const FOLDER: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
 
@@ -48,6 +51,8 @@ pub struct Mounted {
 pub struct RootFiles {
     root: File,
     rights: Rights,
+    /// Whether it is the host's own root, where nothing is the container's but what is mounted over it.
+    is_hosts: bool,
 }
 
 impl RootFiles {
@@ -61,12 +66,12 @@ impl RootFiles {
         let rights = Rights::of_root_in(pid)?;
         let namespace = open_folder(Path::new(&format!("/proc/{pid}/root")))?;
         if Identity::from(&namespace.metadata()?) == Identity::of(path)? {
-            return Ok(Self { root: namespace, rights });
+            return Self::new(namespace, rights);
         }
         // An absolute link on the way would lead out of the container's mount namespace: it is followed here.
         let canonical = fs::canonicalize(path)?;
         let below = canonical.strip_prefix("/").unwrap_or(&canonical);
-        Ok(Self { root: resolve(&namespace, below, FOLDER, ResolveFlag::RESOLVE_IN_ROOT)?, rights })
+        Self::new(resolve(&namespace, below, FOLDER, ResolveFlag::RESOLVE_IN_ROOT)?, rights)
     }
 
     /// Opens the root of a container that runs. Its process is not to be trusted any more: the root must be the directory that
@@ -79,7 +84,7 @@ impl RootFiles {
         if Identity::from(&root.metadata()?) != Identity::of(path)? {
             return Err(io::Error::other("the container's process has another root by now"));
         }
-        Ok(Self { root, rights: Rights::of_root_in(pid)? })
+        Self::new(root, Rights::of_root_in(pid)?)
     }
 
     /// The directory itself as the root, with the rights that this process has.
@@ -87,13 +92,18 @@ impl RootFiles {
     /// # Errors
     /// Those of open(2).
     pub fn at(directory: &Path) -> io::Result<Self> {
-        Ok(Self { root: open_folder(directory)?, rights: Rights::default() })
+        Self::new(open_folder(directory)?, Rights::default())
+    }
+
+    fn new(root: File, rights: Rights) -> io::Result<Self> {
+        let is_hosts = Identity::from(&root.metadata()?) == Identity::of(Path::new("/"))?;
+        Ok(Self { root, rights, is_hosts })
     }
 
     /// Gives a file the text that `new` makes of its old one; one that is not there is made. `None` leaves all as it is.
     ///
     /// # Errors
-    /// Anything but an ordinary file of the container's own, of UTF-8 text of at most 1 MiB, and what open(2) and
+    /// A file of the host's, anything but an ordinary file of the container's own, of UTF-8 text of at most 1 MiB, and what open(2) and
     /// write(2) say.
     pub fn rewrite(
         &self,
@@ -103,6 +113,11 @@ impl RootFiles {
     ) -> io::Result<()> {
         // Before its rights are taken: the engine's folders are not the container's.
         let mounted_file = mounted.file.as_deref().map(open_host_file).transpose()?;
+        let hosts = HOST_FILES.map(|path| Identity::of(Path::new(path)).ok());
+        let is_hosts = self.is_hosts && !mounted.folder_is_tmpfs;
+        if is_hosts && mounted_file.is_none() {
+            return Err(hosts_own_root());
+        }
         let _rights = self.rights.take()?;
         file_system::check(&self.root)?;
         let entered;
@@ -114,6 +129,10 @@ impl RootFiles {
             _ => (&self.root, path),
         };
         match find(base, path, mounted_file)? {
+            Some(file) if hosts.contains(&Some(file.identity()?)) => {
+                Err(io::Error::other("it is the host's own"))
+            }
+            None if is_hosts => Err(hosts_own_root()),
             Some(file) => new(Some(&file.read()?)).map_or(Ok(()), |text| file.write(&text)),
             None => new(None).map_or(Ok(()), |text| create(base, path, &text)),
         }
@@ -124,8 +143,16 @@ impl RootFiles {
         let flags = FOLDER | OFlag::O_NOFOLLOW;
         let entered = resolve(&self.root, Path::new(folder), flags, ResolveFlag::RESOLVE_BENEATH)?;
         file_system::check_tmpfs(&entered)?;
+        let hosts = Identity::of(&Path::new("/").join(folder)).ok();
+        if hosts == Some(Identity::from(&entered.metadata()?)) {
+            return Err(hosts_own_root());
+        }
         Ok(entered)
     }
+}
+
+fn hosts_own_root() -> io::Error {
+    io::Error::other("the container's root is the host's own")
 }
 
 /// Looks at what is there without opening it: to open a FIFO waits for somebody, and to open a device may do more.
