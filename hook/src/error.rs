@@ -134,12 +134,8 @@ impl From<StateError> for Error {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"
             }
             StateError::Malformed { .. } => "move the file away once its container has ended",
-            StateError::Busy { path, .. } => {
-                let hint = format!(
-                    "end the process that holds it (`fuser {}` names those that may), and try again",
-                    path.display()
-                );
-                return Self::State(report("use the state folder", &error, hint));
+            StateError::Busy { .. } => {
+                "try again, and end the process that holds it where that does not help"
             }
             StateError::Unsafe { path, .. } => {
                 let hint =

@@ -16,7 +16,7 @@ use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{conntrack, link, neighbour, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
-use ocinet_shared::record_dir::{Locked, Mode, StateDir, StateError, temporary_path};
+use ocinet_shared::record_dir::{Locked, StateDir, StateError, temporary_path};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
@@ -249,14 +249,16 @@ impl<'a> TakeBack<'a> {
     }
 
     /// Whoever empties the folder of leases is the last to leave. Only then is the network locked, against those who
-    /// are joining it: if one of them has taken a lease meanwhile, the network stays.
+    /// join it: if one of them is about to, or has taken a lease meanwhile, the network stays. Whoever joins has it in its
+    /// record to leave the network, so that its stop, its failure or the next sweep ends up here too.
     fn leave_network(&mut self, name: &ContainerId) -> Result<(), Error> {
         let leases = files::lease_folder(self.state, name);
         if !files::remove_if_empty(&leases)? {
             return Ok(());
         }
         let path = self.state.network_path(name);
-        let Some((text, _lock)) = self.state.lock_network(name, Mode::Exclusive)? else {
+        let Some(_lock) = self.state.lock_network_to_leave(name)? else { return Ok(()) };
+        let Some(text) = self.state.read(&path)? else {
             self.state.remove_unmade_network(&path)?;
             return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };

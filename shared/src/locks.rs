@@ -73,7 +73,7 @@ impl Locked<'_> {
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Beside others that hold it shared.
     Shared,
     /// Alone.
@@ -111,33 +111,73 @@ impl Locks {
     /// # Errors
     /// [`StateError::Busy`] after `patience`, a state folder that others can write to, and those of the file system.
     pub(crate) fn take(&self, what: Locked<'_>, mode: Mode, patience: Duration) -> Result<Lock, StateError> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = self.attempt(what, mode)? {
+                return Ok(lock);
+            }
+            self.pause(what, began, patience)?;
+        }
+    }
+
+    /// Takes a lock exclusively, unless others hold it shared: `None` then. Those may come one after another without end,
+    /// and would be waited for in vain; who holds it exclusively is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn take_unless_shared(
+        &self,
+        what: Locked<'_>,
+        patience: Duration,
+    ) -> Result<Option<Lock>, StateError> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = self.attempt(what, Mode::Exclusive)? {
+                return Ok(Some(lock));
+            }
+            if is_held_shared(&*self.file()?, what.byte()).map_err(|errno| self.fail(errno.into()))? {
+                return Ok(None);
+            }
+            self.pause(what, began, patience)?;
+        }
+    }
+
+    /// `None` where others hold it.
+    fn attempt(&self, what: Locked<'_>, mode: Mode) -> Result<Option<Lock>, StateError> {
         let kind = match mode {
             Mode::Shared => libc::F_RDLCK,
             Mode::Exclusive => libc::F_WRLCK,
         };
-        let give_up = Instant::now() + patience;
-        let path = || self.folder.join(LOCK_FILE);
         loop {
             let file = self.file()?;
             match set(&file, kind, what.byte()) {
                 Ok(()) => {
                     let lock = Lock { file, byte: what.byte() };
-                    let metadata =
-                        lock.file.metadata().map_err(|error| StateError::io("lock", &path(), error))?;
-                    if metadata.nlink() > 0 {
-                        return Ok(lock);
+                    if lock.file.metadata().map_err(|error| self.fail(error))?.nlink() > 0 {
+                        return Ok(Some(lock));
                     }
                     // Somebody removed the state folder: the lock is on nothing.
                     *self.slot() = None;
                 }
-                Err(Errno::EAGAIN | Errno::EACCES) if Instant::now() >= give_up => {
-                    return Err(StateError::Busy { what: what.describe(), path: path() });
-                }
-                Err(Errno::EAGAIN | Errno::EACCES) => sleep(TRY_EVERY),
+                Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(StateError::io("lock", &path(), errno.into())),
+                Err(errno) => return Err(self.fail(errno.into())),
             }
         }
+    }
+
+    /// Before the next attempt; an error where the time is over.
+    fn pause(&self, what: Locked<'_>, began: Instant, patience: Duration) -> Result<(), StateError> {
+        if began.elapsed() >= patience {
+            let path = self.folder.join(LOCK_FILE);
+            return Err(StateError::Busy { what: what.describe(), waited: patience, path });
+        }
+        sleep(TRY_EVERY);
+        Ok(())
+    }
+
+    fn fail(&self, error: io::Error) -> StateError {
+        StateError::io("lock", &self.folder.join(LOCK_FILE), error)
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<File>>> {
@@ -254,113 +294,27 @@ fn close_folders(folder: &Path) {
 }
 
 fn set(file: &File, kind: i32, byte: i64) -> Result<(), Errno> {
-    let lock = libc::flock {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock_of(kind, byte))).map(drop)
+}
+
+/// Whether others hold a byte shared.
+fn is_held_shared(file: &File, byte: i64) -> Result<bool, Errno> {
+    // The kernel writes one of those that are in the way into it.
+    let mut asked = lock_of(libc::F_WRLCK, byte);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    Ok(i32::from(asked.l_type) == libc::F_RDLCK)
+}
+
+fn lock_of(kind: i32, byte: i64) -> libc::flock {
+    libc::flock {
         // The constants are small numbers that the field has room for.
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
         l_start: byte,
         l_len: 1,
         l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            Self(std::env::temp_dir().join(format!("ocinet-locks-{name}-{}", std::process::id())))
-        }
-
-        /// The locks as another process has them.
-        fn locks(&self) -> Locks {
-            Locks::new(&self.0)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn at_once(locks: &Locks, what: Locked<'_>, mode: Mode) -> Result<Lock, StateError> {
-        locks.take(what, mode, Duration::ZERO)
-    }
-
-    #[test]
-    fn a_lock_keeps_others_from_the_same_and_from_nothing_else() {
-        let folder = Folder::new("others");
-        let (one, other) = (folder.locks(), folder.locks());
-        let (web, db) = ("web".parse().unwrap(), "db".parse().unwrap());
-        let held = at_once(&one, Locked::Container(&web), Mode::Exclusive).unwrap();
-        let _own = at_once(&one, Locked::Container(&db), Mode::Exclusive).unwrap();
-        for mode in [Mode::Shared, Mode::Exclusive] {
-            let busy = at_once(&other, Locked::Container(&web), mode).unwrap_err();
-            assert!(matches!(&busy, StateError::Busy { what, .. } if what == "container web"), "{busy}");
-        }
-        for free in [Locked::Network(&web), Locked::Networks, Locked::Common, Locked::Sweep] {
-            at_once(&other, free, Mode::Exclusive).unwrap();
-        }
-        drop(held);
-        let _shared = at_once(&one, Locked::Container(&web), Mode::Shared).unwrap();
-        at_once(&other, Locked::Container(&web), Mode::Shared).unwrap();
-        assert!(at_once(&other, Locked::Container(&web), Mode::Exclusive).is_err());
-    }
-
-    #[test]
-    fn a_lock_of_a_removed_folder_is_taken_anew() {
-        let folder = Folder::new("removed");
-        let (one, other) = (folder.locks(), folder.locks());
-        drop(at_once(&one, Locked::Common, Mode::Exclusive).unwrap());
-        fs::remove_dir_all(&folder.0).unwrap();
-        let _held = at_once(&other, Locked::Common, Mode::Exclusive).unwrap();
-        assert!(at_once(&one, Locked::Common, Mode::Exclusive).is_err());
-    }
-
-    #[test]
-    fn only_its_owner_can_open_the_file() {
-        let folder = Folder::new("mode");
-        let path = folder.0.join(LOCK_FILE);
-        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
-        fs::create_dir_all(folder.0.join("leases/n")).unwrap();
-        for inner in ["leases", "leases/n"] {
-            fs::set_permissions(folder.0.join(inner), fs::Permissions::from_mode(0o777)).unwrap();
-        }
-        drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
-        assert_eq!(mode(), 0o600);
-        for inner in ["leases", "leases/n"] {
-            assert_eq!(fs::metadata(folder.0.join(inner)).unwrap().mode() & 0o7777, 0o755, "{inner}");
-        }
-        // Somebody had it open before it was closed to others.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        let strangers = Locks {
-            folder: folder.0.clone(),
-            file: Arc::new(Mutex::new(Some(Arc::new(
-                OpenOptions::new().read(true).write(true).open(&path).unwrap(),
-            )))),
-        };
-        let _held = at_once(&strangers, Locked::Common, Mode::Exclusive).unwrap();
-        drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
-        assert_eq!(mode(), 0o600);
-    }
-
-    #[test]
-    fn a_folder_that_others_wrote_to_is_refused_and_an_open_one_is_closed() {
-        let folder = Folder::new("open");
-        fs::create_dir_all(&folder.0).unwrap();
-        let mode = || fs::metadata(&folder.0).unwrap().mode() & 0o7777;
-        for open in [0o777, 0o775, 0o1777] {
-            fs::set_permissions(&folder.0, fs::Permissions::from_mode(open)).unwrap();
-            drop(at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap());
-            assert_eq!(mode(), 0o755);
-            fs::remove_file(folder.0.join(LOCK_FILE)).unwrap();
-        }
-        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
-        at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap();
-    }
-}
+mod tests;

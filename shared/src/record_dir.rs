@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::container_id::ContainerId;
-use crate::locks::Locks;
-pub use crate::locks::{LOCK_DEADLINE, Lock, Locked, Mode};
+pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
+use crate::locks::{Locks, Mode};
 use crate::record::{Record, VERSION};
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
@@ -46,10 +46,12 @@ pub enum StateError {
         reason: String,
     },
     /// Another process holds a lock for longer than is waited.
-    #[error("cannot lock {what}: another ocinet does not let go of it")]
+    #[error("cannot lock {what}: another ocinet did not let go of it for {waited:?} (`fuser {path}` names those that may hold it)", path = .path.display())]
     Busy {
         /// What is locked.
         what: String,
+        /// How long it was waited for.
+        waited: Duration,
         /// The file whose bytes are the locks.
         path: PathBuf,
     },
@@ -244,13 +246,21 @@ impl StateDir {
         self.read(path)?.map(|text| parse(path, &text)).transpose()
     }
 
-    /// Locks a network and reads its file; `None` where there is none.
+    /// Locks a network beside others who join it, and reads its file; `None` where there is none.
     ///
     /// # Errors
     /// As [`Self::lock`] and [`Self::read`].
-    pub fn lock_network(&self, name: &ContainerId, mode: Mode) -> Result<Option<(String, Lock)>, StateError> {
-        let lock = self.locks.take(Locked::Network(name), mode, LOCK_DEADLINE)?;
+    pub fn lock_network(&self, name: &ContainerId) -> Result<Option<(String, Lock)>, StateError> {
+        let lock = self.locks.take(Locked::Network(name), Mode::Shared, LOCK_DEADLINE)?;
         Ok(self.read(&self.network_path(name))?.map(|text| (text, lock)))
+    }
+
+    /// Locks a network against those who would join it; `None` where somebody is joining it.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_network_to_leave(&self, name: &ContainerId) -> Result<Option<Lock>, StateError> {
+        self.locks.take_unless_shared(Locked::Network(name), LOCK_DEADLINE)
     }
 
     /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.

@@ -9,7 +9,7 @@ use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
 use ocinet_shared::kernel::{Change, KernelError, addr, optional, sysctl};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::record_dir::{Mode, to_json};
+use ocinet_shared::record_dir::to_json;
 
 use super::inside::wait_until_local;
 use super::{Applier, Failure, no_such_kind};
@@ -35,7 +35,7 @@ impl Applier<'_> {
         };
         let mut fresh = false;
         loop {
-            if let Some((text, lock)) = self.state.lock_network(&network.name, Mode::Shared)? {
+            if let Some((text, lock)) = self.state.lock_network(&network.name)? {
                 if serde_json::from_str::<Network>(&text).ok().as_ref() != Some(network) {
                     return Err(stale());
                 }

@@ -1,13 +1,18 @@
 //! Who can stop a start by holding a lock: nobody but root, and not for long.
 
 use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use ocinet_tests::lab::{DUAL, Lab, Sandbox, Snapshot};
+use ocinet_tests::lab::{DUAL, Lab, Sandbox, Snapshot, finish, until};
 
 use crate::life::used;
 
@@ -131,6 +136,13 @@ fn a_state_folder_that_others_wrote_to_is_refused() {
     assert_eq!(fs::metadata(lab.state_dir()).unwrap().mode() & 0o7777, 0o755);
 }
 
+#[track_caller]
+fn says_who_holds(stderr: &str) {
+    let parts =
+        ["another ocinet did not let go of it for 5s (`fuser ", "; hint: try again, and end the process"];
+    assert!(parts.iter().all(|part| stderr.contains(part)), "{stderr}");
+}
+
 /// A process of root's that was stopped holds its locks: the others end by their deadline, and change nothing.
 #[test]
 fn no_wait_is_without_an_end() {
@@ -148,13 +160,146 @@ fn no_wait_is_without_an_end() {
         "{}",
         late.stderr
     );
+    says_who_holds(&late.stderr);
     web.sandbox.end();
     let stopped = lab.poststop("web");
     assert_eq!(stopped.code, 7, "{}", stopped.stderr);
+    says_who_holds(&stopped.stderr);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(lock);
     let _ = before;
     drop(web.net);
     assert_eq!(lab.poststop("web").code, 0);
     assert!(lab.record("late").is_none() && lab.record("web").is_none());
+}
+
+/// Where the bytes of the locks of networks begin, of the making of networks and of the sweep; and how many there are of each.
+const OF_NETWORKS: i64 = 1 << 60;
+const OF_MAKING: i64 = 2 << 60;
+const OF_SWEEP: i64 = 4 << 60;
+const OF_EACH: i64 = 1 << 60;
+const BLUE: [(&str, &str); 3] =
+    [("net.network", "blue"), ("net.subnet", "10.85.0.0/24"), ("net.ports", "8080:80")];
+
+/// Whoever joins a network holds it shared: one after another, and never nobody.
+struct Joining {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Joining {
+    fn stream(lab: &Lab) -> Self {
+        let (path, ended) = (lab.state_dir().join("lock"), Arc::new(AtomicBool::new(false)));
+        let end = Arc::clone(&ended);
+        let next = move || {
+            let file = File::open(&path).unwrap();
+            hold(&file, OF_NETWORKS, OF_EACH);
+            file
+        };
+        let mut last = Some(next());
+        let thread = thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(5));
+                drop(last.replace(next()));
+            }
+        });
+        Self { ended, thread: Some(thread) }
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The only container of a network has ended, and its stop is still to come; and how the host was before it.
+fn only_one_has_ended() -> (Lab, Snapshot) {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let mut web = lab.attach("web", &BLUE);
+    drop(web.net);
+    web.sandbox.end();
+    (lab, before)
+}
+
+/// They would hold up whoever leaves it last for as long as they come.
+#[test]
+fn a_stop_does_not_wait_for_those_who_join() {
+    let (lab, before) = only_one_has_ended();
+    let joining = Joining::stream(&lab);
+    let began = Instant::now();
+    let stopped = lab.poststop("web");
+    assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    drop(joining);
+    lab.detach(lab.attach("next", &BLUE));
+    before.assert_is_back(&lab, "the next container of the network");
+}
+
+/// A stop that leaves time for a start between its last lease and its network.
+const SLOW: [&str; 6] = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=rmdir:delay_exit=2000000"];
+
+/// How a start ends that joined a network while its last container left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    Well,
+    InVain,
+    Killed,
+}
+
+fn starting(lab: &Lab, sandbox: &Sandbox, joins: Joins) -> Child {
+    let mut hook = lab.ocinet();
+    hook.arg("createRuntime").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut start = lab.host.spawn(hook);
+    let mut asked = BLUE.to_vec();
+    asked.extend((joins == Joins::InVain).then_some(("net.sysctl", "net.core.somaxconn=-1")));
+    start.stdin.take().unwrap().write_all(lab.state_of(sandbox, &asked).as_bytes()).unwrap();
+    start
+}
+
+#[test]
+fn a_network_goes_also_when_its_last_left_it_to_one_who_joined() {
+    for joins in [Joins::Well, Joins::InVain, Joins::Killed] {
+        let (lab, before) = only_one_has_ended();
+        // The start stops where it turns forwarding on: it has joined by then.
+        lab.host.sysctl("ipv4/ip_forward", "0");
+        let locks = lab.state_dir().join("lock");
+        let open = || fs::OpenOptions::new().read(true).write(true).open(&locks).unwrap();
+        let (making, sweep) = (open(), open());
+        hold(&making, OF_MAKING, OF_EACH);
+        // The start would look whether the container that stops is dead, and wait for its stop.
+        hold(&sweep, OF_SWEEP, OF_EACH);
+        let leases = lab.state_dir().join("leases/blue");
+        let mut next = Sandbox::new("next");
+        thread::scope(|scope| {
+            let leaving = scope.spawn(|| lab.run_under(&SLOW, &["poststop"], r#"{"id":"web"}"#));
+            assert!(until(|| !leases.exists()), "the last lease is given back");
+            let mut start = starting(&lab, &next, joins);
+            assert!(until(|| leases.exists()), "another joins");
+            let began = Instant::now();
+            let left = leaving.join().unwrap();
+            assert_eq!((left.code, left.stderr.as_str()), (0, ""), "{joins:?}");
+            assert!(began.elapsed() < SOON, "{joins:?}: {:?}", began.elapsed());
+            if joins == Joins::Killed {
+                start.kill().unwrap();
+            }
+            drop(making);
+            let said = finish(start, b"");
+            let code = match joins {
+                Joins::Well => 0,
+                Joins::InVain => 3,
+                Joins::Killed => -9,
+            };
+            assert_eq!(said.code, code, "{joins:?}: {}", said.stderr);
+        });
+        let network = lab.state_dir().join("networks/blue.json");
+        assert_eq!(network.exists(), joins != Joins::InVain, "{joins:?}");
+        next.end();
+        let ends = if joins == Joins::Killed { lab.run(&["gc"], "") } else { lab.poststop("next") };
+        assert_eq!(ends.code, 0, "{}", ends.stderr);
+        before.assert_is_back(&lab, &format!("a start that joined: {joins:?}"));
+    }
 }
