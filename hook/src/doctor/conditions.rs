@@ -24,10 +24,10 @@ pub(super) fn of_iptables(packet: &Packet<'_>, name: Option<&str>, info: Option<
 /// `struct xt_conntrack_mtinfo3` of linux/netfilter/xt_conntrack.h, where it asks for nothing but states.
 fn is_of_state(packet: &Packet<'_>, info: &[u8]) -> Option<bool> {
     const BY_STATE: u16 = 1;
-    const TRANSLATED: u16 = 1 << 7;
+    const XT_CONNTRACK_STATE_DNAT: u16 = 1 << 7;
     let at = |offset: usize| Some(u16::from_ne_bytes([*info.get(offset)?, *info.get(offset + 1)?]));
     let (asked, inverted, states) = (at(146)?, at(148)?, at(150)?);
-    let own = NEW as u16 | if packet.transport.is_translated { TRANSLATED } else { 0 };
+    let own = NEW as u16 | if packet.transport.is_translated { XT_CONNTRACK_STATE_DNAT } else { 0 };
     (asked == BY_STATE).then_some((states & own != 0) != (inverted & BY_STATE != 0))
 }
 

@@ -90,8 +90,8 @@ const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
 /// The bit of `ct state new`.
 pub(super) const NEW: u32 = 8;
-/// The bit of `ct status dnat` (`IPS_DST_NAT` of linux/netfilter/nf_conntrack_common.h).
-const TRANSLATED: u32 = 1 << 5;
+/// The bit of `ct status dnat`, of linux/netfilter/nf_conntrack_common.h.
+const IPS_DST_NAT: u32 = 1 << 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
                     // Nobody has marked a new connection.
                     Some(NFT_CT_MARK) => Some(0),
                     Some(NFT_CT_STATUS) => {
-                        Some(if self.packet.transport.is_translated { TRANSLATED } else { 0 })
+                        Some(if self.packet.transport.is_translated { IPS_DST_NAT } else { 0 })
                     }
                     _ => None,
                 };

@@ -28,6 +28,7 @@ pub mod device;
 mod dump;
 pub mod filter;
 pub mod forwarding;
+mod frame;
 pub mod legacy_iptables;
 pub mod link;
 pub mod neighbour;

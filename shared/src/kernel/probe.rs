@@ -14,39 +14,32 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::KernelError;
+use super::frame::{
+    ETH_P_ARP, ETH_P_IPV6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, SKF_AD_PKTTYPE,
+    SKF_AD_VLAN_TAG_PRESENT,
+};
 use crate::mac::Mac;
 
-// Protocols of frames (linux/if_ether.h).
-const ETH_P_ARP: u16 = 0x0806;
-const ETH_P_IPV6: u16 = 0x86dd;
 /// An Ethernet header: the receiver's address, the sender's, the protocol.
 const ETHERNET: usize = 14;
 /// Ethernet, IPv4, and the lengths of their addresses (RFC 826).
 const ARP: [u8; 6] = [0, 1, 8, 0, 6, 4];
 /// The fixed header of RFC 8200.
 const IPV6: usize = 40;
-const ICMPV6: u8 = 58;
-// Types of ICMPv6 (RFC 4861).
-const NEIGHBOUR_SOLICITATION: u8 = 135;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// The longest answer with all its options is shorter.
 const LONGEST: usize = 2048;
 
 /// The group that a machine answers whose asker has no address yet (RFC 4291, section 2.7.1: all nodes).
 const ALL_NODES: [u8; 8] = [0x33, 0x33, 0, 0, 0, 1, 0, 0];
-// Of linux/filter.h: data beside a frame, its direction and whether a VLAN tag was on it; of linux/if_packet.h.
-const SKF_AD_PKTTYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
-const SKF_AD_VLAN_TAG_PRESENT: u32 = (-0x1000_i32 + 48).cast_unsigned();
-const PACKET_OUTGOING: u32 = 4;
-// Instructions of classic BPF (linux/bpf_common.h): load a byte, half a word, a word; compare; return.
-const LOAD_BYTE: u16 = 0x30;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_WORD: u16 = 0x20;
-const JUMP_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
+// Instructions of classic BPF: load a byte, half a word, a word; compare; return.
+const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ) as u16;
+const RETURN: u16 = libc::BPF_RET as u16;
 
-const fn load(code: u16, at: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k: at }
+const fn load(code: u32, at: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k: at }
 }
 
 /// Goes on where the value is `k`, and otherwise skips so many instructions.
@@ -62,16 +55,16 @@ const fn give_back(length: u32) -> sock_filter {
 /// VLANs, whose addresses are other networks', and what this very host sends by it.
 const HEARD: [sock_filter; 14] = [
     load(LOAD_WORD, SKF_AD_PKTTYPE),
-    sock_filter { code: JUMP_EQUAL, jt: 11, jf: 0, k: PACKET_OUTGOING },
+    sock_filter { code: JUMP_EQUAL, jt: 11, jf: 0, k: libc::PACKET_OUTGOING as u32 },
     load(LOAD_WORD, SKF_AD_VLAN_TAG_PRESENT),
     only(0, 9),
     load(LOAD_HALF, 12),
-    sock_filter { code: JUMP_EQUAL, jt: 6, jf: 0, k: ETH_P_ARP as u32 },
-    only(ETH_P_IPV6 as u32, 6),
+    sock_filter { code: JUMP_EQUAL, jt: 6, jf: 0, k: ETH_P_ARP },
+    only(ETH_P_IPV6, 6),
     load(LOAD_BYTE, (ETHERNET + 6) as u32),
-    only(ICMPV6 as u32, 4),
+    only(ICMPV6, 4),
     load(LOAD_BYTE, (ETHERNET + IPV6) as u32),
-    only(NEIGHBOUR_ADVERTISEMENT as u32, 2),
+    only(NEIGHBOUR_ADVERTISEMENT, 2),
     give_back(LONGEST as u32),
     give_back(LONGEST as u32),
     give_back(0),
@@ -180,8 +173,8 @@ fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) 
     Errno::result(result).map(drop)
 }
 
-fn ethernet(to: [u8; 6], from: Mac, protocol: u16) -> Vec<u8> {
-    [&to[..], &from.0, &protocol.to_be_bytes()].concat()
+fn ethernet(to: [u8; 6], from: Mac, protocol: u32) -> Vec<u8> {
+    [&to[..], &from.0, &(protocol as u16).to_be_bytes()].concat()
 }
 
 /// The sender's IP address is all zero, so that nobody learns it.
@@ -198,16 +191,16 @@ fn arp_probe(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
 fn solicitation(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = address.octets();
     let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
-    let mut message = vec![NEIGHBOUR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    let mut message = vec![NEIGHBOUR_SOLICITATION as u8, 0, 0, 0, 0, 0, 0, 0];
     message.extend(address.octets());
     let length = u16::try_from(message.len()).unwrap_or_default();
     // The pseudo-header of RFC 8200, section 8.1; the sender is the unspecified address.
-    let sum = checksum([&to.octets()[..], &length.to_be_bytes(), &[0, ICMPV6], &message].concat());
+    let sum = checksum([&to.octets()[..], &length.to_be_bytes(), &[0, ICMPV6 as u8], &message].concat());
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let mut frame = ethernet([0x33, 0x33, 0xff, a, b, c], mac, ETH_P_IPV6);
     frame.extend([0x60, 0, 0, 0]);
     frame.extend(length.to_be_bytes());
-    frame.extend([ICMPV6, 255]);
+    frame.extend([ICMPV6 as u8, 255]);
     frame.extend([0; 16]);
     frame.extend(to.octets());
     frame.extend(message);
@@ -228,13 +221,14 @@ fn checksum(bytes: Vec<u8>) -> u16 {
 fn claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     let (header, body) = frame.split_at_checked(ETHERNET)?;
     let bytes = |at: usize, length: usize| body.get(at..at.checked_add(length)?);
-    match u16::from_be_bytes([header[12], header[13]]) {
+    let byte = |at: usize| body.get(at).copied().map(u32::from);
+    match u32::from(u16::from_be_bytes([header[12], header[13]])) {
         ETH_P_ARP if body.starts_with(&ARP) => {
             let mac = Mac(bytes(8, 6)?.try_into().ok()?);
             let address: [u8; 4] = bytes(14, 4)?.try_into().ok()?;
             Some((address.into(), mac))
         }
-        ETH_P_IPV6 if *body.get(6)? == ICMPV6 && *body.get(IPV6)? == NEIGHBOUR_ADVERTISEMENT => {
+        ETH_P_IPV6 if byte(6) == Some(ICMPV6) && byte(IPV6) == Some(NEIGHBOUR_ADVERTISEMENT) => {
             let address: [u8; 16] = bytes(IPV6 + 8, 16)?.try_into().ok()?;
             Some((address.into(), Mac(header[6..12].try_into().ok()?)))
         }
@@ -275,7 +269,7 @@ mod tests {
     fn what_is_cut_off_is_no_claim() {
         let address: Ipv6Addr = "2001:db8::7".parse().unwrap();
         let mut frame = solicitation(MAC, address);
-        frame[ETHERNET + IPV6] = NEIGHBOUR_ADVERTISEMENT;
+        frame[ETHERNET + IPV6] = NEIGHBOUR_ADVERTISEMENT as u8;
         assert_eq!(claim(&frame), Some((address.into(), MAC)));
         for length in 0..frame.len() {
             assert_eq!(claim(&frame[..length]), None);

@@ -1,7 +1,8 @@
 //! IPv6's neighbour discovery (RFC 4861), wherever in a packet it is.
 
 use super::assembler::{Is, Label, Program, Size};
-use super::programs::{BEHIND_IP6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEXT_HEADER6};
+use super::programs::{BEHIND_IP6, NEXT_HEADER6};
+use crate::kernel::frame::{ICMPV6, NEIGHBOUR_ADVERTISEMENT};
 
 /// Extension headers that say their own length in the same way: hop-by-hop options, routing, destination options.
 const EXTENSIONS: [u32; 3] = [0, 43, 60];

@@ -14,6 +14,7 @@ use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use nix::errno::Errno;
+use nix::libc;
 
 use super::channel::Channel;
 use super::raw::{Attributes, Request};
@@ -34,8 +35,6 @@ pub(super) const INCOMING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff2 
 const OUTGOING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff3 };
 /// Filters are asked in the order of their priorities: this is before whatever else is done with a frame.
 const PRIORITY: u16 = 1;
-/// `ETH_P_ALL` of linux/if_ether.h: frames of every protocol.
-pub(super) const ETH_P_ALL: u16 = 3;
 
 /// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
 const RTM_GETTFILTER: u16 = 46;
@@ -157,7 +156,7 @@ pub(super) fn discipline(index: u32) -> Change {
 pub(super) fn header(index: u32, parent: TcHandle, priority: u16) -> TcMessage {
     let mut message = TcMessage::with_index(index.cast_signed());
     message.header.parent = parent;
-    message.header.info = u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be());
+    message.header.info = u32::from(priority) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be());
     message
 }
 

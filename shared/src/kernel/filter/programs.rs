@@ -6,27 +6,16 @@ use std::net::IpAddr;
 use super::assembler::{Is, Label, Program, Size};
 use super::{MARK, Sender};
 use crate::cidr::{Cidr, Family};
+use crate::kernel::frame::{
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, SKF_AD_MARK,
+    SKF_AD_VLAN_TAG_PRESENT,
+};
 use crate::mac::Mac;
 
 /// Drops the frame (`TC_ACT_SHOT` of linux/pkt_cls.h).
 const DROP: u32 = 2;
 /// Leaves the frame to the next filter, or lets it pass (`TC_ACT_UNSPEC`).
 const PASS: u32 = u32::MAX;
-
-// Places outside the frame, from linux/filter.h: `SKF_AD_OFF` and what is counted from it.
-const SKF_AD_OFF: u32 = (-0x1000_i32).cast_unsigned();
-const SKF_AD_MARK: u32 = SKF_AD_OFF + 20;
-const SKF_AD_VLAN_TAG_PRESENT: u32 = SKF_AD_OFF + 48;
-
-// Protocols of frames (linux/if_ether.h) and IPv6's next header of ICMPv6 (RFC 4443).
-const ETH_P_IP: u32 = 0x0800;
-const ETH_P_ARP: u32 = 0x0806;
-const ETH_P_IPV6: u32 = 0x86dd;
-pub(super) const ICMPV6: u32 = 58;
-
-// ICMPv6 types (RFC 4861).
-const NEIGHBOUR_SOLICITATION: u32 = 135;
-pub(super) const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 
 // Where things are.
 const DESTINATION_MAC: u32 = 0;
