@@ -151,7 +151,7 @@ impl Interfaces {
                 None => true,
             };
             let mut defaults = self.routes.iter().filter(|route| {
-                route.in_main && route.is_default_of(family) && route.leads_nowhere.is_none()
+                route.is_in_main() && route.is_default_of(family) && route.leads_nowhere.is_none()
             });
             if !defaults.any(|route| leads_out(&route)) {
                 missing.extend(gateways.first());

@@ -62,9 +62,9 @@ pub fn list(
 
 /// The main table, and those that a rule leads to. Tables of VRFs are left out: their routes are for their own links' packets.
 fn tables_in_use(channel: &mut Channel, routes: &[Route]) -> Result<BTreeSet<u32>, KernelError> {
-    let mut tables: BTreeSet<u32> = routes.iter().filter(|r| r.in_main).map(|r| r.table).collect();
+    let mut tables: BTreeSet<u32> = routes.iter().filter(|r| r.is_in_main()).map(|r| r.table).collect();
     for family in Family::ALL {
-        if routes.iter().any(|route| !route.in_main && route.destination.family() == family) {
+        if routes.iter().any(|route| !route.is_in_main() && route.destination.family() == family) {
             tables.extend(rule::list(channel, family)?.into_iter().map(|rule| rule.table));
         }
     }
@@ -85,13 +85,13 @@ fn destination(route: &Route) -> Option<Occupied> {
 
 /// A route's gateway, without which it leads nowhere.
 fn gateway(route: &Route) -> Option<Occupied> {
-    let gateway = route.gateway.filter(|_| route.in_main)?;
+    let gateway = route.gateway.filter(|_| route.is_in_main())?;
     let by = format!("{gateway}, the gateway of {}", name(route));
     Some(Occupied { range: Cidr::host(gateway), by, leaves: Leaves::Nothing })
 }
 
 fn name(route: &Route) -> String {
-    let table = if route.in_main { String::new() } else { format!(" in table {}", route.table) };
+    let table = if route.is_in_main() { String::new() } else { format!(" in table {}", route.table) };
     format!("the host's route to {}{table}", route.destination)
 }
 
@@ -105,18 +105,8 @@ mod tests {
     use crate::network::Leaves;
 
     fn route(to: &str, gateway: Option<&str>, is_connected: bool) -> Route {
-        Route {
-            destination: to.parse().unwrap(),
-            link: Some(2),
-            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-            metric: 0,
-            in_main: true,
-            table: 254,
-            leads_nowhere: None,
-            is_connected,
-            from_router_advertisement: false,
-            to_container: false,
-        }
+        let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+        Route { gateway, is_connected, ..Route::new(to.parse().unwrap(), Some(2)) }
     }
 
     /// What a route leaves of each range, by the range.

@@ -113,7 +113,7 @@ pub(super) fn reverse_path(around: &mut Surroundings) -> Result<Vec<Finding>, Er
     for link in &around.found.links {
         let is_second = link.index != best
             && around.found.routes.iter().any(|route| {
-                route.in_main && route.is_default_of(Family::Ipv4) && route.link == Some(link.index)
+                route.is_in_main() && route.is_default_of(Family::Ipv4) && route.link == Some(link.index)
             });
         // The stricter of both would be 1, but the kernel uses the greater, and 2 is the looser.
         if is_second && setting(&link.name).max(all) == 1 {

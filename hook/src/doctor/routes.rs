@@ -5,16 +5,12 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::filter::MARK;
-use ocinet_shared::kernel::route::{self, Hop, Route};
+use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Rule};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
 
-/// The number of the main table (`RT_TABLE_MAIN` of linux/rtnetlink.h).
-const MAIN: u32 = 254;
-/// The number of the table of the host's own addresses (`RT_TABLE_LOCAL`).
-const LOCAL: u32 = 255;
 /// A mark of an answer for the commands of [`answers`]: any bit that nobody uses.
 const ANSWER: u32 = 0x0100_0000;
 const _: () = assert!(ANSWER & MARK == 0);
@@ -254,18 +250,7 @@ mod tests {
     }
 
     fn route(to: &str, table: u32, metric: u32) -> Route {
-        Route {
-            destination: to.parse().unwrap(),
-            link: Some(table),
-            gateway: None,
-            metric,
-            in_main: table == MAIN,
-            table,
-            leads_nowhere: None,
-            is_connected: false,
-            from_router_advertisement: false,
-            to_container: false,
-        }
+        Route { metric, table, ..Route::new(to.parse().unwrap(), Some(table)) }
     }
 
     /// The table, and the destination of its route, that a packet to 10.90.0.7 follows.

@@ -79,14 +79,13 @@ impl<'a> Links<'a> {
 
 /// The indexes of the links by which the main table's default routes of a family leave.
 pub(crate) fn of_default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = u32> {
-    let is_default = move |route: &&Route| route.in_main && route.is_default_of(family);
+    let is_default = move |route: &&Route| route.is_in_main() && route.is_default_of(family);
     routes.iter().filter(is_default).filter_map(|route| route.link)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocinet_shared::cidr::Cidr;
 
     fn link(index: u32, name: &str, kind: &str, below: Option<u32>) -> Link {
         Link {
@@ -109,18 +108,7 @@ mod tests {
     }
 
     fn route(to: &str, index: u32) -> Route {
-        Route {
-            destination: to.parse::<Cidr>().unwrap(),
-            link: Some(index),
-            gateway: None,
-            metric: 0,
-            in_main: true,
-            table: 254,
-            leads_nowhere: None,
-            is_connected: false,
-            from_router_advertisement: false,
-            to_container: false,
-        }
+        Route::new(to.parse().unwrap(), Some(index))
     }
 
     #[test]
@@ -138,7 +126,7 @@ mod tests {
             link(10, "wg0", "wireguard", None),
         ];
         let mut other_table = route("0.0.0.0/0", 10);
-        other_table.in_main = false;
+        other_table.table = 52;
         let routes = [route("0.0.0.0/0", 6), route("::/0", 9), other_table, route("10.88.0.0/16", 7)];
         let found = Links { links: &links, routes: &routes };
         let names: Vec<String> = found.elements().iter().map(Element::nft).collect();

@@ -9,14 +9,17 @@ use netlink_packet_route::route::{
     RouteScope, RouteType, RouteVia,
 };
 use nix::errno::Errno;
+use nix::libc;
 
 use super::addr::netlink_family;
 use super::channel::Channel;
 use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
-/// The table of the host's own addresses (`RT_TABLE_LOCAL` of linux/rtnetlink.h).
-const RT_TABLE_LOCAL: u8 = 255;
+/// The main table, which is looked up for every packet that no rule (ip-rule(8)) leads elsewhere.
+pub const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
+/// The table of the host's own addresses.
+pub const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 
 /// Who made a route (`rtm_protocol` of rtnetlink(7)): ocinet itself, for a container. The number is free in
 /// linux/rtnetlink.h and in iproute2's rt_protos.
@@ -39,8 +42,6 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// How it ranks among routes to the same destination; the least is used.
     pub metric: u32,
-    /// Whether it is in the main table, which is looked up for every packet that no rule (ip-rule(8)) leads elsewhere.
-    pub in_main: bool,
     /// The number of its table.
     pub table: u32,
     /// Its type in ip-route(8), where packets that match it go nowhere: `blackhole`, `unreachable`, `prohibit`, or `throw`,
@@ -55,6 +56,28 @@ pub struct Route {
 }
 
 impl Route {
+    /// A route of the main table, of which nothing else is known.
+    #[must_use]
+    pub fn new(destination: Cidr, link: Option<u32>) -> Self {
+        Self {
+            destination,
+            link,
+            gateway: None,
+            metric: 0,
+            table: MAIN,
+            leads_nowhere: None,
+            is_connected: false,
+            from_router_advertisement: false,
+            to_container: false,
+        }
+    }
+
+    /// Whether it is in the main table.
+    #[must_use]
+    pub fn is_in_main(&self) -> bool {
+        self.table == MAIN
+    }
+
     /// Whether it is a default route of a family, in whatever table and of whatever type.
     #[must_use]
     pub fn is_default_of(&self, family: Family) -> bool {
@@ -78,13 +101,13 @@ impl Route {
     /// Whether the host's packets to everywhere leave by it: a default route of the main table, or a part of one.
     #[must_use]
     pub fn leads_out(&self) -> bool {
-        self.in_main && self.is_of_everywhere()
+        self.is_in_main() && self.is_of_everywhere()
     }
 }
 
 /// The default routes of a family in the main table that are used: those of the least metric, one for each link.
 pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
-    let is_default = move |route: &&Route| route.in_main && route.is_default_of(family);
+    let is_default = move |route: &&Route| route.is_in_main() && route.is_default_of(family);
     let least = routes.iter().filter(is_default).map(|route| route.metric).min();
     let is_used = move |route: &&Route| Some(route.metric) == least && route.leads_nowhere.is_none();
     routes.iter().filter(is_default).filter(is_used)
@@ -280,7 +303,7 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
         _ => return Vec::new(),
     };
     let is_learned = message.header.flags.contains(RouteFlags::Cloned);
-    if is_learned || message.header.table == RT_TABLE_LOCAL {
+    if is_learned || u32::from(message.header.table) == LOCAL {
         return Vec::new();
     }
     let mut table = u32::from(message.header.table);
@@ -315,16 +338,14 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
     let has_own = message.header.protocol == RouteProtocol::Kernel
         || source.is_some_and(|source| destination.prefix() > 0 && destination.contains(source));
     let route = |(link, gateway): (Option<u32>, Option<IpAddr>)| Route {
-        destination,
-        link,
         gateway,
         metric,
-        in_main: table == u32::from(RouteHeader::RT_TABLE_MAIN),
         table,
         leads_nowhere,
         is_connected: has_own && gateway.is_none(),
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
         to_container: message.header.protocol == OCINET,
+        ..Route::new(destination, link)
     };
     hops.into_iter().map(route).collect()
 }
@@ -340,54 +361,4 @@ fn gateway_of(attributes: &[RouteAttribute]) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(to: &str, link: u32, metric: u32) -> Route {
-        Route {
-            destination: to.parse().unwrap(),
-            link: Some(link),
-            gateway: None,
-            metric,
-            in_main: true,
-            table: u32::from(RouteHeader::RT_TABLE_MAIN),
-            leads_nowhere: None,
-            is_connected: false,
-            from_router_advertisement: false,
-            to_container: false,
-        }
-    }
-
-    fn links<'a>(routes: impl Iterator<Item = &'a Route>) -> Vec<u32> {
-        routes.filter_map(|route| route.link).collect()
-    }
-
-    #[test]
-    fn the_least_metric_of_the_main_table_is_used() {
-        let of_another = Route { in_main: false, table: 52, ..route("0.0.0.0/0", 9, 0) };
-        let routes = [
-            of_another,
-            route("0.0.0.0/0", 2, 200),
-            route("0.0.0.0/0", 3, 100),
-            route("0.0.0.0/0", 4, 100),
-            route("::/0", 5, 0),
-        ];
-        assert_eq!(links(defaults(&routes, Family::Ipv4)), [3, 4]);
-        assert_eq!(links(defaults(&routes, Family::Ipv6)), [5]);
-        let closed = Route { leads_nowhere: Some("unreachable"), ..route("0.0.0.0/0", 1, 50) };
-        let routes = [routes.to_vec(), vec![closed]].concat();
-        assert_eq!(links(defaults(&routes, Family::Ipv4)), [0; 0]);
-    }
-
-    #[test]
-    fn parts_of_everywhere_lead_out_and_groups_and_sites_do_not() {
-        for to in ["0.0.0.0/0", "128.0.0.0/1", "64.0.0.0/2", "8.0.0.0/7", "::/1", "2000::/3"] {
-            assert!(route(to, 2, 0).leads_out(), "{to}");
-        }
-        for to in ["224.0.0.0/4", "ff00::/8", "fc00::/7", "10.0.0.0/8", "fd00::/8"] {
-            assert!(!route(to, 2, 0).leads_out(), "{to}");
-        }
-        let routes = [route("0.0.0.0/0", 2, 0), route("0.0.0.0/1", 7, 0), route("224.0.0.0/4", 8, 0)];
-        assert_eq!(links(ways_out(&routes, Family::Ipv4)), [2, 7]);
-    }
-}
+mod tests;
