@@ -219,7 +219,7 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
     if forwarding::turned(state)?.is_empty() || !state.path("networks").exists() {
         return Ok(Vec::new());
     }
-    let _alone = state.lock_networks()?;
+    let _alone = state.lock_networks_to_look()?;
     Ok(forwarding::idle(&forwarding::turned(state)?, &tables::networks(state)?, &listed.around()))
 }
 

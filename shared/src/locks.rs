@@ -19,7 +19,7 @@ use nix::unistd::geteuid;
 
 use crate::container_id::ContainerId;
 use crate::mac::fnv1a;
-use crate::record_dir::StateError;
+use crate::record_dir::{StateDir, StateError};
 
 /// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
 /// time to take back what was begun.
@@ -28,6 +28,8 @@ pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 const TRY_EVERY: Duration = Duration::from_micros(200);
 /// The file's name in the state folder.
 pub const LOCK_FILE: &str = "lock";
+/// No link is followed, and no pipe is waited for.
+const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 /// The folders that hold the state; some have folders of their own.
 const FOLDERS: [&str; 6] = ["containers", "leases", "networks", "ports", "members", "last-error"];
 
@@ -142,6 +144,28 @@ impl Locks {
         }
     }
 
+    /// Takes a lock exclusively for one who only looks: `None` where there is no file of locks, which nobody makes then.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn take_if_there(
+        &self,
+        what: Locked<'_>,
+        patience: Duration,
+    ) -> Result<Option<Lock>, StateError> {
+        let path = self.folder.join(LOCK_FILE);
+        match OpenOptions::new().read(true).write(true).custom_flags(FLAGS).open(&path) {
+            // What others can open, they may hold.
+            Ok(file) if is_of_root_alone(&file).map_err(|error| self.fail(error))? => {
+                *self.slot() = Some(Arc::new(file));
+                self.take(what, Mode::Exclusive, patience).map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateError::io("open", &path, error)),
+        }
+    }
+
     /// `None` where others hold it.
     fn attempt(&self, what: Locked<'_>, mode: Mode) -> Result<Option<Lock>, StateError> {
         let kind = match mode {
@@ -200,12 +224,10 @@ impl Locks {
         loop {
             check_folder(&self.folder)?;
             let mut options = OpenOptions::new();
-            options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            options.read(true).write(true).mode(0o600).custom_flags(FLAGS);
             match options.open(&path) {
                 Ok(file) => {
-                    let metadata = file.metadata().map_err(fail)?;
-                    let others = metadata.mode() & 0o077;
-                    if metadata.is_file() && others == 0 && metadata.uid() == geteuid().as_raw() {
+                    if is_of_root_alone(&file).map_err(fail)? {
                         return Ok(file);
                     }
                     // Somebody may have it open, and locked: another takes its place.
@@ -225,6 +247,46 @@ impl Locks {
             }
         }
     }
+}
+
+impl StateDir {
+    /// Takes a lock, exclusively.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] after [`LOCK_DEADLINE`], and those of the file system.
+    pub fn lock(&self, what: Locked<'_>) -> Result<Lock, StateError> {
+        self.locks.take(what, Mode::Exclusive, LOCK_DEADLINE)
+    }
+
+    /// Locks the making of networks: they are made one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_networks(&self) -> Result<Lock, StateError> {
+        self.lock(Locked::Networks)
+    }
+
+    /// The same for one who only looks, and makes no file of locks: `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_networks_to_look(&self) -> Result<Option<Lock>, StateError> {
+        self.locks.take_if_there(Locked::Networks, LOCK_DEADLINE)
+    }
+
+    /// Takes a lock, exclusively, where that is possible within a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
+        self.locks.take(what, Mode::Exclusive, patience)
+    }
+}
+
+fn is_of_root_alone(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    let others = metadata.mode() & 0o077;
+    Ok(metadata.is_file() && others == 0 && metadata.uid() == geteuid().as_raw())
 }
 
 /// Makes the state folder where it is missing. One of another user's is not used, and neither is one that others could

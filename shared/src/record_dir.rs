@@ -76,7 +76,7 @@ impl StateError {
 #[derive(Debug, Clone)]
 pub struct StateDir {
     root: PathBuf,
-    locks: Locks,
+    pub(crate) locks: Locks,
 }
 
 impl StateDir {
@@ -188,30 +188,6 @@ impl StateDir {
             }
         }
         Ok(())
-    }
-
-    /// Takes a lock, exclusively.
-    ///
-    /// # Errors
-    /// [`StateError::Busy`] after [`LOCK_DEADLINE`], and those of the file system.
-    pub fn lock(&self, what: Locked<'_>) -> Result<Lock, StateError> {
-        self.locks.take(what, Mode::Exclusive, LOCK_DEADLINE)
-    }
-
-    /// Locks the making of networks: they are made one at a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_networks(&self) -> Result<Lock, StateError> {
-        self.lock(Locked::Networks)
-    }
-
-    /// Takes a lock, exclusively, where that is possible within a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
-        self.locks.take(what, Mode::Exclusive, patience)
     }
 
     /// Removes what an interrupted making of a network left, where the network was not made.

@@ -92,7 +92,7 @@ pub(crate) fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, E
     if missing_in(found)?.is_empty() {
         return Ok(Vec::new());
     }
-    let _alone = state.lock_networks()?;
+    let _alone = state.lock_networks_to_look()?;
     missing_in(&Found::ask()?)
 }
 

@@ -1,6 +1,8 @@
 //! `ocinet check`: what differs between the records and the kernel is said, each difference in a line.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use ocinet_tests::lab::{Attached, DUAL, Lab};
 
@@ -165,4 +167,50 @@ fn every_driver_is_as_recorded() {
         lab.attach("none", &[("net.driver", "none")]),
     ];
     assert_eq!(said(&lab, &[]), [""; 0]);
+}
+
+/// Every file and folder of the state folder, with its mode, when it was changed, and its content.
+fn all(folder: &Path) -> Vec<String> {
+    let Ok(metadata) = fs::metadata(folder) else { return Vec::new() };
+    let content = String::from_utf8(fs::read(folder).unwrap_or_default()).unwrap();
+    let (mode, at) = (metadata.mode(), (metadata.mtime(), metadata.mtime_nsec()));
+    let mut found = vec![format!("{} {mode:o} {at:?} {content:?}", folder.display())];
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        found.extend(all(&entry.path()));
+    }
+    found.sort();
+    found
+}
+
+/// Also where they find that something is missing, and look again while nobody changes it.
+#[test]
+fn who_only_looks_leaves_the_state_folder_as_it_is() {
+    let looks: [&[&str]; 6] =
+        [&["check"], &["check", "web"], &["doctor"], &["doctor", "web"], &["list"], &["gc", "--dry-run"]];
+    let lab = Lab::new();
+    let state = lab.state_dir();
+    let _web = lab.attach("web", &PUBLISHED);
+    let look = |when: &str| {
+        let before = all(&state);
+        for arguments in looks {
+            let said = lab.run(arguments, "");
+            assert_eq!(before, all(&state), "{arguments:?} {when}: {said:?}");
+        }
+    };
+    look("beside a container");
+    for set in ["no_transit", "uplinks"] {
+        lab.host.ok(&["nft", "flush", "set", "inet", "ocinet", set]);
+    }
+    assert!(said(&lab, &[]).iter().any(|line| line.starts_with("this host: ")));
+    look("where the host's elements are missing");
+    // As an earlier ocinet or another user left it.
+    fs::remove_file(state.join("lock")).unwrap();
+    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(state.join("leases"), Permissions::from_mode(0o775)).unwrap();
+    look("where nobody has locked anything yet");
+    fs::remove_dir_all(state.join("networks")).unwrap();
+    look("where no network is known");
+    fs::remove_dir_all(&state).unwrap();
+    look("where there is none");
+    assert!(!state.exists());
 }
