@@ -3,17 +3,16 @@
 //! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
 //! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
+use crate::ports::HostPorts;
 use crate::request::Request;
 
 fn folder(state: &StateDir, owner: &ContainerId) -> PathBuf {
@@ -102,16 +101,9 @@ pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Reque
         }
         let members = records(state, owner);
         let others = members.iter().filter(|member| member.id != *id).chain([owner]);
-        let mut own: BTreeMap<(Protocol, u16), Vec<&PublishedPort>> = BTreeMap::new();
-        for port in &asked.ports {
-            own.entry((port.protocol, port.host_port)).or_default().push(port);
-        }
-        let overlaps = |port: &&PublishedPort| {
-            let same = own.get(&(port.protocol, port.host_port));
-            same.is_some_and(|same| same.iter().any(|own| own.overlaps(port)))
-        };
+        let own: HostPorts = asked.ports.iter().copied().collect();
         for other in others {
-            if let Some(port) = other.ports().find(overlaps) {
+            if let Some(port) = other.ports().find(|port| own.overlap(port)) {
                 return differ(format!("and container {} publishes port {port} already", other.id));
             }
         }

@@ -1,5 +1,6 @@
 //! Host ports: which are free, and which a process of the host holds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -18,6 +19,31 @@ use crate::{holder, nat};
 /// How many ports are tried before the search for a free one is given up.
 const TRIES: usize = 64;
 
+/// Host ports by their numbers: a container may publish thousands, and each is looked for among them.
+#[derive(Debug, Default)]
+pub struct HostPorts(BTreeMap<(Protocol, u16), Vec<PublishedPort>>);
+
+impl HostPorts {
+    fn add(&mut self, port: PublishedPort) {
+        self.0.entry((port.protocol, port.host_port)).or_default().push(port);
+    }
+
+    /// Whether a packet could be meant for one of them and for this one.
+    #[must_use]
+    pub fn overlap(&self, port: &PublishedPort) -> bool {
+        let same = self.0.get(&(port.protocol, port.host_port));
+        same.is_some_and(|same| same.iter().any(|other| other.overlaps(port)))
+    }
+}
+
+impl FromIterator<PublishedPort> for HostPorts {
+    fn from_iter<I: IntoIterator<Item = PublishedPort>>(ports: I) -> Self {
+        let mut all = Self::default();
+        ports.into_iter().for_each(|port| all.add(port));
+        all
+    }
+}
+
 /// Chooses the host ports that are left to ocinet, and checks that no process of the host holds any.
 ///
 /// `others` are the ports of the container's other interfaces. Only the elements decide between containers; here the processes of the host are asked.
@@ -30,9 +56,15 @@ pub fn settle(
     others: &[PublishedPort],
 ) -> Result<Vec<PublishedPort>, Error> {
     check_families(request, network)?;
+    let mut nft = request.ports.iter().any(|port| port.host_port == 0).then(Nft::open).transpose()?;
+    let mut taken: HostPorts = others.iter().copied().collect();
     let mut settled: Vec<PublishedPort> = Vec::with_capacity(request.ports.len());
     for port in &request.ports {
-        let port = if port.host_port == 0 { choose(port, network, &[others, &settled])? } else { *port };
+        let port = match &mut nft {
+            Some(nft) if port.host_port == 0 => choose(port, network, &taken, nft)?,
+            _ => *port,
+        };
+        taken.add(port);
         check_own(&port)?;
         for address in addresses(&port, network) {
             match probe(address, port.protocol, port.host_port)? {
@@ -115,9 +147,9 @@ fn addresses(port: &PublishedPort, network: &Network) -> Vec<IpAddr> {
 fn choose(
     port: &PublishedPort,
     network: &Network,
-    settled: &[&[PublishedPort]],
+    taken: &HostPorts,
+    nft: &mut Nft,
 ) -> Result<PublishedPort, Error> {
-    let mut nft = Nft::open()?;
     let places = addresses(port, network);
     for _ in 0..TRIES {
         let Some(first) = places.first() else { break };
@@ -128,7 +160,7 @@ fn choose(
         };
         let Bind::Free(host_port) = free else { return Err(holder::not_local(port)) };
         let chosen = PublishedPort { host_port, ..*port };
-        if settled.iter().copied().flatten().any(|other| chosen.overlaps(other)) {
+        if taken.overlap(&chosen) {
             continue;
         }
         let mut free = true;
@@ -145,4 +177,23 @@ fn choose(
         "every port that was tried is taken",
         "name a free host port in net.ports",
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocinet_shared::port::parse_published;
+
+    use super::*;
+
+    #[test]
+    fn ports_of_one_number_are_told_apart() {
+        let port = |text: &str| parse_published(text).unwrap()[0];
+        let taken: HostPorts = ["80:80", "127.0.0.1:81:81", "82:82/udp"].map(port).into_iter().collect();
+        for same in ["80:90", "127.0.0.1:80:90", "81:90", "127.0.0.1:81:90", "82:82/udp"] {
+            assert!(taken.overlap(&port(same)), "{same}");
+        }
+        for other in ["83:80", "80:80/udp", "127.0.0.2:81:81", "[2001:db8::1]:81:81", "82:82"] {
+            assert!(!taken.overlap(&port(other)), "{other}");
+        }
+    }
 }
