@@ -7,7 +7,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
-use ocinet_shared::kernel::conntrack;
+use ocinet_shared::kernel::conntrack::{self, NowPublished};
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::{Protocol, PublishedPort};
@@ -89,18 +89,12 @@ impl Applier<'_> {
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.
     fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
-        for family in Family::ALL {
-            // A new connection of the other protocols begins with a packet that says so.
-            let is_meant = |of: &(Family, PublishedPort)| of.0 == family && of.1.protocol == Protocol::Udp;
-            let ports: Vec<_> = elements
-                .iter()
-                .filter_map(published)
-                .filter(is_meant)
-                .map(|(_, port)| (port.bound_address(), port.host_port))
-                .collect();
-            conntrack::end_all_unpublished(self.nft.channel(), family, &ports)?;
-        }
-        Ok(())
+        // A new connection of the other protocols begins with a packet that says so.
+        let udp = elements.iter().filter_map(published).filter(|(_, port)| port.protocol == Protocol::Udp);
+        let ports: Vec<_> = udp
+            .map(|(family, port)| NowPublished { family, bound: port.bound_address(), port: port.host_port })
+            .collect();
+        Ok(conntrack::end_all_unpublished(self.nft.channel(), &ports)?)
     }
 }
 

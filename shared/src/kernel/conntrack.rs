@@ -87,74 +87,107 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
     if family == Family::Ipv6 {
         return end_some(channel, &of_family(CT_GET, family), family, is_meant);
     }
-    for (direction, flags) in directions {
-        let filter = |request: Request| {
+    let question = |(direction, flags)| {
+        let filter = move |request: Request| {
             request
                 .with_nested(direction, |tuple| {
                     tuple.with_nested(CTA_TUPLE_IP, |ip| with_address(ip, CTA_IP_SRC, address))
                 })
                 .with_nested(CTA_FILTER, |filter| filter.with(flags, &CTA_FILTER_F_CTA_IP_SRC.to_ne_bytes()))
         };
-        end_by(channel, family, filter, is_meant)?;
-    }
-    Ok(())
+        Question { family, filter: Box::new(filter), is_meant: Box::new(is_meant) }
+    };
+    end_by(channel, &directions.map(question))
 }
 
-/// Ends what was sent to a UDP port before anybody published it, untranslated, on one host address or on any: such a
+/// Which connections are to end: by the kernel's filter, and by what a kernel that does not know it is asked.
+struct Question<'a> {
+    family: Family,
+    filter: Filter<'a>,
+    is_meant: IsMeant<'a>,
+}
+
+type Filter<'a> = Box<dyn Fn(Request) -> Request + 'a>;
+type IsMeant<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
+
+/// A UDP port of the host that is published now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NowPublished {
+    /// The family.
+    pub family: Family,
+    /// The one host address that it is published on.
+    pub bound: Option<IpAddr>,
+    /// Its number.
+    pub port: u16,
+}
+
+/// What was sent to a UDP port before anybody published it, untranslated, on one host address or on any: such a
 /// connection would never be led to the container, as long as its sender goes on. Untranslated connections to that
 /// port elsewhere are begun anew by their next packet, and do not differ.
-///
-/// # Errors
-/// As [`end_all_of`].
-fn end_unpublished(
-    channel: &mut Channel,
-    family: Family,
-    bound: Option<IpAddr>,
-    port: u16,
-) -> Result<(), KernelError> {
-    let protocol = [Protocol::Udp.number()];
+fn unpublished(NowPublished { family, bound, port }: NowPublished) -> Question<'static> {
     let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
     // By an IPv6 address, the kernel's filter would find the others (see `end_all_of`).
     let bound = bound.filter(IpAddr::is_ipv4);
     let flags = flags | if bound.is_some() { CTA_FILTER_F_CTA_IP_DST } else { 0 };
-    let filter = |request: Request| {
+    let filter = move |request: Request| {
         request
             .with_nested(CTA_TUPLE_ORIG, |tuple| {
                 let tuple = match bound {
                     Some(bound) => tuple.with_nested(CTA_TUPLE_IP, |ip| with_address(ip, CTA_IP_DST, bound)),
                     None => tuple,
                 };
-                tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-                    of.with(CTA_PROTO_NUM, &protocol).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
-                })
+                with_udp_port(tuple, port)
             })
             .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes()))
             .with(CTA_STATUS, &0_u32.to_be_bytes())
             .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
     };
-    end_by(channel, family, filter, |payload| is_unpublished(payload, bound, port))
+    let is_meant = move |payload: &[u8]| is_unpublished(payload, bound, port);
+    Question { family, filter: Box::new(filter), is_meant: Box::new(is_meant) }
 }
 
-/// Ends what was sent to the UDP ports of a container before anybody published them, and what leaves by them. Each question looks through all connections: where there are many ports, the
-/// connections are listed once.
+/// The UDP connections of containers that leave by a port which is published now: what is sent to the port would be
+/// taken for their answers. They go on by another port with their next packet.
+fn leaving_by(NowPublished { family, port, .. }: NowPublished) -> Question<'static> {
+    let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
+    let filter = move |request: Request| {
+        request
+            .with_nested(CTA_TUPLE_REPLY, |tuple| with_udp_port(tuple, port))
+            .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_REPLY_FLAGS, &flags.to_ne_bytes()))
+            .with(CTA_STATUS, &IPS_SRC_NAT.to_be_bytes())
+            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
+    };
+    Question { family, filter: Box::new(filter), is_meant: Box::new(move |payload| leaves_by(payload, port)) }
+}
+
+fn with_udp_port(tuple: Request, port: u16) -> Request {
+    tuple.with_nested(CTA_TUPLE_PROTO, |of| {
+        of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
+    })
+}
+
+/// Ends what was sent to the UDP ports of a container before anybody published them, and what leaves by them. The kernel is asked
+/// once. Each question of it looks through all connections: where there are many ports, the connections are listed once.
 ///
 /// # Errors
 /// As [`end_all_of`].
-pub fn end_all_unpublished(
-    channel: &mut Channel,
-    family: Family,
-    ports: &[(Option<IpAddr>, u16)],
-) -> Result<(), KernelError> {
-    const FEW: usize = 8;
+pub fn end_all_unpublished(channel: &mut Channel, ports: &[NowPublished]) -> Result<(), KernelError> {
+    const FEW: usize = 16;
     if ports.len() <= FEW {
-        return ports.iter().try_for_each(|(bound, port)| {
-            end_unpublished(channel, family, *bound, *port)?;
-            if bound.is_none() { end_leaving_by(channel, family, *port) } else { Ok(()) }
-        });
+        let leaving = ports.iter().filter(|of| of.bound.is_none()).copied().map(leaving_by);
+        let questions: Vec<Question<'_>> = ports.iter().copied().map(unpublished).chain(leaving).collect();
+        return end_by(channel, &questions);
     }
+    Family::ALL.into_iter().try_for_each(|family| {
+        let of_family: Vec<_> = ports.iter().filter(|of| of.family == family).collect();
+        if of_family.is_empty() { Ok(()) } else { end_listed(channel, family, &of_family) }
+    })
+}
+
+fn end_listed(channel: &mut Channel, family: Family, ports: &[&NowPublished]) -> Result<(), KernelError> {
     let mut by_port: HashMap<u16, Vec<Option<IpAddr>>> = HashMap::new();
-    for (bound, port) in ports {
-        by_port.entry(*port).or_default().push(*bound);
+    for of in ports {
+        by_port.entry(of.port).or_default().push(of.bound);
     }
     let bounds = |direction, payload: &[u8]| by_port.get_key_value(&sent_to(payload, direction)?);
     end_some(channel, &of_family(CT_GET, family), family, |payload| {
@@ -171,28 +204,6 @@ fn sent_to(payload: &[u8], direction: u16) -> Option<u16> {
     let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction)?;
     let of = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_PROTO)?);
     of.clone().find(CTA_PROTO_DST_PORT)?.try_into().ok().map(u16::from_be_bytes)
-}
-
-/// Ends the UDP connections of containers that leave by a port which is published now: what is sent to the port would be
-/// taken for their answers. They go on by another port with their next packet.
-///
-/// # Errors
-/// As [`end_all_of`].
-fn end_leaving_by(channel: &mut Channel, family: Family, port: u16) -> Result<(), KernelError> {
-    let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
-    let filter = |request: Request| {
-        request
-            .with_nested(CTA_TUPLE_REPLY, |tuple| {
-                tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-                    of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()])
-                        .with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
-                })
-            })
-            .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_REPLY_FLAGS, &flags.to_ne_bytes()))
-            .with(CTA_STATUS, &IPS_SRC_NAT.to_be_bytes())
-            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
-    };
-    end_by(channel, family, filter, |payload| leaves_by(payload, port))
 }
 
 fn leaves_by(payload: &[u8], port: u16) -> bool {
@@ -217,18 +228,16 @@ fn is_unpublished(payload: &[u8], bound: Option<IpAddr>, port: u16) -> bool {
     is_port && sent == answered && bound.is_none_or(|bound| sent.get(1) == Some(&bound))
 }
 
-/// Ends the connections that a filter finds. Kernels before 6.10 do not delete by a filter: there, `is_meant` finds them.
-fn end_by(
-    channel: &mut Channel,
-    family: Family,
-    filter: impl Fn(Request) -> Request,
-    is_meant: impl Fn(&[u8]) -> bool,
-) -> Result<(), KernelError> {
-    match refused(channel, &[filter(of_family(CT_DELETE, family))])? {
+/// Ends the connections that questions find, which are asked together. Kernels before 6.10 do not delete by a filter:
+/// there, the connections are listed by it.
+fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), KernelError> {
+    let request = |kind, of: &Question<'_>| (of.filter)(of_family(kind, of.family));
+    let requests: Vec<Request> = questions.iter().map(|of| request(CT_DELETE, of)).collect();
+    match refused(channel, &requests)? {
         None => Ok(()),
-        Some(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            end_some(channel, &filter(of_family(CT_GET, family)), family, is_meant)
-        }
+        Some(Errno::EINVAL | Errno::EOPNOTSUPP) => questions
+            .iter()
+            .try_for_each(|of| end_some(channel, &request(CT_GET, of), of.family, &of.is_meant)),
         Some(errno) => Err(KernelError::new("end connections", errno)),
     }
 }
@@ -300,100 +309,4 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 #[cfg(all(test, target_endian = "little"))]
-mod tests {
-    use super::*;
-    use crate::kernel::raw::{captured, every_beginning};
-
-    /// What a kernel before 6.10 has to be shown one by one.
-    #[test]
-    fn connections_to_end_are_told_in_a_dump_too() {
-        let answers = captured(include_str!("captured/conntrack.hex"));
-        let web: IpAddr = [10, 90, 30, 241].into();
-        let of = |direction| {
-            answers.iter().filter(|answer| ends(answer, direction).first() == Some(&web)).collect::<Vec<_>>()
-        };
-        let (began, led_to) = (of(CTA_TUPLE_ORIG), of(CTA_TUPLE_REPLY));
-        assert_eq!((began.len(), led_to.len()), (1, 1));
-        let mut message = Vec::new();
-        deletion(led_to[0], Family::Ipv4).unwrap().write(0, 1, &mut message);
-        let payload = &message[super::super::raw::HEADER_LENGTH..];
-        assert_eq!(payload[0], 2);
-        assert_eq!(ends(payload, CTA_TUPLE_ORIG), ends(led_to[0], CTA_TUPLE_ORIG));
-        assert!(Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_ID).is_some_and(|id| id.len() == 4));
-        // TCP, and translated: nothing that was sent before a UDP port was published.
-        assert!(!answers.iter().any(|answer| is_unpublished(answer, None, 8080)));
-    }
-
-    #[test]
-    fn what_was_sent_before_a_port_was_published_is_told() {
-        let (client, host): (IpAddr, IpAddr) = ([198, 51, 100, 20].into(), [198, 51, 100, 10].into());
-        let tuple = |request: Request, kind, [source, target]: [IpAddr; 2], protocol: u8| {
-            request.with_nested(kind, |tuple| {
-                let ends = |ip| with_address(with_address(ip, CTA_IP_SRC, source), CTA_IP_DST, target);
-                tuple.with_nested(CTA_TUPLE_IP, ends).with_nested(CTA_TUPLE_PROTO, |of| {
-                    of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &5353_u16.to_be_bytes())
-                })
-            })
-        };
-        let payload = |answered_by, protocol| {
-            let request = tuple(of_family(CT_GET, Family::Ipv4), CTA_TUPLE_ORIG, [client, host], protocol);
-            let mut message = Vec::new();
-            tuple(request, CTA_TUPLE_REPLY, [answered_by, client], protocol).write(0, 1, &mut message);
-            message[super::super::raw::HEADER_LENGTH..].to_vec()
-        };
-        let untranslated = payload(host, 17);
-        assert!(is_unpublished(&untranslated, None, 5353) && is_unpublished(&untranslated, Some(host), 5353));
-        assert!(
-            !is_unpublished(&untranslated, None, 5354) && !is_unpublished(&untranslated, Some(client), 5353)
-        );
-        assert!(!is_unpublished(&payload([10, 90, 0, 7].into(), 17), None, 5353));
-        assert!(!is_unpublished(&payload(host, 6), None, 5353));
-    }
-
-    #[test]
-    fn what_leaves_by_a_port_is_told() {
-        let payload = |status: u32, protocol: u8, port: u16| {
-            let request = of_family(CT_GET, Family::Ipv4).with_nested(CTA_TUPLE_REPLY, |tuple| {
-                tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-                    of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
-                })
-            });
-            let mut message = Vec::new();
-            request.with(CTA_STATUS, &status.to_be_bytes()).write(0, 1, &mut message);
-            message[super::super::raw::HEADER_LENGTH..].to_vec()
-        };
-        let confirmed = 1 << 3;
-        assert!(leaves_by(&payload(IPS_SRC_NAT | confirmed, 17, 10101), 10101));
-        for other in [
-            payload(confirmed, 17, 10101),
-            payload(IPS_NAT_MASK, 17, 10101),
-            payload(IPS_SRC_NAT, 6, 10101),
-            payload(IPS_SRC_NAT, 17, 10102),
-        ] {
-            assert!(!leaves_by(&other, 10101));
-        }
-    }
-
-    #[test]
-    fn reads_the_addresses_of_both_directions() {
-        let answers = captured(include_str!("captured/conntrack.hex"));
-        let mut seen = Vec::new();
-        for payload in &answers {
-            let mut addresses = Vec::new();
-            answer(payload, &mut addresses);
-            seen.push(addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
-            every_beginning(payload, |part| {
-                let mut fewer = Vec::new();
-                answer(part, &mut fewer);
-                assert!(addresses.starts_with(&fewer));
-            });
-        }
-        seen.sort();
-        let masqueraded = ["10.90.30.241", "203.0.113.1", "203.0.113.1", "198.51.100.10"];
-        assert_eq!(seen.len(), 4);
-        assert_eq!(seen[0], masqueraded);
-        let published = ["198.51.100.20", "198.51.100.10", "10.90.30.241", "198.51.100.20"];
-        assert_eq!(seen[1], published);
-        assert!(seen[2..].iter().all(|addresses| addresses.len() == 4 && addresses[0].contains(':')));
-    }
-}
+mod tests;

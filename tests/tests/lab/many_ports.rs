@@ -72,3 +72,25 @@ fn before_but_for_the_tables(lab: &Lab) {
     assert!(lab.record("web").is_none());
     assert_eq!(lab.run(&["list"], "").ok().lines().count(), 1);
 }
+
+/// Their connections with the host are looked for by one question, however many ports there are.
+#[test]
+fn a_start_asks_once_for_the_connections_of_its_udp_ports() {
+    let lab = Lab::new();
+    used(&lab);
+    let trace = lab.dir().join("trace");
+    let under = ["strace", "-qq", "-e", "trace=sendto", "-o", trace.to_str().unwrap()];
+    // None of them is dead, and swept by the next.
+    let mut alive = Vec::new();
+    for (id, ports) in
+        [("one", "5300:53/udp"), ("several", "6000-6003:6000-6003/udp,198.51.100.10:6004:6004/udp")]
+    {
+        let sandbox = Sandbox::new(id);
+        let asked = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", ports)];
+        let _ = lab.run_under(&under, &["createRuntime"], &lab.state_of(&sandbox, &asked)).ok();
+        let sent = std::fs::read_to_string(&trace).unwrap();
+        let questions = sent.lines().filter(|line| line.contains("IPCTNL_MSG_CT_DELETE")).count();
+        assert_eq!(questions, 1, "{id}: {sent}");
+        alive.push(sandbox);
+    }
+}
