@@ -15,6 +15,16 @@ topic() {
 # A line for the people who read the result.
 note() { printf '%s\n' "$*" | tee -a "$results"; }
 
+# The machine as it is right after a failure, for the people who look for its cause.
+witness() {
+	local look
+	for look in "ip address" "ip route show table all" "ip -6 route show table all" "ip rule" "nft list ruleset" "conntrack -L" \
+		"iptables-legacy-save" "ss -anp" "ps axf" "ocinet list" "ocinet doctor" "journalctl -b -n 80 --no-pager"; do
+		echo "== $look"
+		$look
+	done
+}
+
 # check NAME COMMAND…: prints the name with ok or FAILED, and what the command said where it failed.
 check() {
 	local name="$topic: $1" said=/run/checks/said began=$SECONDS
@@ -39,6 +49,7 @@ check() {
 		echo "FAILED" >>/var/lib/machine/outcomes
 		note "FAILED  $name ($((SECONDS - began)) s)"
 		tail -n 40 "$said" | sed 's/^/        | /' | tee -a "$results"
+		witness >"/share/failed-$(wc -l </var/lib/machine/outcomes).txt" 2>&1
 	fi
 	kill -KILL -- "-$watch" 2>/dev/null
 	wait "$watch" 2>/dev/null

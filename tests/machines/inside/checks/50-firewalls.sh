@@ -32,11 +32,16 @@ check "a flush by hand is mended by the timer" eval "nft flush ruleset; eventual
 stop_all
 
 # -- firewalld
-check "firewalld: it starts, and then a container" eval "systemctl start firewalld; start crun web net.ports=8080:80"
+# systemd calls firewalld started as soon as it has its name on the bus; its rules come some seconds later.
+firewalld_runs() { eventually 60 firewall-cmd --state; }
+doctor_names() { refused 1 "it belongs to $1" ocinet doctor; }
+
+check "firewalld: it starts, and then a container" eval "systemctl start firewalld; firewalld_runs; start crun web net.ports=8080:80"
+check "firewalld: doctor names it" doctor_names firewalld
 check "firewalld: what doctor tells to do mends it" obey_doctor
 check "firewalld: served" is_served
-check "firewalld: served after its reload, and doctor is content" eval "firewall-cmd --reload; eventually 30 is_served; ocinet doctor"
-check "firewalld: served after its restart, and doctor is content" eval "systemctl restart firewalld; eventually 30 is_served; ocinet doctor"
+check "firewalld: served after its reload, and doctor is content" eval "firewall-cmd --reload; firewalld_runs; eventually 30 is_served; ocinet doctor"
+check "firewalld: served after its restart, and doctor is content" eval "systemctl restart firewalld; firewalld_runs; eventually 30 is_served; ocinet doctor"
 check "firewalld: closed otherwise" stays_closed
 check "firewalld: a further container needs nothing more" eval "start runc more net.ports=8083:80; reaches lan more 198.51.100.10:8083; reaches more internet 203.0.113.1:80; ocinet doctor"
 systemctl stop firewalld
@@ -45,6 +50,7 @@ stop_all
 
 # -- ufw
 check "ufw: it is enabled, and then a container starts" eval "ufw --force enable; start crun web net.ports=8080:80"
+check "ufw: doctor names it" doctor_names ufw
 check "ufw: what doctor tells to do mends it" obey_doctor
 check "ufw: served" is_served
 check "ufw: served after its reload, and doctor is content" eval "ufw reload; eventually 30 is_served; ocinet doctor"

@@ -1,7 +1,5 @@
 # With FULL=1: the lab's own tests, on this kernel and with these programs. What a module said is in lab-MODULE.txt beside the result.
 # shellcheck shell=bash
-topic lab
-
 lab_module() {
 	local said=/share/lab-$1.txt
 	if OCINET_BIN=/usr/bin/ocinet OCINET_EXPORTER_BIN=/usr/bin/ocinet-exporter TMPDIR=/var/tmp \
@@ -13,6 +11,7 @@ lab_module() {
 }
 
 if [[ -e /share/lab ]]; then
+	topic lab
 	checkout=$(cat /share/checkout)
 	mkdir -p "$checkout/tests"
 	ln -sfn /share/packaging "$checkout/packaging"
