@@ -21,9 +21,9 @@ use crate::container_id::ContainerId;
 use crate::mac::fnv1a;
 use crate::record_dir::{StateDir, StateError};
 
-/// How long a lock is waited for. Runtimes kill a hook at a timeout of their own; giving up before that leaves the
-/// time to take back what was begun.
-pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a lock is waited for. A holder that dies lets go at once, so that only a slow one is waited for: where
+/// hundreds of containers start at once on a machine that is busy besides, five seconds were not enough.
+pub const LOCK_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a lock that is taken is tried.
 const TRY_EVERY: Duration = Duration::from_micros(200);
 /// The file's name in the state folder.

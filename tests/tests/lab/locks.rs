@@ -139,7 +139,7 @@ fn a_state_folder_that_others_wrote_to_is_refused() {
 #[track_caller]
 fn says_who_holds(stderr: &str) {
     let parts =
-        ["another ocinet did not let go of it for 5s (`fuser ", "; hint: try again, and end the process"];
+        ["another ocinet did not let go of it for 20s (`fuser ", "; hint: try again, and end the process"];
     assert!(parts.iter().all(|part| stderr.contains(part)), "{stderr}");
 }
 
@@ -165,7 +165,7 @@ fn no_wait_is_without_an_end() {
     let stopped = lab.poststop("web");
     assert_eq!(stopped.code, 7, "{}", stopped.stderr);
     says_who_holds(&stopped.stderr);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     drop(lock);
     let _ = before;
     drop(web.net);
