@@ -5,10 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
-use ocinet_shared::network::Network;
+use ocinet_shared::network::{HostLinkKind, Network};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Attachment, Record, Undo};
 
@@ -150,10 +151,25 @@ impl Plan {
         let parents = self.attachments.iter().filter(|of| of.host_interface.is_none());
         let asks = parents.filter_map(|of| {
             let addresses = of.addresses.iter().map(Cidr::address).collect();
-            Some(Step::AskLan { parent: of.parent.clone()?, interface: of.interface.clone(), addresses })
+            let (parent, interface) = (of.parent.clone()?, of.interface.clone());
+            Some(Step::AskLan { parent, interface, addresses, for_host: self.for_host(&of.network) })
         });
         let asks: Vec<Step> = asks.collect();
         self.steps.splice(0..0, asks);
+    }
+
+    /// The host's addresses on a LAN where it has a link of its own.
+    fn for_host(&self, network: &ContainerId) -> Vec<IpAddr> {
+        let joined = self.steps.iter().find_map(|step| match step {
+            Step::JoinNetwork { network: joined } if joined.name == *network => Some(joined),
+            _ => None,
+        });
+        let links = joined.map(|network| &network.links[..]).unwrap_or_default();
+        let own = links.iter().filter_map(|link| match &link.kind {
+            HostLinkKind::Macvlan { addresses, .. } => Some(addresses),
+            HostLinkKind::Bridge | HostLinkKind::Vxlan(_) => None,
+        });
+        own.flatten().copied().collect()
     }
 
     /// What is about the container as a whole comes last.

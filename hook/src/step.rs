@@ -57,6 +57,8 @@ pub enum Step {
         interface: IfName,
         /// The addresses.
         addresses: Vec<IpAddr>,
+        /// Those that the host itself is to have on the LAN, unless it has them.
+        for_host: Vec<IpAddr>,
     },
     /// Makes the host forward packets of a family, if it does not yet.
     Forward {
@@ -227,8 +229,10 @@ impl fmt::Display for Step {
             Self::TakeLease { network, address } => write!(f, "lease {address} from network {network}"),
             Self::ClaimPort { port } => write!(f, "claim port {port}"),
             Self::ClaimMac { on, mac } => write!(f, "claim {mac} on {on}"),
-            Self::AskLan { parent, addresses, .. } => {
-                write!(f, "ask on {parent} who has {}", join(addresses))
+            Self::AskLan { parent, addresses, for_host, .. } => {
+                write!(f, "ask on {parent} who has {}", join(addresses))?;
+                let is_any = !for_host.is_empty();
+                if is_any { write!(f, ", and {} for the host", join(for_host)) } else { Ok(()) }
             }
             Self::Forward { family } => write!(f, "forward {family}"),
             Self::AddElements { elements } => {

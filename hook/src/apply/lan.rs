@@ -1,4 +1,5 @@
-//! Whether somebody on a LAN has a container's address already: asked once, before the container says that it has it.
+//! Whether somebody on a LAN has a container's address already, or one that the host is to have beside it: asked once, before
+//! either says that it is its own.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use ocinet_shared::kernel::{neighbour, route};
 
 use super::{Applier, Failure};
 use crate::error::{Error, report};
+use crate::step::Step;
 
 /// How long the LAN has to answer, from the question on. A machine that is awake answers within a millisecond, one whose
 /// processor is busy within one or two of its kernel's ticks, of 10 ms at most. The second that RFC 5227 and RFC 4862
@@ -21,18 +23,15 @@ pub(super) struct Question {
     probe: Probe,
     parent: (IfName, u32),
     addresses: Vec<IpAddr>,
+    for_host: Vec<IpAddr>,
     deadline: Instant,
 }
 
 impl Applier<'_> {
     /// Asks by the parent, because the container's own interface is not there yet. Where nobody can be there to answer,
     /// nothing is asked.
-    pub(super) fn ask_lan(
-        &mut self,
-        parent: &IfName,
-        interface: &IfName,
-        addresses: &[IpAddr],
-    ) -> Result<(), Failure> {
+    pub(super) fn ask_lan(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::AskLan { parent, interface, addresses, for_host } = step else { return Ok(()) };
         for address in addresses {
             if route::is_own(&mut self.route, *address)? {
                 return Err(taken(parent, *address, "it is this host's own".to_owned()).into());
@@ -41,15 +40,22 @@ impl Applier<'_> {
         let found = link::find(&mut self.route, parent)?.filter(|found| found.has_carrier);
         let Some(found) = found.filter(|found| found.kind != "dummy") else { return Ok(()) };
         let Some(mac) = found.mac else { return Ok(()) };
+        let mut not_yet_own = Vec::new();
+        for address in for_host {
+            if !route::is_own(&mut self.route, *address)? {
+                not_yet_own.push(*address);
+            }
+        }
+        let for_host = not_yet_own;
         let asked = Probe::open(found.index, mac).and_then(|probe| {
-            addresses.iter().try_for_each(|address| probe.ask(*address))?;
+            addresses.iter().chain(&for_host).try_for_each(|address| probe.ask(*address))?;
             Ok(probe)
         });
         match asked {
             Ok(probe) => {
                 let (addresses, deadline) = (addresses.to_vec(), Instant::now() + PATIENCE);
                 let parent = (parent.clone(), found.index);
-                let question = Question { probe, parent, addresses, deadline };
+                let question = Question { probe, parent, addresses, for_host, deadline };
                 self.questions.insert(interface.clone(), question);
             }
             // Without CAP_NET_RAW, say: the container is attached, as it would be where nobody answers.
@@ -60,20 +66,52 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Waits for what is left of the time to answer. A macvlan of this very host is none of the LAN's machines: it is
-    /// one of a container that has ended, whose links the kernel has yet to remove.
+    /// Waits for what is left of the time to answer before the container has its addresses.
     pub(super) fn hear_lan(&mut self, interface: &IfName) -> Result<(), Failure> {
         let Some(question) = self.questions.remove(interface) else { return Ok(()) };
-        let Question { probe, parent: (parent, index), addresses, deadline } = question;
-        let answers = probe.answers_until(deadline).filter(|(address, _)| addresses.contains(address));
-        for (address, mac) in answers {
-            if !neighbour::received_for(&mut self.route, index)?.contains(&mac) {
-                let cause = format!("a machine of its LAN with the Ethernet address {mac} has it");
-                return Err(taken(&parent, address, cause).into());
+        self.hear(&question)
+    }
+
+    /// The same before the host has its own on a new link beside the containers'.
+    pub(super) fn hear_lan_for_host(&mut self, addresses: &[IpAddr]) -> Result<(), Failure> {
+        let is_about = |question: &Question| question.for_host.iter().any(|own| addresses.contains(own));
+        let found = self.questions.iter().find(|(_, question)| is_about(question));
+        let Some(interface) = found.map(|(interface, _)| interface.clone()) else { return Ok(()) };
+        let Some(question) = self.questions.remove(&interface) else { return Ok(()) };
+        self.hear(&question)?;
+        // The host has its addresses from now on, and may answer for them.
+        self.questions.insert(interface, Question { for_host: Vec::new(), ..question });
+        Ok(())
+    }
+
+    /// A macvlan of this very host is none of the LAN's machines: it is one of a container that has ended, whose links the
+    /// kernel has yet to remove.
+    fn hear(&mut self, question: &Question) -> Result<(), Failure> {
+        let Question { probe, parent: (parent, index), addresses, for_host, deadline } = question;
+        for (address, mac) in probe.answers_until(*deadline) {
+            let is_hosts = for_host.contains(&address);
+            if !(is_hosts || addresses.contains(&address))
+                || neighbour::received_for(&mut self.route, *index)?.contains(&mac)
+            {
+                continue;
             }
+            let cause = format!("a machine of its LAN with the Ethernet address {mac} has it");
+            return Err(if is_hosts {
+                taken_for_host(parent, address, cause).into()
+            } else {
+                taken(parent, address, cause).into()
+            });
         }
         Ok(())
     }
+}
+
+fn taken_for_host(parent: &IfName, address: IpAddr, cause: String) -> Error {
+    Error::Conflict(report(
+        format!("use {address} on {parent} for the host"),
+        cause,
+        "give the network a net.ip-range that nothing else on the LAN uses, or leave net.host-access out",
+    ))
 }
 
 fn taken(parent: &IfName, address: IpAddr, cause: String) -> Error {

@@ -137,7 +137,7 @@ impl<'a> Applier<'a> {
             Step::JoinNetwork { network } => self.join_network(network),
             Step::TakeLease { network, address } => self.take_lease(network, *address),
             Step::ClaimPort { port } => self.claim_port(port),
-            Step::AskLan { parent, interface, addresses } => self.ask_lan(parent, interface, addresses),
+            Step::AskLan { .. } => self.ask_lan(step),
             Step::ClaimMac { on, mac } => self.claim_mac(on, *mac),
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),

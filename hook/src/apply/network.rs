@@ -176,6 +176,7 @@ impl Applier<'_> {
                 changes.extend(self.complete_tunnel(&link.name, tunnel, index)?);
             }
             HostLinkKind::Macvlan { addresses, .. } => {
+                self.hear_lan_for_host(addresses)?;
                 let no_ipv6 = if has_ipv6 { "0" } else { "1" };
                 for (family, setting, value) in [
                     // It must not answer for the addresses that the host has on the parent.

@@ -55,6 +55,41 @@ fn a_living_machines_address_is_not_taken() {
     let _web = on_lan(&lab, "web", &[("net.ip", IP)]);
 }
 
+/// With `net.host-access` the host is to have an address of the range, too: the last.
+#[test]
+fn a_living_machines_address_is_not_taken_for_the_host() {
+    const RANGES: &str = "198.51.100.64/27,2001:db8:1::6400/120";
+    let (last4, last6) = ("198.51.100.95", "2001:db8:1::64ff");
+    let (here, there) = (Lab::new(), Lab::new());
+    for (lab, ranges, own) in [(&here, "198.51.100.64/27", last4), (&there, RANGES, last6)] {
+        used(lab);
+        let (length, nodad) = if own.contains(':') { (64, "nodad") } else { (24, "") };
+        let change = |verb: &str| lab.peer.batch(&format!("addr {verb} {own}/{length} dev eth0 {nodad}\n"));
+        change("add");
+        let own: IpAddr = own.parse().unwrap();
+        let server = Server::tcp(&lab.peer, 80, "peer");
+        reaches(&lab.host, own, 80, "peer");
+        let peer = text(link_address(&lab.peer, "eth0"));
+        let says = format!(
+            "cannot use {own} on eth0 for the host: a machine of its LAN with the Ethernet address {peer} has it"
+        );
+        let asked = with(&[("net.ip-range", ranges), ("net.host-access", "true")]);
+        refused(lab, &asked, 4, &says);
+        reaches(&lab.host, own, 80, "peer");
+        assert_eq!(server.clients().len(), 2);
+        // Without the host, nobody asks for that address; and a machine that has gone has none.
+        lab.detach(on_lan(lab, "alone", &[("net.ip-range", ranges)]));
+        lab.peer.batch(&format!("addr del {own}/{length} dev eth0\n"));
+        let web = lab.attach("web", &asked);
+        let _server = Server::tcp(&web.net, 80, "web");
+        let answer = ask_tcp(&lab.host, web.at(own.is_ipv6(), 80), PATIENCE).expect("an answer");
+        assert_eq!((answer.from.as_str(), answer.seen_as), ("web", own));
+        // The host has its address already: a second container is none of that machine's business.
+        change("add");
+        let _next = lab.attach("next", &asked);
+    }
+}
+
 /// The question leaves nobody's neighbour cache changed, and a free address is announced as ever.
 #[test]
 fn the_question_claims_nothing() {
