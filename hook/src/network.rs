@@ -10,7 +10,7 @@ use ocinet_shared::mac::fnv1a;
 use ocinet_shared::network::{HostLinkKind, Network, Subnet, not_a_host};
 
 use crate::annotations::Label;
-use crate::config::Config;
+use crate::config::{Config, Setting};
 use crate::drivers::{Pool, lan};
 use crate::error::{Error, annotation, report};
 use crate::request::{AttachmentRequest, DEFAULT_NETWORK};
@@ -55,10 +55,11 @@ impl Occupied {
         self.range.overlaps(subnet) && !is_part
     }
 
-    /// Whether a subnet is not to be chosen from a pool.
-    fn spoils(&self, subnet: &Cidr, pool: &Cidr) -> bool {
+    /// Whether a subnet is not to be chosen from a pool, which an administrator may have named.
+    fn spoils(&self, subnet: &Cidr, pool: &Cidr, is_named: bool) -> bool {
         let covers_all = self.range.prefix() < pool.prefix() && self.range.contains(pool.address());
-        self.range.overlaps(subnet) && !(covers_all && self.leaves == Leaves::Parts)
+        let leaves_it = self.leaves == Leaves::Parts || (is_named && self.leaves == Leaves::Named);
+        self.range.overlaps(subnet) && !(covers_all && leaves_it)
     }
 }
 
@@ -151,12 +152,7 @@ pub fn make(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Ne
             return Err(Error::Conflict(report(
                 format!("make network {} with the subnet {range}", request.network),
                 format!("it overlaps {}", overlap.by),
-                match pool {
-                    Pool::Lan => {
-                        "share that network by net.network, or give this one a net.subnet of its own"
-                    }
-                    Pool::Host | Pool::Overlay => "give the network a free net.subnet",
-                },
+                other_subnet(request, around.config),
             )));
         }
     }
@@ -202,11 +198,30 @@ fn is_barred(
     request: &AttachmentRequest,
     around: &Surroundings<'_>,
 ) -> bool {
-    let built_in = Config::default().default_subnets;
+    let is_built_in = request.subnets.is_empty() && !around.config.default_subnets.is_named;
     match named_subnets(request, around.config) {
         [] if request.driver.pool() == Pool::Host => false,
-        named if request.subnets.is_empty() && named == built_in => occupied.spoils(range, range),
+        [_, ..] if is_built_in => occupied.spoils(range, range, false),
         _ => occupied.bars(range),
+    }
+}
+
+/// What to do about a subnet that cannot be: it is mended where it was named.
+fn other_subnet(request: &AttachmentRequest, config: &Config) -> String {
+    let Label { key, is_annotation } = request.label("subnet");
+    let file = config.path.display();
+    match request.driver.pool() {
+        _ if !is_annotation => format!("set a free {key}"),
+        Pool::Lan => {
+            format!("share that network by net.network, or give this one a {key} of its own")
+        }
+        Pool::Host if request.subnets.is_empty() && config.default_subnets.is_named => {
+            format!("set free default-subnets in the configuration {file}, or give the network a free {key}")
+        }
+        Pool::Host if request.subnets.is_empty() => {
+            format!("give the network a free {key}, or set free default-subnets in the configuration {file}")
+        }
+        Pool::Host | Pool::Overlay => format!("give the network a free {key}"),
     }
 }
 
@@ -250,7 +265,7 @@ fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<
         return Ok(named.to_vec());
     }
     match request.driver.pool() {
-        Pool::Host => Ok(vec![next_free(around.config.subnet_pool, &around.occupied)?]),
+        Pool::Host => Ok(vec![next_free(&around.config.subnet_pool, &around.occupied)?]),
         Pool::Overlay => {
             let cause =
                 format!("network {} is new, and every host must give it the same addresses", request.network);
@@ -271,7 +286,7 @@ pub fn is_on_link(pool: Pool, range: &Cidr, gateway: IpAddr) -> bool {
 /// The subnets that the container or the configuration names for a new network; none where one is to be chosen.
 fn named_subnets<'a>(request: &'a AttachmentRequest, config: &'a Config) -> &'a [Cidr] {
     let is_default = request.network.as_str() == DEFAULT_NETWORK && request.driver.pool() == Pool::Host;
-    if request.subnets.is_empty() && is_default { &config.default_subnets } else { &request.subnets }
+    if request.subnets.is_empty() && is_default { &config.default_subnets.value } else { &request.subnets }
 }
 
 /// The families whose routes a new network needs to know: those that it will have, and that of an overlay's underlay.
@@ -280,7 +295,7 @@ pub fn families(request: &AttachmentRequest, config: &Config) -> Vec<Family> {
     match named_subnets(request, config) {
         _ if request.driver.pool() == Pool::Overlay => Family::ALL.to_vec(),
         [] if request.driver.pool() == Pool::Lan => Family::ALL.to_vec(),
-        [] => vec![config.subnet_pool.family()],
+        [] => vec![config.subnet_pool.value.family()],
         named => named.iter().map(Cidr::family).collect(),
     }
 }
@@ -290,14 +305,17 @@ pub fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn next_free(pool: Cidr, occupied: &[Occupied]) -> Result<Cidr, Error> {
+fn next_free(pool: &Setting<Cidr>, occupied: &[Occupied]) -> Result<Cidr, Error> {
+    let (pool, is_named) = (pool.value, pool.is_named);
     let step = 1_u128 << (Family::Ipv4.bits() - POOL_PREFIX);
     let count = pool.size() / step;
-    let spoiled = |subnet: &Cidr| occupied.iter().any(|one| one.spoils(subnet, &pool));
+    let spoiled = |subnet: &Cidr| occupied.iter().any(|one| one.spoils(subnet, &pool, is_named));
     let mut subnets = (0..count).filter_map(|index| Cidr::new(pool.nth(index * step), POOL_PREFIX));
     subnets.find(|subnet| !spoiled(subnet)).ok_or_else(|| {
-        let widest =
-            occupied.iter().filter(|one| one.spoils(&pool, &pool)).min_by_key(|one| one.range.prefix());
+        let widest = occupied
+            .iter()
+            .filter(|one| one.spoils(&pool, &pool, is_named))
+            .min_by_key(|one| one.range.prefix());
         let widest = widest.map_or("other networks", |one| one.by.as_str());
         Error::Conflict(report(
             "choose a subnet for a new network",

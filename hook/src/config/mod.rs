@@ -28,6 +28,15 @@ const NULL: &str = "/dev/null";
 /// The largest configuration that is read.
 const MAX_CONFIG: u64 = 1 << 20;
 
+/// A value, and whether the file names it: what an administrator names is taken also where ocinet would not choose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Whether it is from the file, and not built in.
+    pub is_named: bool,
+}
+
 /// What the administrator may set.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -37,10 +46,10 @@ pub struct Config {
     pub path: PathBuf,
     /// The subnets of the network `default`, at most one a family.
     #[serde(deserialize_with = "one_a_family")]
-    pub default_subnets: Vec<Cidr>,
+    pub default_subnets: Setting<Vec<Cidr>>,
     /// Where the /24 of a network that names no subnet is taken from.
     #[serde(deserialize_with = "pool")]
-    pub subnet_pool: Cidr,
+    pub subnet_pool: Setting<Cidr>,
     /// How many ports one container may publish.
     pub max_ports: usize,
     /// Where the host's name servers are read, that containers without any are told; the usual places without, nowhere
@@ -69,8 +78,8 @@ impl Default for Config {
         };
         Self {
             path: DEFAULT_PATH.into(),
-            default_subnets: vec![subnet],
-            subnet_pool: pool,
+            default_subnets: Setting { value: vec![subnet], is_named: false },
+            subnet_pool: Setting { value: pool, is_named: false },
             max_ports: 1024,
             resolv_conf: None,
             networks: BTreeMap::new(),
@@ -96,7 +105,7 @@ impl Config {
     }
 }
 
-fn one_a_family<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cidr>, D::Error> {
+fn one_a_family<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Setting<Vec<Cidr>>, D::Error> {
     let subnets: Vec<UsableSubnet> = Vec::deserialize(deserializer)?;
     let subnets: Vec<Cidr> = subnets.into_iter().map(|UsableSubnet(subnet)| subnet).collect();
     for family in Family::ALL {
@@ -104,13 +113,13 @@ fn one_a_family<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cidr>,
             return Err(D::Error::custom(format_args!("there is more than one {family} subnet")));
         }
     }
-    Ok(subnets)
+    Ok(Setting { value: subnets, is_named: true })
 }
 
-fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cidr, D::Error> {
+fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Setting<Cidr>, D::Error> {
     let UsableSubnet(pool) = UsableSubnet::deserialize(deserializer)?;
     if pool.family() == Family::Ipv4 && pool.prefix() <= 24 {
-        Ok(pool)
+        Ok(Setting { value: pool, is_named: true })
     } else {
         Err(D::Error::custom(format_args!("{pool} is not an IPv4 network of /24 or wider")))
     }
@@ -237,7 +246,7 @@ mod tests {
     #[test]
     fn defaults_are_what_an_empty_file_says() {
         assert_eq!(parse("").unwrap(), Config::default());
-        assert_eq!(Config::default().default_subnets[0].to_string(), "10.90.0.0/16");
+        assert_eq!(Config::default().default_subnets.value[0].to_string(), "10.90.0.0/16");
     }
 
     #[test]
@@ -251,8 +260,9 @@ mod tests {
             .fold(String::new(), |text, line| text + line + "\n");
         let config = parse(&taken_in).unwrap();
         let (of_example, default) = (&config, Config::default());
-        assert_eq!(of_example.default_subnets, default.default_subnets);
-        assert_eq!((of_example.subnet_pool, of_example.max_ports), (default.subnet_pool, default.max_ports));
+        assert_eq!(of_example.default_subnets.value, default.default_subnets.value);
+        assert_eq!(of_example.subnet_pool.value, default.subnet_pool.value);
+        assert_eq!(of_example.max_ports, default.max_ports);
         let names: Vec<&str> = config.networks.keys().map(ContainerId::as_str).collect();
         assert_eq!(names, ["lan", "web"]);
     }

@@ -6,6 +6,7 @@ use ocinet_tests::lab::{
 
 use crate::conflict::refused_as_it_is as refused;
 use crate::life::used;
+use crate::networks::configured;
 use crate::options::{BRIDGE, MACVLAN, VETH, has_mtu, with};
 use crate::reach::reaches;
 
@@ -131,6 +132,44 @@ fn a_lan_as_wide_as_a_private_range() {
     refused(&lab, &given("10.0.0.0/8"), 4, "the host's route to 10.0.0.0/8");
     let web = lab.attach("web", &given("10.201.0.0/24"));
     reaches_the_internet(&lab, &web);
+}
+
+/// What the configuration names is named, as what an annotation does: also the value that is built in.
+#[test]
+fn a_lan_as_wide_as_a_private_range_leaves_what_the_configuration_names() {
+    let file = |text: &str| {
+        let lab = configured(text);
+        lab.host.batch("addr add 10.1.2.3/8 dev eth0\n");
+        let path = lab.config_path().display().to_string();
+        (lab, path)
+    };
+    for (text, asked, wanted) in [
+        ("default-subnets = [\"10.90.0.0/16\"]\n", &[("net.driver", "bridge")][..], "10.90."),
+        ("default-subnets = [\"10.92.0.0/16\"]\n", &[("net.driver", "bridge")], "10.92."),
+        ("[network.default]\nsubnet = \"10.90.0.0/16\"\n", &[("net.driver", "bridge")], "10.90."),
+        ("[network.web]\nsubnet = \"10.93.0.0/24\"\n", &[("net.network", "web")], "10.93.0."),
+        ("subnet-pool = \"10.91.0.0/16\"\n", &[("net.network", "n")], "10.91.0."),
+    ] {
+        let (lab, _) = file(text);
+        let web = lab.attach("web", asked);
+        assert!(first_address(&web).starts_with(wanted), "{text}: {}", web.record);
+        reaches_the_internet(&lab, &web);
+    }
+    // What cannot be is mended where it was named.
+    let bridge = [("net.driver", "bridge")];
+    let (lab, path) = file("default-subnets = [\"10.1.0.0/16\"]\n");
+    let hint = format!(
+        "set free default-subnets in the configuration {path}, or give the network a free net.subnet"
+    );
+    refused(&lab, &bridge, 4, &format!("it overlaps the host's own address 10.1.2.3; hint: {hint}"));
+    let (lab, path) = file("[network.web]\nsubnet = \"10.1.0.0/16\"\n");
+    let hint = format!("set a free subnet of network web in the configuration {path}");
+    refused(&lab, &[("net.network", "web")], 4, &format!("10.1.2.3; hint: {hint}"));
+    let (lab, path) = file("");
+    let hint = format!(
+        "give the network a free net.subnet, or set free default-subnets in the configuration {path}"
+    );
+    refused(&lab, &bridge, 4, &format!("it overlaps the host's route to 10.0.0.0/8; hint: {hint}"));
 }
 
 /// As a VPN's own daemon does: a table that a rule leads to before the main one.
