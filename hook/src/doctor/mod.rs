@@ -6,7 +6,7 @@
 //! | `firewalls.rs` `fate.rs` `conditions.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
-//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink |
+//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink; rules that refuse in `refusals.rs` |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` | the container's own namespace |
@@ -22,6 +22,7 @@ mod inside;
 mod lan;
 mod legacy;
 mod links;
+mod refusals;
 mod routes;
 mod rules;
 mod surroundings;
@@ -71,6 +72,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("addresses", links::clashes),
     ("lan", lan::clashes),
     ("routes", routes::ways),
+    ("routing rules", refusals::rules),
     ("answers", routes::answers),
     ("neighbours", links::neighbours),
     ("mtu", links::mtu),

@@ -8,7 +8,7 @@ use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Rule};
 
-use super::{Finding, Surroundings};
+use super::{Finding, Surroundings, refusals};
 use crate::error::Error;
 
 /// A mark of an answer for the commands of [`answers`]: any bit that nobody uses.
@@ -16,18 +16,18 @@ const ANSWER: u32 = 0x0100_0000;
 const _: () = assert!(ANSWER & MARK == 0);
 
 /// What the host is to send where.
-struct Wanted {
-    id: ContainerId,
-    address: IpAddr,
+pub(super) struct Wanted {
+    pub(super) id: ContainerId,
+    pub(super) address: IpAddr,
     index: u32,
-    link: String,
+    pub(super) link: String,
     /// The container's network, or the container alone where it has a link of its own.
     to: Cidr,
 }
 
 /// What decides where a packet goes: a rule, and a route of its table.
-struct Decision<'a> {
-    rule: &'a Rule,
+pub(super) struct Decision<'a> {
+    pub(super) rule: &'a Rule,
     route: &'a Route,
 }
 
@@ -40,6 +40,10 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             continue;
         }
         let rules = rule::list(&mut around.found.route, wanted.to.family())?;
+        // What a rule refuses is named there.
+        if refusals::of_what_is_sent_to(&rules, &around.found.routes, wanted.address).is_some() {
+            continue;
+        }
         let decision = decide(&rules, &around.found.routes, wanted.address);
         let finding = match (decision, hop) {
             (Some(Decision { rule, route }), _) if rule.table != MAIN => {
@@ -65,7 +69,7 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-fn wanted(around: &Surroundings) -> Vec<Wanted> {
+pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
     let mut all = Vec::new();
     for (record, attachment) in around.attachments() {
         let link = around.router(attachment).and_then(|name| around.link(name));
@@ -87,10 +91,10 @@ fn wanted(around: &Surroundings) -> Vec<Wanted> {
 
 /// The rule and the route that a packet to an address follows which nothing else is known of: of a table's routes, the
 /// longest prefix is used, and of those the least metric.
-fn decide<'a>(rules: &'a [Rule], routes: &'a [Route], address: IpAddr) -> Option<Decision<'a>> {
+pub(super) fn decide<'a>(rules: &'a [Rule], routes: &'a [Route], address: IpAddr) -> Option<Decision<'a>> {
     let applies = |rule: &&Rule| {
         let is_to = rule.to.is_none_or(|to| to.contains(address));
-        rule.table != LOCAL && !rule.is_of_few && rule.from.is_none() && is_to
+        rule.table != LOCAL && rule.refuses.is_none() && !rule.is_of_few && rule.from.is_none() && is_to
     };
     rules.iter().filter(applies).find_map(|rule| {
         let of_table =
@@ -112,7 +116,7 @@ fn name_of(around: &Surroundings, link: Option<u32>) -> String {
 }
 
 /// `ip`, with the option by which it knows the family where no address tells it.
-fn ip(family: Family) -> &'static str {
+pub(super) fn ip(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "ip",
         Family::Ipv6 => "ip -6",
@@ -172,7 +176,7 @@ pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
         }
         let rules = rule::list(&mut around.found.route, family)?;
         for (rule, from) in rules.iter().filter_map(|rule| Some((rule, rule.from?))) {
-            if rule.table != MAIN && !rule.is_of_few {
+            if rule.table != MAIN && rule.refuses.is_none() && !rule.is_of_few {
                 findings.extend(astray(around, &rules, rule, from));
             }
         }
@@ -241,8 +245,10 @@ mod tests {
         Rule {
             priority,
             table,
+            refuses: None,
             from: None,
             to: None,
+            by_link: None,
             is_by_mark: false,
             is_of_few: false,
             suppresses_defaults: false,

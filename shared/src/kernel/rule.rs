@@ -11,19 +11,23 @@ use super::channel::Channel;
 use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
-/// A rule of the host that leads to a table, as far as ocinet needs to know it.
+/// A rule of the host that leads to a table or refuses, as far as ocinet needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Its place: the least number is looked at first.
     pub priority: u32,
-    /// The table that it leads to.
+    /// The table that it leads to; 0 where it refuses.
     pub table: u32,
+    /// How it ends what it is for, as ip-rule(8) calls it: `blackhole`, `unreachable` or `prohibit`. Others lead to a table.
+    pub refuses: Option<&'static str>,
     /// Whose packets it is for; everybody's without.
     pub from: Option<Cidr>,
     /// For what destinations it is; all without.
     pub to: Option<Cidr>,
     /// Whether it is for packets with a mark.
     pub is_by_mark: bool,
+    /// The link whose packets it is for, where only `from` and `to` narrow it down besides.
+    pub by_link: Option<String>,
     /// Whether it is for some packets alone besides: those with a mark, of a link, a port, or a user.
     pub is_of_few: bool,
     /// Whether it does not count where the route that it finds is a default route (`suppress_prefixlength`).
@@ -43,7 +47,7 @@ pub fn from_address(address: IpAddr, table: u8, priority: u32) -> Change {
     (RouteNetlinkMessage::NewRule(message), NLM_F_CREATE)
 }
 
-/// The rules of a family that lead to tables, in the order in which they are looked at. Those of VRFs, whose tables are
+/// The rules of a family that lead to tables or refuse, in the order in which they are looked at. Those of VRFs, whose tables are
 /// for packets of their own links alone, are left out.
 ///
 /// # Errors
@@ -59,14 +63,21 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Rule>, KernelEr
 
 fn from_message(answer: RouteNetlinkMessage) -> Option<Rule> {
     let RouteNetlinkMessage::NewRule(message) = answer else { return None };
-    if message.header.action != RuleAction::ToTable {
-        return None;
-    }
+    let refuses = match message.header.action {
+        RuleAction::ToTable => None,
+        RuleAction::Blackhole => Some("blackhole"),
+        RuleAction::Unreachable => Some("unreachable"),
+        RuleAction::Prohibit => Some("prohibit"),
+        _ => return None,
+    };
+    let mut by_link = None;
     let mut rule = Rule {
         priority: 0,
         table: u32::from(message.header.table),
+        refuses,
         from: None,
         to: None,
+        by_link: None,
         is_by_mark: false,
         is_of_few: message.header.tos != 0,
         suppresses_defaults: false,
@@ -81,8 +92,8 @@ fn from_message(answer: RouteNetlinkMessage) -> Option<Rule> {
             // Where nothing is suppressed, it is the greatest number.
             RuleAttribute::SuppressPrefixLen(length) => rule.suppresses_defaults = length < 128,
             RuleAttribute::FwMark(_) => rule.is_by_mark = true,
-            RuleAttribute::Iifname(_)
-            | RuleAttribute::Oifname(_)
+            RuleAttribute::Iifname(link) => by_link = Some(link),
+            RuleAttribute::Oifname(_)
             | RuleAttribute::TunId(_)
             | RuleAttribute::UidRange(_)
             | RuleAttribute::IpProtocol(_)
@@ -93,8 +104,10 @@ fn from_message(answer: RouteNetlinkMessage) -> Option<Rule> {
     }
     // What it is not for may be anything, but for a mark: hardly a packet has one.
     let is_inverted = message.header.flags.contains(RuleFlags::Invert);
-    let has_others = rule.from.is_some() || rule.to.is_some() || rule.is_of_few;
-    rule.is_of_few = if is_inverted { has_others } else { rule.is_of_few || rule.is_by_mark };
+    let has_others = rule.from.is_some() || rule.to.is_some() || rule.is_of_few || by_link.is_some();
+    let is_of_fewer = rule.is_of_few || rule.is_by_mark || is_inverted;
+    rule.is_of_few = if is_inverted { has_others } else { is_of_fewer || by_link.is_some() };
+    rule.by_link = by_link.filter(|_| !is_of_fewer);
     rule.is_by_mark &= !is_inverted;
     Some(rule)
 }

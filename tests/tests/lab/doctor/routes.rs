@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ocinet_tests::lab::{INTERNET4, INTERNET6, ask_tcp};
+use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, ask_tcp};
 
 use super::Ward;
 use crate::{PATIENCE, SILENCE};
@@ -105,5 +105,35 @@ fn a_second_uplink_with_routes_by_source() {
         let mend = ward.finds(&format!("to who asks {} leave by eth0, and not by eth1", address(own)));
         ward.mend(&mend);
         assert!(asks(PATIENCE));
+    }
+}
+
+/// Of the actions that refuse, whichever way a packet goes.
+#[test]
+fn a_routing_rule_that_refuses() {
+    for (family, kind, ipv6, by) in [
+        ("-4", "blackhole", false, "from 10.90.0.0/16"),
+        ("-4", "unreachable", false, "to 10.90.0.0/16"),
+        ("-4", "prohibit", false, "iif LINK"),
+        ("-6", "blackhole", true, "to fd00:90::/64"),
+        ("-6", "unreachable", true, "from fd00:90::/64"),
+        ("-6", "prohibit", true, "from fd00::/8"),
+    ] {
+        let driver = if kind == "prohibit" { "veth" } else { "bridge" };
+        let ward = Ward::new(driver);
+        let host = &ward.lab.host;
+        let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap();
+        let by = by.replace("LINK", link);
+        // These concern nobody here.
+        let elsewhere = if ipv6 { "2001:db8:99::/48" } else { "192.0.2.0/24" };
+        host.ok(&["ip", family, "rule", "add", "from", elsewhere, kind]);
+        ward.is_sound();
+        host.ok(&["sh", "-c", &format!("ip {family} rule add priority 777 {by} {kind}")]);
+        assert!(
+            ask_tcp(&ward.lab.peer, SocketAddr::new(if ipv6 { HOST6 } else { HOST4 }, 8080), SILENCE)
+                .is_none()
+        );
+        let mend = ward.finds(&format!("the routing rule 777 ({kind}) ends what container web "));
+        ward.mend(&mend);
     }
 }
