@@ -12,6 +12,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::config::Config;
 use crate::error::Error;
 use crate::facts::IsGone;
+use crate::host_resolver::Answer;
 use crate::oci_bundle::OciBundle;
 use crate::plan::{Attached, Inputs, Plan};
 use crate::policy::Rules;
@@ -62,16 +63,19 @@ impl Assembly<'_> {
         let families = attached.iter().zip(&networks).filter(|(_, network)| !network.internal);
         let families: Vec<Family> =
             families.flat_map(|(attached, _)| families_of(&attached.attachment)).collect();
-        Plan::new(request, attached, self.has_way_out, self.names(request, &families))
+        Plan::new(request, attached, self.has_way_out, self.names(request, &families)?)
     }
 
     /// What the container is told without asking for it; nothing where no bundle says where its files are. A container on
     /// internal networks alone reaches no name server and is told none, so that a look-up fails at once.
-    fn names(&self, request: &Request, families: &[Family]) -> Names {
-        let Some(bundle) = self.bundle else { return Names::default() };
-        let names_none = request.resolver.servers.is_empty();
-        let host = names_none.then(|| host_resolver::name_servers(self.config, families)).flatten();
-        Names { host, own: bundle.own_name().map(str::to_owned) }
+    fn names(&self, request: &Request, families: &[Family]) -> Result<Names, Error> {
+        let asks = request.resolver.servers.is_empty();
+        let families = if asks { families } else { &[] };
+        let answer = host_resolver::name_servers(self.config, families)?;
+        let Some(bundle) = self.bundle else { return Ok(Names::default()) };
+        let has_none = answer == Answer::Nobody;
+        let host = if let Answer::Servers(servers) = answer { Some(servers) } else { None };
+        Ok(Names { host, has_none, own: bundle.own_name().map(str::to_owned) })
     }
 
     fn attach(
@@ -123,7 +127,7 @@ impl Assembly<'_> {
             let is_internal = self.state.read_json::<Network>(&path)?.is_some_and(|network| network.internal);
             families.extend(families_of(has).filter(|_| !is_internal));
         }
-        let mut plan = Plan::shared(request, owner, self.names(request, &families))?;
+        let mut plan = Plan::shared(request, owner, self.names(request, &families)?)?;
         let mut attachments: Vec<Attachment> = Vec::new();
         for has in &owner.attachments {
             let mut shared = Attachment { ports: Vec::new(), ..has.clone() };

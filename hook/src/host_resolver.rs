@@ -9,6 +9,7 @@ use ocinet_shared::names::NameServers;
 use ocinet_shared::small_file;
 
 use crate::config::Config;
+use crate::error::{Error, report};
 use crate::request::is_name;
 
 /// The host's own resolver, and where those that answer on its loopback (systemd-resolved, NetworkManager's dnsmasq) write
@@ -22,25 +23,52 @@ const MAX_SERVERS: usize = 3;
 /// How many search domains it does.
 const MAX_SEARCH: usize = 32;
 
-/// The host's name servers that a container with addresses of these families can ask; `None` where there is none.
-#[must_use]
-pub fn name_servers(config: &Config, families: &[Family]) -> Option<NameServers> {
-    let configured = config.resolv_conf.as_deref();
-    if families.is_empty() || configured.is_some_and(|path| path.as_os_str().is_empty()) {
-        return None;
-    }
-    let files = configured.map_or_else(|| FILES.map(Path::new).to_vec(), |path| vec![path]);
-    let found = files.into_iter().find_map(|path| match read(path) {
-        Ok(text) => Some(parse(&text, families)).filter(|found| !found.servers.is_empty()),
+/// What the host says about name servers for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Nobody asks: the container reaches none, or the administrator wants it to have none.
+    Unasked,
+    /// What the container can ask.
+    Servers(NameServers),
+    /// There is none that it could ask.
+    Nobody,
+}
+
+/// The host's name servers that a container with addresses of these families can ask.
+///
+/// # Errors
+/// A file that the configuration names and that cannot be read.
+pub fn name_servers(config: &Config, families: &[Family]) -> Result<Answer, Error> {
+    let texts: Vec<String> = match config.resolv_conf.as_deref() {
+        _ if families.is_empty() => return Ok(Answer::Unasked),
+        Some(path) if path.as_os_str().is_empty() => return Ok(Answer::Unasked),
+        Some(path) => vec![read(path).map_err(|error| unreadable(config, path, &error))?],
+        None => FILES.iter().filter_map(|path| read_usual(Path::new(path))).collect(),
+    };
+    let mut found = texts.iter().map(|text| parse(text, families));
+    Ok(found.find(|found| !found.servers.is_empty()).map_or(Answer::Nobody, Answer::Servers))
+}
+
+fn unreadable(config: &Config, path: &Path, error: &io::Error) -> Error {
+    Error::Usage(report(
+        format!("read the host's name servers in {}", path.display()),
+        error,
+        format!(
+            "let resolv-conf in {} name a file of the form of resolv.conf(5), or leave it out",
+            config.path.display()
+        ),
+    ))
+}
+
+/// Where the configuration names none, a host need not have any of the files.
+fn read_usual(path: &Path) -> Option<String> {
+    match read(path) {
+        Ok(text) => Some(text),
         Err(error) => {
             crate::log::debug(format_args!("cannot read {}: {error}", path.display()));
             None
         }
-    });
-    if found.is_none() {
-        crate::log::debug("the host has no name server that a container could ask");
     }
-    found
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -120,6 +148,28 @@ mod tests {
         assert_eq!(servers(both, &[Family::Ipv6]), ["2001:db8::53"]);
         let many: String = (1..9).map(|number| format!("nameserver 192.0.2.{number}\n")).collect();
         assert_eq!(servers(&many, &Family::ALL), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    fn config_with(resolv_conf: &str) -> Config {
+        crate::config::parse(&format!("resolv-conf = \"{resolv_conf}\"")).unwrap()
+    }
+
+    #[test]
+    fn a_named_file_has_to_be_one() {
+        for (path, says) in [
+            (
+                "/nonexistent/resolv.conf",
+                "cannot read the host's name servers in /nonexistent/resolv.conf: No such file",
+            ),
+            ("/usr", "it is not an ordinary file"),
+            ("/dev/zero", "it is not an ordinary file"),
+        ] {
+            let config = config_with(path);
+            let error = name_servers(&config, &Family::ALL).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(says), "{error}");
+            assert_eq!(name_servers(&config, &[]).unwrap(), Answer::Unasked);
+        }
+        assert_eq!(name_servers(&config_with(""), &Family::ALL).unwrap(), Answer::Unasked);
     }
 
     #[test]

@@ -207,6 +207,9 @@ impl Plan {
         if told != ToldResolver::default() {
             self.steps.push(Step::WriteResolver(told));
         }
+        if names.has_none {
+            self.steps.push(Step::MissNameServer);
+        }
         let first = self.attachments.first().map(|first| &first.addresses[..]).unwrap_or_default();
         let own = names.own.filter(|name| resolver.hosts.iter().all(|host| host.name != *name));
         let own = own.filter(|_| !first.is_empty());

@@ -14,6 +14,8 @@ const END: &str = "# ocinet ends";
 pub struct Names {
     /// The host's name servers, as far as the container may reach them.
     pub host: Option<NameServers>,
+    /// Whether the host was asked, and has none that the container could ask.
+    pub has_none: bool,
     /// The container's own name.
     pub own: Option<String>,
 }
@@ -56,6 +58,12 @@ pub fn resolv_conf_again(text: &str, told: &ToldResolver) -> Option<String> {
         asked.search.is_empty() || values("search").next_back().is_some_and(|words| words == asked.search);
     let has_host = host.is_none() || has_server(&all);
     if has_servers && has_search && has_host { None } else { resolv_conf(Some(text), told) }
+}
+
+/// Whether a container with this file has a name server to ask.
+#[must_use]
+pub fn names_server(text: Option<&str>) -> bool {
+    has_server(&text.unwrap_or_default().lines().collect::<Vec<&str>>())
 }
 
 fn has_server(lines: &[&str]) -> bool {

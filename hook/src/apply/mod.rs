@@ -154,6 +154,10 @@ impl<'a> Applier<'a> {
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
             Step::WriteResolver(told) => self.write_resolver(told),
+            Step::MissNameServer => {
+                self.look_for_name_server();
+                Ok(())
+            }
             Step::WriteHosts(told) => self.write_hosts(told),
             Step::Share { owner } => self.share(owner),
             Step::BringUpLoopback => Ok(self.inside()?.change(vec![link::up(link::LOOPBACK)], |_| {

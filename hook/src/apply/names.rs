@@ -12,11 +12,29 @@ use crate::resolver;
 
 const RESOLV_CONF: &str = "etc/resolv.conf";
 const HOSTS: &str = "etc/hosts";
+/// What to do about a container without a name server.
+pub const NAME_ONE: &str = "give it net.dns, or let resolv-conf in the configuration name a file with name servers that containers reach";
 
 impl Applier<'_> {
     pub(super) fn write_resolver(&mut self, told: &ToldResolver) -> Result<(), Failure> {
         let written = self.rewrite(RESOLV_CONF, |old| resolver::resolv_conf(old, told));
         self.unless_asked_for(told.is_asked_for(), written)
+    }
+
+    /// A look-up without a name server fails, and does not say why.
+    pub(super) fn look_for_name_server(&self) {
+        let mut has_one = false;
+        let read = self.rewrite(RESOLV_CONF, |text| {
+            has_one = resolver::names_server(text);
+            None
+        });
+        if !has_one {
+            let why = read.err().map_or_else(String::new, |error| format!(" ({})", error.without_hint()));
+            crate::log::warn(format_args!(
+                "container {} has no name server: the host has none that it could ask{why}; hint: {NAME_ONE}",
+                self.subject.id
+            ));
+        }
     }
 
     pub(super) fn write_hosts(&mut self, told: &ToldHosts) -> Result<(), Failure> {
@@ -66,6 +84,20 @@ pub fn tell_again(record: &Record, bundle: &OciBundle) -> Result<bool, Error> {
         .map(|told| rewrite_mounted(record, bundle, HOSTS, &|text| resolver::hosts_again(text, told)));
     let (resolver, hosts) = (resolver.transpose(), hosts.transpose());
     Ok(resolver?.unwrap_or_default() | hosts?.unwrap_or_default())
+}
+
+/// Whether a container that runs has a name server in its own etc/resolv.conf; `None` where that cannot be read.
+#[must_use]
+pub fn has_name_server(record: &Record, bundle: &OciBundle) -> Option<bool> {
+    let mounted = bundle.mounted(RESOLV_CONF).ok()?;
+    let mut has_one = false;
+    let read = RootFiles::open(record.pid, &bundle.root).and_then(|files| {
+        files.rewrite(RESOLV_CONF, &mounted, |text| {
+            has_one = resolver::names_server(text);
+            None
+        })
+    });
+    read.ok().map(|()| has_one)
 }
 
 /// Whether any file that the container is told names in is one that its engine made and mounted.

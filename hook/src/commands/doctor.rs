@@ -1,6 +1,7 @@
 //! `ocinet doctor [ID]`: why packets do not arrive, and what mends it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use ocinet_shared::one_line::one_line;
 use ocinet_shared::record::Record;
@@ -10,13 +11,14 @@ use serde::Deserialize;
 use crate::doctor::{CHECKS, Finding, Surroundings};
 use crate::error::{Error, report};
 use crate::take_back::last_error;
-use crate::{identity, input, members};
+use crate::{config, identity, input, members};
 
 /// What doctor exits with where it found something.
 const FOUND: u8 = 1;
 
 /// Prints what is amiss on the host and with all containers, or with one, and returns the exit code.
-pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
+pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) -> Result<u8, Error> {
+    let config = config::load(config)?;
     let boot_id = super::boot_id()?;
     let (only, mut findings) = match id {
         Some(id) => of_one(state, id, &boot_id)?,
@@ -26,7 +28,7 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     if only.is_some() || id.is_none() {
         let (mut containers, mut networks) = (0, 0);
         findings.extend(super::seen_again(|| {
-            let mut around = Surroundings::read(state, only.as_ref(), &boot_id)?;
+            let mut around = Surroundings::read(state, &config, only.as_ref(), &boot_id)?;
             (containers, networks) = (around.records.len(), around.networks.len());
             Ok(look(&mut around))
         })?);

@@ -42,7 +42,7 @@ pub fn run(options: &Options) -> Result<u8, Error> {
         Command::Plan { bundle, .. } => plan::run(&state, options.config.as_ref(), bundle)?,
         Command::List { json } => list::run(&state, *json)?,
         Command::Inspect { id, json } => inspect::run(&state, id, *json)?,
-        Command::Doctor { id } => return doctor::run(&state, id.as_deref()),
+        Command::Doctor { id } => return doctor::run(&state, options.config.as_ref(), id.as_deref()),
         Command::Check { id } => return check::run(&state, id.as_deref()),
         Command::Gc { dry_run } => gc::run(&state, *dry_run)?,
         Command::Reload { if_missing } => reload::run(&state, *if_missing)?,

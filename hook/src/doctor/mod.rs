@@ -9,7 +9,7 @@
 //! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink; rules that refuse in `refusals.rs` |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
-//! | `inside.rs` | the container's own namespace |
+//! | `inside.rs` `names.rs` | the container's own namespace, and whether it has a name server |
 //!
 //! Nothing is changed: what is asked of a LAN leaves nobody's neighbour cache changed. Each row of [`CHECKS`] is described in docs/doctor.md.
 
@@ -22,6 +22,7 @@ mod inside;
 mod lan;
 mod legacy;
 mod links;
+mod names;
 mod refusals;
 mod routes;
 mod rules;
@@ -80,6 +81,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("ports", host::ports),
     ("conntrack", host::conntrack),
     ("containers", inside::interfaces),
+    ("name servers", names::servers),
 ];
 
 #[cfg(test)]

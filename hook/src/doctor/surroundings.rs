@@ -12,6 +12,7 @@ use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::fate::Place;
+use crate::config::Config;
 use crate::error::Error;
 use crate::forwarding;
 use crate::found::Found;
@@ -23,6 +24,8 @@ pub(crate) struct Surroundings {
     pub(crate) records: Vec<Record>,
     /// Their networks.
     pub(crate) networks: Vec<Network>,
+    /// The administrator's configuration.
+    pub(super) config: Config,
     pub(super) found: Found,
     pub(super) chains: Vec<Chain>,
     /// The elements that keep the host's uplinks apart and are not there.
@@ -36,7 +39,12 @@ impl Surroundings {
     ///
     /// # Errors
     /// A folder that cannot be read, or a refusal of the kernel's.
-    pub(crate) fn read(state: &StateDir, only: Option<&Record>, boot_id: &str) -> Result<Self, Error> {
+    pub(crate) fn read(
+        state: &StateDir,
+        config: &Config,
+        only: Option<&Record>,
+        boot_id: &str,
+    ) -> Result<Self, Error> {
         let mut records = match only {
             Some(record) => {
                 let attached = tables::is_attached(state, record, boot_id);
@@ -56,7 +64,7 @@ impl Surroundings {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });
         let chains = chains::list(found.nft.channel())?;
-        Ok(Self { records, networks, found, chains, uplinks, idle })
+        Ok(Self { records, networks, config: config.clone(), found, chains, uplinks, idle })
     }
 
     /// The attachments of all containers.

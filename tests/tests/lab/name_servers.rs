@@ -124,7 +124,8 @@ fn a_container_of_every_runtime_asks_the_hosts_name_servers() {
 /// What a container is told in a file of its root; nothing where there is none.
 fn told(rooted: &Rooted, annotations: &[(&str, &str)], path: &str) -> Option<String> {
     let created = rooted.create_with(annotations);
-    assert_eq!((created.code, created.stderr.as_str()), (0, ""), "{annotations:?}");
+    let others = created.stderr.lines().filter(|line| !line.contains(" has no name server: ")).count();
+    assert_eq!((created.code, others), (0, 0), "{annotations:?}: {}", created.stderr);
     let file = format!("/proc/{}/root{}/{path}", rooted.sandbox.pid(), rooted.root.display());
     let is_file = fs::symlink_metadata(&file).is_ok_and(|found| found.is_file());
     let text = is_file.then(|| fs::read_to_string(file).unwrap());
@@ -174,6 +175,67 @@ fn who_reaches_no_name_server_is_told_none() {
     let rooted = Rooted::new(|_| {}, "true");
     rooted.lab.configure("resolv-conf = \"\"\n");
     assert_eq!(told(&rooted, &BRIDGE, "etc/resolv.conf"), None, "the administrator wants none");
+}
+
+/// A start says so in one line, and doctor as long as it is so.
+#[test]
+fn who_has_no_name_server_is_named() {
+    let says = |host: &str, asked: &[(&str, &str)], prepare: &dyn Fn(&Path)| {
+        let rooted = Rooted::new(prepare, "true");
+        resolv_conf(&rooted.lab, host);
+        let started = rooted.create_with(asked);
+        assert_eq!(started.code, 0, "{}", started.stderr);
+        let doctor = rooted.lab.run(&["doctor"], "");
+        assert_eq!(doctor.stderr, "");
+        let lines: Vec<&str> = started.stderr.lines().collect();
+        let is_named = match lines[..] {
+            [] => false,
+            [one] => one.contains("container web has no name server: ") && one.contains("; hint: "),
+            _ => panic!("{}", started.stderr),
+        };
+        assert_eq!(i32::from(is_named), doctor.code, "{}{}", started.stderr, doctor.stdout);
+        assert_eq!(doctor.stdout.contains("container web has no name server"), is_named, "{}", doctor.stdout);
+        is_named
+    };
+    let ipv6 = [("net.network", "six"), ("net.subnet", "fd00:96::/64")];
+    let closed = [("net.network", "closed"), ("net.internal", "true")];
+    assert!(says("nameserver 127.0.0.1\n", &BRIDGE, &|_| {}));
+    assert!(says("nameserver 2001:db8::53\n", &BRIDGE, &|_| {}));
+    assert!(says("nameserver 192.0.2.53\n", &ipv6, &|_| {}));
+    assert!(!says(HOSTS_OWN, &BRIDGE, &|_| {}));
+    assert!(!says("nameserver 2001:db8::53\n", &ipv6, &|_| {}));
+    assert!(!says("nameserver 127.0.0.1\n", &closed, &|_| {}));
+    assert!(!says("nameserver 127.0.0.1\n", &[BRIDGE[0], ("net.dns", "192.0.2.53")], &|_| {}));
+    let has_own = |root: &Path| fs::write(root.join("etc/resolv.conf"), "nameserver 192.0.2.7\n").unwrap();
+    assert!(!says("nameserver 127.0.0.1\n", &BRIDGE, &has_own));
+}
+
+/// Doctor looks into the roots of containers that run.
+#[test]
+fn a_running_container_of_every_runtime_without_a_name_server_is_named() {
+    for runtime in Runtime::ALL {
+        let lab = Lab::new();
+        resolv_conf(&lab, "nameserver 127.0.0.1\n");
+        let container = runtime.start(&lab, "web", &BRIDGE).unwrap_or_else(|said| panic!("{}", said.stderr));
+        let doctor = lab.run(&["doctor"], "");
+        let says = format!("container {} has no name server", container.id);
+        assert!(doctor.code == 1 && doctor.stdout.contains(&says), "{runtime:?}: {}", doctor.stdout);
+        resolv_conf(&lab, HOSTS_OWN);
+        assert_eq!(lab.run(&["doctor"], "").code, 0, "{runtime:?}: the host has one now");
+        container.stop();
+    }
+}
+
+#[test]
+fn a_named_file_that_is_none_is_refused() {
+    let rooted = Rooted::new(|_| {}, "true");
+    for path in ["/nonexistent/resolv.conf", "/usr", "/dev/zero"] {
+        rooted.lab.configure(&format!("resolv-conf = \"{path}\"\n"));
+        let refused = rooted.create_with(&BRIDGE);
+        assert_eq!((refused.code, refused.stderr.lines().count()), (2, 1), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("cannot read the host's name servers in {path}: ")));
+        assert!(rooted.lab.record("web").is_none());
+    }
 }
 
 /// What nobody asked for keeps no container from starting, wherever the image's files lead.
