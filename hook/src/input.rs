@@ -50,8 +50,19 @@ fn refuse(cause: impl fmt::Display, hint: &str) -> Error {
 }
 
 fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
+    from_object(bytes)
         .map_err(|error| refuse(error, "give the JSON state that an OCI runtime gives its hooks"))
+}
+
+/// serde also fills what is described by its keys from a list, by the order of its values.
+fn from_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
+    let first = bytes.trim_ascii_start().first();
+    if first.is_some_and(|first| *first != b'{') {
+        // What is no JSON at all is told as such.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)?;
+        return Err(serde::de::Error::custom("it is not a JSON object"));
+    }
+    serde_json::from_slice(bytes)
 }
 
 /// The container of a createRuntime hook.
@@ -212,7 +223,7 @@ impl BundleConfig {
     /// # Errors
     /// Not JSON, or annotations of another form.
     pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
-        let config: Self = serde_json::from_slice(bytes).map_err(|error| {
+        let config: Self = from_object(bytes).map_err(|error| {
             Error::Usage(report("read the bundle's config.json", error, "make one with `runc spec`"))
         })?;
         Ok(config.annotations.0)
@@ -257,6 +268,25 @@ mod tests {
         ] {
             let error = parse_create(bad.as_bytes()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_neither_a_state_nor_a_bundle() {
+        for list in ["[]", " [\"web\"]", "\n[{}]", "null", "7", "\"web\"", "[\"web\",7,\"/b\",\"running\"]"] {
+            let bytes = list.as_bytes();
+            for refused in [
+                BundleConfig::parse(bytes).map(drop),
+                parse_create(bytes).map(drop),
+                parse_stop(bytes).map(drop),
+                parse_start(bytes).map(drop),
+            ] {
+                let error = refused.unwrap_err();
+                assert!(
+                    error.exit_code() == 2 && error.to_string().contains("it is not a JSON object"),
+                    "{error}"
+                );
+            }
         }
     }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::statfs::{FsType, statfs};
 use ocinet_shared::kernel::root_files::Mounted;
 use ocinet_shared::small_file;
 use serde::Deserialize;
@@ -13,6 +15,8 @@ use crate::request::is_name;
 
 /// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
 const MAX_CONFIG: u64 = 16 << 20;
+/// The file system of namespaces: `NSFS_MAGIC` of linux/magic.h.
+const NSFS: FsType = FsType(0x6e73_6673);
 /// How many hexadecimal digits the ids have that engines draw.
 const DRAWN_ID: usize = 64;
 
@@ -86,7 +90,7 @@ impl OciBundle {
     pub fn own_name(&self) -> Option<&str> {
         let is_own = |mounted: Mounted| mounted.folder_is_tmpfs || mounted.file.is_some();
         let may_write = !self.is_read_only || self.mounted("etc/hosts").is_ok_and(is_own);
-        self.hostname.as_deref().filter(|_| may_write)
+        self.hostname.as_deref().filter(|name| may_write && !is_loopbacks(name))
     }
 
     /// What is mounted where a file of the root is wanted, of which `path` is `FOLDER/NAME`.
@@ -107,6 +111,16 @@ impl OciBundle {
         }
         Ok(mounted)
     }
+}
+
+/// Names that are the loopback's on every machine (RFC 6761, section 6.3), and those that distributions give it.
+fn is_loopbacks(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_below =
+        |top: &str| name.strip_suffix(top).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    is_below("localhost")
+        || is_below("localhost.localdomain")
+        || matches!(&*name, "ip6-localhost" | "ip6-loopback")
 }
 
 impl Mount {
@@ -134,34 +148,60 @@ impl Mount {
     }
 }
 
+#[derive(Deserialize)]
+struct Namespaces {
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Linux {
+    namespaces: Option<Vec<Namespace>>,
+}
+
+#[derive(Deserialize)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    path: Option<PathBuf>,
+}
+
+/// The network namespace that a config.json asks for, if it does, and the path that it names.
+fn network_namespace(config: &[u8]) -> serde_json::Result<Option<Option<PathBuf>>> {
+    let Namespaces { linux } = serde_json::from_slice(config)?;
+    let namespaces = linux.and_then(|linux| linux.namespaces).unwrap_or_default();
+    let network = namespaces.into_iter().find(|namespace| namespace.kind == "network");
+    Ok(network.map(|network| network.path.filter(|path| !path.as_os_str().is_empty())))
+}
+
 /// Whether a container of a config.json would be in the host's network namespace: it names none, or the host's.
 ///
 /// # Errors
 /// What is not of the specification's form.
 pub fn shares_host_network(config: &[u8]) -> serde_json::Result<bool> {
-    #[derive(Deserialize)]
-    struct Config {
-        linux: Option<Linux>,
-    }
-    #[derive(Deserialize)]
-    struct Linux {
-        namespaces: Option<Vec<Namespace>>,
-    }
-    #[derive(Deserialize)]
-    struct Namespace {
-        #[serde(rename = "type")]
-        kind: String,
-        path: Option<PathBuf>,
-    }
-    let Config { linux } = serde_json::from_slice(config)?;
-    let namespaces = linux.and_then(|linux| linux.namespaces).unwrap_or_default();
-    let Some(network) = namespaces.into_iter().find(|namespace| namespace.kind == "network") else {
-        return Ok(true);
-    };
+    let Some(named) = network_namespace(config)? else { return Ok(true) };
     let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    let named = network.path.filter(|path| !path.as_os_str().is_empty());
     let named = named.and_then(|path| identity(&path));
     Ok(named.is_some() && named == identity(Path::new("/proc/self/ns/net")))
+}
+
+/// Checks the path of the network namespace that a config.json names. One that is not there may be made before the start.
+///
+/// # Errors
+/// A path that is not absolute (OCI runtime specification, "Namespaces"), or leads to something else.
+pub fn check_network_path(config: &[u8]) -> io::Result<()> {
+    let Some(path) = network_namespace(config)?.flatten() else { return Ok(()) };
+    let refuse = |what: &str| {
+        Err(io::Error::other(format!("the path of its network namespace, {}, {what}", path.display())))
+    };
+    if !path.is_absolute() {
+        return refuse("is not absolute");
+    }
+    match statfs(&path) {
+        Ok(found) if found.filesystem_type() == NSFS => Ok(()),
+        Ok(_) => refuse("is no namespace"),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => refuse(&format!("cannot be looked at: {}", errno.desc())),
+    }
 }
 
 /// Reads a bundle's config.json.
@@ -194,17 +234,38 @@ mod tests {
     }
 
     #[test]
+    fn the_path_of_a_network_namespace_leads_to_one() {
+        let check = |path: &str| {
+            let namespace = format!(r#"{{"type":"network","path":"{path}"}}"#);
+            check_network_path(format!(r#"{{"linux":{{"namespaces":[{namespace}]}}}}"#).as_bytes())
+        };
+        for good in ["", "/proc/self/ns/net", "/run/netns/later"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        assert!(check_network_path(br#"{"linux":{"namespaces":[{"type":"network"}]}}"#).is_ok());
+        for bad in ["/etc/passwd", "/etc", "relative", "./run/netns/web", "/etc/passwd/net"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_name_is_told_where_it_is_one_and_has_a_place() {
         let name = |config: &str| {
             let bundle = OciBundle::parse(Path::new("/"), config.as_bytes()).unwrap();
             bundle.own_name().map(str::to_owned)
         };
         assert_eq!(name(r#"{"root":{"path":"r"},"hostname":"web-1"}"#).as_deref(), Some("web-1"));
+        assert_eq!(
+            name(r#"{"root":{"path":"r"},"hostname":"notlocalhost"}"#).as_deref(),
+            Some("notlocalhost")
+        );
         let tmpfs = r#""mounts":[{"destination":"/etc","type":"tmpfs"}]"#;
         let read_only = r#"{"root":{"path":"r","readonly":true},"hostname":"web-1","#;
         assert_eq!(name(&format!("{read_only}{tmpfs}}}")).as_deref(), Some("web-1"));
         assert_eq!(name(&format!(r#"{read_only}"mounts":[]}}"#)), None);
-        for bad in ["", "a b", "a\\nb", "-x"] {
+        for bad in
+            ["", "a b", "a\\nb", "-x", "localhost", "LocalHost.", "web.localhost", "localhost.localdomain"]
+        {
             assert_eq!(name(&format!(r#"{{"root":{{"path":"r"}},"hostname":"{bad}"}}"#)), None, "{bad}");
         }
     }

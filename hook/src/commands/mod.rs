@@ -22,7 +22,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
 use crate::error::{Error, report};
-use crate::stats;
+use crate::{config, stats};
 
 /// Does what the command line asks for and returns the exit code.
 ///
@@ -33,6 +33,7 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     process::fix_umask();
     let state = StateDir::new(options.state_dir());
     check_is_there(options)?;
+    check_configuration(options)?;
     match &options.command {
         Command::CreateRuntime => {
             counted(&state, "createRuntime", || create_runtime::run(&state, options.config.as_ref()))?;
@@ -77,6 +78,24 @@ fn check_is_there(options: &Options) -> Result<(), Error> {
     let cause = format!("there is no folder {}", path.display());
     let hint = "name the folder that the hooks use with --state-dir or OCINET_STATE_DIR; the first container makes it";
     Err(Error::State(report("read the state folder", cause, hint)))
+}
+
+/// A configuration that is named was named by mistake where it is not there, whether the command has a use for it or not.
+/// poststop takes back what is there all the same, and the other commands read it themselves.
+fn check_configuration(options: &Options) -> Result<(), Error> {
+    let named = options.config.as_ref();
+    match options.command {
+        Command::List { .. }
+        | Command::Inspect { .. }
+        | Command::Check { .. }
+        | Command::Reload { .. }
+        | Command::Gc { .. }
+            if named.is_some() =>
+        {
+            config::load(named).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a hook found to do.

@@ -10,7 +10,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::oci_bundle::{OciBundle, read_config, shares_host_network};
+use crate::oci_bundle::{OciBundle, check_network_path, read_config, shares_host_network};
 use crate::policy::Rules;
 use crate::{config, facts, policy, setup};
 
@@ -46,10 +46,15 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
 /// A start finds out by the process, which is not there yet.
 fn check_namespace(container: &Container) -> Result<(), Error> {
     let config = read_config(&Path::new(&container.bundle).join("config.json"));
-    if config.is_ok_and(|config| shares_host_network(&config).is_ok_and(|shares| shares)) {
+    let Ok(config) = config else { return Ok(()) };
+    if shares_host_network(&config).is_ok_and(|shares| shares) {
         return Err(setup::no_own_namespace(&container.id));
     }
-    Ok(())
+    check_network_path(&config).map_err(|error| {
+        let hint =
+            "give linux.namespaces in config.json the absolute path of a network namespace, or no path";
+        Error::Usage(report(format!("attach container {}", container.id), error, hint))
+    })
 }
 
 fn from_bundle(bundle: &str) -> Result<Container, Error> {

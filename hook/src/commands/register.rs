@@ -16,7 +16,7 @@ use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
 use crate::input::BundleConfig;
-use crate::oci_bundle::{read_config, shares_host_network};
+use crate::oci_bundle::{check_network_path, read_config, shares_host_network};
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
@@ -55,7 +55,7 @@ fn into_bundle(
     let bytes = read_config(&path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(io::Error::other(error)))?;
     let mut annotations = BundleConfig::parse(text.as_bytes())?;
-    annotations.extend(asked(register));
+    annotations.extend(asked(register).map_err(|cause| refuse(cause, "give it once"))?);
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
     let Some(request) = policy::admit(&annotations, &config, &driver_of)? else {
@@ -67,6 +67,12 @@ fn into_bundle(
     let hint = "make config.json anew with `runc spec`";
     let shares_host =
         shares_host_network(text.as_bytes()).map_err(|error| refuse(error.to_string(), hint))?;
+    check_network_path(text.as_bytes()).map_err(|error| {
+        refuse(
+            error.to_string(),
+            "give linux.namespaces in config.json the absolute path of a network namespace, or no path",
+        )
+    })?;
     if request.needs_own_namespace() && shares_host {
         return Err(refuse(
             "it has no network namespace of its own".to_owned(),
@@ -101,15 +107,22 @@ fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
 }
 
 /// The annotations that the options stand for.
-fn asked(register: &Register) -> BTreeMap<String, String> {
-    let mut asked: BTreeMap<String, String> = register.annotations.iter().cloned().collect();
+///
+/// # Errors
+/// One that is asked for twice: whoever wrote the first would be deceived.
+fn asked(register: &Register) -> Result<BTreeMap<String, String>, String> {
     let ports = (!register.publish.is_empty()).then(|| register.publish.join(","));
-    let short = [register.driver.clone(), register.network.clone(), ports];
-    let short = SHORT.into_iter().zip(short);
-    asked.extend(short.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let short = SHORT.into_iter().zip([register.driver.clone(), register.network.clone(), ports]);
+    let short = short.filter_map(|(key, value)| Some((key.to_owned(), value?)));
     let file = register.hook_stderr.as_ref();
-    asked.extend(file.map(|file| (CRUN_STDERR.to_owned(), file.display().to_string())));
-    asked
+    let file = file.map(|file| (CRUN_STDERR.to_owned(), file.display().to_string()));
+    let mut asked = BTreeMap::new();
+    for (key, value) in register.annotations.iter().cloned().chain(short).chain(file) {
+        if let Some(first) = asked.insert(key.clone(), value.clone()) {
+            return Err(format!("{key} is asked for twice, as \"{first}\" and as \"{value}\""));
+        }
+    }
+    Ok(asked)
 }
 
 /// Runtimes want an absolute path; this very program has one.

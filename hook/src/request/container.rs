@@ -128,6 +128,10 @@ fn host_entry(text: &str, label: &Label) -> Result<HostEntry, Error> {
     }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let address = parse_address(bare).map_err(|error| label.error(error, hint))?;
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        let hint = "give the address of one host, as db:10.90.0.7";
+        return Err(label.error(format!("{address} is the address of many, not of a host"), hint));
+    }
     Ok(HostEntry { name: name.to_owned(), address: Some(address) })
 }
 

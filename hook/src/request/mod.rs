@@ -5,6 +5,7 @@
 
 mod container;
 mod published;
+mod routable;
 mod values;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use ocinet_shared::cidr::{Cidr, Family, parse_address};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 
+use super::routable::not_routable;
 use crate::annotations::{Annotations, Label, key};
 use crate::drivers::NetworkDriver;
 use crate::error::{Error, annotation};
@@ -17,6 +18,8 @@ use crate::error::{Error, annotation};
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 /// The rates that a limit can have, in bits per second: a packet a second, and more than any link has.
 const RATE: std::ops::RangeInclusive<u64> = 16_000..=400_000_000_000;
+/// How many other hosts an overlay is told of: each gets a copy of what is for all.
+const MAX_PEERS: usize = 1024;
 /// The VXLAN network identifiers: 24 bits (RFC 7348), and ocinet leaves 0 alone.
 const VNI: std::ops::RangeInclusive<u32> = 1..=0x00ff_ffff;
 
@@ -216,6 +219,10 @@ impl For<'_> {
             if Family::of(gateway) != to.family() {
                 return Err(bad(format!("{to} and {gateway} are of different families")));
             }
+            if let Some(kind) = not_routable(to) {
+                let hint = "leave it out: no gateway leads there";
+                return Err(label.error(format!("{to} holds {kind} addresses alone"), hint));
+            }
             if to.prefix() == 0 {
                 let hint = "use net.gateway, and net.default-route to choose the interface";
                 return Err(label.error(format!("{to} is the default route"), hint));
@@ -288,6 +295,10 @@ impl For<'_> {
         hint: &str,
     ) -> Result<Option<String>, Error> {
         let Some((text, label)) = self.take(name)? else { return Ok(None) };
+        if items(&text).count() > MAX_PEERS {
+            let hint = "give the overlay a multicast group with net.group";
+            return Err(label.error(format!("it has more than {MAX_PEERS} addresses"), hint));
+        }
         let mut list: Vec<IpAddr> = Vec::new();
         for item in items(&text) {
             let address = parse_address(item).map_err(|error| label.error(error, hint))?;

@@ -247,3 +247,36 @@ fn in_a_user_namespace_the_hint_about_the_owner_is_about_its_root() {
     let outside = lab.run(&["plan", "-"], state);
     assert!(outside.stderr.contains("give it to root with `chown`"), "{}", outside.stderr);
 }
+
+/// Whether the command has a use for it or not.
+#[test]
+fn a_configuration_that_is_named_has_to_be_there() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    for command in
+        [&["check"][..], &["list"], &["doctor"], &["reload"], &["gc"], &["inspect", "web"], &["plan"]]
+    {
+        let state = r#"{"ociVersion":"1.0","id":"a","status":"creating","bundle":"/b"}"#;
+        let said = lab.run(&[&["--config", "/nonexistent"], command].concat(), state);
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{command:?}: {}", said.stderr);
+        assert!(said.stderr.contains("cannot read the configuration /nonexistent"), "{}", said.stderr);
+    }
+    assert_eq!(lab.run(&["check"], "").code, 0);
+}
+
+#[test]
+fn too_many_peers_are_refused_at_once() {
+    let lab = Lab::new();
+    let refused = |count: u32| {
+        let peers = (0..count).map(|number| std::net::Ipv4Addr::from(0x0b00_0001 + number).to_string());
+        let peers = peers.collect::<Vec<String>>().join(",");
+        let state = format!(
+            r#"{{"ociVersion":"1.0","id":"a","status":"creating","bundle":"/b","annotations":{{"net.driver":"vxlan","net.vni":"7","net.subnet":"10.95.0.0/24","net.ip-range":"10.95.0.128/25","net.peers":"{peers}"}}}}"#
+        );
+        let said = lab.run(&["plan"], &state);
+        assert!(said.code == 0 || said.code == 3, "{}", said.stderr);
+        said.stderr
+    };
+    assert!(refused(60_000).contains("net.peers: it has more than 1024 addresses"));
+    assert_eq!(refused(1024), "");
+}

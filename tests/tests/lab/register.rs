@@ -170,6 +170,17 @@ fn what_a_start_would_refuse_is_not_registered() {
         assert_eq!(config(&bundle), before);
     };
     refused(&["--driver", "brigde"], 3, "the nearest one is bridge");
+    refused(
+        &["--annotation", "net.ip=10.90.0.7", "--annotation", "net.ip=10.90.0.8"],
+        2,
+        "net.ip is asked for twice",
+    );
+    refused(&["--driver", "bridge", "--annotation", "net.driver=veth"], 2, "net.driver is asked for twice");
+    refused(
+        &["--publish", "8080:80", "--annotation", "net.ports=8081:80"],
+        2,
+        "net.ports is asked for twice",
+    );
     refused(&["--publish", "808O:80"], 3, "the annotation net.ports: \"808O\" is not a port");
     refused(&["--annotation", "net.prots=80"], 3, "the nearest one is net.ports");
     refused(&["--publish", "80:80"], 9, "the policy does not allow host port 80 (line 2 of ");
