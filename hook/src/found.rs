@@ -135,12 +135,14 @@ impl Interfaces {
 
     /// A container's ways out that are missing: for each family that has gateways, the first, where no default route leads
     /// by any of them. One by another link than its attachments' is the container's own affair.
-    pub fn missing_ways_out<'a>(&self, record: &'a Record) -> Vec<(&'a Attachment, IpAddr)> {
+    pub fn missing_ways_out<'a>(&self, record: &'a Record) -> Vec<(&'a Attachment, Family, IpAddr)> {
         let mut missing = Vec::new();
         for family in Family::ALL {
             let of_family = record.attachments.iter().filter_map(|attachment| {
-                let gateway = attachment.gateways.iter().find(|gateway| Family::of(**gateway) == family)?;
-                Some((attachment, *gateway))
+                let gateway =
+                    attachment.gateways.iter().copied().find(|gateway| Family::of(*gateway) == family);
+                let next_hop = attachment.next_hop.filter(|_| family == Family::Ipv4).map(IpAddr::from);
+                Some((attachment, gateway.or(next_hop)?))
             });
             let gateways: Vec<(&Attachment, IpAddr)> = of_family.collect();
             let is_by = |route: &Route, (of, _): &(&Attachment, IpAddr)| {
@@ -154,7 +156,7 @@ impl Interfaces {
                 route.is_in_main() && route.is_default_of(family) && route.leads_nowhere.is_none()
             });
             if !defaults.any(|route| leads_out(&route)) {
-                missing.extend(gateways.first());
+                missing.extend(gateways.first().map(|(of, gateway)| (*of, family, *gateway)));
             }
         }
         missing

@@ -1,7 +1,7 @@
 //! Which network a container belongs to, and what a new one is made with. Pure.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
@@ -74,6 +74,8 @@ pub struct Underlay {
     pub addresses: Vec<Cidr>,
     /// The gateways of the host's default routes by it.
     pub gateways: Vec<IpAddr>,
+    /// The IPv6 address by which the host's default route of IPv4 leads over it.
+    pub next_hop: Option<Ipv6Addr>,
 }
 
 /// What a new network has to go by.
@@ -338,7 +340,11 @@ fn subnet(range: Cidr, request: &AttachmentRequest, around: &Surroundings<'_>) -
         Some((gateway, what)) => Err(request
             .label("gateway")
             .error(format!("{gateway} is {what} of {range}"), "give another address inside the subnet")),
-        None => Ok(Subnet { range, gateway }),
+        None => {
+            let is_asked = gateway.is_none() && pool == Pool::Lan && range.family() == Family::Ipv4;
+            let next_hop = around.underlay.filter(|_| is_asked).and_then(|underlay| underlay.next_hop);
+            Ok(Subnet { range, gateway, next_hop })
+        }
     }
 }
 

@@ -76,13 +76,17 @@ pub fn find(
     }
     let addresses = if on_lan { addresses_of(channel, found.index)? } else { Vec::new() };
     let by_it = |route: &&Route| route.leads_out() && route.link == Some(found.index);
-    let gateways = routes.iter().filter(by_it).filter_map(|route| {
-        // IPv4's may be an IPv6 address: that is no router of IPv6.
-        route.gateway.filter(|gateway| Family::of(*gateway) == route.destination.family())
+    // IPv4's may be an IPv6 address: that is no router of IPv6.
+    let is_of_family = |route: &&Route| route.gateway.map(Family::of) == Some(route.destination.family());
+    let (gateways, others): (Vec<&Route>, Vec<&Route>) = routes.iter().filter(by_it).partition(is_of_family);
+    let gateways = gateways.into_iter().filter_map(|route| route.gateway).collect();
+    let next_hop = others.into_iter().find_map(|route| match route.gateway {
+        Some(IpAddr::V6(next_hop)) => Some(next_hop),
+        _ => None,
     });
     let name: IfName =
         found.name.parse().map_err(|error| annotation("net.parent", error, "give the link another name"))?;
-    Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways: gateways.collect() }))
+    Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways, next_hop }))
 }
 
 /// The addresses that a setting lists.

@@ -1,7 +1,7 @@
 //! What a network was made with.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct Subnet {
     pub range: Cidr,
     /// The gateway, inside the range; a network on a LAN without a router has none.
     pub gateway: Option<IpAddr>,
+    /// The LAN's router of IPv4 by its IPv6 address (RFC 5549), where the host knows it by no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<Ipv6Addr>,
 }
 
 /// A network that has containers on this host: what its first container made it with, which every later one shares.

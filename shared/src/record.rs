@@ -1,7 +1,7 @@
 //! What ocinet wrote down about a container: enough to undo, inspect and apply it again.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +130,9 @@ pub struct Attachment {
     pub addresses: Vec<Cidr>,
     /// The gateways that it can leave by, one a family.
     pub gateways: Vec<IpAddr>,
+    /// The router that IPv4 leaves by, where it is known by its IPv6 address alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<Ipv6Addr>,
     /// The ports that are published to it.
     pub ports: Vec<PublishedPort>,
 }

@@ -36,7 +36,7 @@ pub(super) fn differences(
         Inside::Known(interfaces) => {
             let missing = interfaces.missing_ways_out(record).into_iter();
             differences
-                .extend(missing.map(|(_, gateway)| format!("its default route by {gateway} is missing")));
+                .extend(missing.map(|(_, _, gateway)| format!("its default route by {gateway} is missing")));
         }
     }
     differences

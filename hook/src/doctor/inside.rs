@@ -15,12 +15,14 @@ pub(super) fn interfaces(around: &mut Surroundings) -> Result<Vec<Finding>, Erro
         let Inside::Known(interfaces) = Inside::of(record, Some(record.pid)) else { continue };
         let of_each = record.attachments.iter().flat_map(|attachment| of(record, attachment, &interfaces));
         findings.extend(of_each);
-        for (attachment, gateway) in interfaces.missing_ways_out(record) {
+        for (attachment, family, gateway) in interfaces.missing_ways_out(record) {
             let (pid, name) = (record.pid, &attachment.interface);
+            let is_own = family == Family::of(gateway);
+            let add = if is_own { "ip route add default via" } else { "ip -4 route add default via inet6" };
             findings.push(Finding::new(
                 format!("container {} has no default route by {gateway} any more", record.id),
                 "it does not answer who is not on its network",
-                format!("nsenter --target {pid} --net ip route add default via {gateway} dev {name} onlink"),
+                format!("nsenter --target {pid} --net {add} {gateway} dev {name} onlink"),
             ));
         }
     }

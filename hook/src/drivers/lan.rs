@@ -1,8 +1,11 @@
 //! What the drivers have in common that put containers on a LAN beside the host: macvlan and ipvlan.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link::ChildKind;
+use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
+use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::Attachment;
@@ -110,6 +113,30 @@ pub fn broken(network: &Network, setting: &str) -> Error {
     ))
 }
 
+/// The router of IPv4 that is known by its IPv6 address alone. Who has no IPv6 cannot ask for it.
+///
+/// # Errors
+/// A container that would not leave its LAN by IPv4, although the host does.
+fn next_hop(inputs: &Inputs<'_>, kind: ChildKind) -> Result<Option<Ipv6Addr>, Error> {
+    let Inputs { request, network, addresses, .. } = inputs;
+    // Above Ethernet there is no next hop.
+    let is_on_ethernet = !matches!(kind, ChildKind::Ipvlan(mode) if mode != IpvlanMode::L2);
+    let of_ipv4 = network.subnets.iter().find(|subnet| subnet.range.family() == Family::Ipv4);
+    let next_hop = of_ipv4.and_then(|subnet| subnet.next_hop);
+    let Some(next_hop) = next_hop.filter(|_| is_on_ethernet && addresses.iter().any(IpAddr::is_ipv4)) else {
+        return Ok(None);
+    };
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        return Ok(Some(next_hop));
+    }
+    let cause = format!(
+        "the host's default route of IPv4 is by {next_hop}, which {} without an IPv6 address does not reach",
+        request.interface
+    );
+    let hint = "give the LAN's IPv4 router, or the container an IPv6 address, too";
+    Err(request.label("gateway").error(cause, hint))
+}
+
 /// The steps of an attachment by a link on top of the parent.
 ///
 /// # Errors
@@ -128,6 +155,7 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         mtu: request.mtu.or(network.mtu),
         addresses: inputs.cidrs(),
         gateways: routing::gateways(inputs),
+        next_hop: next_hop(inputs, kind)?,
         ports: Vec::new(),
     };
     let mut steps = routing::claims(inputs, &attachment);
@@ -138,7 +166,14 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         mac,
         mtu: attachment.mtu,
     });
-    let ways_out = routing::ways_out(&attachment.gateways);
+    let mut ways_out = routing::ways_out(&attachment.gateways);
+    // Which of the container's addresses the next hop is beside, the kernel need not find out.
+    ways_out.extend(attachment.next_hop.map(|next_hop| Way {
+        to: Cidr::everything(Family::Ipv4),
+        gateway: Some(next_hop.into()),
+        onlink: true,
+        table: None,
+    }));
     Ok(Attached {
         steps,
         attachment,

@@ -66,6 +66,7 @@ pub fn attachment(inputs: &Inputs<'_>, driver: &str) -> Result<Attachment, Error
         mtu: request.mtu.or(network.mtu),
         addresses,
         gateways: if network.internal { Vec::new() } else { gateways(inputs) },
+        next_hop: None,
         ports: inputs.ports.to_vec(),
     })
 }

@@ -78,6 +78,7 @@ mod tests {
                 .map(|(range, gateway)| Subnet {
                     range: range.parse().unwrap(),
                     gateway: Some(gateway.parse().unwrap()),
+                    next_hop: None,
                 })
                 .to_vec(),
             ip_ranges: Vec::new(),

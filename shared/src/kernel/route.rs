@@ -128,7 +128,7 @@ pub fn ways_out(routes: &[Route], family: Family) -> impl Iterator<Item = &Route
 pub struct Way {
     /// Where it leads.
     pub to: Cidr,
-    /// The gateway; without one, the destination is on the link itself.
+    /// The gateway, which of IPv4 may be an IPv6 address; without one, the destination is on the link itself.
     pub gateway: Option<IpAddr>,
     /// Whether the gateway is on the link although no address of the link says so.
     pub onlink: bool,
@@ -144,7 +144,12 @@ pub fn add(index: u32, way: &Way) -> Change {
     if way.gateway.is_none() && way.to.family() == Family::Ipv4 {
         message.header.scope = RouteScope::Link;
     }
-    message.attributes.extend(way.gateway.map(|gateway| RouteAttribute::Gateway(route_address(gateway))));
+    message.attributes.extend(way.gateway.map(|gateway| match gateway {
+        IpAddr::V6(next_hop) if way.to.family() == Family::Ipv4 => {
+            RouteAttribute::Via(RouteVia::Inet6(next_hop))
+        }
+        gateway => RouteAttribute::Gateway(route_address(gateway)),
+    }));
     if way.onlink {
         message.header.flags = RouteFlags::Onlink;
     }

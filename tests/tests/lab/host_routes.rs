@@ -1,10 +1,13 @@
 //! What the host's own routes and rules mean for a new network: its subnet, its parent, its MTU.
 
+use std::net::Ipv6Addr;
+
 use ocinet_tests::lab::{
     Attached, INTERNET4, INTERNET6, Lab, PEER4, PEER6, Server, WAN4, WAN6, link_address,
 };
 
 use crate::conflict::refused_as_it_is as refused;
+use crate::ipvlan::kernel_has_ipvlan;
 use crate::life::used;
 use crate::networks::configured;
 use crate::options::{BRIDGE, MACVLAN, VETH, has_mtu, with};
@@ -232,13 +235,21 @@ fn a_route_of_another_table_counts_where_a_rule_leads_there() {
     let _named = lab.attach("named", &[("net.network", "n"), ("net.subnet", "10.95.0.0/24")]);
 }
 
+/// The link-local address of the LAN's router.
+fn link_local(lab: &Lab) -> String {
+    let [a, b, c, d, e, f] = link_address(&lab.wan, "eth0");
+    let a = a ^ 2;
+    format!("fe80::{a:02x}{b:02x}:{c:02x}ff:fe{d:02x}:{e:02x}{f:02x}")
+        .parse::<Ipv6Addr>()
+        .unwrap()
+        .to_string()
+}
+
 /// IPv4 by an IPv6 next hop (RFC 5549): the parent is found, and the next hop is no router of IPv6.
 #[test]
 fn a_default_route_by_a_next_hop_of_ipv6() {
     let lab = Lab::new();
-    let [a, b, c, d, e, f] = link_address(&lab.wan, "eth0");
-    let a = a ^ 2;
-    let router = format!("fe80::{a:02x}{b:02x}:{c:02x}ff:fe{d:02x}:{e:02x}{f:02x}");
+    let router = link_local(&lab);
     lab.host.ok(&["ip", "-4", "route", "replace", "default", "via", "inet6", &router, "dev", "eth0"]);
     lab.host.ok(&["ip", "-6", "route", "del", "default"]);
     for asked in [BRIDGE, VETH] {
@@ -253,5 +264,53 @@ fn a_default_route_by_a_next_hop_of_ipv6() {
     let _server = Server::tcp(&lab.peer, 80, "peer");
     for to in [PEER4, PEER6] {
         reaches(&web.net, to, 80, "peer");
+    }
+}
+
+/// The container asks that next hop as the host does, and by IPv6; one without IPv6 cannot, and is not left without a way.
+#[test]
+fn a_lans_container_leaves_by_the_hosts_next_hop_of_ipv6() {
+    let mut drivers = vec!["macvlan"];
+    drivers.extend(kernel_has_ipvlan().then_some("ipvlan"));
+    for (driver, next_hop) in drivers.iter().flat_map(|driver| [(driver, true), (driver, false)]) {
+        let lab = Lab::new();
+        used(&lab);
+        let router = if next_hop { link_local(&lab) } else { WAN6.to_string() };
+        lab.host.ok(&["ip", "-4", "route", "replace", "default", "via", "inet6", &router, "dev", "eth0"]);
+        let (four, six) = (("net.ip", "198.51.100.65"), ("net.ip", "198.51.100.65,2001:db8:1::6465"));
+        let asked =
+            |ip, more: &[(&'static str, &'static str)]| [&[("net.driver", *driver), ip], more].concat();
+        let says = format!(
+            "the host's default route of IPv4 is by {router}, which eth0 without an IPv6 address does not reach; hint: give the LAN's IPv4 router"
+        );
+        refused(&lab, &asked(four, &[]), 3, &says);
+        let server = Server::tcp(&lab.wan, 80, "internet");
+        let web = lab.attach("web", &asked(six, &[]));
+        reaches(&web.net, INTERNET4, 80, "internet");
+        assert_eq!(lab.run(&["check"], "").code, 0);
+        // Whoever is root in the container takes the route away: it is missed, and comes back by the command that is shown.
+        web.net.ok(&["ip", "-4", "route", "del", "default"]);
+        let missing = lab.run(&["check"], "").stdout;
+        assert!(missing.contains(&format!("its default route by {router} is missing")), "{missing}");
+        let found = lab.run(&["doctor"], "").stdout;
+        let mend = found.lines().find_map(|line| Some(&line[line.find("nsenter ")?..]));
+        let mend = mend.unwrap_or_else(|| panic!("a command: {found}"));
+        assert!(mend.ends_with(&format!("default via inet6 {router} dev eth0 onlink")), "{found}");
+        lab.host.ok(&["sh", "-c", mend]);
+        reaches(&web.net, INTERNET4, 80, "internet");
+        lab.detach(web);
+        let web = lab.attach("web", &asked(four, &[("net.gateway", "198.51.100.1")]));
+        reaches(&web.net, INTERNET4, 80, "internet");
+        lab.detach(web);
+        assert_eq!(server.clients().len(), 3);
+        // Beside a bridge, each interface answers by its own way.
+        let two = [
+            ("net.eth0.driver", "bridge"),
+            ("net.eth1.driver", *driver),
+            ("net.eth1.ip", six.1),
+            ("net.default-route", "eth1"),
+        ];
+        let web = lab.attach("web", &two);
+        reaches(&web.net, INTERNET4, 80, "internet");
     }
 }
