@@ -1,5 +1,6 @@
 //! From a request to a plan: facts are read, and drivers are asked. Nothing is changed.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
@@ -11,7 +12,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::facts::IsGone;
+use crate::facts::{IsGone, Others};
 use crate::host_resolver::Answer;
 use crate::oci_bundle::OciBundle;
 use crate::plan::{Attached, Inputs, Plan};
@@ -35,6 +36,8 @@ pub struct Assembly<'a> {
     pub bundle: Option<&'a OciBundle>,
     /// Whether the container of an id has ended.
     pub is_gone: IsGone<'a>,
+    /// Addresses of containers that live, and that no lease here is about.
+    pub elsewhere: &'a BTreeSet<IpAddr>,
     /// Whether the host is asked for its ports and addresses; `ocinet plan` leaves that to the start.
     pub asks_host: bool,
     /// Whether the container's namespace has a default route already.
@@ -85,7 +88,8 @@ impl Assembly<'_> {
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
         facts::check_room(self.state, asked, network, self.id, self.is_gone)?;
-        let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, self.is_gone)?;
+        let holders = Others { is_gone: self.is_gone, elsewhere: self.elsewhere };
+        let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, holders)?;
         fit::check(asked, network, &addresses)?;
         let ports = self.settle(asked, network, others)?;
         if self.asks_host {

@@ -1,5 +1,6 @@
 //! What a plan needs to know of the host: reading only.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 
@@ -76,6 +77,15 @@ pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<Strin
 /// only looks.
 pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
 
+/// The other containers that may have an address.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    /// Whether one has ended.
+    pub is_gone: IsGone<'a>,
+    /// Addresses of those that live, and that no lease here is about.
+    pub elsewhere: &'a BTreeSet<IpAddr>,
+}
+
 /// The addresses to try for a container, one for each of the network's families.
 ///
 /// # Errors
@@ -85,7 +95,7 @@ pub fn addresses(
     request: &AttachmentRequest,
     network: &Network,
     id: &ContainerId,
-    is_gone: IsGone<'_>,
+    others: Others<'_>,
 ) -> Result<Vec<IpAddr>, Error> {
     for address in &request.addresses {
         fit::check_address(request, network, *address)?;
@@ -105,11 +115,11 @@ pub fn addresses(
         let asked = request.addresses.iter().copied().find(|address| Family::of(*address) == family);
         let range = request.ip_ranges.iter().chain(&network.ip_ranges).find(|range| range.family() == family);
         match (asked, range) {
-            (Some(address), _) => addresses.push(named(state, network, address, id, is_gone)?),
-            (None, Some(range)) => addresses.push(free(state, network, *range, id, is_gone)?),
+            (Some(address), _) => addresses.push(named(state, network, address, id, others.is_gone)?),
+            (None, Some(range)) => addresses.push(free(state, network, *range, id, others)?),
             // Others have addresses of the subnet that ocinet does not know of.
             (None, None) if request.driver.pool() != Pool::Host => {}
-            (None, None) => addresses.push(free(state, network, subnet, id, is_gone)?),
+            (None, None) => addresses.push(free(state, network, subnet, id, others)?),
         }
     }
     if addresses.is_empty() {
@@ -170,7 +180,7 @@ fn free(
     network: &Network,
     pool: Cidr,
     id: &ContainerId,
-    is_gone: IsGone<'_>,
+    others: Others<'_>,
 ) -> Result<IpAddr, Error> {
     let path = |address| files::lease_path(state, &network.name, address);
     // The Ethernet address that goes with the first address may be one that another container asked for.
@@ -181,12 +191,13 @@ fn free(
         on.as_ref().is_some_and(|on| files::mac_path(state, on, Mac::of_container(address)).exists())
     };
     let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
-    if let Some(address) = ipam::candidates(network, pool, id).find(is_free) {
+    let candidates = || ipam::candidates(network, pool, id).filter(|one| !others.elsewhere.contains(one));
+    if let Some(address) = candidates().find(is_free) {
         return Ok(address);
     }
-    for address in ipam::candidates(network, pool, id) {
+    for address in candidates() {
         match files::holder(state, &path(address))? {
-            Some(other) if other != *id && !is_gone(&other)? => {}
+            Some(other) if other != *id && !(others.is_gone)(&other)? => {}
             _ => return Ok(address),
         }
     }
@@ -212,7 +223,6 @@ pub fn link_name() -> Result<IfName, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn no_two_links_have_one_name() {

@@ -1,5 +1,6 @@
 //! Who has what another container wants: conflicts that name their holder. Only failed starts come here.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
 use crate::ipam::files;
+use crate::strays;
 
 /// What to do about a port that is taken.
 const ANOTHER_PORT: &str = "publish another host port, or stop what holds this one";
@@ -44,6 +46,32 @@ pub struct Taken {
     pub by: Option<ContainerId>,
     /// The conflict, for people.
     pub error: Error,
+}
+
+/// An address that a container has which no lease here is about: another state folder's, or one whose lease somebody deleted.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// The address.
+    pub address: IpAddr,
+    /// The addresses of all containers that live on this host.
+    pub living: BTreeSet<IpAddr>,
+    /// The conflict, for people.
+    pub error: Error,
+}
+
+/// Who has an address that the rules know already; `None` where nobody lives who has it.
+///
+/// # Errors
+/// What the kernel refuses to tell of the host itself.
+pub fn lives_elsewhere(address: IpAddr) -> Result<Option<Elsewhere>, Error> {
+    let living = strays::living_addresses()?;
+    let Some(by) = living.get(&address) else { return Ok(None) };
+    let error = Error::Conflict(report(
+        format!("use the address {address}"),
+        format!("{}, which has no record in this state folder, lives and has it", name(by.as_ref())),
+        "give another net.ip, leave it out, or stop that container",
+    ));
+    Ok(Some(Elsewhere { address, living: living.into_keys().collect(), error }))
 }
 
 fn port_taken(port: impl std::fmt::Display, by: &str) -> Error {

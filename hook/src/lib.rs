@@ -19,7 +19,7 @@
 //! | `members.rs` | containers that share a network namespace |
 //! | `forwarding/` | forwarding that ocinet itself turned on, the host's uplinks, and giving it back |
 //! | `identity.rs` | which container a record is about |
-//! | `take_back.rs` `sweep.rs` | undoing it, from records alone |
+//! | `take_back.rs` `take_back/` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
 //! | `strays.rs` `strays/` `check/` `found.rs` | what nobody owns, and what differs from the records |
 //! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |

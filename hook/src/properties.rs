@@ -133,6 +133,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
         id,
         bundle: None,
         is_gone: &|_| Ok(false),
+        elsewhere: &BTreeSet::new(),
         asks_host: false,
         has_way_out: false,
     };

@@ -1,5 +1,6 @@
 //! One container's set-up: plan, record, apply, and again where another container was quicker.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -40,6 +41,8 @@ struct Found {
     owner: Option<Box<Record>>,
     /// Whether there is a default route.
     way_out: bool,
+    /// Addresses of containers that live, and that no lease here is about.
+    elsewhere: BTreeSet<IpAddr>,
 }
 
 /// One set-up.
@@ -105,6 +108,11 @@ impl<'a> Setup<'a> {
                 Err(Failure::Stale(error)) => last = Some(error),
                 Err(Failure::HasWayOut(error)) if found.way_out => return Err(error),
                 Err(Failure::HasWayOut(_)) => found.way_out = true,
+                Err(Failure::LivesElsewhere(of)) if self.asks_for(of.address) => return Err(of.error),
+                Err(Failure::LivesElsewhere(of)) => {
+                    found.elsewhere.extend(of.living);
+                    last = Some(of.error);
+                }
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
                 Err(Failure::Taken(taken)) => match self.pod_mate(&taken)? {
                     Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
@@ -180,9 +188,7 @@ impl<'a> Setup<'a> {
     /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead.
     fn is_worth_another_try(&self, taken: &Taken) -> Result<bool, Error> {
         let asked_for = match taken.what {
-            Wanted::Address(address) => {
-                self.request.attachments.iter().any(|asked| asked.addresses.contains(&address))
-            }
+            Wanted::Address(address) => self.asks_for(address),
             Wanted::Port(wanted) => self.request.ports().any(|port| port.host_port == wanted),
             Wanted::Mac(mac) => self.request.attachments.iter().any(|asked| {
                 let by_address = |address: &IpAddr| Mac::of_container(*address) == mac;
@@ -197,6 +203,10 @@ impl<'a> Setup<'a> {
             }
             _ => Ok(!asked_for),
         }
+    }
+
+    fn asks_for(&self, address: IpAddr) -> bool {
+        self.request.attachments.iter().any(|asked| asked.addresses.contains(&address))
     }
 
     /// One plan, recorded and applied.
@@ -261,6 +271,7 @@ impl<'a> Setup<'a> {
             id: &self.container.id,
             bundle: self.bundle.as_ref().ok(),
             is_gone: &take_back_dead,
+            elsewhere: &found.elsewhere,
             asks_host: true,
             has_way_out: found.way_out,
         };
@@ -324,6 +335,7 @@ fn both(failure: &Failure, undo: Error) -> Error {
     let first = match failure {
         Failure::Stale(error) | Failure::HasWayOut(error) | Failure::Final(error) => error.without_hint(),
         Failure::Taken(taken) => taken.error.without_hint(),
+        Failure::LivesElsewhere(of) => of.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };
     match undo {

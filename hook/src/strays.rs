@@ -28,6 +28,7 @@ use ocinet_shared::record_dir::{Lock, Locked, StateDir, to_json};
 
 use self::listed::{Listed, list};
 use self::living::Inhabitants;
+pub use self::living::living_addresses;
 use crate::error::Error;
 use crate::ipam::files;
 use crate::take_back::TakeBack;

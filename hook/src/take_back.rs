@@ -1,5 +1,7 @@
 //! Takes back what a container's record says, from the record alone: no annotation, no configuration, no process is
-//! asked. What is gone already counts as taken back.
+//! asked. What is gone already counts as taken back. `network.rs` leaves networks.
+
+mod network;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,14 +15,13 @@ use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::kernel::{conntrack, link, neighbour, route};
-use ocinet_shared::network::Network;
+use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
-use ocinet_shared::record_dir::{Locked, StateDir, StateError, temporary_path};
+use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
-use crate::{forwarding, members, nat};
+use crate::members;
 
 /// How long the links of a namespace that has ended may take to go.
 pub const DEPARTURE: Duration = Duration::from_secs(2);
@@ -41,6 +42,8 @@ pub struct TakeBack<'a> {
     nft: Nft,
     /// Addresses from and to which the host has routed nothing.
     silent: Vec<IpAddr>,
+    /// Addresses that a start did not come to use: another container may have them, which no lease here is about.
+    unused: Vec<IpAddr>,
 }
 
 impl<'a> TakeBack<'a> {
@@ -55,7 +58,7 @@ impl<'a> TakeBack<'a> {
     /// Takes over sockets that are open in the host's namespace.
     #[must_use]
     pub fn with(state: &'a StateDir, route: Channel, nft: Nft) -> Self {
-        Self { state, route, nft, silent: Vec::new() }
+        Self { state, route, nft, silent: Vec::new(), unused: Vec::new() }
     }
 
     /// Takes a recorded container back and removes its record. The caller holds the record's lock.
@@ -65,6 +68,7 @@ impl<'a> TakeBack<'a> {
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
         self.silent = self.find_silent(record)?;
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
+        self.unused = self.find_unused(record, certainty)?;
         self.steps(record, certainty)?;
         forget(self.state, &record.id)
     }
@@ -135,6 +139,19 @@ impl<'a> TakeBack<'a> {
         Ok(silent)
     }
 
+    /// The addresses of elements that a start which failed had not added.
+    fn find_unused(&mut self, record: &Record, certainty: Certainty) -> Result<Vec<IpAddr>, Error> {
+        let mut unused = Vec::new();
+        for step in &record.undo {
+            if let Undo::DeleteElements { elements } = step
+                && !self.were_added(elements, certainty)?
+            {
+                unused.extend(elements.iter().filter_map(Element::of_container));
+            }
+        }
+        Ok(unused)
+    }
+
     /// Whoever has the address next is not to get what was meant for this container. Where the host does not route for
     /// it, it does not track its connections either.
     fn release_lease(
@@ -148,6 +165,7 @@ impl<'a> TakeBack<'a> {
         // A start that lost the address to another container must leave that one's connections alone.
         if record.attachments.iter().any(is_routed)
             && !self.silent.contains(&address)
+            && !self.unused.contains(&address)
             && files::holder(self.state, &path)?.as_ref() == Some(&record.id)
         {
             conntrack::end_all_of(self.nft.channel(), address)?;
@@ -158,11 +176,15 @@ impl<'a> TakeBack<'a> {
     /// A batch of elements was added whole or not at all. Where it is not known, the first element tells: it is the
     /// container's link, whose name no other container ever has. Without that question, a start that was killed just
     /// before it lost a port to another container would take that container's port away.
+    fn were_added(&mut self, elements: &[Element], certainty: Certainty) -> Result<bool, KernelError> {
+        let Some(first) = elements.first().filter(|_| certainty == Certainty::Unknown) else {
+            return Ok(true);
+        };
+        Ok(self.nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()))
+    }
+
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
-        if certainty == Certainty::Unknown
-            && let Some(first) = elements.first()
-            && self.nft.get(first)?.is_none_or(|found| found.value != first.value_bytes())
-        {
+        if !self.were_added(elements, certainty)? {
             return Ok(());
         }
         Ok(self.nft.delete(elements)?)
@@ -213,6 +235,9 @@ impl<'a> TakeBack<'a> {
     fn delete_routes(&mut self, record: &Record, name: &IfName, addresses: &[IpAddr]) -> Result<(), Error> {
         let Some(found) = link::find(&mut self.route, name)? else { return Ok(()) };
         for address in addresses {
+            if self.unused.contains(address) {
+                continue;
+            }
             let has = |of: &&Attachment| of.addresses.iter().any(|cidr| cidr.address() == *address);
             let Some(of) = record.attachments.iter().find(has) else { continue };
             let lease = files::lease_path(self.state, &of.network, *address);
@@ -246,39 +271,6 @@ impl<'a> TakeBack<'a> {
             link::delete(&mut self.route, name)?;
         }
         Ok(())
-    }
-
-    /// Whoever empties the folder of leases is the last to leave. Only then is the network locked, against those who
-    /// join it: if one of them is about to, or has taken a lease meanwhile, the network stays. Whoever joins has it in its
-    /// record to leave the network, so that its stop, its failure or the next sweep ends up here too.
-    fn leave_network(&mut self, name: &ContainerId) -> Result<(), Error> {
-        let leases = files::lease_folder(self.state, name);
-        if !files::remove_if_empty(&leases)? {
-            return Ok(());
-        }
-        let path = self.state.network_path(name);
-        let Some(_lock) = self.state.lock_network_to_leave(name)? else { return Ok(()) };
-        let Some(text) = self.state.read(&path)? else {
-            self.state.remove_unmade_network(&path)?;
-            return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
-        };
-        if leases.exists() {
-            return Ok(());
-        }
-        let network: Network = serde_json::from_str(&text)
-            .map_err(|error| StateError::Malformed { path: path.clone(), reason: error.to_string() })?;
-        for link in network.links.iter().rev() {
-            if let Some(found) = link::find(&mut self.route, &link.name)?
-                && found.kind == link.kind.name()
-                && found.mac == Some(link.mac)
-            {
-                link::delete(&mut self.route, &link.name)?;
-            }
-        }
-        self.nft.delete(&nat::network_elements(&network))?;
-        let _alone = self.state.lock_networks()?;
-        self.state.remove(&path)?;
-        forwarding::give_back(self.state, &mut self.route, &mut self.nft)
     }
 
     /// Closes the sockets; what they deleted is waited for elsewhere.

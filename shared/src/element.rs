@@ -263,6 +263,15 @@ impl Element {
         rest.is_empty().then_some(Self::new(set, key))
     }
 
+    /// The container's address, where it is the one element that says that a container has it.
+    #[must_use]
+    pub fn of_container(&self) -> Option<IpAddr> {
+        match (self.set, self.key.as_slice()) {
+            (Set::Container4 | Set::Container6, [Field::Address(address)]) => Some(*address),
+            _ => None,
+        }
+    }
+
     /// The key's bytes as nf_tables holds them.
     #[must_use]
     pub fn key_bytes(&self) -> Vec<u8> {

@@ -32,7 +32,7 @@ use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
 use crate::error::{Error, report};
-use crate::holder::Taken;
+use crate::holder::{Elsewhere, Taken};
 use crate::ipam::files;
 use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
@@ -47,6 +47,8 @@ pub enum Failure {
     Stale(Error),
     /// Another container has what the plan wants; a new plan may want something else.
     Taken(Box<Taken>),
+    /// A container that no lease here is about lives and has an address that the plan wants.
+    LivesElsewhere(Box<Elsewhere>),
     /// The container's namespace was attached by another container that lives.
     Attached(Box<Record>),
     /// The container's namespace has a default route already, another container's.

@@ -67,6 +67,18 @@ impl Applier<'_> {
             tables::restore(self.state, &mut self.nft)?;
             result = self.nft.add(elements);
         }
+        // Each family's address may be known already.
+        while let Err(ChangeError::Exists(index)) = result
+            && let Some(element) = elements.get(index)
+            && let Some(address) = element.of_container()
+        {
+            if let Some(elsewhere) = holder::lives_elsewhere(address)? {
+                return Err(Failure::LivesElsewhere(Box::new(elsewhere)));
+            }
+            // It is left of a container that has ended.
+            self.nft.delete(std::slice::from_ref(element))?;
+            result = self.nft.add(elements);
+        }
         match result {
             Ok(()) => {}
             Err(ChangeError::Exists(index)) => {

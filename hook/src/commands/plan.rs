@@ -1,5 +1,6 @@
 //! `ocinet plan`: what createRuntime would do, from a state or from a bundle, touching nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         id: &container.id,
         bundle: oci_bundle.as_ref(),
         is_gone: &is_dead,
+        elsewhere: &BTreeSet::new(),
         asks_host: false,
         has_way_out: false,
     };

@@ -14,7 +14,7 @@ use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::{Namespace, NamespaceId};
-use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::record::Undo;
 
@@ -225,6 +225,21 @@ impl Inhabitants {
         let unrecorded = self.living.iter().filter(|one| !one.is_recorded);
         unrecorded.map(line).collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// The addresses of all containers that live on this host, whichever state folder knows them, each with its container where
+/// the interface bears an id.
+///
+/// # Errors
+/// What the kernel refuses to tell of the host itself.
+pub fn living_addresses() -> Result<BTreeMap<IpAddr, Option<ContainerId>>, Error> {
+    let links = link::list(&mut Channel::open(NETLINK_ROUTE)?)?;
+    let keys = counted::all_keys(Nft::open()?.channel())?;
+    let elements: Vec<Element> =
+        keys.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
+    let all = Inhabitants::find(&links, &elements, |_| false, |_| false)?;
+    let by = |address: &IpAddr| all.living.iter().find(|one| one.addresses.contains(address))?.id.clone();
+    Ok(all.addresses.iter().map(|address| (*address, by(address))).collect())
 }
 
 fn address(field: &Field) -> Option<IpAddr> {

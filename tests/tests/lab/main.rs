@@ -16,6 +16,7 @@ mod doctor;
 mod exporter;
 mod faults;
 mod flushed;
+mod folders;
 mod forwarding;
 mod gc;
 mod host_routes;

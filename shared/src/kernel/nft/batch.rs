@@ -34,7 +34,7 @@ pub(super) const TABLE: &str = "ocinet";
 /// Whether elements come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// They are added; a published port must be new.
+    /// They are added; a published port and a container's address must be new.
     Add,
     /// They are added where they are missing.
     Restore,
@@ -88,7 +88,8 @@ impl Nft {
 
     /// Adds elements in one transaction: all of them, or none.
     ///
-    /// An element of a publish map must be new: the kernel is the judge of two starts that want one port.
+    /// An element of a publish map, or of a set of containers' addresses, must be new: the kernel is the judge of two starts
+    /// that want one port or one address.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -261,7 +262,15 @@ fn message(change: Change, element: &Element) -> NetfilterMessage {
 }
 
 fn flags(change: Change, set: Set) -> u16 {
-    let exclusive = matches!(set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound);
+    let exclusive = matches!(
+        set,
+        Set::Publish4
+            | Set::Publish6
+            | Set::Publish4Bound
+            | Set::Publish6Bound
+            | Set::Container4
+            | Set::Container6
+    );
     match change {
         Change::Add if exclusive => NLM_F_CREATE | NLM_F_EXCL,
         Change::Add | Change::Restore => NLM_F_CREATE,

@@ -1,0 +1,144 @@
+//! Leaving a network: the last to leave takes back what came with it, but for what containers use that no lease here is about.
+//! Another state folder's have none, and somebody may have deleted those of others.
+
+use std::collections::BTreeSet;
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::{Element, Field};
+use ocinet_shared::kernel::KernelError;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::route;
+use ocinet_shared::network::Network;
+use ocinet_shared::record_dir::StateError;
+
+use super::TakeBack;
+use crate::error::Error;
+use crate::ipam::files;
+use crate::{forwarding, nat};
+
+impl TakeBack<'_> {
+    /// Whoever empties the folder of leases is the last to leave. Only then is the network locked, against those who
+    /// join it: if one of them is about to, or has taken a lease meanwhile, the network stays. Whoever joins has it in its
+    /// record to leave the network, so that its stop, its failure or the next sweep ends up here too.
+    pub(super) fn leave_network(&mut self, name: &ContainerId) -> Result<(), Error> {
+        let leases = files::lease_folder(self.state, name);
+        if !files::remove_if_empty(&leases)? {
+            return Ok(());
+        }
+        let path = self.state.network_path(name);
+        let Some(_lock) = self.state.lock_network_to_leave(name)? else { return Ok(()) };
+        let Some(text) = self.state.read(&path)? else {
+            self.state.remove_unmade_network(&path)?;
+            return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
+        };
+        if leases.exists() {
+            return Ok(());
+        }
+        let network: Network = serde_json::from_str(&text)
+            .map_err(|error| StateError::Malformed { path: path.clone(), reason: error.to_string() })?;
+        self.take_network_back(&network)?;
+        let _alone = self.state.lock_networks()?;
+        self.state.remove(&path)?;
+        forwarding::give_back(self.state, &mut self.route, &mut self.nft)
+    }
+
+    fn take_network_back(&mut self, network: &Network) -> Result<(), KernelError> {
+        let links = link::list(&mut self.route)?;
+        let used = self.used(network, &links)?;
+        if used.any() {
+            crate::log::info(format_args!(
+                "what network {} has on the host is left to containers that no lease here is about",
+                network.name
+            ));
+        }
+        for of in network.links.iter().rev() {
+            let is_it = |link: &&Link| {
+                link.name == of.name.as_str() && link.kind == of.kind.name() && link.mac == Some(of.mac)
+            };
+            if let Some(found) = links.iter().find(is_it)
+                && !used.has_link(found)
+            {
+                link::delete(&mut self.route, &of.name)?;
+            }
+        }
+        let mut elements = nat::network_elements(network);
+        elements.retain(|element| !used.has_element(element));
+        self.nft.delete(&elements)
+    }
+
+    /// What a network has that living containers use: one of them tells for all on its bridge, or in its group.
+    fn used(&mut self, network: &Network, links: &[Link]) -> Result<Used, KernelError> {
+        let mut used = Used::default();
+        let is_named = |name: &str| network.links.iter().any(|link| link.name.as_str() == name);
+        for end in links.iter().filter(|link| link.kind == "veth" && link::is_ours(link)) {
+            let bridge = links.iter().find(|link| Some(link.index) == end.controller);
+            let on = bridge.unwrap_or(end);
+            let is_in_group = network.group != 0 && on.group == network.group;
+            let is_known = used.on.contains(&on.index) || (bridge.is_none() && used.group.is_some());
+            if (is_in_group || is_named(&on.name))
+                && !is_known
+                && link::peer_namespace_lives(&mut self.route, end)?
+            {
+                used.on.insert(on.index);
+                used.group = used.group.or(is_in_group.then_some(network.group));
+            }
+        }
+        let tunnels = links.iter().filter(|link| {
+            link.kind == "vxlan" && link.controller.is_some_and(|bridge| used.on.contains(&bridge))
+        });
+        let (tunnels, names): (Vec<u32>, Vec<String>) =
+            tunnels.map(|link| (link.index, link.name.clone())).unzip();
+        used.overlays.extend(
+            links
+                .iter()
+                .filter(|link| tunnels.contains(&link.index))
+                .filter_map(|link| link.vxlan.as_ref().map(|vxlan| (vxlan.port, vxlan.vni))),
+        );
+        used.on.extend(tunnels);
+        used.tunnels.extend(names);
+        // Containers on a parent of the host's have no link here: the host's routes to them are by the link beside theirs.
+        let beside: Vec<u32> = links
+            .iter()
+            .filter(|link| link.kind == "macvlan" && is_named(&link.name))
+            .map(|link| link.index)
+            .collect();
+        if !beside.is_empty() {
+            let routes = route::list_all(&mut self.route)?;
+            let to_containers = routes.iter().filter(|route| route.to_container);
+            used.on.extend(to_containers.filter_map(|route| route.link).filter(|on| beside.contains(on)));
+        }
+        Ok(used)
+    }
+}
+
+/// What living containers use of a network's.
+#[derive(Debug, Default)]
+struct Used {
+    /// The indexes of the links that they are on, and of tunnels on these.
+    on: BTreeSet<u32>,
+    /// The network's group, where one of them is in it.
+    group: Option<u32>,
+    /// The names of such tunnels.
+    tunnels: BTreeSet<String>,
+    /// The UDP ports and network identifiers of such tunnels.
+    overlays: BTreeSet<(u16, u32)>,
+}
+
+impl Used {
+    fn any(&self) -> bool {
+        !self.on.is_empty()
+    }
+
+    fn has_link(&self, link: &Link) -> bool {
+        self.on.contains(&link.index)
+    }
+
+    fn has_element(&self, element: &Element) -> bool {
+        match element.key.as_slice() {
+            [Field::Group(group), ..] => self.group == Some(*group),
+            [Field::Interface(name), ..] => self.tunnels.contains(name),
+            [Field::Port(port), Field::Vni(vni)] => self.overlays.contains(&(*port, *vni)),
+            _ => false,
+        }
+    }
+}
