@@ -221,7 +221,7 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
-    Ok(forwarding::idle(&forwarding::turned(state)?, &tables::networks(state)?, &listed.around()))
+    Ok(forwarding::idle(&forwarding::turned(state)?, &tables::networks(state)?, &listed.around())?)
 }
 
 /// Removes a stray; false where it turned out to be somebody's.

@@ -41,7 +41,10 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
         }
     }
     delete_ended(state, nft, &live)?;
-    forwarding::delete_uplinks(nft, &uplinks)?;
+    // Where this folder keeps no uplinks apart, another one may.
+    if !uplinks.is_empty() {
+        forwarding::delete_uplinks(nft, &uplinks)?;
+    }
     Ok(live)
 }
 

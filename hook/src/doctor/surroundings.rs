@@ -59,7 +59,7 @@ impl Surroundings {
         let mut found = Found::ask()?;
         let uplinks = forwarding::missing(state, &found)?;
         let mut networks = tables::networks(state)?;
-        let idle = forwarding::idle(&forwarding::turned(state)?, &networks, &found.around());
+        let idle = forwarding::idle(&forwarding::turned(state)?, &networks, &found.around())?;
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });

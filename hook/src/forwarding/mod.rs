@@ -1,16 +1,20 @@
 //! Forwarding that ocinet itself turned on: it is written down, keeps the host's own uplinks apart, and ends with the last
-//! network. `uplinks.rs` tells uplinks from other programs' networks, `switch.rs` turns it on and off.
+//! network. `uplinks.rs` tells uplinks from other programs' networks, `elsewhere.rs` finds containers of other state folders,
+//! `switch.rs` turns it on and off.
 
+mod elsewhere;
 mod switch;
 mod uplinks;
 
 pub(crate) use switch::{delete_uplinks, give_back, give_back_alone, remember};
 pub(crate) use uplinks::{Links, of_default_routes};
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::forwarding::Before;
-use ocinet_shared::kernel::{process, sysctl};
+use ocinet_shared::kernel::{KernelError, process, sysctl};
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 use serde::{Deserialize, Serialize};
@@ -107,11 +111,26 @@ pub(crate) fn is_needed(networks: &[Network], family: Family) -> bool {
 }
 
 /// The families in which ocinet turned forwarding on that nothing needs any more.
-pub(crate) fn idle(turned: &[Turned], networks: &[Network], links: &Links<'_>) -> Vec<Family> {
-    let mut families: Vec<Family> = turned.iter().map(|turned| turned.family).collect();
-    families.retain(|family| {
-        let is_on = || sysctl::forwards(*family).unwrap_or_default();
-        !is_needed(networks, *family) && (links.others(*family).is_none() || !is_on())
-    });
-    families
+///
+/// # Errors
+/// Those of asking the kernel which containers live.
+pub(crate) fn idle(
+    turned: &[Turned],
+    networks: &[Network],
+    links: &Links<'_>,
+) -> Result<Vec<Family>, KernelError> {
+    let mut families = Vec::new();
+    for family in turned.iter().map(|turned| turned.family) {
+        if is_needed(networks, family) {
+            continue;
+        }
+        let is_on = sysctl::forwards(family).unwrap_or_default();
+        let is_used = is_on
+            && (links.others(family).is_some()
+                || elsewhere::find(&mut Channel::open(NETLINK_ROUTE)?, links, networks, family)?.is_some());
+        if !is_used {
+            families.push(family);
+        }
+    }
+    Ok(families)
 }

@@ -10,7 +10,7 @@ use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, link, process, route, sysctl};
 use ocinet_shared::record_dir::{StateDir, to_json};
 
-use super::{FILE, Links, Turned, UPLINKS, Written, elements, is_needed, no_transit, turned};
+use super::{FILE, Links, Turned, UPLINKS, Written, elements, elsewhere, is_needed, no_transit, turned};
 use crate::error::Error;
 use crate::tables;
 
@@ -38,7 +38,8 @@ pub(crate) fn remember(
 }
 
 /// Turns forwarding off as it was, in each family in which ocinet turned it on and no network needs it any more. Where
-/// another program's network is there, it is left on for that one. The caller holds the lock on the networks, so that no
+/// another program's network is there, it is left on for that one; where a container of another state folder lives, so are
+/// the elements that keep the uplinks apart. The caller holds the lock on the networks, so that no
 /// network is made meanwhile.
 ///
 /// # Errors
@@ -60,6 +61,14 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             read => read.map_err(|error| KernelError::from_io("read whether the host forwards", &error))?,
         };
+        if is_on && let Some(theirs) = elsewhere::find(channel, &around, &networks, turned.family)? {
+            let (family, name) = (turned.family, &theirs.name);
+            crate::log::info(format_args!(
+                "{family} forwarding is left on for a container on {name}, whose network is not of this state folder"
+            ));
+            kept.push(turned);
+            continue;
+        }
         match around.others(turned.family).filter(|_| is_on) {
             Some(theirs) => {
                 if !turned.left_on {
@@ -75,7 +84,12 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
         }
         nft.delete(&[no_transit(turned.family)])?;
     }
-    if kept.iter().all(|turned| turned.left_on) {
+    // Another state folder may keep the uplinks apart in the other family.
+    let mut keeps_apart = false;
+    for family in Family::ALL {
+        keeps_apart |= nft.get(&no_transit(family))?.is_some();
+    }
+    if !keeps_apart {
         delete_uplinks(nft, &[])?;
     }
     write(state, &kept)

@@ -56,16 +56,23 @@ impl<'a> Links<'a> {
             .any(|family| of_default_routes(self.routes, family).any(|index| index == link.index))
     }
 
+    /// Whether the host has a route of a family by a link.
+    pub(crate) fn leads_by(&self, link: &Link, family: Family) -> bool {
+        self.routes_by(link, family).next().is_some()
+    }
+
+    fn routes_by(&self, link: &Link, family: Family) -> impl Iterator<Item = &'a Route> {
+        let index = link.index;
+        self.routes.iter().filter(move |route| {
+            route.link == Some(index)
+                && route.destination.family() == family
+                && !route.destination.is_link_local()
+        })
+    }
+
     /// A link of another program's network that the host has a route to: it may need forwarding.
     pub(crate) fn others(&self, family: Family) -> Option<&'a Link> {
-        let leads_to = |link: &Link| {
-            self.routes.iter().any(|route| {
-                route.link == Some(link.index)
-                    && route.destination.family() == family
-                    && !route.to_container
-                    && !route.destination.is_link_local()
-            })
-        };
+        let leads_to = |link: &Link| self.routes_by(link, family).any(|route| !route.to_container);
         let is_others = |link: &&Link| {
             link.is_up
                 && !link.kind.is_empty()

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ocinet_tests::lab::{
-    Attached, DUAL, Finished, HOST4, INTERNET4, INTERNET6, Lab, Sandbox, Server, ask_tcp, until,
+    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Sandbox, Server, ask_tcp, until,
 };
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
-use crate::reach::reaches;
+use crate::forwarding::forwards;
+use crate::reach::{does_not_reach, reaches};
 
 /// Networks of every kind that has something on the host; all but the last are routed.
 const KINDS: [&[(&str, &str)]; 5] = [
@@ -174,6 +175,35 @@ fn what_was_left_to_the_living_goes_with_them() {
     assert!(!rules.contains("10.9") && !rules.contains("0x6f"), "{rules}");
 }
 
+#[test]
+fn two_folders_on_one_network_do_not_take_it_from_each_other() {
+    for second_first in [false, true] {
+        let lab = Lab::new();
+        let _internet = Server::tcp(&lab.wan, 80, "internet");
+        let second = Folder::new(&lab);
+        for (kind, annotations) in KINDS.iter().enumerate() {
+            let one = first_of(&lab, kind);
+            let other = second.attach("other", &[annotations, &[("net.ifname", "eth0")][..]].concat());
+            lives(&lab, kind, &one);
+            if second_first {
+                second.detach("other", other);
+                lives(&lab, kind, &one);
+                lab.detach(one);
+            } else {
+                lab.detach(one);
+                let net = other.net();
+                if kind != LAN {
+                    reaches(&net, INTERNET4, 80, "internet");
+                }
+                drop(net);
+                second.detach("other", other);
+            }
+        }
+        let links = lab.host.ok(&["ip", "-br", "link"]);
+        assert!(!links.contains("ocinet0") && !links.contains("vxlan") && !links.contains("vni"), "{links}");
+    }
+}
+
 /// Both folders' containers have one id, by which the first address to try is chosen.
 #[test]
 fn an_address_of_a_living_container_is_given_to_nobody_else() {
@@ -226,4 +256,58 @@ fn an_address_of_a_dead_container_without_a_record_is_free() {
     let next = lab.attach("next", &asked);
     lives(&lab, 0, &next);
     lab.detach(next);
+}
+
+#[test]
+fn forwarding_stays_on_for_another_folders_containers() {
+    for (subnet, left) in [("10.95.0.0/24,fd00:95::/64", ["1", "1"]), ("10.95.0.0/24", ["1", "0"])] {
+        for driver in ["bridge", "veth"] {
+            let lab = Lab::new();
+            let _internet = Server::tcp(&lab.wan, 80, "internet");
+            lab.peer
+                .batch(&format!("route add {INTERNET4} via {HOST4}\nroute add {INTERNET6} via {HOST6}\n"));
+            let second = Folder::new(&lab);
+            let v =
+                [("net.driver", "veth"), ("net.network", "one"), ("net.subnet", "10.94.0.0/24,fd00:94::/64")];
+            let one = lab.attach("one", &v);
+            assert_eq!(forwards(&lab), ["1", "1"]);
+            let two = [
+                ("net.driver", driver),
+                ("net.network", "two"),
+                ("net.subnet", subnet),
+                ("net.ports", "8080:80"),
+            ];
+            let other = second.attach("other", &two);
+            let net = other.net();
+            let _server = Server::tcp(&net, 80, "other");
+            lab.detach(one);
+            let is_well = || {
+                assert_eq!(forwards(&lab), left);
+                reaches(&lab.peer, HOST4, 8080, "other");
+                reaches(&net, INTERNET4, 80, "internet");
+                if left[1] == "1" {
+                    reaches(&net, INTERNET6, 80, "internet");
+                }
+                // The host was no router before.
+                does_not_reach(&lab.peer, INTERNET4, 80);
+            };
+            is_well();
+            let doctor = lab.run(&["doctor"], "");
+            assert_eq!(doctor.stdout.lines().last(), Some("nothing is amiss"), "{}", doctor.stdout);
+            for command in ["gc", "reload"] {
+                assert_eq!(lab.run(&[command], "").code, 0);
+                assert_eq!(second.run(&[command], "").code, 0);
+                is_well();
+            }
+            // Another of the first folder comes and goes.
+            let again = lab.attach("again", &v);
+            lab.detach(again);
+            is_well();
+            drop(_server);
+            drop(net);
+            second.detach("other", other);
+            assert!(lab.run(&["gc"], "").ok().contains("forwarding"));
+            assert_eq!(forwards(&lab), ["0", "0"]);
+        }
+    }
 }

@@ -79,7 +79,7 @@ fn dual(lab: &Lab, id: &str) -> Attached {
 }
 
 /// What the families' forwarding is set to.
-fn forwards(lab: &Lab) -> [String; 2] {
+pub(crate) fn forwards(lab: &Lab) -> [String; 2] {
     FORWARDING.map(|key| setting(lab, key))
 }
 
