@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{Locked, StateDir, StateError};
+use ocinet_shared::record_dir::{LOCK_DEADLINE, Locked, StateDir, StateError};
 
 use crate::error::Error;
 use crate::members;
@@ -32,23 +32,33 @@ pub fn some(state: &StateDir, boot_id: &str) {
         }
     };
     for id in ids {
-        if let Err(error) = if_dead(state, &id, boot_id) {
+        if let Err(error) = within(state, &id, boot_id, Duration::ZERO) {
             crate::log::warn(format_args!("cannot sweep container {id}: {error}"));
         }
     }
 }
 
-/// Takes a container back if it is dead; whether it was.
+/// Takes a container back if it is dead; whether it was, and is taken back now, by this process or by another.
 ///
 /// # Errors
 /// Those of taking back.
 pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, Error> {
+    within(state, id, boot_id, LOCK_DEADLINE)
+}
+
+fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration) -> Result<bool, Error> {
     // Looked at without the lock first: the living, nearly all of them, are not to be held up.
     let has_ended = |record: &Record| !members::is_live(state, record, boot_id);
     if !state.read_record(id)?.is_some_and(|record| has_ended(&record)) {
         return Ok(false);
     }
-    let Some((record, _lock)) = state.lock_record(id)? else { return Ok(false) };
+    let _lock = match state.lock_within(Locked::Container(id), patience) {
+        // Somebody is taking it back already: who has no patience need not wait for that.
+        Err(StateError::Busy { .. }) if patience.is_zero() => return Ok(false),
+        taken => taken?,
+    };
+    // Whoever held the lock has taken the dead container back.
+    let Some(record) = state.read_record(id)? else { return Ok(true) };
     if !has_ended(&record) {
         return Ok(false);
     }

@@ -242,6 +242,35 @@ fn a_stop_does_not_wait_for_those_who_join() {
 /// A stop that leaves time for a start between its last lease and its network.
 const SLOW: [&str; 6] = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=rmdir:delay_exit=2000000"];
 
+/// A stop that leaves time for a start before it gives anything back.
+const SLOW_TO_GIVE_BACK: [&str; 6] =
+    ["strace", "-qq", "-o", "/dev/null", "-e", "inject=unlink,unlinkat:delay_enter=300000"];
+
+/// The start finds a dead container in its way and waits for its lock, which the stop of that container holds.
+#[test]
+fn who_waited_for_the_stop_of_another_has_its_address_and_port() {
+    for asked in [[BLUE[0], BLUE[1], ("net.ip", "10.85.0.50")], BLUE] {
+        let lab = Lab::new();
+        used(&lab);
+        let before = Snapshot::of(&lab);
+        let mut web = lab.attach("web", &asked);
+        drop(web.net);
+        web.sandbox.end();
+        // A sweep would wait for the stop before the start looks for its address.
+        let locks = lab.state_dir().join("lock");
+        let sweep = fs::OpenOptions::new().read(true).write(true).open(locks).unwrap();
+        hold(&sweep, OF_SWEEP, OF_EACH);
+        thread::scope(|scope| {
+            let leaving = scope.spawn(|| lab.run_under(&SLOW_TO_GIVE_BACK, &["poststop"], r#"{"id":"web"}"#));
+            sleep(Duration::from_millis(250));
+            lab.detach(lab.attach("next", &asked));
+            let left = leaving.join().unwrap();
+            assert_eq!((left.code, left.stderr.as_str()), (0, ""));
+        });
+        before.assert_is_back(&lab, "both");
+    }
+}
+
 /// How a start ends that joined a network while its last container left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Joins {
