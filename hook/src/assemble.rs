@@ -36,8 +36,8 @@ pub struct Assembly<'a> {
     pub bundle: Option<&'a OciBundle>,
     /// Whether the container of an id has ended.
     pub is_gone: IsGone<'a>,
-    /// Addresses of containers that live, and that no lease here is about.
-    pub elsewhere: &'a BTreeSet<IpAddr>,
+    /// The addresses of all containers that live on this host; empty until the kernel refused one.
+    pub living: &'a BTreeSet<IpAddr>,
     /// Whether the host is asked for its ports and addresses; `ocinet plan` leaves that to the start.
     pub asks_host: bool,
     /// Whether the container's namespace has a default route already.
@@ -88,7 +88,7 @@ impl Assembly<'_> {
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
         facts::check_room(self.state, asked, network, self.id, self.is_gone)?;
-        let holders = Others { is_gone: self.is_gone, elsewhere: self.elsewhere };
+        let holders = Others { is_gone: self.is_gone, living: self.living };
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, holders)?;
         fit::check(asked, network, &addresses)?;
         let ports = self.settle(asked, network, others)?;

@@ -57,7 +57,7 @@ pub enum Command {
     #[command(name = "createRuntime", alias = "prestart")]
     CreateRuntime,
     /// Tell a container its names again where its engine wrote its files anew, as a runtime's hook: its state on standard
-    /// input. It never fails, because a runtime ends the container then.
+    /// input. It exits with 0 also where it fails, because a runtime ends a container whose poststart hook fails.
     #[command(name = "poststart")]
     Poststart,
     /// Take a container's wiring back, as a runtime's hook: its state on standard input.

@@ -134,9 +134,7 @@ impl From<StateError> for Error {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"
             }
             StateError::Malformed { .. } => "move the file away once its container has ended",
-            StateError::Busy { .. } => {
-                "try again, and end the process that holds it where that does not help"
-            }
+            StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",
             StateError::Unsafe { path, .. } => {
                 let hint =
                     format!("look through it, and `chown root {0}` and `chmod 755 {0}`", path.display());

@@ -82,8 +82,8 @@ pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
 pub struct Others<'a> {
     /// Whether one has ended.
     pub is_gone: IsGone<'a>,
-    /// Addresses of those that live, and that no lease here is about.
-    pub elsewhere: &'a BTreeSet<IpAddr>,
+    /// The addresses of all containers that live on this host; empty until the kernel refused one.
+    pub living: &'a BTreeSet<IpAddr>,
 }
 
 /// The addresses to try for a container, one for each of the network's families.
@@ -191,7 +191,7 @@ fn free(
         on.as_ref().is_some_and(|on| files::mac_path(state, on, Mac::of_container(address)).exists())
     };
     let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
-    let candidates = || ipam::candidates(network, pool, id).filter(|one| !others.elsewhere.contains(one));
+    let candidates = || ipam::candidates(network, pool, id).filter(|one| !others.living.contains(one));
     if let Some(address) = candidates().find(is_free) {
         return Ok(address);
     }

@@ -50,7 +50,7 @@ pub struct Taken {
 
 /// An address that a container has which no lease here is about: another state folder's, or one whose lease somebody deleted.
 #[derive(Debug)]
-pub struct Elsewhere {
+pub struct WithoutLease {
     /// The address.
     pub address: IpAddr,
     /// The addresses of all containers that live on this host.
@@ -63,15 +63,15 @@ pub struct Elsewhere {
 ///
 /// # Errors
 /// What the kernel refuses to tell of the host itself.
-pub fn lives_elsewhere(address: IpAddr) -> Result<Option<Elsewhere>, Error> {
+pub fn who_lives_without_lease(address: IpAddr) -> Result<Option<WithoutLease>, Error> {
     let living = strays::living_addresses()?;
     let Some(by) = living.get(&address) else { return Ok(None) };
     let error = Error::Conflict(report(
         format!("use the address {address}"),
-        format!("{}, which has no record in this state folder, lives and has it", name(by.as_ref())),
+        format!("{}, which has no lease of it in this state folder, lives and has it", name(by.as_ref())),
         "give another net.ip, leave it out, or stop that container",
     ));
-    Ok(Some(Elsewhere { address, living: living.into_keys().collect(), error }))
+    Ok(Some(WithoutLease { address, living: living.into_keys().collect(), error }))
 }
 
 fn port_taken(port: impl std::fmt::Display, by: &str) -> Error {

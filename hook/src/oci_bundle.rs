@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use ocinet_shared::kernel::root_files::Mounted;
 use ocinet_shared::small_file;
 use serde::Deserialize;
@@ -15,8 +15,6 @@ use crate::request::is_name;
 
 /// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
 const MAX_CONFIG: u64 = 16 << 20;
-/// The file system of namespaces: `NSFS_MAGIC` of linux/magic.h.
-const NSFS: FsType = FsType(0x6e73_6673);
 /// How many hexadecimal digits the ids have that engines draw.
 const DRAWN_ID: usize = 64;
 
@@ -149,7 +147,7 @@ impl Mount {
 }
 
 #[derive(Deserialize)]
-struct Namespaces {
+struct ConfigWithNamespaces {
     linux: Option<Linux>,
 }
 
@@ -167,7 +165,7 @@ struct Namespace {
 
 /// The network namespace that a config.json asks for, if it does, and the path that it names.
 fn network_namespace(config: &[u8]) -> serde_json::Result<Option<Option<PathBuf>>> {
-    let Namespaces { linux } = serde_json::from_slice(config)?;
+    let ConfigWithNamespaces { linux } = serde_json::from_slice(config)?;
     let namespaces = linux.and_then(|linux| linux.namespaces).unwrap_or_default();
     let network = namespaces.into_iter().find(|namespace| namespace.kind == "network");
     Ok(network.map(|network| network.path.filter(|path| !path.as_os_str().is_empty())))
@@ -184,6 +182,10 @@ pub fn shares_host_network(config: &[u8]) -> serde_json::Result<bool> {
     Ok(named.is_some() && named == identity(Path::new("/proc/self/ns/net")))
 }
 
+/// What to do about a path that [`check_network_path`] refuses.
+pub const NETWORK_PATH_HINT: &str =
+    "give linux.namespaces in config.json the absolute path of a network namespace, or no path";
+
 /// Checks the path of the network namespace that a config.json names. One that is not there may be made before the start.
 ///
 /// # Errors
@@ -197,7 +199,7 @@ pub fn check_network_path(config: &[u8]) -> io::Result<()> {
         return refuse("is not absolute");
     }
     match statfs(&path) {
-        Ok(found) if found.filesystem_type() == NSFS => Ok(()),
+        Ok(found) if found.filesystem_type() == NSFS_MAGIC => Ok(()),
         Ok(_) => refuse("is no namespace"),
         Err(Errno::ENOENT) => Ok(()),
         Err(errno) => refuse(&format!("cannot be looked at: {}", errno.desc())),

@@ -208,7 +208,7 @@ impl Plan {
             self.steps.push(Step::WriteResolver(told));
         }
         if names.has_none {
-            self.steps.push(Step::MissNameServer);
+            self.steps.push(Step::WarnWithoutNameServer);
         }
         let first = self.attachments.first().map(|first| &first.addresses[..]).unwrap_or_default();
         let own = names.own.filter(|name| resolver.hosts.iter().all(|host| host.name != *name));

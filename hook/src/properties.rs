@@ -133,7 +133,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
         id,
         bundle: None,
         is_gone: &|_| Ok(false),
-        elsewhere: &BTreeSet::new(),
+        living: &BTreeSet::new(),
         asks_host: false,
         has_way_out: false,
     };

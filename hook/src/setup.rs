@@ -41,8 +41,8 @@ struct Found {
     owner: Option<Box<Record>>,
     /// Whether there is a default route.
     way_out: bool,
-    /// Addresses of containers that live, and that no lease here is about.
-    elsewhere: BTreeSet<IpAddr>,
+    /// The addresses of all containers that live on this host; empty until the kernel refused one.
+    living: BTreeSet<IpAddr>,
 }
 
 /// One set-up.
@@ -108,9 +108,9 @@ impl<'a> Setup<'a> {
                 Err(Failure::Stale(error)) => last = Some(error),
                 Err(Failure::HasWayOut(error)) if found.way_out => return Err(error),
                 Err(Failure::HasWayOut(_)) => found.way_out = true,
-                Err(Failure::LivesElsewhere(of)) if self.asks_for(of.address) => return Err(of.error),
-                Err(Failure::LivesElsewhere(of)) => {
-                    found.elsewhere.extend(of.living);
+                Err(Failure::WithoutLease(of)) if self.asks_for(of.address) => return Err(of.error),
+                Err(Failure::WithoutLease(of)) => {
+                    found.living.extend(of.living);
                     last = Some(of.error);
                 }
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
@@ -271,7 +271,7 @@ impl<'a> Setup<'a> {
             id: &self.container.id,
             bundle: self.bundle.as_ref().ok(),
             is_gone: &take_back_dead,
-            elsewhere: &found.elsewhere,
+            living: &found.living,
             asks_host: true,
             has_way_out: found.way_out,
         };
@@ -335,7 +335,7 @@ fn both(failure: &Failure, undo: Error) -> Error {
     let first = match failure {
         Failure::Stale(error) | Failure::HasWayOut(error) | Failure::Final(error) => error.without_hint(),
         Failure::Taken(taken) => taken.error.without_hint(),
-        Failure::LivesElsewhere(of) => of.error.without_hint(),
+        Failure::WithoutLease(of) => of.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };
     match undo {

@@ -168,8 +168,8 @@ pub enum Step {
     },
     /// Tells the container's resolver where to ask.
     WriteResolver(ToldResolver),
-    /// Say so where the container has no name server: the host has none that it could ask.
-    MissNameServer,
+    /// Warns where the container has no name server. The host has none for it.
+    WarnWithoutNameServer,
     /// Tells the container names that need no asking.
     WriteHosts(ToldHosts),
     /// Brings up the container's loopback.
@@ -217,7 +217,7 @@ impl Step {
             | Self::ConfigureInterface { .. }
             | Self::WriteSysctls { .. }
             | Self::WriteResolver(_)
-            | Self::MissNameServer
+            | Self::WarnWithoutNameServer
             | Self::WriteHosts(_)
             | Self::BringUpLoopback => None,
         }
@@ -280,7 +280,9 @@ impl fmt::Display for Step {
             }
             Self::WriteSysctls { sysctls } => write!(f, "write sysctls {}", join(sysctls)),
             Self::WriteResolver(told) => show_resolver(f, told),
-            Self::MissNameServer => f.write_str("the host has no name server that the container could ask"),
+            Self::WarnWithoutNameServer => {
+                f.write_str("warn if the container has no name server: the host has none for it")
+            }
             Self::WriteHosts(told) => show_hosts(f, told),
             Self::BringUpLoopback => f.write_str("bring up the container's loopback"),
         }

@@ -68,6 +68,7 @@ pub fn behind(command: &str) -> Result<String, Box<dyn Error>> {
         "ocinet-createRuntime" | "ocinet-plan" | "ocinet-register" => {
             format!("{exits}{}", see_also(&["ocinet(1)", "ocinet-annotations(7)", "ocinet.toml(5)"]))
         }
+        "ocinet-poststart" => see_also(&["ocinet(1)", "ocinet-annotations(7)"]),
         _ => format!("{exits}{}", see_also(&["ocinet(1)"])),
     })
 }

@@ -49,7 +49,8 @@ pub enum Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// The byte that stands for it. Two names of one hash would wait for each other, and no more.
+    /// The byte that stands for it. Two networks of one hash wait for each other; and a start that joins one
+    /// keeps the last container of the other from taking its network back, which `ocinet gc` then does.
     fn byte(self) -> i64 {
         const HASH: u32 = 60;
         let (kind, name) = match self {
@@ -144,7 +145,8 @@ impl Locks {
         }
     }
 
-    /// Takes a lock exclusively for one who only looks: `None` where there is no file of locks, which nobody makes then.
+    /// Takes a lock exclusively for one who only looks: `None` where there is no file of locks, or where others than root can open it.
+    /// None is made.
     ///
     /// # Errors
     /// As [`Self::take`].

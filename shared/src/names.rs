@@ -66,7 +66,7 @@ impl ToldHosts {
     }
 }
 
-/// All of it.
+/// What a container's own files are told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// In etc/resolv.conf, where anything is.

@@ -11,7 +11,6 @@ use ocinet_shared::kernel::{neighbour, route};
 
 use super::{Applier, Failure};
 use crate::error::{Error, report};
-use crate::step::Step;
 
 /// How long the LAN has to answer, from the question on. A machine that is awake answers within a millisecond, one whose
 /// processor is busy within one or two of its kernel's ticks, of 10 ms at most. The second that RFC 5227 and RFC 4862
@@ -30,8 +29,13 @@ pub(super) struct Question {
 impl Applier<'_> {
     /// Asks by the parent, because the container's own interface is not there yet. Where nobody can be there to answer,
     /// nothing is asked.
-    pub(super) fn ask_lan(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::AskLan { parent, interface, addresses, for_host } = step else { return Ok(()) };
+    pub(super) fn ask_lan(
+        &mut self,
+        parent: &IfName,
+        interface: &IfName,
+        addresses: &[IpAddr],
+        for_host: &[IpAddr],
+    ) -> Result<(), Failure> {
         for address in addresses {
             if route::is_own(&mut self.route, *address)? {
                 return Err(taken(parent, *address, "it is this host's own".to_owned()).into());
@@ -72,7 +76,7 @@ impl Applier<'_> {
         self.hear(&question)
     }
 
-    /// The same before the host has its own on a new link beside the containers'.
+    /// Waits for the answers about the host's own addresses, before its link beside the containers' gets them.
     pub(super) fn hear_lan_for_host(&mut self, addresses: &[IpAddr]) -> Result<(), Failure> {
         let is_about = |question: &Question| question.for_host.iter().any(|own| addresses.contains(own));
         let found = self.questions.iter().find(|(_, question)| is_about(question));

@@ -32,7 +32,7 @@ use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
 use crate::error::{Error, report};
-use crate::holder::{Elsewhere, Taken};
+use crate::holder::{Taken, WithoutLease};
 use crate::ipam::files;
 use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
@@ -48,7 +48,7 @@ pub enum Failure {
     /// Another container has what the plan wants; a new plan may want something else.
     Taken(Box<Taken>),
     /// A container that no lease here is about lives and has an address that the plan wants.
-    LivesElsewhere(Box<Elsewhere>),
+    WithoutLease(Box<WithoutLease>),
     /// The container's namespace was attached by another container that lives.
     Attached(Box<Record>),
     /// The container's namespace has a default route already, another container's.
@@ -139,7 +139,9 @@ impl<'a> Applier<'a> {
             Step::JoinNetwork { network } => self.join_network(network),
             Step::TakeLease { network, address } => self.take_lease(network, *address),
             Step::ClaimPort { port } => self.claim_port(port),
-            Step::AskLan { .. } => self.ask_lan(step),
+            Step::AskLan { parent, interface, addresses, for_host } => {
+                self.ask_lan(parent, interface, addresses, for_host)
+            }
             Step::ClaimMac { on, mac } => self.claim_mac(on, *mac),
             Step::Forward { family } => self.forward(*family),
             Step::AddElements { elements } => self.add_elements(elements),
@@ -156,8 +158,8 @@ impl<'a> Applier<'a> {
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
             Step::WriteResolver(told) => self.write_resolver(told),
-            Step::MissNameServer => {
-                self.look_for_name_server();
+            Step::WarnWithoutNameServer => {
+                self.warn_without_name_server();
                 Ok(())
             }
             Step::WriteHosts(told) => self.write_hosts(told),

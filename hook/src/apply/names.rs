@@ -22,7 +22,7 @@ impl Applier<'_> {
     }
 
     /// A look-up without a name server fails, and does not say why.
-    pub(super) fn look_for_name_server(&self) {
+    pub(super) fn warn_without_name_server(&self) {
         let mut has_one = false;
         let read = self.rewrite(RESOLV_CONF, |text| {
             has_one = resolver::names_server(text);
@@ -31,7 +31,7 @@ impl Applier<'_> {
         if !has_one {
             let why = read.err().map_or_else(String::new, |error| format!(" ({})", error.without_hint()));
             crate::log::warn(format_args!(
-                "container {} has no name server: the host has none that it could ask{why}; hint: {NAME_ONE}",
+                "container {} has no name server: its etc/resolv.conf names none, and the host has none for it{why}; hint: {NAME_ONE}",
                 self.subject.id
             ));
         }
@@ -68,7 +68,7 @@ impl Applier<'_> {
     }
 }
 
-/// Tells a container that runs what createRuntime told it, where that is in its files no more; whether anything was written.
+/// Writes again what createRuntime told a container, where its files do not say it any more. True where anything was written.
 /// Only files that its engine made and mounted are looked at: what is in the root itself, the container alone can have
 /// changed since.
 ///
@@ -91,7 +91,7 @@ pub fn tell_again(record: &Record, bundle: &OciBundle) -> Result<bool, Error> {
 pub fn has_name_server(record: &Record, bundle: &OciBundle) -> Option<bool> {
     let mounted = bundle.mounted(RESOLV_CONF).ok()?;
     let mut has_one = false;
-    let read = RootFiles::open(record.pid, &bundle.root).and_then(|files| {
+    let read = RootFiles::of_running(record.pid, &bundle.root).and_then(|files| {
         files.rewrite(RESOLV_CONF, &mounted, |text| {
             has_one = resolver::names_server(text);
             None

@@ -72,10 +72,11 @@ impl Applier<'_> {
             && let Some(element) = elements.get(index)
             && let Some(address) = element.of_container()
         {
-            if let Some(elsewhere) = holder::lives_elsewhere(address)? {
-                return Err(Failure::LivesElsewhere(Box::new(elsewhere)));
+            if let Some(holder) = holder::who_lives_without_lease(address)? {
+                return Err(Failure::WithoutLease(Box::new(holder)));
             }
-            // It is left of a container that has ended.
+            // Nobody who lives has it: it is left of a container that has ended. A start of another state folder that
+            // has no link yet is not seen.
             self.nft.delete(std::slice::from_ref(element))?;
             result = self.nft.add(elements);
         }

@@ -80,20 +80,26 @@ fn check_is_there(options: &Options) -> Result<(), Error> {
     Err(Error::State(report("read the state folder", cause, hint)))
 }
 
-/// A configuration that is named was named by mistake where it is not there, whether the command has a use for it or not.
-/// poststop takes back what is there all the same, and the other commands read it themselves.
+/// A configuration that is named has to be there, also for commands that do not use it. The other commands read it
+/// themselves, but for poststart and poststop, which do their work without one, and `completions`.
 fn check_configuration(options: &Options) -> Result<(), Error> {
-    let named = options.config.as_ref();
-    match options.command {
+    let is_unread = match options.command {
         Command::List { .. }
         | Command::Inspect { .. }
         | Command::Check { .. }
         | Command::Reload { .. }
-        | Command::Gc { .. }
-            if named.is_some() =>
-        {
-            config::load(named).map(drop)
-        }
+        | Command::Gc { .. } => true,
+        Command::CreateRuntime
+        | Command::Poststart
+        | Command::Poststop
+        | Command::Plan { .. }
+        | Command::Doctor { .. }
+        | Command::Register(_)
+        | Command::Completions { .. } => false,
+    };
+    match &options.config {
+        // What is wrong in it is not these commands' business.
+        Some(named) if is_unread && !named.exists() => config::load(Some(named)).map(drop),
         _ => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use ocinet_shared::record_dir::StateDir;
 use crate::assemble::Assembly;
 use crate::error::{Error, report};
 use crate::input::{self, BundleConfig, Container};
-use crate::oci_bundle::{OciBundle, check_network_path, read_config, shares_host_network};
+use crate::oci_bundle::{NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network};
 use crate::policy::Rules;
 use crate::{config, facts, policy, setup};
 
@@ -38,7 +38,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         id: &container.id,
         bundle: oci_bundle.as_ref(),
         is_gone: &is_dead,
-        elsewhere: &BTreeSet::new(),
+        living: &BTreeSet::new(),
         asks_host: false,
         has_way_out: false,
     };
@@ -53,9 +53,7 @@ fn check_namespace(container: &Container) -> Result<(), Error> {
         return Err(setup::no_own_namespace(&container.id));
     }
     check_network_path(&config).map_err(|error| {
-        let hint =
-            "give linux.namespaces in config.json the absolute path of a network namespace, or no path";
-        Error::Usage(report(format!("attach container {}", container.id), error, hint))
+        Error::Usage(report(format!("attach container {}", container.id), error, NETWORK_PATH_HINT))
     })
 }
 

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocinet_shared::kernel::program;
-use ocinet_shared::record::Phase;
+use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::Work;
 use crate::apply::names;
-use crate::error::Error;
+use crate::error::{Error, report};
 use crate::oci_bundle::OciBundle;
 use crate::{identity, input};
 
@@ -32,7 +32,7 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
         return Ok(Work::None);
     }
     let bundle = OciBundle::read(Path::new(&record.bundle))?;
-    if !names::are_mounted(&record, &bundle) || !(started.is_running || waited_for_program(record.pid)) {
+    if !names::are_mounted(&record, &bundle) || !(started.is_running || waited_for_program(&record)?) {
         return Ok(Work::None);
     }
     Ok(if names::tell_again(&record, &bundle)? { Work::Done } else { Work::None })
@@ -41,6 +41,12 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
 /// runc calls this hook at the end of `create` (opencontainers/runc#4347, until #5186): the engine writes only afterwards, and
 /// no hook comes later. A child then waits until the container's program runs, and goes on; the runtime does not wait for
 /// it. False in the hook itself, and where the container has ended.
-fn waited_for_program(pid: u32) -> bool {
-    program::wait_for_next(pid, PATIENCE).unwrap_or_default()
+fn waited_for_program(record: &Record) -> Result<bool, Error> {
+    match program::wait_in_child_for_next(record.pid, PATIENCE) {
+        Err(_) if record.is_dead(&record.boot_id) => Ok(false),
+        waited => waited.map_err(|error| {
+            let doing = format!("wait for the program of container {}", record.id);
+            Error::Kernel(report(doing, error, "see that the host can start another process"))
+        }),
+    }
 }

@@ -16,7 +16,7 @@ use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
 use crate::input::BundleConfig;
-use crate::oci_bundle::{check_network_path, read_config, shares_host_network};
+use crate::oci_bundle::{NETWORK_PATH_HINT, check_network_path, read_config, shares_host_network};
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
@@ -67,12 +67,7 @@ fn into_bundle(
     let hint = "make config.json anew with `runc spec`";
     let shares_host =
         shares_host_network(text.as_bytes()).map_err(|error| refuse(error.to_string(), hint))?;
-    check_network_path(text.as_bytes()).map_err(|error| {
-        refuse(
-            error.to_string(),
-            "give linux.namespaces in config.json the absolute path of a network namespace, or no path",
-        )
-    })?;
+    check_network_path(text.as_bytes()).map_err(|error| refuse(error.to_string(), NETWORK_PATH_HINT))?;
     if request.needs_own_namespace() && shares_host {
         return Err(refuse(
             "it has no network namespace of its own".to_owned(),
@@ -109,7 +104,7 @@ fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
 /// The annotations that the options stand for.
 ///
 /// # Errors
-/// One that is asked for twice: whoever wrote the first would be deceived.
+/// An annotation that is given twice: one of the two values would be lost.
 fn asked(register: &Register) -> Result<BTreeMap<String, String>, String> {
     let ports = (!register.publish.is_empty()).then(|| register.publish.join(","));
     let short = SHORT.into_iter().zip([register.driver.clone(), register.network.clone(), ports]);

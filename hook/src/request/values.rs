@@ -220,7 +220,7 @@ impl For<'_> {
                 return Err(bad(format!("{to} and {gateway} are of different families")));
             }
             if let Some(kind) = not_routable(to) {
-                let hint = "leave it out: no gateway leads there";
+                let hint = "leave the route out, because no gateway leads there";
                 return Err(label.error(format!("{to} holds {kind} addresses alone"), hint));
             }
             if to.prefix() == 0 {

@@ -1,5 +1,5 @@
-//! Leaving a network: the last to leave takes back what came with it, but for what containers use that no lease here is about.
-//! Another state folder's have none, and somebody may have deleted those of others.
+//! Leaving a network. The last container to leave takes back what the network has on the host. What living containers use
+//! stays, also where no lease here is about them: those of another state folder, and those whose lease somebody deleted.
 
 use std::collections::BTreeSet;
 

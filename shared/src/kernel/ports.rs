@@ -22,7 +22,7 @@ pub enum Bind {
     Free(u16),
     /// A process of the host holds it.
     Taken,
-    /// Nobody listens, but connections that the host began or serves have it.
+    /// A connected UDP socket of the host has it. A TCP port that only connections have is free.
     InUse,
     /// The address is not one of the host's.
     NotLocal,

@@ -1,4 +1,4 @@
-//! The moment at which a container's process becomes its own program: until then it is a program of its runtime's.
+//! Waits until a container's process executes the container's program. Until then it executes its runtime's.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 use super::process;
 
@@ -21,7 +21,7 @@ const PART: u32 = 16;
 ///
 /// # Errors
 /// A process that is gone, and those of fork(2).
-pub fn wait_for_next(pid: u32, patience: Duration) -> io::Result<bool> {
+pub fn wait_in_child_for_next(pid: u32, patience: Duration) -> io::Result<bool> {
     let first = executable(pid)?;
     if !go_on_in_child()? {
         return Ok(false);
@@ -43,7 +43,11 @@ fn executable(pid: u32) -> io::Result<(u64, u64)> {
 
 /// True in the child. It keeps nothing that anybody waits for: runtimes read a hook's output to its end, and descriptors of
 /// an engine's may have come through them.
-#[expect(unsafe_code, reason = "fork and close_range have no safe wrapper")]
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "fork and close_range have no safe wrapper; clippy.toml names this file"
+)]
 fn go_on_in_child() -> io::Result<bool> {
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     // SAFETY: this process has one thread (ocinet starts none), so the child is a whole copy of it and may go on with
@@ -55,10 +59,12 @@ fn go_on_in_child() -> io::Result<bool> {
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
-    // SAFETY: numbers are closed, not borrowed objects: the child has opened nothing else by now than what was closed again.
+    // SAFETY: what is closed is used no further. A message to the journal's socket, if that was open, is lost.
     unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     // What ends the runtime's command at its terminal does not end this.
     setsid()?;
+    // The folder that the runtime was in may be an engine's to unmount.
+    chdir("/")?;
     Ok(true)
 }
 

@@ -231,8 +231,10 @@ fn an_address_of_a_living_container_is_given_to_nobody_else() {
         let named: Vec<(&str, &str)> = named.into_iter().filter(|(key, _)| *key != "net.ip-range").collect();
         let said = second.create(&refused, &named);
         assert_eq!((said.code, said.stderr.lines().count()), (4, 1), "{}", said.stderr);
-        let expected =
-            format!("container {}, which has no record in this state folder, lives and has it", one.id());
+        let expected = format!(
+            "container {}, which has no lease of it in this state folder, lives and has it",
+            one.id()
+        );
         assert!(said.stderr.contains(&expected) && said.stderr.contains("; hint: "), "{}", said.stderr);
         assert_eq!(counted(), before);
         lives(&lab, kind, &one);

@@ -41,7 +41,7 @@ fn what_is_mounted_in_the_place_of_the_engines_file_is_not_written() {
     let other = "mount --bind \"$1/../secret\" \"$1/etc/hosts\"";
     let proc = "mount -t proc none \"$1/etc\"";
     for (place, says) in [
-        (link, ""),
+        (link, "it is not an ordinary file"),
         (fifo, "it is not an ordinary file"),
         (folder, "it is not an ordinary file"),
         (other, "it is not the file that config.json says is mounted there"),
