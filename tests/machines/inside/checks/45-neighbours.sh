@@ -50,11 +50,12 @@ guest_reaches_the_lan() {
 	expect "who the internet saw" "internet 192.168.122.2" "$answer"
 }
 
+guest_listens() { [[ -n $(ip netns exec guest ss -Hltn "sport = :7777") ]]; }
+
 guest_is_reached() {
 	nsenter --net=/run/netns/guest socat TCP4-LISTEN:7777,reuseaddr,fork SYSTEM:'echo guest' &
-	local server=$!
-	sleep 1
-	local answer
+	local server=$! answer
+	eventually 20 guest_listens
 	answer=$(from lan socat -T "$patience" - TCP4:192.168.122.2:7777,connect-timeout="$patience" </dev/null) || true
 	kill "$server"
 	expect "the guest's answer" guest "$answer"

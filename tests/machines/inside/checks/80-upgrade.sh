@@ -10,12 +10,14 @@ next_version() {
 	dpkg-deb -Znone -b /run/checks/next /run/checks/ocinet-next.deb
 }
 
+listens() { [[ -n $(from "$1" ss -Hltn "sport = :$2") ]]; }
+
 # A connection that is older than the upgrade and goes on after it.
 hold_a_connection() {
 	rm -f /run/checks/held
 	nsenter --net="/proc/$(pid_of web)/ns/net" socat -u TCP4-LISTEN:82,reuseaddr CREATE:/run/checks/held </dev/null >/dev/null 2>&1 &
 	local server=$!
-	sleep 1
+	eventually 20 listens web 82
 	(for beat in $(seq 600); do echo "$beat"; sleep 0.2; done) | from lan socat -u - "TCP4:198.51.100.10:8082" >/dev/null 2>&1 &
 	echo "$server $!" >/run/checks/holders
 	eventually 20 test -s /run/checks/held
