@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,16 +12,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ocinet_tests::lab::{exporter_path, ocinet_path};
 
+/// One demo at a time: the last one removes `/run/netns` where the first had to make it, and another one may be about to
+/// use it.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A run of the demo. What it says goes to a file: a pipe would stay open with whatever it leaves behind.
 struct Demo {
     child: Child,
     said: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Demo {
     #[expect(clippy::disallowed_methods, reason = "a test of a script, which makes namespaces of its own")]
     fn start(exporter: &Path) -> Self {
         static RUNS: AtomicU32 = AtomicU32::new(0);
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let said = std::env::temp_dir().join(format!("ocinet-test-of-demo-{}-{run}", std::process::id()));
         let file = File::create(&said).expect("make a file");
@@ -33,7 +40,7 @@ impl Demo {
             .stderr(file)
             .spawn()
             .expect("start the demo");
-        Self { child, said }
+        Self { child, said, _alone: alone }
     }
 
     /// How it ended, what it said, and that it left nothing.
