@@ -32,7 +32,10 @@ impl Demo {
         let said = std::env::temp_dir().join(format!("ocinet-test-of-demo-{}-{run}", std::process::id()));
         let file = File::create(&said).expect("make a file");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/demo.sh");
-        let child = Command::new(script)
+        // What ignores a signal from the beginning, as under nohup(1), cannot be interrupted by it.
+        let child = Command::new("env")
+            .arg("--default-signal=HUP,INT,TERM")
+            .arg(script)
             .env("OCINET_BIN", ocinet_path().canonicalize().expect("a built ocinet"))
             .env("OCINET_EXPORTER_BIN", exporter)
             .stdin(Stdio::null())
