@@ -20,15 +20,9 @@ pub(super) fn find<'a>(
     networks: &[Network],
     family: Family,
 ) -> Result<Option<&'a Link>, KernelError> {
-    for end in around.links.iter().filter(|link| link.kind == "veth" && link::is_ours(link)) {
-        let bridge = around.links.iter().find(|link| Some(link.index) == end.controller);
-        let router = bridge.unwrap_or(end);
-        let is_of_folder = |network: &Network| {
-            (network.group != 0 && network.group == router.group)
-                || network.links.iter().any(|link| link.name.as_str() == router.name)
-        };
+    for (end, router) in link::routed_ends(around.links) {
         if around.leads_by(router, family)
-            && !networks.iter().any(is_of_folder)
+            && !networks.iter().any(|network| network.is_routed_by(router))
             && link::peer_namespace_lives(channel, end)?
         {
             return Ok(Some(router));

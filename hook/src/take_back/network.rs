@@ -69,37 +69,28 @@ impl TakeBack<'_> {
     /// What a network has that living containers use: one of them tells for all on its bridge, or in its group.
     fn used(&mut self, network: &Network, links: &[Link]) -> Result<Used, KernelError> {
         let mut used = Used::default();
-        let is_named = |name: &str| network.links.iter().any(|link| link.name.as_str() == name);
-        for end in links.iter().filter(|link| link.kind == "veth" && link::is_ours(link)) {
-            let bridge = links.iter().find(|link| Some(link.index) == end.controller);
-            let on = bridge.unwrap_or(end);
-            let is_in_group = network.group != 0 && on.group == network.group;
-            let is_known = used.on.contains(&on.index) || (bridge.is_none() && used.group.is_some());
-            if (is_in_group || is_named(&on.name))
-                && !is_known
-                && link::peer_namespace_lives(&mut self.route, end)?
-            {
+        for (end, on) in link::routed_ends(links) {
+            let is_alone = on.index == end.index;
+            let is_known = used.on.contains(&on.index) || (is_alone && used.group.is_some());
+            if network.is_routed_by(on) && !is_known && link::peer_namespace_lives(&mut self.route, end)? {
                 used.on.insert(on.index);
-                used.group = used.group.or(is_in_group.then_some(network.group));
+                used.group = used.group.or(network.is_group_of(on).then_some(network.group));
             }
         }
-        let tunnels = links.iter().filter(|link| {
-            link.kind == "vxlan" && link.controller.is_some_and(|bridge| used.on.contains(&bridge))
-        });
-        let (tunnels, names): (Vec<u32>, Vec<String>) =
-            tunnels.map(|link| (link.index, link.name.clone())).unzip();
-        used.overlays.extend(
-            links
-                .iter()
-                .filter(|link| tunnels.contains(&link.index))
-                .filter_map(|link| link.vxlan.as_ref().map(|vxlan| (vxlan.port, vxlan.vni))),
-        );
-        used.on.extend(tunnels);
-        used.tunnels.extend(names);
+        let is_on_used = |link: &&Link| link.controller.is_some_and(|bridge| used.on.contains(&bridge));
+        let tunnels: Vec<&Link> =
+            links.iter().filter(|link| link.kind == "vxlan").filter(is_on_used).collect();
+        for tunnel in tunnels {
+            used.on.insert(tunnel.index);
+            used.tunnels.insert(tunnel.name.clone());
+            used.overlays.extend(tunnel.vxlan.as_ref().map(|vxlan| (vxlan.port, vxlan.vni)));
+        }
         // Containers on a parent of the host's have no link here: the host's routes to them are by the link beside theirs.
+        let is_own = |link: &&Link| network.links.iter().any(|own| own.name.as_str() == link.name);
         let beside: Vec<u32> = links
             .iter()
-            .filter(|link| link.kind == "macvlan" && is_named(&link.name))
+            .filter(|link| link.kind == "macvlan")
+            .filter(is_own)
             .map(|link| link.index)
             .collect();
         if !beside.is_empty() {

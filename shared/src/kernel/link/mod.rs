@@ -143,6 +143,13 @@ pub fn is_ours(link: &Link) -> bool {
     is_drawn && matches!(link.kind.as_str(), "veth" | "ifb") || link.alias.starts_with(OF_NETWORK)
 }
 
+/// The host's ends of containers' links, each with the link by which the host routes to the container: the end's bridge,
+/// or the end itself.
+pub fn routed_ends(links: &[Link]) -> impl Iterator<Item = (&Link, &Link)> {
+    let ends = links.iter().filter(|link| link.kind == "veth" && is_ours(link));
+    ends.map(|end| (end, links.iter().find(|link| Some(link.index) == end.controller).unwrap_or(end)))
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
