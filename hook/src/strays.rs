@@ -24,7 +24,7 @@ use ocinet_shared::kernel::sysctl;
 use ocinet_shared::names::Told;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
-use ocinet_shared::record_dir::{Lock, Locked, StateDir, to_json};
+use ocinet_shared::record_dir::{Locked, StateDir, to_json};
 
 use self::listed::{Listed, list};
 use self::living::Inhabitants;
@@ -238,7 +238,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
         }
         Stray::Link(name) => {
             // A network of its name may have been made meanwhile. None is while its lock is held.
-            let _alone = lock_networks(state)?;
+            let _alone = state.lock_networks()?;
             if tables::networks(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name))
             {
                 return Ok(false);
@@ -293,14 +293,9 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
     result.map(|()| true)
 }
 
-/// Keeps networks from being made meanwhile.
-fn lock_networks(state: &StateDir) -> Result<Lock, Error> {
-    Ok(state.lock(Locked::Networks)?)
-}
-
 /// A start that turns forwarding on adds such elements under the lock.
 fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<bool, Error> {
-    let _alone = lock_networks(state)?;
+    let _alone = state.lock_networks()?;
     if tables::wanted_of_host(state)?.contains(element) {
         return Ok(false);
     }
@@ -353,7 +348,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    let alone = lock_networks(state)?;
+    let alone = state.lock_networks()?;
     let is_wanted = tables::networks(state)?.iter().flat_map(nat::network_elements).any(|of| of == *element);
     let deleted = if is_wanted { Ok(()) } else { nft.delete(std::slice::from_ref(element)) };
     drop(alone);

@@ -22,7 +22,7 @@ use crate::{nat, tables};
 const LINK_LOCAL_PREFIX: u8 = 64;
 
 impl Applier<'_> {
-    /// The network's file is held shared until the container is attached, so that nobody who leaves the network takes
+    /// The network is locked, shared, until the container is attached, so that nobody who leaves the network takes
     /// its links away meanwhile.
     pub(super) fn join_network(&mut self, network: &Network) -> Result<(), Failure> {
         let path = self.state.network_path(&network.name);
