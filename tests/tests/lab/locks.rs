@@ -152,7 +152,7 @@ fn no_wait_is_without_an_end() {
     used(&lab);
     let mut web = lab.attach("web", &PUBLISHED);
     let before = Snapshot::of(&lab);
-    let lock = fs::OpenOptions::new().read(true).write(true).open(lab.state_dir().join("lock")).unwrap();
+    let lock = file_of_locks(&lab);
     hold(&lock, 0, 0);
     let began = Instant::now();
     let late = lab.create(&Sandbox::new("late"), &PUBLISHED[..2]);
@@ -216,12 +216,17 @@ impl Drop for Joining {
     }
 }
 
+/// The file of the locks, open as a process of root's has it.
+fn file_of_locks(lab: &Lab) -> File {
+    fs::OpenOptions::new().read(true).write(true).open(lab.state_dir().join("lock")).unwrap()
+}
+
 /// The only container of a network has ended, and its stop is still to come; and how the host was before it.
-fn only_one_has_ended() -> (Lab, Snapshot) {
+fn only_one_has_ended(asked: &[(&str, &str)]) -> (Lab, Snapshot) {
     let lab = Lab::new();
     used(&lab);
     let before = Snapshot::of(&lab);
-    let mut web = lab.attach("web", &BLUE);
+    let mut web = lab.attach("web", asked);
     drop(web.net);
     web.sandbox.end();
     (lab, before)
@@ -230,7 +235,7 @@ fn only_one_has_ended() -> (Lab, Snapshot) {
 /// They would hold up whoever leaves it last for as long as they come.
 #[test]
 fn a_stop_does_not_wait_for_those_who_join() {
-    let (lab, before) = only_one_has_ended();
+    let (lab, before) = only_one_has_ended(&BLUE);
     let joining = Joining::stream(&lab);
     let began = Instant::now();
     let stopped = lab.poststop("web");
@@ -252,15 +257,9 @@ const SLOW_TO_GIVE_BACK: [&str; 6] =
 #[test]
 fn who_waited_for_the_stop_of_another_has_its_address_and_port() {
     for asked in [[BLUE[0], BLUE[1], ("net.ip", "10.85.0.50")], BLUE] {
-        let lab = Lab::new();
-        used(&lab);
-        let before = Snapshot::of(&lab);
-        let mut web = lab.attach("web", &asked);
-        drop(web.net);
-        web.sandbox.end();
-        // A sweep would wait for the stop before the start looks for its address.
-        let locks = lab.state_dir().join("lock");
-        let sweep = fs::OpenOptions::new().read(true).write(true).open(locks).unwrap();
+        let (lab, before) = only_one_has_ended(&asked);
+        // A sweep would take the container back before the start looks for its address.
+        let sweep = file_of_locks(&lab);
         hold(&sweep, OF_SWEEP, OF_EACH);
         thread::scope(|scope| {
             let leaving = scope.spawn(|| lab.run_under(&SLOW_TO_GIVE_BACK, &["poststop"], r#"{"id":"web"}"#));
@@ -294,12 +293,10 @@ fn starting(lab: &Lab, sandbox: &Sandbox, joins: Joins) -> Child {
 #[test]
 fn a_network_goes_also_when_its_last_left_it_to_one_who_joined() {
     for joins in [Joins::Well, Joins::InVain, Joins::Killed] {
-        let (lab, before) = only_one_has_ended();
+        let (lab, before) = only_one_has_ended(&BLUE);
         // The start stops where it turns forwarding on: it has joined by then.
         lab.host.sysctl("ipv4/ip_forward", "0");
-        let locks = lab.state_dir().join("lock");
-        let open = || fs::OpenOptions::new().read(true).write(true).open(&locks).unwrap();
-        let (making, sweep) = (open(), open());
+        let (making, sweep) = (file_of_locks(&lab), file_of_locks(&lab));
         hold(&making, OF_MAKING, OF_EACH);
         // The start would look whether the container that stops is dead, and wait for its stop.
         hold(&sweep, OF_SWEEP, OF_EACH);
