@@ -28,12 +28,16 @@ impl Applier<'_> {
             has_one = resolver::names_server(text);
             None
         });
-        if !has_one {
-            let why = read.err().map_or_else(String::new, |error| format!(" ({})", error.without_hint()));
-            crate::log::warn(format_args!(
-                "container {} has no name server: its etc/resolv.conf names none, and the host has none for it{why}; hint: {NAME_ONE}",
-                self.subject.id
-            ));
+        let id = &self.subject.id;
+        match read {
+            Err(error) => crate::log::warn(format_args!(
+                "container {id} may have no name server: the host has none for it, and its etc/resolv.conf cannot be read ({}); hint: {NAME_ONE}",
+                error.without_hint()
+            )),
+            Ok(()) if !has_one => crate::log::warn(format_args!(
+                "container {id} has no name server: its etc/resolv.conf names none, and the host has none for it; hint: {NAME_ONE}"
+            )),
+            Ok(()) => {}
         }
     }
 

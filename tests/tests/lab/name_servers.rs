@@ -177,7 +177,7 @@ fn who_reaches_no_name_server_is_told_none() {
     assert_eq!(told(&rooted, &BRIDGE, "etc/resolv.conf"), None, "the administrator wants none");
 }
 
-/// A start says so in one line, and doctor as long as it is so.
+/// A start says so in one line.
 #[test]
 fn who_has_no_name_server_is_named() {
     let says = |host: &str, asked: &[(&str, &str)], prepare: &dyn Fn(&Path)| {
@@ -204,6 +204,18 @@ fn who_has_no_name_server_is_named() {
     assert!(!says("nameserver 127.0.0.1\n", &[BRIDGE[0], ("net.dns", "192.0.2.53")], &|_| {}));
     let has_own = |root: &Path| fs::write(root.join("etc/resolv.conf"), "nameserver 192.0.2.7\n").unwrap();
     assert!(!says("nameserver 127.0.0.1\n", &BRIDGE, &has_own));
+}
+
+/// What cannot be read is not said to name none.
+#[test]
+fn a_file_that_cannot_be_read_is_not_said_to_name_no_server() {
+    let rooted = Rooted::new(|root| fs::write(root.join("etc/resolv.conf"), [0xff]).unwrap(), "true");
+    resolv_conf(&rooted.lab, "nameserver 127.0.0.1\n");
+    let started = rooted.create_with(&BRIDGE);
+    assert_eq!((started.code, started.stderr.lines().count()), (0, 1), "{}", started.stderr);
+    assert!(started.stderr.contains("container web may have no name server: "), "{}", started.stderr);
+    assert!(started.stderr.contains("its etc/resolv.conf cannot be read ("), "{}", started.stderr);
+    assert!(started.stderr.contains("; hint: "), "{}", started.stderr);
 }
 
 /// Doctor looks into the roots of containers that run.
