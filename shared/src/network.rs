@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::cidr::{Cidr, Family};
 use crate::container_id::ContainerId;
 use crate::ifname::IfName;
-use crate::kernel::link::Link;
 use crate::mac::{Mac, fnv1a};
 
 /// The first byte of every link group that ocinet chooses; what others number by hand begins at 0.
@@ -157,18 +156,6 @@ impl Network {
     pub fn is_forwarded(&self, family: Family) -> bool {
         let is_routed = self.group != 0 && (!self.internal || self.bridge().is_none());
         is_routed && self.subnet(family).is_some()
-    }
-
-    /// Whether the host routes to its containers by a link: one of its own, or one of its group.
-    #[must_use]
-    pub fn is_routed_by(&self, link: &Link) -> bool {
-        self.is_group_of(link) || self.links.iter().any(|own| own.name.as_str() == link.name)
-    }
-
-    /// Whether a link is in its group, where it has one.
-    #[must_use]
-    pub fn is_group_of(&self, link: &Link) -> bool {
-        self.group != 0 && link.group == self.group
     }
 
     /// The subnet of a family.

@@ -22,7 +22,7 @@ pub(super) fn find<'a>(
 ) -> Result<Option<&'a Link>, KernelError> {
     for (end, router) in link::routed_ends(around.links) {
         if around.leads_by(router, family)
-            && !networks.iter().any(|network| network.is_routed_by(router))
+            && !networks.iter().any(|network| router.routes_for(network))
             && link::peer_namespace_lives(channel, end)?
         {
             return Ok(Some(router));

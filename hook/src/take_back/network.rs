@@ -72,9 +72,9 @@ impl TakeBack<'_> {
         for (end, on) in link::routed_ends(links) {
             let is_alone = on.index == end.index;
             let is_known = used.on.contains(&on.index) || (is_alone && used.group.is_some());
-            if network.is_routed_by(on) && !is_known && link::peer_namespace_lives(&mut self.route, end)? {
+            if on.routes_for(network) && !is_known && link::peer_namespace_lives(&mut self.route, end)? {
                 used.on.insert(on.index);
-                used.group = used.group.or(network.is_group_of(on).then_some(network.group));
+                used.group = used.group.or(on.is_in_group_of(network).then_some(network.group));
             }
         }
         let is_on_used = |link: &&Link| link.controller.is_some_and(|bridge| used.on.contains(&bridge));

@@ -19,6 +19,7 @@ use super::channel::{Channel, Question, attribute};
 use super::{Change, KernelError};
 use crate::ifname::IfName;
 use crate::mac::Mac;
+use crate::network::Network;
 
 /// What ocinet needs to know of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,18 @@ pub struct Vxlan {
 }
 
 impl Link {
+    /// Whether the host routes to a network's containers by this link: one of the network's own, or one of its group.
+    #[must_use]
+    pub fn routes_for(&self, network: &Network) -> bool {
+        self.is_in_group_of(network) || network.links.iter().any(|own| own.name.as_str() == self.name)
+    }
+
+    /// Whether this link is in a network's group, where the network has one.
+    #[must_use]
+    pub fn is_in_group_of(&self, network: &Network) -> bool {
+        network.group != 0 && self.group == network.group
+    }
+
     /// Reads `struct ifinfomsg` and the attributes behind it (rtnetlink(7), linux/if_link.h).
     fn from_answer(bytes: &[u8]) -> Option<Self> {
         let (header, attributes) = bytes.split_at_checked(IFINFOMSG_LENGTH)?;
