@@ -68,7 +68,7 @@ pub fn who_lives_without_lease(address: IpAddr) -> Result<Option<WithoutLease>, 
     let Some(by) = living.get(&address) else { return Ok(None) };
     let error = Error::Conflict(report(
         format!("use the address {address}"),
-        format!("{}, which has no lease of it in this state folder, lives and has it", name(by.as_ref())),
+        format!("{} uses it, and this state folder has no lease of that container for it", name(by.as_ref())),
         "give another net.ip, leave it out, or stop that container",
     ));
     Ok(Some(WithoutLease { address, living: living.into_keys().collect(), error }))

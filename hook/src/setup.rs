@@ -34,7 +34,8 @@ const ATTEMPTS: usize = 256;
 /// The largest record that a start begins with: a little grows until it is complete.
 const MAX_RECORD: usize = MAX_FILE as usize - (4 << 10);
 
-/// What an attempt found in the container's namespace, which others of its pod made.
+/// What earlier attempts of this start found: in the container's namespace, what others of its pod made; on the host, which
+/// addresses living containers have.
 #[derive(Default)]
 struct Found {
     /// The container whose attachments this one shares.

@@ -6,6 +6,7 @@
 //! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
 //! | `names.rs` | what a container is told about names |
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
+//! | `locks.rs` | the locks of the state folder |
 //! | `small_file.rs` | files that others write, read with bounds |
 //! | `one_line.rs` | texts that quote what came from outside |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |

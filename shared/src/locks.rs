@@ -49,8 +49,8 @@ pub enum Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// The byte that stands for it. Two networks of one hash wait for each other; and a start that joins one
-    /// keeps the last container of the other from taking its network back, which `ocinet gc` then does.
+    /// The byte that stands for it. Two containers of one hash wait for each other, and so do two networks. While a start joins
+    /// one such network, the last container of the other leaves its network behind; `ocinet gc` removes it later.
     fn byte(self) -> i64 {
         const HASH: u32 = 60;
         let (kind, name) = match self {
@@ -145,8 +145,8 @@ impl Locks {
         }
     }
 
-    /// Takes a lock exclusively for one who only looks: `None` where there is no file of locks, or where others than root can open it.
-    /// None is made.
+    /// Takes a lock exclusively for one who only looks, and makes no file of locks. `None` where there is none, or where others
+    /// than root can open it.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -268,7 +268,8 @@ impl StateDir {
         self.lock(Locked::Networks)
     }
 
-    /// The same for one who only looks, and makes no file of locks: `None` where there is none.
+    /// The same for one who only looks, and makes no file of locks: `None` where there is none, or where others than root
+    /// can open it.
     ///
     /// # Errors
     /// As [`Self::lock`].

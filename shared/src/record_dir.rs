@@ -193,7 +193,7 @@ impl StateDir {
     /// Removes what an interrupted making of a network left, where the network was not made.
     ///
     /// # Errors
-    /// Those of flock(2) and unlink(2).
+    /// As [`Self::lock`], and those of unlink(2).
     pub fn remove_unmade_network(&self, path: &Path) -> Result<(), StateError> {
         if !temporary_path(path).exists() {
             return Ok(());

@@ -40,13 +40,14 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
 
 /// runc calls this hook at the end of `create` (opencontainers/runc#4347, until #5186): the engine writes only afterwards, and
 /// no hook comes later. A child then waits until the container's program runs, and goes on; the runtime does not wait for
-/// it. False in the hook itself, and where the container has ended.
+/// it. False in the hook itself, and where the container had ended before the wait. True in the child once the program runs, the
+/// container ends or the time is over; `names::tell_again` then looks whether the container lives.
 fn waited_for_program(record: &Record) -> Result<bool, Error> {
     match program::wait_in_child_for_next(record.pid, PATIENCE) {
         Err(_) if record.is_dead(&record.boot_id) => Ok(false),
         waited => waited.map_err(|error| {
             let doing = format!("wait for the program of container {}", record.id);
-            Error::Kernel(report(doing, error, "see that the host can start another process"))
+            Error::Kernel(report(doing, error, "see that the host can open /dev/null and start a process"))
         }),
     }
 }

@@ -17,7 +17,8 @@ const PART: u32 = 16;
 /// Waits in a child of this process, which nobody waits for: false in this process, at once, and true in the child once the
 /// process with this pid has executed another program than it runs now, or has ended, or `patience` is over.
 ///
-/// The child has no descriptors of the caller's any more: there must be none that is used further.
+/// In the child, descriptors 0 to 2 are /dev/null, and all others are closed. The caller must not use one that it opened
+/// before, nor have logged anything.
 ///
 /// # Errors
 /// A process that is gone, and those of fork(2).
@@ -59,7 +60,8 @@ fn go_on_in_child() -> io::Result<bool> {
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
-    // SAFETY: what is closed is used no further. A message to the journal's socket, if that was open, is lost.
+    // SAFETY: the caller uses no descriptor that was open before. The log opens its socket with the first message, and
+    // poststart writes none before this.
     unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     // What ends the runtime's command at its terminal does not end this.
     setsid()?;

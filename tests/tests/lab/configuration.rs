@@ -263,7 +263,27 @@ fn a_configuration_that_is_named_has_to_be_there() {
         assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{command:?}: {}", said.stderr);
         assert!(said.stderr.contains("cannot read the configuration /nonexistent"), "{}", said.stderr);
     }
+    for (command, input) in [
+        (&["completions", "bash"][..], ""),
+        (&["poststart"], r#"{"id":"nobody","pid":1}"#),
+        (&["poststop"], r#"{"id":"nobody"}"#),
+    ] {
+        let said = lab.run(&[&["--config", "/nonexistent"], command].concat(), input);
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{command:?}");
+    }
     assert_eq!(lab.run(&["check"], "").code, 0);
+}
+
+/// A mistake in it does not keep anybody from looking, or from mending.
+#[test]
+fn a_mistake_in_the_configuration_concerns_only_who_uses_it() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    lab.configure("max-ports = [\n");
+    for command in [&["check"][..], &["list"], &["inspect", "web"], &["reload"], &["gc", "--dry-run"]] {
+        assert_eq!(lab.run(command, "").code, 0, "{command:?}");
+    }
+    assert_eq!(lab.run(&["doctor"], "").code, 2);
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Demo {
         let said = std::env::temp_dir().join(format!("ocinet-test-of-demo-{}-{run}", std::process::id()));
         let file = File::create(&said).expect("make a file");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/demo.sh");
-        // What ignores a signal from the beginning, as under nohup(1), cannot be interrupted by it.
+        // A shell cannot trap a signal that was ignored when the shell started, as SIGHUP is under nohup(1).
         let child = Command::new("env")
             .arg("--default-signal=HUP,INT,TERM")
             .arg(script)

@@ -232,7 +232,7 @@ fn an_address_of_a_living_container_is_given_to_nobody_else() {
         let said = second.create(&refused, &named);
         assert_eq!((said.code, said.stderr.lines().count()), (4, 1), "{}", said.stderr);
         let expected = format!(
-            "container {}, which has no lease of it in this state folder, lives and has it",
+            "container {} uses it, and this state folder has no lease of that container for it",
             one.id()
         );
         assert!(said.stderr.contains(&expected) && said.stderr.contains("; hint: "), "{}", said.stderr);
