@@ -26,8 +26,10 @@ use crate::take_back::DEPARTURE;
 /// main table, which leads to an address that is on the network of two interfaces by either.
 const BY_SOURCE: u32 = 1000;
 
-/// How long the kernel may take until it routes an address to its own namespace.
-const ROUTE_OF_ADDRESS: Duration = Duration::from_secs(1);
+/// How long the kernel's workers are waited for, which take note of a carrier and of an address: less than a millisecond
+/// mostly, and more than a second on a busy machine.
+const WORKERS: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Applier<'_> {
     /// The socket in the container's network namespace, opened there once and used from outside.
@@ -80,7 +82,13 @@ impl Applier<'_> {
         }
         if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
             self.host_ends.insert(interface.clone(), peer);
-            self.note_carrier(peer)?;
+            let bridge = wait_until_running(&mut self.route, peer)?.and_then(|link| link.controller);
+            if let Some(bridge) = bridge {
+                wait_until_running(&mut self.route, bridge)?;
+            }
+        }
+        if has_ipv6 {
+            wait_until_running(self.inside()?, found.index)?;
         }
         for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
             wait_until_local(self.inside()?, address)?;
@@ -97,17 +105,6 @@ impl Applier<'_> {
         let Some(mac) = link.peer.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
         let gateways: BTreeSet<IpAddr> = ways.iter().filter_map(|way| way.gateway).collect();
         gateways.into_iter().map(|gateway| neighbour::known(link.index, gateway, *mac)).collect()
-    }
-
-    /// Until the kernel took note of a new link's carrier, which it may do a second later, the host's end and its bridge
-    /// drop what they get: the container's first question would wait for its repetition. Looking at a link makes the
-    /// kernel do so at once (`linkwatch_sync_dev`).
-    fn note_carrier(&mut self, host_end: u32) -> Result<(), KernelError> {
-        let found = link::find_by_index(&mut self.route, host_end)?;
-        if let Some(bridge) = found.and_then(|link| link.controller) {
-            link::find_by_index(&mut self.route, bridge)?;
-        }
-        Ok(())
     }
 
     /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up. A container that has just
@@ -185,14 +182,31 @@ impl Applier<'_> {
     }
 }
 
+/// Until the kernel took note of a new link's carrier, a host's end and its bridge drop what they get, and a container's end
+/// takes no IPv6: a first packet would wait for its repetition. Newer kernels do so as soon as the link is looked at
+/// (`linkwatch_sync_dev` in `rtnl_getlink`, Linux 6.8).
+fn wait_until_running(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
+    let mut found = None;
+    wait_for_workers(|| {
+        found = link::find_by_index(channel, index)?;
+        // What is down, or has no carrier, is not about to run.
+        Ok(found.as_ref().is_none_or(|link| link.is_running || !(link.is_up && link.has_carrier)))
+    })?;
+    Ok(found)
+}
+
 /// The kernel makes an IPv6 address and, some moments later, the route by which packets to it are taken
 /// (`addrconf_dad_work`). Whoever is answered in between is not heard, and asks again only a second later.
 pub(super) fn wait_until_local(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
-    let deadline = Instant::now() + ROUTE_OF_ADDRESS;
+    wait_for_workers(|| route::is_own(channel, address))
+}
+
+fn wait_for_workers(mut is_done: impl FnMut() -> Result<bool, KernelError>) -> Result<(), KernelError> {
+    let deadline = Instant::now() + WORKERS;
     let mut pause = Duration::from_micros(50);
-    while !route::is_own(channel, address)? && Instant::now() < deadline {
+    while !is_done()? && Instant::now() < deadline {
         sleep(pause);
-        pause = pause.saturating_mul(2);
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
     Ok(())
 }

@@ -102,6 +102,7 @@ mod tests {
             mac: None,
             is_up: true,
             has_carrier: true,
+            is_running: true,
             is_loopback: name == "lo",
             is_ethernet: true,
             mtu: 1500,

@@ -36,6 +36,9 @@ pub struct Link {
     pub is_up: bool,
     /// Whether it can carry frames now: it is up, and so is what is at the other end of its cable.
     pub has_carrier: bool,
+    /// Whether the kernel's worker has taken note of that, which it may do later (`linkwatch`): before, it drops what the
+    /// link is to send (`IFF_RUNNING`, netdevice(7)).
+    pub is_running: bool,
     /// Whether it is a loopback.
     pub is_loopback: bool,
     /// Whether its frames are Ethernet's.
@@ -95,6 +98,7 @@ impl Link {
             mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
             is_up: flags & LinkFlags::Up.bits() != 0,
             has_carrier: flags & LinkFlags::LowerUp.bits() != 0,
+            is_running: flags & LinkFlags::Running.bits() != 0,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
             is_ethernet: hardware == ARPHRD_ETHER,
             mtu: word(IFLA_MTU).unwrap_or_default(),
