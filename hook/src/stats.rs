@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::log;
 
 /// A run that finds the file locked for longer goes uncounted.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts one run of a hook.
 pub fn count(state: &StateDir, stage: &str, result: &Result<(), Error>, took: Duration) {
