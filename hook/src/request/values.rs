@@ -46,7 +46,7 @@ where
     taken.map(|(text, label)| text.parse().map_err(|error| label.error(error, hint))).transpose()
 }
 
-/// Items are separated by commas or, for podman, whose `--annotation` splits its value at commas, by spaces.
+/// Items are separated by commas or, for podman 4, whose `--annotation` splits its value at commas, by spaces.
 pub fn items(value: &str) -> impl Iterator<Item = &str> {
     let by_spaces = !value.contains(',') && value.contains(' ');
     value

@@ -82,7 +82,7 @@ impl Runtime {
                     Some(Holder::Pod(pod)) => arguments.extend(["--pod", pod]),
                     _ => arguments.push("--network=none"),
                 }
-                // podman splits the option's value at commas.
+                // podman 4 splits the option's value at commas.
                 let annotations: Vec<String> = annotations
                     .iter()
                     .map(|(key, value)| format!("--annotation={key}={}", value.replace(',', " ")))
