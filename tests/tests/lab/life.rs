@@ -79,16 +79,19 @@ fn podman_container_on_crun_lives_and_leaves_nothing() {
     lives_and_leaves_nothing(Runtime::PodmanCrun, &PUBLISHED);
 }
 
-/// Each runtime shows what it can of a refusal, and the state folder has the rest.
+/// runc's runtimes show a refusal, crun's write it to the file that an annotation names, and the state folder has it.
 #[test]
 fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
         used(&lab);
         let before = Snapshot::of(&lab);
-        let refused = runtime.start(&lab, "bad", &[("net.driver", "brigde")]).expect_err("a refusal");
-        let shows_text = runtime == Runtime::Runc;
-        assert!(!shows_text || refused.stderr.contains("the nearest one is bridge"), "{}", refused.stderr);
+        let file = lab.dir().join("hooks.stderr");
+        let asked = [("net.driver", "brigde"), ("run.oci.hooks.stderr", file.to_str().unwrap())];
+        let refused = runtime.start(&lab, "bad", &asked).expect_err("a refusal");
+        let is_shown = matches!(runtime, Runtime::Runc | Runtime::PodmanRunc);
+        let said = if is_shown { refused.stderr } else { fs::read_to_string(&file).unwrap() };
+        assert!(said.contains("the nearest one is bridge; there are"), "{runtime:?}: {said}");
         let errors: Vec<_> = fs::read_dir(lab.state_dir().join("last-error")).unwrap().flatten().collect();
         assert_eq!(errors.len(), 1, "{runtime:?}");
         let reason = fs::read_to_string(errors[0].path()).unwrap();
