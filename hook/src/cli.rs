@@ -64,6 +64,8 @@ pub enum Command {
     #[command(name = "poststop")]
     Poststop,
     /// Print what createRuntime would do, and touch nothing.
+    ///
+    /// A bundle has no id yet: the folder's name stands for it, so that the container may get another address.
     Plan {
         /// A bundle whose config.json has the annotations; `-`, the default, reads the state from standard input.
         #[arg(long, value_name = "DIR", default_value = "-")]
@@ -79,6 +81,9 @@ pub enum Command {
         json: bool,
     },
     /// Show a container's wiring and what it has sent, received and published.
+    ///
+    /// What it has sent and received is what the host routed between it and the outside of its network. What it exchanges
+    /// with neighbours on its network is not in it, nor anything of macvlan and ipvlan.
     Inspect {
         /// The container's id.
         id: String,
