@@ -25,8 +25,9 @@ pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
             findings.push(Finding {
                 what: format!("chain {} {} what containers send or receive", full_name(chain), verb(fate)),
                 why: format!(
-                    "it belongs to {}, and is asked besides ocinet's; ocinet keeps closed what is not published",
-                    owner(around, chain)
+                    "it belongs to {}, and is asked besides ocinet's; ocinet keeps closed what is not published{}",
+                    owner(around, chain),
+                    caution(chain)
                 ),
                 mend: links.iter().flat_map(|link| acceptance(around, chain, link)).collect(),
             });
@@ -226,6 +227,15 @@ fn owner(around: &Surroundings, chain: &Chain) -> &'static str {
         "Docker"
     } else {
         "iptables"
+    }
+}
+
+/// What the commands open besides the way through the host.
+fn caution(chain: &Chain) -> &'static str {
+    if chain.table == "firewalld" {
+        ". In the zone trusted, the containers reach every service of the host; a zone or a policy of your own is narrower"
+    } else {
+        ""
     }
 }
 

@@ -83,6 +83,7 @@ fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
             "firewall-cmd --permanent --zone=trusted --change-interface=ocinet0"
         ]
     );
+    assert_eq!(ward.finds("the containers reach every service of the host; a zone or a policy of"), mend);
     run(&["nft", "delete", "table", "inet", "firewalld"]);
     run(&["nft", "-f", &rules("firewalld-1.3.3-trusted.nft")]);
     ward.is_sound();
