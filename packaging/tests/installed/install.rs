@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Folder, make, run, said_by, tree};
+use super::{Folder, make, repository, run, said_by, tree};
 
 /// A machine on which others have been before.
 fn machine(folder: &Folder) -> String {
@@ -84,6 +84,18 @@ fn whatever_the_prefix_everything_is_where_it_is_looked_for_and_goes() {
         assert_eq!(tree(Path::new(&root)), installed);
         make(&folder, "uninstall", &variables);
         assert_eq!(tree(Path::new(&root)), before, "{prefix}");
+    }
+}
+
+/// systemd logs each start and end of a service as `info`, and as that also what it says on standard error: what the timer
+/// starts every ten seconds leaves out the first and not the second. What ends badly, systemd logs as `notice` and worse.
+#[test]
+fn what_runs_every_ten_seconds_logs_what_fails_and_nothing_else() {
+    let unit = |name: &str| fs::read_to_string(repository().join("packaging/systemd").join(name)).unwrap();
+    let timer = unit("ocinet-reload.timer");
+    let service = unit(timer.lines().find_map(|line| line.strip_prefix("Unit=")).unwrap());
+    for setting in ["LogLevelMax=notice", "SyslogLevel=notice"] {
+        assert!(service.lines().any(|line| line == setting), "{setting}");
     }
 }
 
