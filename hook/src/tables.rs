@@ -10,7 +10,7 @@ use ocinet_shared::kernel::nft::{self, ChangeError, Nft};
 use ocinet_shared::kernel::{link, process, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::forwarding::{self, Links};
@@ -20,6 +20,8 @@ use crate::{members, nat};
 /// a packet meets is all of the rules or none, and no connection is tracked that they would have translated. Returns the
 /// records of the living.
 ///
+/// Nobody deletes elements meanwhile. What is being taken back has perhaps lost its elements already, and is left out.
+///
 /// This is the one path whose cost grows with the number of containers: it runs at the first start after a boot, and
 /// after somebody flushed the rule set.
 ///
@@ -27,10 +29,23 @@ use crate::{members, nat};
 /// nft's or the kernel's; a record that cannot be read does not keep the rest from coming back.
 pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id()?;
-    let mut common: Vec<Element> = networks(state)?.iter().flat_map(nat::network_elements).collect();
+    let _alone = state.lock_elements_to_restore()?;
+    let mut common = Vec::new();
+    for network in networks(state)? {
+        let now = || state.read_json::<Network>(&state.network_path(&network.name));
+        if is_staying(state, Locked::EndingNetwork(&network.name), &network, now)? {
+            common.extend(nat::network_elements(&network));
+        }
+    }
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);
-    let live = live_records(state, &boot_id)?;
+    let mut live = Vec::new();
+    for record in live_records(state, &boot_id)? {
+        if is_staying(state, Locked::EndingContainer(&record.id), &record, || state.read_record(&record.id))?
+        {
+            live.push(record);
+        }
+    }
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     if let Err(error) = nft::install(&all) {
         // One record that makes no sense to nft does not keep the rest from coming back.
@@ -40,12 +55,22 @@ pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
             put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
         }
     }
-    delete_ended(state, nft, &live)?;
     // Where this folder keeps no uplinks apart, another one may.
     if !uplinks.is_empty() {
         forwarding::delete_uplinks(nft, &uplinks)?;
     }
     Ok(live)
+}
+
+/// Whether nobody takes a container or a network back. Whoever does holds the lock from before it deletes the elements until
+/// the file is gone: a file that is as it was after the lock was asked for was not on its way out.
+fn is_staying<T: PartialEq>(
+    state: &StateDir,
+    ending: Locked<'_>,
+    before: &T,
+    now: impl FnOnce() -> Result<Option<T>, StateError>,
+) -> Result<bool, StateError> {
+    Ok(!state.is_ending(ending)? && now().is_ok_and(|now| now.as_ref() == Some(before)))
 }
 
 /// The elements that belong to no network, but to the host's forwarding.
@@ -82,15 +107,6 @@ pub fn live_records(state: &StateDir, boot_id: &str) -> Result<Vec<Record>, Stat
 #[must_use]
 pub fn is_attached(state: &StateDir, record: &Record, boot_id: &str) -> bool {
     record.phase == Phase::Ready && members::is_live(state, record, boot_id)
-}
-
-/// A container that was taken back while its elements were put back must not leave them.
-fn delete_ended(state: &StateDir, nft: &mut Nft, restored: &[Record]) -> Result<(), Error> {
-    let there = state.ids()?;
-    for record in restored.iter().filter(|record| there.binary_search(&record.id).is_err()) {
-        nft.delete(&record.elements().cloned().collect::<Vec<_>>())?;
-    }
-    Ok(())
 }
 
 fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {

@@ -69,6 +69,7 @@ impl<'a> TakeBack<'a> {
         self.silent = self.find_silent(record)?;
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
         self.unused = self.find_unused(record, certainty)?;
+        let _ending = self.state.lock(Locked::EndingContainer(&record.id))?;
         self.steps(record, certainty)?;
         forget(self.state, &record.id)
     }
@@ -184,6 +185,7 @@ impl<'a> TakeBack<'a> {
     }
 
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
+        let _not_restored = self.state.lock_elements_to_delete()?;
         if !self.were_added(elements, certainty)? {
             return Ok(());
         }

@@ -46,6 +46,12 @@ pub enum Locked<'a> {
     Common,
     /// The ids that are still to be looked at.
     Sweep,
+    /// All elements, while they are put back (exclusively) or some of them are deleted (shared). Whoever has this lock takes no other.
+    Elements,
+    /// A container that is being taken back.
+    EndingContainer(&'a ContainerId),
+    /// A network that is being taken back.
+    EndingNetwork(&'a ContainerId),
 }
 
 impl Locked<'_> {
@@ -59,6 +65,9 @@ impl Locked<'_> {
             Self::Networks => (2, ""),
             Self::Common => (3, ""),
             Self::Sweep => (4, ""),
+            Self::Elements => (5, ""),
+            Self::EndingContainer(id) => (6, id.as_str()),
+            Self::EndingNetwork(name) => (7, name.as_str()),
         };
         (kind << HASH) | (fnv1a(name.as_bytes()) & ((1 << HASH) - 1)).cast_signed()
     }
@@ -70,6 +79,9 @@ impl Locked<'_> {
             Self::Networks => "the making of networks".to_owned(),
             Self::Common => "the common files".to_owned(),
             Self::Sweep => "the sweep".to_owned(),
+            Self::Elements => "the nftables elements".to_owned(),
+            Self::EndingContainer(id) => format!("the end of container {id}"),
+            Self::EndingNetwork(name) => format!("the end of network {name}"),
         }
     }
 }
@@ -138,7 +150,7 @@ impl Locks {
             if let Some(lock) = self.attempt(what, Mode::Exclusive)? {
                 return Ok(Some(lock));
             }
-            if is_held_shared(&*self.file()?, what.byte()).map_err(|errno| self.fail(errno.into()))? {
+            if self.is_held(what, Mode::Shared)? {
                 return Ok(None);
             }
             self.pause(what, began, patience)?;
@@ -190,6 +202,11 @@ impl Locks {
                 Err(errno) => return Err(self.fail(errno.into())),
             }
         }
+    }
+
+    /// Whether others hold a lock in this mode.
+    pub(crate) fn is_held(&self, what: Locked<'_>, mode: Mode) -> Result<bool, StateError> {
+        is_held(&*self.file()?, what.byte(), mode).map_err(|errno| self.fail(errno.into()))
     }
 
     /// Before the next attempt; an error where the time is over.
@@ -362,12 +379,16 @@ fn set(file: &File, kind: i32, byte: i64) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&lock_of(kind, byte))).map(drop)
 }
 
-/// Whether others hold a byte shared.
-fn is_held_shared(file: &File, byte: i64) -> Result<bool, Errno> {
+/// Whether others hold a byte in this mode.
+fn is_held(file: &File, byte: i64, mode: Mode) -> Result<bool, Errno> {
+    let (in_the_way_of, held) = match mode {
+        Mode::Shared => (libc::F_WRLCK, libc::F_RDLCK),
+        Mode::Exclusive => (libc::F_RDLCK, libc::F_WRLCK),
+    };
     // The kernel writes one of those that are in the way into it.
-    let mut asked = lock_of(libc::F_WRLCK, byte);
+    let mut asked = lock_of(in_the_way_of, byte);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
-    Ok(i32::from(asked.l_type) == libc::F_RDLCK)
+    Ok(i32::from(asked.l_type) == held)
 }
 
 fn lock_of(kind: i32, byte: i64) -> libc::flock {
@@ -381,5 +402,6 @@ fn lock_of(kind: i32, byte: i64) -> libc::flock {
     }
 }
 
+mod elements;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,7 @@ pub(crate) fn remember(
 /// # Errors
 /// Those of the file system, and the kernel's refusals; what is left is for the next try.
 pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
+    let _not_restored = state.lock_elements_to_delete()?;
     let networks = tables::networks(state)?;
     let all = turned(state)?;
     let (mut kept, ended): (Vec<Turned>, Vec<Turned>) =

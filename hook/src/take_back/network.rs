@@ -9,7 +9,7 @@ use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route;
 use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::StateError;
+use ocinet_shared::record_dir::{Locked, StateError};
 
 use super::TakeBack;
 use crate::error::Error;
@@ -36,13 +36,14 @@ impl TakeBack<'_> {
         }
         let network: Network = serde_json::from_str(&text)
             .map_err(|error| StateError::Malformed { path: path.clone(), reason: error.to_string() })?;
+        let _ending = self.state.lock(Locked::EndingNetwork(name))?;
         self.take_network_back(&network)?;
         let _alone = self.state.lock_networks()?;
         self.state.remove(&path)?;
         forwarding::give_back(self.state, &mut self.route, &mut self.nft)
     }
 
-    fn take_network_back(&mut self, network: &Network) -> Result<(), KernelError> {
+    fn take_network_back(&mut self, network: &Network) -> Result<(), Error> {
         let links = link::list(&mut self.route)?;
         let used = self.used(network, &links)?;
         if used.any() {
@@ -63,7 +64,8 @@ impl TakeBack<'_> {
         }
         let mut elements = nat::network_elements(network);
         elements.retain(|element| !used.has_element(element));
-        self.nft.delete(&elements)
+        let _not_restored = self.state.lock_elements_to_delete()?;
+        Ok(self.nft.delete(&elements)?)
     }
 
     /// What a network has that living containers use: one of them tells for all on its bridge, or in its group.

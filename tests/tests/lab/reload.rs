@@ -4,9 +4,12 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
-use ocinet_tests::lab::{DUAL, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server};
+use ocinet_tests::lab::{
+    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, Snapshot,
+};
 use serde_json::Value;
 
 use crate::reach::{does_not_reach, reaches};
@@ -179,4 +182,70 @@ fn copy(folder: &Path, record: &Value, number: u32) {
         .replace("8080", &(10_000 + number).to_string())
         .replace(link, &format!("oc-copy{number}"));
     fs::write(folder.join(format!("c{number}.json")), text).unwrap();
+}
+
+/// A reload that leaves time for a stop between what it reads and what it puts back.
+const SLOW_TO_PUT_BACK: [&str; 6] =
+    ["strace", "-qq", "-o", "/dev/null", "-e", "inject=vfork,clone,clone3:delay_enter=1500000"];
+
+/// A stop that leaves time for a reload between its elements and its record.
+const SLOW_TO_FORGET: [&str; 6] =
+    ["strace", "-qq", "-o", "/dev/null", "-e", "inject=unlink,unlinkat:delay_enter=1500000:when=1"];
+
+/// Which of the two begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Reload,
+    Stop,
+}
+
+/// What a reload put back of it would be the next container's: its open ports above all.
+#[test]
+fn a_reload_beside_a_stop_puts_nothing_back_of_what_ends() {
+    let address = ("net.ip", "10.97.0.50");
+    let network = [("net.network", "t"), ("net.subnet", "10.97.0.0/24")];
+    let open = [&network[..], &[address, ("net.allow-inbound", "true"), ("net.ports", "9000:80")]].concat();
+    for (first, has_others) in
+        [First::Reload, First::Stop].into_iter().flat_map(|first| [(first, true), (first, false)])
+    {
+        let what = format!("{first:?} first, others: {has_others}");
+        let lab = Lab::new();
+        lab.detach(lab.attach("used", &[("net.driver", "bridge")]));
+        let others = has_others.then(|| lab.attach("others", &network));
+        let before = Snapshot::of(&lab);
+        let Attached { net, mut sandbox, .. } = lab.attach("web", &open);
+        drop(net);
+        let stop = || {
+            sandbox.end();
+            lab.run_under(&SLOW_TO_FORGET, &["poststop"], r#"{"id":"web"}"#)
+        };
+        let reload = || lab.run_under(&SLOW_TO_PUT_BACK, &["reload"], "");
+        for said in in_order(first, reload, stop) {
+            assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{what}");
+        }
+        before.assert_is_back(&lab, &what);
+        let next = lab.attach("next", &[&network[..], &[address]].concat());
+        let _server = Server::tcp(&next.net, 80, "next");
+        lab.peer.batch(&format!("route add 10.97.0.0/24 via {HOST4}\n"));
+        does_not_reach(&lab.peer, next.address(false), 80);
+        does_not_reach(&lab.peer, HOST4, 9000);
+        drop(others);
+    }
+}
+
+/// Runs both at once, one of them half a second later.
+fn in_order(
+    first: First,
+    reload: impl FnOnce() -> Finished + Send,
+    stop: impl FnOnce() -> Finished + Send,
+) -> [Finished; 2] {
+    let later = |wanted: bool| sleep(if wanted { Duration::from_millis(500) } else { Duration::ZERO });
+    thread::scope(|scope| {
+        let reloaded = scope.spawn(|| {
+            later(first == First::Stop);
+            reload()
+        });
+        later(first == First::Reload);
+        [stop(), reloaded.join().unwrap()]
+    })
 }

@@ -1,0 +1,32 @@
+//! The locks that keep what is put back apart from what is taken back. A container that is being taken back has its record
+//! until the end, but its elements only at first: whoever puts elements back in between must leave out that container's.
+
+use super::{LOCK_DEADLINE, Lock, Locked, Mode};
+use crate::record_dir::{StateDir, StateError};
+
+impl StateDir {
+    /// For putting elements back: nobody deletes any meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_elements_to_restore(&self) -> Result<Lock, StateError> {
+        self.lock(Locked::Elements)
+    }
+
+    /// For deleting elements: nobody puts any back meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_elements_to_delete(&self) -> Result<Lock, StateError> {
+        self.locks.take(Locked::Elements, Mode::Shared, LOCK_DEADLINE)
+    }
+
+    /// Whether a process takes this container or this network back at the moment ([`Locked::EndingContainer`],
+    /// [`Locked::EndingNetwork`]).
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn is_ending(&self, what: Locked<'_>) -> Result<bool, StateError> {
+        self.locks.is_held(what, Mode::Exclusive)
+    }
+}
