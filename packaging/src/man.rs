@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use clap_mangen::Man;
 
 use crate::{Page, references};
@@ -44,7 +44,7 @@ fn page(command: &Command) -> Result<Page, Box<dyn Error>> {
     let man = Man::new(command.clone().about(about.trim_end_matches('.').to_owned()));
     let mut text = Vec::new();
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    text.extend(synopsis(command).into_bytes());
     man.render_description_section(&mut text)?;
     if command.get_arguments().any(|argument| !argument.is_hide_set()) {
         man.render_options_section(&mut text)?;
@@ -57,9 +57,56 @@ fn page(command: &Command) -> Result<Page, Box<dyn Error>> {
     Ok((Path::new("man").join(format!("{name}.1")), text))
 }
 
+/// `.SH SYNOPSIS`: clap_mangen's has neither the options' values nor what may be repeated.
+fn synopsis(command: &Command) -> String {
+    let shown: Vec<&Arg> = command.get_arguments().filter(|argument| !argument.is_hide_set()).collect();
+    let (positional, options): (Vec<&Arg>, Vec<&Arg>) =
+        shown.into_iter().partition(|argument| argument.is_positional());
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let mut words = vec![format!("\\fB{}\\fR", name.replace('-', "\\-"))];
+    words.extend(options.into_iter().chain(positional).map(usage));
+    words.extend(command.has_subcommands().then(|| "\\fICOMMAND\\fR".to_owned()));
+    format!(".SH SYNOPSIS\n{}\n", words.join(" "))
+}
+
+/// An argument as it is written on a command line.
+fn usage(argument: &Arg) -> String {
+    let short = argument.get_short().map(|short| format!("-{short}"));
+    let long = argument.get_long().map(|long| format!("--{long}"));
+    let names: Vec<String> = short.into_iter().chain(long).collect();
+    let names = names.iter().map(|name| format!("\\fB{}\\fR", name.replace('-', "\\-")));
+    let takes_value = argument.is_positional() || argument.get_action().takes_values();
+    let value = argument.get_value_names().filter(|_| takes_value).and_then(|names| names.first());
+    let value = value.map(|value| format!("\\fI{}\\fR", value.replace('-', "\\-")));
+    let written = [names.collect::<Vec<_>>().join("|")].into_iter().chain(value);
+    let written = written.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let written = if argument.is_required_set() { written } else { format!("[{written}]") };
+    if matches!(argument.get_action(), ArgAction::Append) { format!("{written}...") } else { written }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_synopsis_has_values_and_what_may_be_repeated() {
+        let pages = pages().unwrap();
+        let synopsis = |name: &str| {
+            let (_, page) = pages.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+            page.split(".SH ").find(|part| part.starts_with("SYNOPSIS")).unwrap().replace("\\-", "-")
+        };
+        for (page, says) in [
+            ("ocinet-register.1", "[\\fB--publish\\fR \\fIPORT\\fR]..."),
+            ("ocinet-register.1", "[\\fB--podman\\fR]"),
+            ("ocinet-exporter.1", "[\\fB--web.listen-address\\fR \\fIADDRESS\\fR]..."),
+            ("ocinet-inspect.1", " \\fIID\\fR"),
+            ("ocinet-check.1", " [\\fIID\\fR]"),
+            ("ocinet.1", "[\\fB--state-dir\\fR \\fIDIR\\fR]"),
+        ] {
+            let synopsis = synopsis(page);
+            assert!(synopsis.contains(says), "{synopsis}");
+        }
+    }
 
     #[test]
     fn each_command_has_a_page_of_its_name() {

@@ -11,9 +11,9 @@ const PAGES: [(&str, &str); 4] = [
     ("metrics.md", "ocinet-exporter(1)"),
 ];
 
-/// A page, or a part of one, as the body of a man page.
-pub fn to_roff(markdown: &str) -> String {
-    let mut writer = Writer::default();
+/// A page, or a part of one, as the body of a man page, whose name is `own`.
+pub fn to_roff(own: &'static str, markdown: &str) -> String {
+    let mut writer = Writer { own, ..Writer::default() };
     let markdown = without_names_of_tests(markdown);
     for event in Parser::new_ext(&markdown, Options::ENABLE_TABLES) {
         writer.take(event);
@@ -30,11 +30,14 @@ struct Table {
 
 #[derive(Default)]
 struct Writer {
+    /// The man page that is being written.
+    own: &'static str,
     page: String,
     /// The paragraph, heading or cell that is being read.
     text: String,
     table: Option<Table>,
-    links: Vec<String>,
+    /// Where links lead to, and where in the text they begin.
+    links: Vec<(String, usize)>,
     lists: usize,
     /// Whether the next paragraph goes on in an item of a list.
     in_item: bool,
@@ -64,7 +67,7 @@ impl Writer {
             }
             Tag::Emphasis => self.text.push_str("\\fI"),
             Tag::Strong => self.text.push_str("\\fB"),
-            Tag::Link { dest_url, .. } => self.links.push(dest_url.into_string()),
+            Tag::Link { dest_url, .. } => self.links.push((dest_url.into_string(), self.text.len())),
             Tag::List(_) => {
                 self.flush();
                 self.lists += 1;
@@ -122,10 +125,17 @@ impl Writer {
     }
 
     fn end_link(&mut self) {
-        let to = self.links.pop().unwrap_or_default();
+        let (to, start) = self.links.pop().unwrap_or_default();
         let page = PAGES.iter().find(|(file, _)| to.contains(file));
         if let Some((_, page)) = page {
-            self.text.push_str(&format!(" (see {page})"));
+            // Who reads a man page has no such file.
+            let is_path = self.text.ends_with(".md");
+            if is_path {
+                self.text.truncate(start);
+                self.text.push_str(if *page == self.own { "this page" } else { page });
+            } else if *page != self.own {
+                self.text.push_str(&format!(" (see {page})"));
+            }
         } else if to.starts_with("https:") {
             self.text.push_str(&format!(" <{}>", code(&to)));
         }
@@ -154,16 +164,23 @@ impl Table {
                 .collect();
         }
         // What is left of a table of tests says nothing.
-        let ([first, middle @ .., last], true) = (for_people.as_slice(), for_people.len() > 1) else {
+        let [first, rest @ ..] = for_people.as_slice() else { return String::new() };
+        if rest.is_empty() {
             return String::new();
-        };
+        }
         let told = |row: &Vec<String>| {
-            let cell = |at: &usize| row.get(*at).cloned().unwrap_or_default();
-            let of_middle = middle.iter().filter(|at| !cell(at).is_empty());
-            let mut lines = vec![cell(last)];
-            lines.extend(of_middle.map(|at| format!("{}: {}", self.header[*at], cell(at))));
-            lines.retain(|line| !line.is_empty());
-            tagged(&cell(first), &lines)
+            let cell = |at: &usize| row.get(*at).map_or("", String::as_str);
+            let labelled = |at: &usize| match self.header[*at].as_str() {
+                "" => cell(at).to_owned(),
+                label => format!("{label}: {}", cell(at)),
+            };
+            let lines = rest.iter().filter(|at| !cell(at).is_empty());
+            let lines: Vec<String> = match rest {
+                // What one other column says of the first needs no heading.
+                [only] => vec![cell(only).to_owned()],
+                _ => lines.map(labelled).collect(),
+            };
+            tagged(&labelled(first), &lines)
         };
         self.rows.iter().map(told).collect()
     }
@@ -229,36 +246,49 @@ fn without_names_of_tests(markdown: &str) -> String {
 mod tests {
     use super::*;
 
+    fn roff(markdown: &str) -> String {
+        to_roff("ocinet(1)", markdown)
+    }
+
     #[test]
     fn tables_become_tagged_paragraphs_without_their_tests() {
-        let table =
-            "| key | value | what it does |\n|---|---|---|\n| `net.mtu` | 68 to 65535 | the link's |\n";
-        assert_eq!(to_roff(table), ".TP\n\\fBnet.mtu\\fR\nthe link's\n.br\nvalue: 68 to 65535\n");
-        let with_tests = "| what | is | tests |\n|---|---|---|\n| one | two | `a_b_c` |\n";
-        assert_eq!(to_roff(with_tests), ".TP\none\ntwo\n");
-        assert_eq!(to_roff("| | tests |\n|---|---|\n| one | `a_b_c` |\n"), "");
+        let table = "| key | value | what it does |\n|---|---|---|\n| `net.mtu` | 68 to 65535 | the link's |\n| `net.x` | | y |\n";
         assert_eq!(
-            to_roff("| 2 | 3 |\n|---|---|\n| two | three |\n"),
+            roff(table),
+            ".TP\nkey: \\fBnet.mtu\\fR\nvalue: 68 to 65535\n.br\nwhat it does: the link's\n\
+             .TP\nkey: \\fBnet.x\\fR\nwhat it does: y\n"
+        );
+        let with_tests = "| what | is | tests |\n|---|---|---|\n| one | two | `a_b_c` |\n";
+        assert_eq!(roff(with_tests), ".TP\nwhat: one\ntwo\n");
+        assert_eq!(roff("| | tests |\n|---|---|\n| one | `a_b_c` |\n"), "");
+        assert_eq!(
+            roff("| 2 | 3 |\n|---|---|\n| two | three |\n"),
             ".TP\n\\fB2\\fR\ntwo\n.TP\n\\fB3\\fR\nthree\n"
         );
     }
 
     #[test]
     fn names_of_tests_are_left_out_of_sentences() {
-        assert_eq!(to_roff("It holds (`a_test_name`\n`an_other_one`), always."), ".PP\nIt holds, always.\n");
-        assert_eq!(to_roff("It is `net_a_b` (or not)."), ".PP\nIt is \\fBnet_a_b\\fR (or not).\n");
+        assert_eq!(roff("It holds (`a_test_name`\n`an_other_one`), always."), ".PP\nIt holds, always.\n");
+        assert_eq!(roff("It is `net_a_b` (or not)."), ".PP\nIt is \\fBnet_a_b\\fR (or not).\n");
     }
 
     #[test]
     fn nothing_is_taken_for_a_macro() {
-        assert_eq!(to_roff(".br is\n'text"), ".PP\n\\&.br is\n\\&'text\n");
-        assert_eq!(to_roff("    .so /etc/passwd\n"), ".PP\n.RS 4\n.EX\n\\&.so /etc/passwd\n.EE\n.RE\n");
-        assert_eq!(to_roff("a\\b `c\\-d`"), ".PP\na\\eb \\fBc\\e\\-d\\fR\n");
+        assert_eq!(roff(".br is\n'text"), ".PP\n\\&.br is\n\\&'text\n");
+        assert_eq!(roff("    .so /etc/passwd\n"), ".PP\n.RS 4\n.EX\n\\&.so /etc/passwd\n.EE\n.RE\n");
+        assert_eq!(roff("a\\b `c\\-d`"), ".PP\na\\eb \\fBc\\e\\-d\\fR\n");
     }
 
     #[test]
     fn links_name_the_man_page_of_a_page() {
-        assert_eq!(to_roff("the [policy](policy.md)."), ".PP\nthe policy (see ocinet.toml(5)).\n");
-        assert_eq!(to_roff("[format](https://example.org/a-b)"), ".PP\nformat <https://example.org/a\\-b>\n");
+        assert_eq!(roff("the [policy](policy.md)."), ".PP\nthe policy (see ocinet.toml(5)).\n");
+        assert_eq!(
+            roff("It lists them ([docs/policy.md](docs/policy.md))."),
+            ".PP\nIt lists them (ocinet.toml(5)).\n"
+        );
+        assert_eq!(to_roff("ocinet.toml(5)", "([docs/policy.md](policy.md))"), ".PP\n(this page)\n");
+        assert_eq!(to_roff("ocinet.toml(5)", "the [policy](policy.md)."), ".PP\nthe policy.\n");
+        assert_eq!(roff("[format](https://example.org/a-b)"), ".PP\nformat <https://example.org/a\\-b>\n");
     }
 }

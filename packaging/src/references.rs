@@ -6,11 +6,20 @@ use std::path::Path;
 use crate::man::title;
 use crate::{Page, markdown};
 
+const TOML_PAGE: &str = "ocinet.toml(5)";
+const ANNOTATIONS_PAGE: &str = "ocinet-annotations(7)";
 const README: &str = include_str!("../../README.md");
 const ANNOTATIONS: &str = include_str!("../../docs/annotations.md");
 const POLICY: &str = include_str!("../../docs/policy.md");
 const DOCTOR: &str = include_str!("../../docs/doctor.md");
 const METRICS: &str = include_str!("../../docs/metrics.md");
+
+/// What every command reads.
+const ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
+    .TP\n\\fBOCINET_STATE_DIR\\fR\nThe state folder, where \\fB\\-\\-state\\-dir\\fR names none.\n\
+    .TP\n\\fBOCINET_CONFIG\\fR\nThe configuration, where \\fB\\-\\-config\\fR names none.\n\
+    .TP\n\\fBOCINET_LOG\\fR\nHow much is said on standard error: error, warn (the default), info, debug or trace. The journal has \
+    info in any case.\n";
 
 /// ocinet.toml(5) and ocinet-annotations(7).
 pub fn pages() -> Result<Vec<Page>, Box<dyn Error>> {
@@ -19,16 +28,16 @@ pub fn pages() -> Result<Vec<Page>, Box<dyn Error>> {
         ".SH NAME\nocinet.toml \\- the configuration of ocinet\n.SH SYNOPSIS\n/etc/ocinet/config.toml\n"
             .to_owned(),
         ".SH DESCRIPTION\n".to_owned(),
-        markdown::to_roff(section(README, "Configuration")?),
+        markdown::to_roff(TOML_PAGE, section(README, "Configuration")?),
         ".SH NETWORKS\n".to_owned(),
-        markdown::to_roff(section(ANNOTATIONS, "Networks with a name")?),
-        markdown::to_roff(&under("Policy", POLICY)),
+        markdown::to_roff(TOML_PAGE, section(ANNOTATIONS, "Networks with a name")?),
+        markdown::to_roff(TOML_PAGE, &under("Policy", POLICY)),
         see_also(&["ocinet(1)", "ocinet-annotations(7)"]),
     ];
     let annotations = [
         title("ocinet-annotations", "7"),
         ".SH NAME\nocinet-annotations \\- how a container asks ocinet for its network\n".to_owned(),
-        markdown::to_roff(&under("Description", ANNOTATIONS)),
+        markdown::to_roff(ANNOTATIONS_PAGE, &under("Description", ANNOTATIONS)),
         see_also(&["ocinet(1)", "ocinet-plan(1)", "ocinet.toml(5)"]),
     ];
     let page = |name: &str, parts: &[String]| (Path::new("man").join(name), parts.concat());
@@ -37,8 +46,7 @@ pub fn pages() -> Result<Vec<Page>, Box<dyn Error>> {
 
 /// What stands behind the part of a command's page that its command line gives.
 pub fn behind(command: &str) -> Result<String, Box<dyn Error>> {
-    let exits = markdown::to_roff(exit_codes()?);
-    let exits = format!(".SH EXIT STATUS\n{exits}");
+    let exits = exit_status(command)?;
     Ok(match command {
         "ocinet" => {
             let files = ".SH FILES\n.TP\n/etc/ocinet/config.toml\nThe configuration, see ocinet.toml(5).\n\
@@ -51,24 +59,24 @@ pub fn behind(command: &str) -> Result<String, Box<dyn Error>> {
                 "crun(1)",
                 "podman(1)",
             ];
-            format!("{exits}{files}{}", see_also(&also))
+            format!("{exits}{ENVIRONMENT}{files}{}", see_also(&also))
         }
         "ocinet-doctor" => {
             format!(
                 "{}{exits}{}",
-                markdown::to_roff(&under("Findings", DOCTOR)),
+                markdown::to_roff("ocinet-doctor(1)", &under("Findings", DOCTOR)),
                 see_also(&["ocinet(1)", "ocinet-check(1)"])
             )
         }
         "ocinet-exporter" => {
             let files = ".SH FILES\n.TP\n/etc/default/ocinet\\-exporter\nThe flags of ocinet\\-exporter.service, as OPTIONS.\n";
-            let metrics = markdown::to_roff(&under("Metrics", METRICS));
+            let metrics = markdown::to_roff("ocinet-exporter(1)", &under("Metrics", METRICS));
             format!("{metrics}{files}{}", see_also(&["ocinet(1)"]))
         }
         "ocinet-createRuntime" | "ocinet-plan" | "ocinet-register" => {
             format!("{exits}{}", see_also(&["ocinet(1)", "ocinet-annotations(7)", "ocinet.toml(5)"]))
         }
-        "ocinet-poststart" => see_also(&["ocinet(1)", "ocinet-annotations(7)"]),
+        "ocinet-poststart" => format!("{exits}{}", see_also(&["ocinet(1)", ANNOTATIONS_PAGE])),
         _ => format!("{exits}{}", see_also(&["ocinet(1)"])),
     })
 }
@@ -88,6 +96,28 @@ fn section<'a>(page: &'a str, title: &str) -> Result<&'a str, Box<dyn Error>> {
     let heading = format!("\n## {title}\n");
     let (_, rest) = page.split_once(&heading).ok_or_else(|| format!("no page has the section {title}"))?;
     Ok(rest.split_once("\n## ").map_or(rest, |(section, _)| section))
+}
+
+/// `.SH EXIT STATUS`: how a command ends where it does not fail, and README's exit codes of failures.
+fn exit_status(command: &str) -> Result<String, Box<dyn Error>> {
+    let codes: &[(&str, &str)] = match command {
+        "ocinet-poststart" => &[
+            (
+                "0",
+                "done, or failed: a runtime ends a container whose poststart hook fails; a warning says why",
+            ),
+            ("2", "a wrong command line"),
+            ("70", "a bug"),
+        ],
+        "ocinet" | "ocinet-check" | "ocinet-doctor" => {
+            &[("0", "done"), ("1", "check or doctor found something")]
+        }
+        _ => &[("0", "done")],
+    };
+    let told = codes.iter().map(|(code, text)| format!(".TP\n\\fB{code}\\fR\n{text}\n"));
+    let failures = if command == "ocinet-poststart" { "" } else { exit_codes()? };
+    let failures = markdown::to_roff("ocinet(1)", failures);
+    Ok(format!(".SH EXIT STATUS\n{}{failures}", told.collect::<String>()))
 }
 
 /// README's table of exit codes.
@@ -137,7 +167,28 @@ mod tests {
     #[test]
     fn exit_codes_are_told_one_by_one() {
         let page = behind("ocinet-list").unwrap();
+        assert!(page.contains(".SH EXIT STATUS\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB2\\fR\n"), "{page}");
         assert!(page.contains(".TP\n\\fB2\\fR\nusage or state\n"), "{page}");
         assert!(page.contains(".TP\n\\fB70\\fR\na bug\n"), "{page}");
+    }
+
+    #[test]
+    fn what_ends_otherwise_says_so() {
+        for command in ["ocinet", "ocinet-check", "ocinet-doctor"] {
+            assert!(
+                behind(command).unwrap().contains("\\fB1\\fR\ncheck or doctor found something\n"),
+                "{command}"
+            );
+        }
+        let page = behind("ocinet-poststart").unwrap();
+        assert!(page.contains("\\fB0\\fR\ndone, or failed") && !page.contains("\\fB5\\fR"), "{page}");
+    }
+
+    #[test]
+    fn what_is_read_of_the_environment_is_told() {
+        let page = behind("ocinet").unwrap();
+        for name in ["OCINET_STATE_DIR", "OCINET_CONFIG", "OCINET_LOG"] {
+            assert!(page.contains(&format!(".TP\n\\fB{name}\\fR\n")), "{page}");
+        }
     }
 }
