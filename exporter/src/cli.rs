@@ -175,9 +175,7 @@ pub fn explain(error: &clap::Error) -> u8 {
         let _ = std::io::stdout().write_all(format!("{}\n", text.trim_end()).as_bytes());
         return 0;
     }
-    let said: Vec<&str> =
-        text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim).collect();
-    let cause = one_line(said.join(" ").trim().trim_start_matches("error: "));
+    let cause = cause(&text);
     let line = format!(
         "ocinet-exporter: cannot read the command line: {cause}; hint: see `ocinet-exporter --help`\n"
     );
@@ -185,9 +183,26 @@ pub fn explain(error: &clap::Error) -> u8 {
     2
 }
 
+/// What clap says of an error, without its own hints, in one line.
+fn cause(text: &str) -> String {
+    let said = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let said: Vec<&str> = said.filter(|line| !line.starts_with("For more information")).collect();
+    one_line(said.join(" ").trim().trim_start_matches("error: "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_has_none_of_claps_own_hints() {
+        let said = parse(&["--web.max-requests=x"]).unwrap_err().to_string();
+        let cause = cause(&said);
+        assert!(
+            cause.starts_with("invalid value 'x'") && cause.ends_with("invalid digit found in string"),
+            "{cause}"
+        );
+    }
 
     fn parse(words: &[&str]) -> Result<Options, clap::Error> {
         let words = ["ocinet-exporter"].iter().chain(words);

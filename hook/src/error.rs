@@ -65,6 +65,15 @@ impl Error {
         }
     }
 
+    /// The same for an ordinary user who runs a command by hand: the kernel, nftables and the state folder are root's.
+    #[must_use]
+    pub fn of_an_ordinary_user(mut self) -> Self {
+        if let Self::Kernel(report) | Self::Nftables(report) | Self::State(report) = &mut self {
+            report.hint = "run it as root".to_owned();
+        }
+        self
+    }
+
     fn report(&self) -> &Report {
         match self {
             Self::Usage(report)

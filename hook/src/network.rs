@@ -103,7 +103,7 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
     let differ = |name: &str, asked: &str, has: &str| {
         let Label { key, is_annotation } = request.label(name);
         let hint = if is_annotation {
-            format!("leave {key} out, or use another net.network")
+            format!("leave {key} out, use another net.network, or stop the network's containers first")
         } else {
             "stop the network's containers, so that it is made anew, or set the configuration back".to_owned()
         };

@@ -328,12 +328,15 @@ fn the_command_line_is_explained_in_one_line() {
         &[],
         &["inspect"],
         &["list", "--jsn"],
+        &["register", "--bundle", "b", "--annotation", "net.mtu"],
         &["inspect", "nobody"],
         &["--config", "/nowhere", "plan"],
     ] {
         let (code, _, err) = run(&folder.0, arguments, "{\"id\":\"a\"}");
         assert_eq!((code, err.matches('\n').count()), (2, 1), "{arguments:?}: {err}");
         assert!(err.starts_with("ocinet: cannot ") && err.contains("; hint: "), "{err}");
+        assert!(!err.contains("For more information"), "clap's own hint: {err}");
+        assert_eq!(arguments.is_empty(), err.contains(": no command is named; hint: see"), "{err}");
     }
     let (code, out, _) = run(&folder.0, &["completions", "bash"], "");
     assert!(code == 0 && out.contains("createRuntime") && out.contains("poststop"), "{out}");

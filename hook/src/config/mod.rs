@@ -167,8 +167,7 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
         return Err(refuse("it is larger than 1 MiB".into(), "leave out what is not needed"));
     }
     let config = parse(&text);
-    let config =
-        config.map_err(|cause| refuse(cause, "see `Configuration` in README.md for what it may hold"))?;
+    let config = config.map_err(|cause| refuse(cause, "see ocinet.toml(5) for what it may hold"))?;
     Ok(Config { path: path.to_owned(), ..config })
 }
 
@@ -182,22 +181,21 @@ fn check_writers(path: &Path, file: Option<&Metadata>) -> Result<(), (String, St
     let is_trusted = |id: u32, own: u32| id == 0 || id == own;
     let (user, group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder
+    let of_folder = folder
         .metadata()
         .map_err(|error| (error.to_string(), "check the folder that it is in".to_owned()))?;
     // In a sticky folder nobody replaces a file of others.
-    let is_sticky = folder.mode() & 0o1000 != 0;
-    let of_file = file.map(|file| ("it", file, false));
-    for (of, metadata, is_safe) in
-        of_file.into_iter().chain([("the folder that it is in", &folder, is_sticky)])
-    {
+    let is_sticky = of_folder.mode() & 0o1000 != 0;
+    let of_file = file.map(|file| (("it", path), file, false));
+    let of_folder = (("the folder that it is in", folder), &of_folder, is_sticky);
+    for ((of, at), metadata, is_safe) in of_file.into_iter().chain([of_folder]) {
+        let hint = format!("take the right away with `chmod go-w {}`", at.display());
         if metadata.mode() & 0o002 != 0 && !is_safe {
-            let hint = "take the right away with `chmod o-w`";
-            return Err((format!("everybody may write to {of}"), hint.to_owned()));
+            return Err((format!("everybody may write to {of}"), hint));
         }
         if metadata.mode() & 0o020 != 0 && !is_safe && !is_trusted(metadata.gid(), group) {
             let cause = format!("the group {} may write to {of}", metadata.gid());
-            return Err((cause, "take the right away with `chmod g-w`".to_owned()));
+            return Err((cause, hint));
         }
         if !is_trusted(metadata.uid(), user) {
             let cause = format!("{of} belongs to the user {}", metadata.uid());

@@ -214,3 +214,26 @@ fn who_only_looks_leaves_the_state_folder_as_it_is() {
     look("where there is none");
     assert!(!state.exists());
 }
+
+/// What the hooks of a runtime hint at says nothing to who runs a command by hand.
+#[test]
+fn an_ordinary_user_is_told_to_be_root() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    for arguments in [
+        &["check"][..],
+        &["check", "web"],
+        &["doctor"],
+        &["gc"],
+        &["inspect", "web"],
+        &["reload"],
+        &["reload", "--if-missing"],
+    ] {
+        let said = lab.run_under(&user, arguments, "");
+        assert!([5, 6, 7].contains(&said.code), "{arguments:?}: {} {}", said.code, said.stderr);
+        assert!(said.stderr.ends_with("; hint: run it as root\n"), "{arguments:?}: {}", said.stderr);
+        assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+    }
+    assert_eq!(lab.run_under(&user, &["list"], "").code, 0, "what everybody may read");
+}

@@ -139,7 +139,8 @@ fn a_configuration_that_anybody_may_have_written_is_refused() {
     used(&lab);
     let path = lab.config_path();
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
-    refused(&lab, &WEB, 2, "everybody may write to it; hint: take the right away with `chmod o-w`");
+    let mend = format!("hint: take the right away with `chmod go-w {}`", path.display());
+    refused(&lab, &WEB, 2, &format!("everybody may write to it; {mend}"));
     fs::remove_file(path).unwrap();
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
     refused(&lab, &WEB, 2, "it is not an ordinary file");

@@ -202,6 +202,7 @@ fn a_namespace_that_is_the_hosts_or_has_an_interface() {
     let late = lab.run(&["createRuntime"], &shared(other.pid()));
     assert_eq!(late.code, 4);
     assert!(late.stderr.contains("its network namespace has an interface eth0 already"), "{}", late.stderr);
+    assert!(late.stderr.contains("without interfaces (podman: --network=none)"), "{}", late.stderr);
     let mut sleep = ocinet_tests::lab::command("sleep");
     sleep.arg("60");
     let mut process = lab.host.spawn(sleep);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 
 use ocinet_tests::lab::{
     HOST_SECOND4, HOST4, HOST6, INTERNET4, Lab, PEER4, PEER6, Runtime, Sandbox, Server, WAN4, ping,
@@ -135,16 +136,18 @@ fn a_policy_that_cannot_be_read_starts_no_container() {
         refused(&lab, &[("net.driver", "bridge")], 2, says);
     };
     lab.configure("[policy]\n");
-    others(0o646, "everybody may write to it; hint: take the right away with `chmod o-w`");
+    let mend = |path: &Path| format!("hint: take the right away with `chmod go-w {}`", path.display());
+    others(0o646, &format!("everybody may write to it; {}", mend(path)));
     chown(path, None, Some(1000)).unwrap();
-    others(0o664, "the group 1000 may write to it; hint: take the right away with `chmod g-w`");
+    others(0o664, &format!("the group 1000 may write to it; {}", mend(path)));
     chown(path, Some(1000), None).unwrap();
     others(0o644, "it belongs to the user 1000; hint: give it to root with `chown`");
     chown(path, Some(0), Some(0)).unwrap();
     let folder = path.parent().unwrap();
     let mode = fs::metadata(folder).unwrap().permissions();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-    refused(&lab, &[("net.driver", "bridge")], 2, "everybody may write to the folder that it is in");
+    let says = format!("everybody may write to the folder that it is in; {}", mend(folder));
+    refused(&lab, &[("net.driver", "bridge")], 2, &says);
     fs::set_permissions(folder, mode).unwrap();
     // Group root is root.
     fs::set_permissions(path, fs::Permissions::from_mode(0o664)).unwrap();
