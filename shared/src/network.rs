@@ -10,7 +10,11 @@ use crate::container_id::ContainerId;
 use crate::ifname::IfName;
 use crate::mac::{Mac, fnv1a};
 
-/// The first byte of every link group that ocinet chooses; what others number by hand begins at 0.
+/// The group of the host's own macvlans beside containers on a LAN: `base.nft` keeps them apart by it from their first
+/// moment to their last. No network has it.
+pub const BESIDE: u32 = 0x6e00_0000;
+
+/// The first byte of every link group that ocinet chooses for a network; what others number by hand begins at 0.
 const GROUPS: u32 = 0x6f00_0000;
 /// How many link groups there are for networks to choose from.
 const GROUP_COUNT: u32 = 0x0100_0000;

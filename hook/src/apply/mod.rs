@@ -265,8 +265,9 @@ impl<'a> Applier<'a> {
     /// may not be gone yet.
     fn make_child(&mut self, step: &Step) -> Result<(), Failure> {
         let Step::MakeChild { parent, kind, interface, mac, mtu } = step else { return Ok(()) };
+        let parent_index = self.index_of(parent)?;
         let child =
-            Child { name: interface, parent: self.index_of(parent)?, kind: *kind, mac: *mac, mtu: *mtu };
+            Child { name: interface, parent: parent_index, kind: *kind, mac: *mac, mtu: *mtu, group: None };
         let deadline = Instant::now() + DEPARTURE;
         let made = loop {
             match link::make_child(&mut self.route, &child, Some(self.subject.namespace.as_fd())) {

@@ -4,6 +4,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route::Route;
+use ocinet_shared::network::BESIDE;
 
 /// The kinds of links on top of network cards: an uplink where what they are on is one.
 const ON_TOP: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
@@ -22,11 +23,13 @@ pub(crate) struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    /// The elements by which the rules know uplinks that have a kind.
+    /// The elements by which the rules know uplinks that have a kind. They know ocinet's own links by their group.
     pub(crate) fn elements(&self) -> Vec<Element> {
         let name = |link: &Link| Field::Interface(link.name.clone());
+        let has_element =
+            |link: &&Link| !link.kind.is_empty() && link.group != BESIDE && self.is_uplink(link, DEPTH);
         let mut elements = Vec::new();
-        for link in self.links.iter().filter(|link| !link.kind.is_empty() && self.is_uplink(link, DEPTH)) {
+        for link in self.links.iter().filter(has_element) {
             elements.push(Element::new(Set::Uplinks, vec![name(link)]));
             if link.kind == "bridge" {
                 elements.push(Element::new(Set::Bridged, vec![name(link), name(link)]));
@@ -132,6 +135,8 @@ mod tests {
             link(8, "podman0.9", "vlan", Some(7)),
             link(9, "ppp0", "ppp", None),
             link(10, "wg0", "wireguard", None),
+            link(11, "lan0", "macvlan", Some(2)),
+            Link { group: BESIDE, ..link(12, "oc-0123456789ab", "macvlan", Some(2)) },
         ];
         let mut other_table = route("0.0.0.0/0", 10);
         other_table.table = 52;
@@ -140,7 +145,15 @@ mod tests {
         let names: Vec<String> = found.elements().iter().map(Element::nft).collect();
         assert_eq!(
             names,
-            ["\"eth0.7\"", "\"bond0\"", "\"bond0.8\"", "\"br0\"", "\"br0\" . \"br0\"", "\"ppp0\""]
+            [
+                "\"eth0.7\"",
+                "\"bond0\"",
+                "\"bond0.8\"",
+                "\"br0\"",
+                "\"br0\" . \"br0\"",
+                "\"ppp0\"",
+                "\"lan0\""
+            ]
         );
     }
 

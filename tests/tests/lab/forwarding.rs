@@ -1,6 +1,8 @@
 //! Others' networks on the host are never cut off, the host's own uplinks stay apart, and forwarding ends with the last
 //! network.
 
+mod beside;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
@@ -291,11 +293,15 @@ fn a_start_beside_the_last_stop_has_forwarding() {
 fn second_uplink(lab: &Lab) -> Netns {
     let net = Netns::new();
     lab.host.batch(&format!(
-        "link add eth1 type veth peer name eth0 netns {}\naddr add 192.0.2.10/24 dev eth1\nlink set eth1 up\n\
+        "link add eth1 type veth peer name eth0 netns {}\naddr add 192.0.2.10/24 dev eth1\n\
+         addr add 2001:db8:2::10/64 dev eth1 nodad\nlink set eth1 up\n\
          route add default via 192.0.2.1 dev eth1 metric 100\n",
         net.path()
     ));
-    net.batch("addr add 192.0.2.1/24 dev eth0\nlink set eth0 up\nroute add default via 192.0.2.10\n");
+    net.batch(
+        "addr add 192.0.2.1/24 dev eth0\naddr add 2001:db8:2::1/64 dev eth0 nodad\nlink set eth0 up\n\
+         route add default via 192.0.2.10\nroute add default via 2001:db8:2::10\n",
+    );
     net
 }
 

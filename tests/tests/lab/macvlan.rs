@@ -6,6 +6,8 @@ mod lan;
 mod modes;
 mod refused;
 
+pub(crate) use host::hosts_own;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -256,6 +256,8 @@ pub struct Child<'a> {
     pub mac: Option<Mac>,
     /// The MTU in bytes; the parent's without.
     pub mtu: Option<u32>,
+    /// The group that rules know it by.
+    pub group: Option<u32>,
 }
 
 /// Makes a link on top of a parent, born in the container's namespace, or in the channel's without one. It is down.
@@ -278,6 +280,7 @@ pub fn make_child(
     message.attributes.extend(namespace.map(|namespace| LinkAttribute::NetNsFd(namespace.as_raw_fd())));
     message.attributes.extend(child.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
     message.attributes.extend(child.mtu.map(LinkAttribute::Mtu));
+    message.attributes.extend(child.group.map(LinkAttribute::Group));
     message.attributes.push(match child.kind {
         ChildKind::Macvlan(mode) => {
             let mode = match mode {

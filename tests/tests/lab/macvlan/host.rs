@@ -17,7 +17,7 @@ const FAMILIES: [(bool, IpAddr, IpAddr, IpAddr); 2] =
 const ACCESS: [(&str, &str); 2] = [("net.ip-range", RANGE), ("net.host-access", "true")];
 
 /// The host's addresses on its own macvlan: the last of the range.
-fn hosts_own(ipv6: bool) -> IpAddr {
+pub(crate) fn hosts_own(ipv6: bool) -> IpAddr {
     if ipv6 { "2001:db8:1::47" } else { "198.51.100.71" }.parse().unwrap()
 }
 
