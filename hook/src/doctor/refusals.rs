@@ -85,7 +85,7 @@ pub(super) fn of_what_is_sent_to<'a>(
             && rule.to.is_none_or(|to| to.contains(address))
     };
     let refuses = rules.iter().find(is_for)?;
-    let leads = decide(rules, routes, address).map(|decision| decision.rule.priority);
+    let leads = decide(rules, routes, address, None).map(|decision| decision.rule.priority);
     leads.is_none_or(|leads| leads > refuses.priority).then_some(refuses)
 }
 

@@ -1,5 +1,6 @@
 //! How the host's routes lead to containers, and by which uplink their answers leave.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
@@ -44,10 +45,10 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         if refusals::of_what_is_sent_to(&rules, &around.found.routes, wanted.address).is_some() {
             continue;
         }
-        let decision = decide(&rules, &around.found.routes, wanted.address);
+        let decision = decide(&rules, &around.found.routes, wanted.address, None);
         let finding = match (decision, hop) {
             (Some(Decision { rule, route }), _) if rule.table != MAIN => {
-                by_rule(around, &wanted, rule, route)
+                by_rule(around, &wanted, rule, route, None)
             }
             (Some(Decision { route, .. }), _) if !is_default(route) => by_route(around, &wanted, route),
             (_, None) => Finding::new(
@@ -62,11 +63,53 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             ),
             (_, Some(Hop::Local)) => continue,
         };
-        if !findings.iter().any(|other| other.mend == finding.mend) {
-            findings.push(finding);
+        add(&mut findings, finding);
+    }
+    arrivals(around, &mut findings)?;
+    Ok(findings)
+}
+
+/// What one command mends is told once.
+fn add(findings: &mut Vec<Finding>, finding: Finding) {
+    if !findings.iter().any(|other| other.mend == finding.mend) {
+        findings.push(finding);
+    }
+}
+
+/// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule by that link
+/// elsewhere: the kernel chooses its way after the rules gave it the container's address. What other links lead elsewhere
+/// is another program's affair.
+fn arrivals(around: &mut Surroundings, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    for family in Family::ALL {
+        let rules = rule::list(&mut around.found.route, family)?;
+        let is_uplink =
+            |name: &&str| around.found.link(name).is_some_and(|link| around.found.around().leads_out(link));
+        let links: BTreeSet<&str> =
+            rules.iter().filter_map(|rule| rule.by_link.as_deref()).filter(is_uplink).collect();
+        if links.is_empty() {
+            continue;
+        }
+        let all = wanted(around);
+        for wanted in all.iter().filter(|wanted| wanted.to.family() == family && has_arrivals(around, wanted))
+        {
+            for link in &links {
+                let decision = decide(&rules, &around.found.routes, wanted.address, Some(link));
+                let Some(Decision { rule, route }) = decision else { continue };
+                let is_by_link = rule.by_link.as_deref() == Some(link) && rule.table != MAIN;
+                let leads_there = route.link == Some(wanted.index) && route.leads_nowhere.is_none();
+                if is_by_link && !leads_there {
+                    add(findings, by_rule(around, wanted, rule, route, Some(link)));
+                }
+            }
         }
     }
-    Ok(findings)
+    Ok(())
+}
+
+/// Whether anything from outside its network comes to a container through the host.
+fn has_arrivals(around: &Surroundings, wanted: &Wanted) -> bool {
+    let link = around.found.link_at(wanted.index);
+    link.is_some_and(|link| around.routed().any(|of| !of.internal && link.is_in_group_of(of)))
 }
 
 pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
@@ -89,12 +132,18 @@ pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
     all
 }
 
-/// The rule and the route that a packet to an address follows which nothing else is known of: of a table's routes, the
-/// longest prefix is used, and of those the least metric.
-pub(super) fn decide<'a>(rules: &'a [Rule], routes: &'a [Route], address: IpAddr) -> Option<Decision<'a>> {
+/// The rule and the route that a packet to an address follows of which nothing else is known but, perhaps, the link that it
+/// came by: of a table's routes, the longest prefix is used, and of those the least metric.
+pub(super) fn decide<'a>(
+    rules: &'a [Rule],
+    routes: &'a [Route],
+    address: IpAddr,
+    by: Option<&str>,
+) -> Option<Decision<'a>> {
     let applies = |rule: &&Rule| {
         let is_to = rule.to.is_none_or(|to| to.contains(address));
-        rule.table != LOCAL && rule.refuses.is_none() && !rule.is_of_few && rule.from.is_none() && is_to
+        let is_by = !rule.is_of_few || (by.is_some() && rule.by_link.as_deref() == by);
+        rule.table != LOCAL && rule.refuses.is_none() && is_by && rule.from.is_none() && is_to
     };
     rules.iter().filter(applies).find_map(|rule| {
         let of_table =
@@ -123,8 +172,12 @@ pub(super) fn ip(family: Family) -> &'static str {
     }
 }
 
-fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route) -> Finding {
+/// A rule that leads past a container, whatever it is sent or what comes by a link alone.
+fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route, by: Option<&str>) -> Finding {
     let Wanted { id, address, to, .. } = wanted;
+    let what = by.map_or_else(|| "what is".to_owned(), |link| format!("what comes by {link}"));
+    // The kernel puts a rule without a priority before the second rule, which need not be before this one.
+    let before = by.map(|_| format!(" priority {}", rule.priority.saturating_sub(1))).unwrap_or_default();
     let why = match route.leads_nowhere {
         Some(kind) => format!("that table has a route of the type {kind} to {}", route.destination),
         None => {
@@ -137,11 +190,11 @@ fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route) -
     };
     Finding::new(
         format!(
-            "the routing rule {} leads what is for {address} of container {id} to table {}",
+            "the routing rule {} leads {what} for {address} of container {id} to table {}",
             rule.priority, rule.table
         ),
         why,
-        format!("{} rule add to {to} lookup main", ip(to.family())),
+        format!("{} rule add to {to} lookup main{before}", ip(to.family())),
     )
 }
 
@@ -261,7 +314,7 @@ mod tests {
 
     /// The table, and the destination of its route, that a packet to 10.90.0.7 follows.
     fn decided(rules: &[Rule], routes: &[Route]) -> Option<(u32, String)> {
-        let decision = decide(rules, routes, "10.90.0.7".parse().unwrap())?;
+        let decision = decide(rules, routes, "10.90.0.7".parse().unwrap(), None)?;
         Some((decision.rule.table, decision.route.destination.to_string()))
     }
 
@@ -293,7 +346,7 @@ mod tests {
         let one = |metric| Route { leads_nowhere: Some("blackhole"), ..route("10.90.0.0/24", MAIN, metric) };
         let routes = [route("10.90.0.0/16", MAIN, 0), route("10.90.0.0/24", MAIN, 20), one(10)];
         let rules = [rule(9, MAIN)];
-        let decision = decide(&rules, &routes, "10.90.0.7".parse().unwrap()).unwrap();
+        let decision = decide(&rules, &routes, "10.90.0.7".parse().unwrap(), None).unwrap();
         assert_eq!((decision.route.metric, decision.route.leads_nowhere), (10, Some("blackhole")));
     }
 }

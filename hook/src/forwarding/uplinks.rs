@@ -53,6 +53,13 @@ impl<'a> Links<'a> {
         }
     }
 
+    /// Whether a link is an uplink, or a default route of any table leaves by it.
+    pub(crate) fn leads_out(&self, link: &Link) -> bool {
+        let is_default = |route: &Route| Family::ALL.into_iter().any(|family| route.is_default_of(family));
+        self.is_uplink(link, DEPTH)
+            || self.routes.iter().any(|route| route.link == Some(link.index) && is_default(route))
+    }
+
     fn has_default_route(&self, link: &Link) -> bool {
         Family::ALL
             .into_iter()

@@ -25,8 +25,11 @@ impl Ward {
     }
 
     fn on(lab: Lab, driver: &str) -> Self {
-        let web =
-            lab.attach("web", &[("net.driver", driver), ("net.subnet", DUAL), ("net.ports", "8080:80")]);
+        let mut annotations = vec![("net.driver", driver), ("net.subnet", DUAL), ("net.ports", "8080:80")];
+        if driver == "vxlan" {
+            annotations.extend([("net.vni", "7"), ("net.ip-range", "10.90.1.0/24,fd00:90::100/120")]);
+        }
+        let web = lab.attach("web", &annotations);
         let server = Server::tcp(&web.net, 80, "web");
         let ward = Self { lab, web, _server: server };
         ward.is_sound();

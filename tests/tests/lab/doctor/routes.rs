@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, ask_tcp};
+use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, Server, ask_tcp};
 
 use super::Ward;
 use crate::{PATIENCE, SILENCE};
@@ -135,5 +135,56 @@ fn a_routing_rule_that_refuses() {
         );
         let mend = ward.finds(&format!("the routing rule 777 ({kind}) ends what container web "));
         ward.mend(&mend);
+    }
+}
+
+/// The table of a second uplink has a way out, and no way to containers.
+#[test]
+fn a_rule_by_link_that_leads_past_the_network() {
+    for driver in ["bridge", "veth", "vxlan"] {
+        for (ipv6, family, own, router, elsewhere) in [
+            (false, "-4", "192.0.2.10/24", "192.0.2.1/24", "10.44.0.0/16"),
+            (true, "-6", "2001:db8:2::10/64", "2001:db8:2::1/64", "fd00:44::/64"),
+        ] {
+            let ward = Ward::new(driver);
+            let (host, wan) = (&ward.lab.host, &ward.lab.wan);
+            let address = |cidr: &str| cidr.split('/').next().unwrap().parse::<IpAddr>().unwrap();
+            let nodad = if ipv6 { "nodad" } else { "" };
+            host.batch(&format!(
+                "link add eth1 type veth peer name back netns {}\naddr add {own} dev eth1 {nodad}\n\
+                 link set eth1 up\nlink add podman0 type bridge\nlink set podman0 up\n",
+                wan.path()
+            ));
+            wan.batch(&format!("addr add {router} dev back {nodad}\nlink set back up\n"));
+            let ip = |words: &str| host.ok(&["sh", "-c", &format!("ip {family} {words}")]);
+            let _server = Server::tcp(wan, 81, "wan");
+            // By the published port, and the other way.
+            let ask = |patience| {
+                let inwards = ask_tcp(wan, SocketAddr::new(address(own), 8080), patience);
+                let outwards = ask_tcp(&ward.web.net, SocketAddr::new(address(router), 81), patience);
+                [inwards, outwards].map(|answer| answer.is_some())
+            };
+            ip(&format!("route add default via {} dev eth1 table 200", address(router)));
+            ip(&format!("route add {elsewhere} dev eth1 table 201"));
+            // These concern nobody here.
+            for rule in [
+                "iif podman0 lookup 200",
+                "iif absent0 lookup 200",
+                "iif eth1 lookup 201",
+                "iif eth1 fwmark 5 lookup 200",
+                "iif eth1 lookup 200 priority 40000",
+                &format!("iif eth1 to {elsewhere} lookup 200"),
+            ] {
+                ip(&format!("rule add {rule}"));
+            }
+            assert_eq!(ask(PATIENCE), [true, true]);
+            ward.is_sound();
+            ip("rule add iif eth1 lookup 200 priority 100");
+            assert_eq!(ask(SILENCE), [false, false]);
+            let mend = ward.finds("the routing rule 100 leads what comes by eth1 for ");
+            assert!(mend.len() == 1 && mend[0].ends_with(" lookup main priority 99"), "{mend:?}");
+            ward.mend(&mend);
+            assert_eq!(ask(PATIENCE), [true, true]);
+        }
     }
 }
