@@ -253,11 +253,17 @@ impl Annotations {
                 "the key names the interface already",
                 format!("leave it out, or use {PREFIX}{name} without an interface's name"),
             ),
-            Some(_) => label.error(
-                format!("the driver {driver} has no use for it"),
-                "leave it out, or use another net.driver",
-            ),
+            Some(_) => label.error(format!("the driver {driver} has no use for it"), without_use(name)),
         })
+    }
+}
+
+/// What to do about a key that the driver has no use for.
+fn without_use(name: &str) -> &'static str {
+    match name {
+        // Without the port that was meant, nothing would reach the container.
+        "port" => "net.ports publishes ports; net.port is the UDP port of vxlan's tunnels",
+        _ => "leave it out, or use another net.driver",
     }
 }
 
