@@ -146,7 +146,13 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
-            return Ok(Config::default());
+            return match dangling(path) {
+                None => Ok(Config::default()),
+                Some(link) => {
+                    let cause = format!("{} is a link to what is not there", link.display());
+                    Err(refuse(cause, "put back what it leads to, or remove the link"))
+                }
+            };
         }
         Err(error) => return Err(refuse(error.to_string(), "name a file that exists with --config")),
     };
@@ -169,6 +175,13 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     let config = parse(&text);
     let config = config.map_err(|cause| refuse(cause, "see ocinet.toml(5) for what it may hold"))?;
     Ok(Config { path: path.to_owned(), ..config })
+}
+
+/// The link of a path that leads nowhere. Somebody wanted a configuration there, maybe a strict policy: that it is gone
+/// must not mean that there is none.
+fn dangling(path: &Path) -> Option<&Path> {
+    let leads_nowhere = |path: &&Path| path.is_symlink() && !path.exists();
+    path.ancestors().find(leads_nowhere)
 }
 
 /// The null device, whatever its name.
@@ -273,6 +286,23 @@ mod tests {
         for device in ["/dev/zero", "/dev/full", "/dev/tty"] {
             assert_eq!(named(device).unwrap_err().exit_code(), 2, "{device}");
         }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found() {
+        let folder = std::env::temp_dir().join(format!("ocinet-dangling-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("etc/real")).unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
+        link("gone.toml", "etc/config.toml");
+        link("gone", "etc/ocinet");
+        link("real", "etc/linked");
+        let found = |path: &str| dangling(&folder.join(path)).map(|link| link.to_path_buf());
+        assert_eq!(found("etc/config.toml"), Some(folder.join("etc/config.toml")));
+        assert_eq!(found("etc/ocinet/config.toml"), Some(folder.join("etc/ocinet")));
+        for absent in ["etc/linked/config.toml", "etc/real/config.toml", "none/ocinet/config.toml"] {
+            assert_eq!(found(absent), None, "{absent}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 
-use ocinet_tests::lab::{Attached, DUAL, HOST_SECOND4, HOST4, INTERNET4, Lab, Server, addresses, ask_tcp};
+use ocinet_tests::lab::{
+    Attached, DUAL, HOST_SECOND4, HOST4, INTERNET4, Lab, Sandbox, Server, addresses, ask_tcp,
+};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
@@ -302,4 +304,32 @@ fn too_many_peers_are_refused_at_once() {
     };
     assert!(refused(60_000).contains("net.peers: it has more than 1024 addresses"));
     assert_eq!(refused(1024), "");
+}
+
+/// At the default place there need not be anything. A link to what is gone is something: without its policy, nothing starts.
+#[test]
+fn a_link_to_a_configuration_that_is_gone_is_no_absence() {
+    let lab = Lab::new();
+    let sandbox = Sandbox::new("web");
+    let asked = lab.state_of(&sandbox, &[("net.driver", "none")]);
+    let commands: [&[&str]; 3] = [&["createRuntime"], &["plan", "-"], &["doctor"]];
+    for (etc, link) in [
+        ("mkdir /etc/ocinet; ln -s /root/strict.toml /etc/ocinet/config.toml", "/etc/ocinet/config.toml"),
+        ("ln -s /srv/gone /etc/ocinet", "/etc/ocinet"),
+    ] {
+        let script = format!("mount -t tmpfs none /etc; mount -t tmpfs none /root; {etc}; exec \"$@\"");
+        for command in commands {
+            let refused = lab.run_under(&["unshare", "-m", "sh", "-ec", &script, "sh"], command, &asked);
+            assert_eq!((refused.code, refused.stderr.lines().count()), (2, 1), "{}", refused.stderr);
+            let says = format!("{link} is a link to what is not there; hint: ");
+            assert!(refused.stderr.contains(&says), "{}", refused.stderr);
+        }
+    }
+    for etc in ["true", "mkdir /etc/ocinet", "mkdir /etc/real; ln -s real /etc/ocinet"] {
+        let script = format!("mount -t tmpfs none /etc; {etc}; exec \"$@\"");
+        let started =
+            lab.run_under(&["unshare", "-m", "sh", "-ec", &script, "sh"], &["createRuntime"], &asked);
+        assert_eq!((started.code, started.stderr.as_str()), (0, ""), "{etc}");
+        assert_eq!(lab.poststop("web").code, 0);
+    }
 }
