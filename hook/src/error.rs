@@ -144,6 +144,11 @@ impl From<StateError> for Error {
             }
             StateError::Malformed { .. } => "move the file away once its container has ended",
             StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",
+            StateError::Foreign { .. } => "look at it, and remove it: ocinet did not write it",
+            // Its mode is not ocinet's to change, nor anybody's for ocinet's sake.
+            StateError::Unsafe { is_shared: true, .. } => {
+                "name a folder of ocinet's own with --state-dir or OCINET_STATE_DIR"
+            }
             StateError::Unsafe { path, .. } => {
                 let hint =
                     format!("look through it, and `chown root {0}` and `chmod 755 {0}`", path.display());

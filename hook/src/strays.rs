@@ -59,6 +59,8 @@ pub enum Stray {
     Forwarding(Family),
     /// A file that an interrupted write left.
     Temporary(PathBuf),
+    /// What another user put where a lease or a claim would be.
+    Foreign(PathBuf),
 }
 
 impl fmt::Display for Stray {
@@ -78,6 +80,7 @@ impl fmt::Display for Stray {
                 write!(f, "{family} forwarding, which ocinet turned on, was not given back")
             }
             Self::Temporary(path) => write!(f, "the file {} is left of an interrupted write", path.display()),
+            Self::Foreign(path) => write!(f, "{} is another user's, and claims nothing", path.display()),
         }
     }
 }
@@ -109,7 +112,8 @@ pub struct Strays {
 /// A folder or a dump that cannot be read. An unreadable record is logged; what it may own is not known to be a stray.
 pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let listed = list(state)?;
-    let networks = tables::networks(state)?;
+    let (networks, foreign) = tables::networks_and_foreign(state)?;
+    foreign.into_iter().for_each(crate::log::warn);
     let mut records = Vec::new();
     let mut all_known = true;
     for record in state.records()? {
@@ -124,6 +128,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let ids = state.ids()?;
     let ended = records.iter().filter(|record| !members::is_live(state, record, boot_id));
     let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
+    strays.extend(listed.foreign.iter().cloned().map(Stray::Foreign));
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
     let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
     strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
@@ -157,7 +162,8 @@ fn without_the_living(
     listed: &Listed,
     records: &[Record],
 ) -> Result<Strays, Error> {
-    if !strays.iter().any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_))) {
+    if !strays.iter().any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign(_)))
+    {
         return Ok(Strays { strays, living: Vec::new() });
     }
     let known = links_of(records);
@@ -254,6 +260,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             Ok(!sysctl::forwards(*family).unwrap_or_default())
         }
         Stray::Temporary(path) => Ok(fs::remove_file(path).is_ok()),
+        Stray::Foreign(path) => Ok(state.remove_foreign(path)?),
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::time::Duration;
 
+use nix::libc;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{LOCK_DEADLINE, Locked, StateDir, StateError};
@@ -26,6 +27,8 @@ const TAIL: i64 = 1024;
 pub fn some(state: &StateDir, boot_id: &str) {
     let ids = match next(state) {
         Ok(ids) => ids,
+        // The start itself says so.
+        Err(StateError::Unsafe { .. }) => return,
         Err(error) => {
             crate::log::warn(format_args!("cannot sweep: {error}"));
             return;
@@ -79,6 +82,7 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let open = || options.open(&path);
     let mut file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -89,6 +93,7 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     }
     .map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
+    state.check_owner(&path, &metadata)?;
     if metadata.mode() & 0o077 != 0 {
         // An earlier ocinet left it to the umask.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(fail)?;

@@ -142,25 +142,35 @@ pub fn change_error(error: ChangeError) -> Error {
     }
 }
 
-/// All networks that have containers.
+/// All networks that have containers. A file that ocinet cannot have written is no network.
 ///
 /// # Errors
 /// A folder or a file that cannot be read.
 pub fn networks(state: &StateDir) -> Result<Vec<Network>, StateError> {
+    networks_and_foreign(state).map(|(networks, _)| networks)
+}
+
+/// The same, and what is said of each file that ocinet cannot have written.
+///
+/// # Errors
+/// As [`networks`].
+pub fn networks_and_foreign(state: &StateDir) -> Result<(Vec<Network>, Vec<StateError>), StateError> {
     let folder = state.path("networks");
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(error) => return Err(StateError::io("read", &folder, error)),
     };
-    let mut networks = Vec::new();
+    let (mut networks, mut foreign) = (Vec::new(), Vec::new());
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.ends_with(".json") && !name.starts_with('.'))
-            && let Some(network) = state.read_json(&entry.path())?
-        {
-            networks.push(network);
+        if !name.to_str().is_some_and(|name| name.ends_with(".json") && !name.starts_with('.')) {
+            continue;
+        }
+        match state.read_json(&entry.path()) {
+            Err(error @ StateError::Foreign { .. }) => foreign.push(error),
+            read => networks.extend(read?),
         }
     }
-    Ok(networks)
+    Ok((networks, foreign))
 }

@@ -6,8 +6,8 @@
 //! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
 //! | `names.rs` | what a container is told about names |
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
-//! | `locks.rs` | the locks of the state folder |
-//! | `small_file.rs` | files that others write, read with bounds |
+//! | `locks.rs` `folders.rs` `foreign.rs` | the locks of the state folder; that root alone writes to it; whose its files are |
+//! | `small_file.rs` | files that others write, opened without a wait and read with bounds |
 //! | `one_line.rs` | texts that quote what came from outside |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
 //!
@@ -18,6 +18,8 @@ mod common_file;
 pub mod container_id;
 pub mod counted;
 pub mod element;
+mod folders;
+mod foreign;
 pub mod hook_stats;
 pub mod ifname;
 pub mod kernel;

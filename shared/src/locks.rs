@@ -4,9 +4,9 @@
 //! The kernel gives a lock up when its holder dies. Nothing is left of a lock that is given up, and nobody waits for a
 //! container or network that is not theirs. No wait is without an end.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -18,6 +18,7 @@ use nix::libc;
 use nix::unistd::geteuid;
 
 use crate::container_id::ContainerId;
+use crate::folders;
 use crate::mac::fnv1a;
 use crate::record_dir::{StateDir, StateError};
 
@@ -30,8 +31,6 @@ const TRY_EVERY: Duration = Duration::from_micros(200);
 pub const LOCK_FILE: &str = "lock";
 /// No link is followed, and no pipe is waited for.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-/// The folders that hold the state; some have folders of their own.
-const FOLDERS: [&str; 6] = ["containers", "leases", "networks", "ports", "members", "last-error"];
 
 /// What is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,23 +240,23 @@ impl Locks {
         let path = self.folder.join(LOCK_FILE);
         let fail = |error| StateError::io("open", &path, error);
         loop {
-            check_folder(&self.folder)?;
+            folders::check(&self.folder)?;
             let mut options = OpenOptions::new();
             options.read(true).write(true).mode(0o600).custom_flags(FLAGS);
             match options.open(&path) {
                 Ok(file) => {
                     if is_of_root_alone(&file).map_err(fail)? {
+                        folders::check_inner(&self.folder, false)?;
                         return Ok(file);
                     }
                     // Somebody may have it open, and locked: another takes its place.
                     fs::remove_file(&path).map_err(fail)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Before there is a file: whoever finds one takes the folders to have been looked at.
+                    folders::check_inner(&self.folder, true)?;
                     match options.create_new(true).open(&path) {
-                        Ok(file) => {
-                            close_folders(&self.folder);
-                            return Ok(file);
-                        }
+                        Ok(file) => return Ok(file),
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                         Err(error) => return Err(fail(error)),
                     }
@@ -269,6 +268,14 @@ impl Locks {
 }
 
 impl StateDir {
+    /// Checks that nobody but root can write to the folder, and closes it to others where they left it alone.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`], and those of the file system.
+    pub fn check(&self) -> Result<(), StateError> {
+        self.locks.file().map(drop)
+    }
+
     /// Takes a lock, exclusively.
     ///
     /// # Errors
@@ -307,72 +314,6 @@ fn is_of_root_alone(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
     let others = metadata.mode() & 0o077;
     Ok(metadata.is_file() && others == 0 && metadata.uid() == geteuid().as_raw())
-}
-
-/// Makes the state folder where it is missing. One of another user's is not used, and neither is one that others could
-/// write to and did: whatever is in it may be theirs. One that they left alone, as a new tmpfs is, is closed to them.
-fn check_folder(folder: &Path) -> Result<(), StateError> {
-    let fail = |error| StateError::io("read", folder, error);
-    let metadata = match fs::metadata(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-            made.map_err(|error| StateError::io("make the folder", folder, error))?;
-            fs::metadata(folder)
-        }
-        other => other,
-    }
-    .map_err(fail)?;
-    let refuse = |reason| Err(StateError::Unsafe { path: folder.to_owned(), reason });
-    if !metadata.is_dir() {
-        return refuse("it is no folder".to_owned());
-    }
-    if metadata.uid() != geteuid().as_raw() {
-        return refuse(format!("it belongs to the user {}", metadata.uid()));
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o022 == 0 {
-        return Ok(());
-    }
-    let close = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).map_err(fail);
-    close(0o755)?;
-    // After it is closed: nobody adds anything any more.
-    if let Some(name) = not_ours(folder).map_err(fail)? {
-        close(mode)?;
-        return refuse(format!("others can write to it (its mode is {mode:04o}), and {name} is not root's"));
-    }
-    Ok(())
-}
-
-/// A name in a folder whose file belongs to somebody else.
-fn not_ours(folder: &Path) -> io::Result<Option<String>> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.metadata()?.uid() != geteuid().as_raw() {
-            return Ok(Some(entry.file_name().to_string_lossy().escape_debug().to_string()));
-        }
-    }
-    Ok(None)
-}
-
-/// An earlier ocinet made its folders as the umask of its time would have it: once, they are closed to others.
-fn close_folders(folder: &Path) {
-    let close = |path: &Path| {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
-        let Ok(folder) = options.open(path) else { return };
-        if folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o7777 != 0o755) {
-            let _ = folder.set_permissions(fs::Permissions::from_mode(0o755));
-        }
-    };
-    for name in FOLDERS {
-        let path = folder.join(name);
-        close(&path);
-        for inner in fs::read_dir(&path).into_iter().flatten().flatten() {
-            if inner.file_type().is_ok_and(|kind| kind.is_dir()) {
-                close(&inner.path());
-            }
-        }
-    }
 }
 
 fn set(file: &File, kind: i32, byte: i64) -> Result<(), Errno> {

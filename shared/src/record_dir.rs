@@ -62,6 +62,16 @@ pub enum StateError {
         path: PathBuf,
         /// Who could.
         reason: String,
+        /// Whether it is not for ocinet alone, so that its mode is others' business.
+        is_shared: bool,
+    },
+    /// Something is where a file of ocinet's would be, and ocinet cannot have written it.
+    #[error("cannot trust {path}: {reason}", path = .path.display())]
+    Foreign {
+        /// What is there.
+        path: PathBuf,
+        /// Why ocinet cannot have written it.
+        reason: String,
     },
 }
 
@@ -205,13 +215,10 @@ impl StateDir {
     /// Reads a file; `None` where there is none.
     ///
     /// # Errors
-    /// Those of the file system, and a file that is not UTF-8 or is larger than ocinet writes.
+    /// Those of the file system, a file that others than root could have written, and one that is not UTF-8 or is larger than
+    /// ocinet writes.
     pub fn read(&self, path: &Path) -> Result<Option<String>, StateError> {
-        match File::open(path) {
-            Ok(mut file) => read_all(&mut file, path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StateError::io("read", path, error)),
-        }
+        self.open(path)?.map(|mut file| read_all(&mut file, path)).transpose()
     }
 
     /// Reads a JSON file; `None` where there is none.
@@ -254,7 +261,14 @@ impl StateDir {
     /// As [`Self::read`], and a record that is not readable or is a newer ocinet's.
     pub fn read_record(&self, id: &ContainerId) -> Result<Option<Record>, StateError> {
         let path = self.record_path(id);
-        self.read(&path)?.map(|text| parse_record(&path, &text)).transpose()
+        let record = self.read(&path)?.map(|text| parse_record(&path, &text)).transpose()?;
+        match &record {
+            // Somebody gave the file another name.
+            Some(Record { id: of, .. }) if of != id => {
+                Err(StateError::Malformed { path, reason: format!("it is the record of container {of}") })
+            }
+            _ => Ok(record),
+        }
     }
 
     /// The ids of all records, sorted.

@@ -1,21 +1,32 @@
-//! Files that others write, read whole and with bounds.
+//! Files that others write, opened without a wait and read whole, with bounds.
 
-use std::fs::OpenOptions;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use nix::libc::O_NONBLOCK;
 
-/// Reads an ordinary file. Nothing is waited for: to open a FIFO would wait for somebody who writes to it.
+/// What is said of anything else.
+pub(crate) const NOT_ORDINARY: &str = "it is not an ordinary file";
+
+/// Opens an ordinary file to read. Nothing is waited for: to open a FIFO would wait for somebody who writes to it. `flags`
+/// are further ones of open(2).
 ///
 /// # Errors
-/// Anything else, a file of more than `limit` bytes, and those of open(2) and read(2).
+/// Anything else, and those of open(2).
+pub(crate) fn open(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other(NOT_ORDINARY)) }
+}
+
+/// Reads an ordinary file.
+///
+/// # Errors
+/// As [`open`], a file of more than `limit` bytes, and those of read(2).
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not an ordinary file"));
-    }
+    let (file, _) = open(path, 0)?;
     let mut bytes = Vec::new();
     if file.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
         return Err(io::Error::other(format!("it is larger than {} KiB", limit >> 10)));

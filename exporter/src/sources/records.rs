@@ -191,8 +191,8 @@ impl RecordCache {
             file.seen = scrape;
             file.stamp
         });
-        let (stamp, is_file) = match entry.metadata() {
-            Ok(metadata) => (Stamp::of(&metadata), metadata.is_file()),
+        let stamp = match entry.metadata() {
+            Ok(metadata) => Stamp::of(&metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.files.remove(&id);
                 return Ok(());
@@ -202,15 +202,13 @@ impl RecordCache {
         if file == Some(stamp) {
             return Ok(());
         }
-        // Opening anything else could wait for ever.
-        let read = if is_file { self.state.read_record(&id) } else { Err(no_file(entry.path())) };
-        let content = match read {
-            Ok(Some(record)) if record.id == id => Some(record),
+        let content = match self.state.read_record(&id) {
+            Ok(Some(record)) => Some(record),
             Ok(None) => {
                 self.files.remove(&id);
                 return Ok(());
             }
-            Ok(Some(_)) | Err(StateError::Malformed { .. }) => None,
+            Err(StateError::Malformed { .. } | StateError::Foreign { .. }) => None,
             // What was known of it before stands; it may be read the next time.
             Err(error) => return Err(error),
         };
@@ -329,10 +327,6 @@ impl RecordCache {
         let entries = fs::read_dir(self.containers()).ok()?.flatten();
         Some(entries.filter_map(|entry| Some((id_of(entry.file_name().to_str()?)?, entry.ino()))).collect())
     }
-}
-
-fn no_file(path: PathBuf) -> StateError {
-    StateError::Malformed { path, reason: "it is not a file".to_owned() }
 }
 
 /// The stamp of a file or folder; `None` where there is none.

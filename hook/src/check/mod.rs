@@ -9,7 +9,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Table};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::Error;
 use crate::found::{Found, Inside};
@@ -45,7 +45,13 @@ impl fmt::Display for Difference {
 /// What cannot be asked of the kernel or the state folder at all.
 pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
-    let (records, networks) = (state.records()?, tables::networks(state)?);
+    let records = state.records()?;
+    let (networks, foreign) = tables::networks_and_foreign(state)?;
+    let of_folder =
+        |error: StateError| Difference { of: "the state folder".to_owned(), what: error.to_string() };
+    if *scope == Scope::Host {
+        differences.extend(foreign.into_iter().map(of_folder));
+    }
     let mut found = Found::ask()?;
     // Who comes, goes or changes meanwhile is not compared.
     let later = tables::networks(state)?;
@@ -61,8 +67,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
             Ok(record) => record,
             Err(error) => {
                 if *scope == Scope::Host {
-                    differences
-                        .push(Difference { of: "the state folder".to_owned(), what: error.to_string() });
+                    differences.push(of_folder(error));
                 }
                 continue;
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::{StateDir, to_json};
+use ocinet_shared::record_dir::{StateDir, StateError, to_json};
 
 use super::Work;
 use crate::error::Error;
@@ -37,8 +37,10 @@ fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>
             "id": container.id, "pid": container.pid, "bundle": container.bundle,
             "exit_code": error.exit_code(), "error": error.to_string(),
         });
-        let written = to_json(&json, &path).and_then(|json| state.replace(&path, &json));
-        if let Err(error) = written {
+        // A folder that others can write to is left as it is.
+        let is_left_alone = matches!(state.check(), Err(StateError::Unsafe { .. }));
+        let write = || state.replace(&path, &to_json(&json, &path)?);
+        if !is_left_alone && let Err(error) = write() {
             crate::log::warn(error);
         }
     }

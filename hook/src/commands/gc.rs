@@ -9,6 +9,9 @@ use crate::strays;
 /// does not keep the rest.
 pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     let boot_id = super::boot_id()?;
+    if !dry_run {
+        state.check()?;
+    }
     let mut failed = Vec::new();
     // One stray may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {

@@ -65,17 +65,25 @@ fn source_path(state: &StateDir, id: &ContainerId) -> PathBuf {
 pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, StateError> {
     let source = source_path(state, id);
     let fail = |error| StateError::io("make", path, error);
-    if !source.exists() {
-        state.replace(&source, format!("{id}\n").as_bytes())?;
-    }
+    // What another user put there is replaced.
+    let provide = || {
+        let is_there = state.is_own(&source);
+        if is_there { Ok(()) } else { state.replace(&source, format!("{id}\n").as_bytes()) }
+    };
+    provide()?;
     // The folder may be removed, as empty, between its making and the link.
     for _ in 0..100 {
         match fs::hard_link(&source, path) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(holder(state, path)?.as_ref() == Some(id));
+                if !state.remove_foreign(path)? {
+                    return Ok(holder(state, path)?.as_ref() == Some(id));
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => state.make_parent(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                provide()?;
+                state.make_parent(path)?;
+            }
             Err(error) => return Err(fail(error)),
         }
     }
@@ -96,7 +104,7 @@ pub fn forget_source(state: &StateDir, id: &ContainerId) -> Result<(), StateErro
     state.remove(&source_path(state, id))
 }
 
-/// Who has a name; `None` where nobody has.
+/// Who has a name; `None` where nobody has. What another user put there says nothing.
 ///
 /// # Errors
 /// A file that holds no id.
@@ -106,7 +114,10 @@ pub fn holder(state: &StateDir, path: &Path) -> Result<Option<ContainerId>, Stat
             .parse()
             .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: format!("{error}") })
     };
-    state.read(path)?.map(parse).transpose()
+    match state.read(path) {
+        Err(StateError::Foreign { .. }) => Ok(None),
+        read => read?.map(parse).transpose(),
+    }
 }
 
 /// Who has leases of a network.

@@ -38,6 +38,8 @@ pub struct Listed {
     pub elements: Vec<Element>,
     /// Files that an interrupted write left.
     pub temporary: Vec<PathBuf>,
+    /// What is among the leases and claims, and is another user's.
+    pub foreign: Vec<PathBuf>,
 }
 
 impl Listed {
@@ -67,12 +69,14 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
         let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
         held.entry(by).or_default().push(Undo::ReleasePort(port));
     }
-    for (owner, member, _) in entries(
+    for (owner, member, path) in entries(
         &state.path("members"),
         |name| name.parse::<ContainerId>().ok(),
         |name| name.parse::<ContainerId>().ok(),
     )? {
-        held.entry(member).or_default().push(Undo::Unshare { owner });
+        if !state.is_foreign(&path) {
+            held.entry(member).or_default().push(Undo::Unshare { owner });
+        }
     }
     for (on, mac, path) in claimed_macs(state)? {
         let Some(by) = files::holder(state, &path)? else { continue };
@@ -83,7 +87,7 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
     let mut nft = Nft::open()?;
     let elements = counted::all_keys(nft.channel())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
-    Ok(Listed { held, links, routes, elements, temporary: temporary(state)? })
+    Ok(Listed { held, links, routes, elements, temporary: temporary(state)?, foreign: foreign(state)? })
 }
 
 fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, StateError> {
@@ -109,7 +113,7 @@ fn entries<A: Clone, B>(
     inner: impl Fn(&str) -> Option<B>,
 ) -> Result<Vec<(A, B, PathBuf)>, StateError> {
     let mut all = Vec::new();
-    for entry in read(folder)? {
+    for entry in read(folder)?.into_iter().filter(is_folder) {
         let Some(of) = entry.file_name().to_str().and_then(&outer) else { continue };
         for file in read(&entry.path())? {
             if let Some(name) = file.file_name().to_str().and_then(&inner) {
@@ -144,4 +148,20 @@ fn temporary(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
         }
     }
     Ok(found)
+}
+
+/// What ocinet cannot have written, in the folders whose names decide who has what.
+fn foreign(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
+    let mut found = Vec::new();
+    for top in ["leases", "ports", "members", "macs/networks", "macs/parents"] {
+        for folder in read(&state.path(top))?.iter().filter(|entry| is_folder(entry)) {
+            let files = read(&folder.path())?.into_iter().filter(|entry| !is_folder(entry));
+            found.extend(files.map(|entry| entry.path()).filter(|path| state.is_foreign(path)));
+        }
+    }
+    Ok(found)
+}
+
+fn is_folder(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
 }

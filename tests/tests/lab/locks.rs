@@ -131,7 +131,6 @@ fn a_state_folder_that_others_wrote_to_is_refused() {
     }
     fs::remove_dir(&planted).unwrap();
     before.assert_is_back(&lab, "refusals");
-    // A new tmpfs is open to everybody too.
     assert_eq!(lab.create(&sandbox, &PUBLISHED).code, 0);
     assert_eq!(fs::metadata(lab.state_dir()).unwrap().mode() & 0o7777, 0o755);
 }

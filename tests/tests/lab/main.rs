@@ -53,6 +53,7 @@ mod scrape;
 mod scrape_faults;
 mod spoof;
 mod sysctls;
+mod trust;
 mod truth;
 
 use std::time::Duration;

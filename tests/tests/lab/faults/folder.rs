@@ -38,7 +38,7 @@ fn a_state_folder_without_room_refuses_and_leaves_nothing() {
     // From the first byte that does not fit to the last: what is filled is given up from file to file.
     for room in [0, 4, 8, 12, 16, 20] {
         let fill = format!(
-            "mount -t tmpfs -o size=64k tmpfs STATE; head -c {} /dev/zero > STATE/full",
+            "mount -t tmpfs -o size=64k,mode=755 tmpfs STATE; head -c {} /dev/zero > STATE/full",
             (64 - room) * 1024
         );
         let said = start_where(&lab, &fill);
@@ -55,7 +55,7 @@ fn a_state_folder_without_inodes_refuses_and_leaves_nothing() {
     used(&lab);
     let before = Snapshot::of(&lab);
     for inodes in 2..16 {
-        let mount = format!("mount -t tmpfs -o nr_inodes={inodes} tmpfs STATE");
+        let mount = format!("mount -t tmpfs -o nr_inodes={inodes},mode=755 tmpfs STATE");
         let said = start_where(&lab, &mount);
         assert!(said.iter().all(|said| said.contains("No space left")), "{inodes}: {said:?}");
         assert!(inodes > 4 || said.is_some(), "{inodes} inodes are not enough");
