@@ -5,6 +5,7 @@
 
 mod listed;
 mod living;
+mod temporary;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,6 +30,7 @@ use ocinet_shared::record_dir::{Locked, StateDir, to_json};
 use self::listed::{Listed, list};
 use self::living::Inhabitants;
 pub use self::living::living_addresses;
+pub use self::temporary::Temporary;
 use crate::error::Error;
 use crate::ipam::files;
 use crate::take_back::TakeBack;
@@ -58,7 +60,7 @@ pub enum Stray {
     /// Forwarding of a family, which ocinet turned on.
     Forwarding(Family),
     /// A file that an interrupted write left.
-    Temporary(PathBuf),
+    Temporary(Temporary),
     /// What another user put where a lease or a claim would be.
     Foreign(PathBuf),
 }
@@ -79,7 +81,9 @@ impl fmt::Display for Stray {
             Self::Forwarding(family) => {
                 write!(f, "{family} forwarding, which ocinet turned on, was not given back")
             }
-            Self::Temporary(path) => write!(f, "the file {} is left of an interrupted write", path.display()),
+            Self::Temporary(Temporary { path, .. }) => {
+                write!(f, "the file {} is left of an interrupted write", path.display())
+            }
             Self::Foreign(path) => write!(f, "{} is another user's, and claims nothing", path.display()),
         }
     }
@@ -259,7 +263,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             nft.close();
             Ok(!sysctl::forwards(*family).unwrap_or_default())
         }
-        Stray::Temporary(path) => Ok(fs::remove_file(path).is_ok()),
+        Stray::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
         Stray::Foreign(path) => Ok(state.remove_foreign(path)?),
     }
 }

@@ -298,7 +298,15 @@ impl StateDir {
     /// # Errors
     /// As [`Self::lock`].
     pub fn lock_networks_to_look(&self) -> Result<Option<Lock>, StateError> {
-        self.locks.take_if_there(Locked::Networks, LOCK_DEADLINE)
+        self.lock_to_look(Locked::Networks, LOCK_DEADLINE)
+    }
+
+    /// The same for any lock, where that is possible within a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn lock_to_look(&self, what: Locked<'_>, patience: Duration) -> Result<Option<Lock>, StateError> {
+        self.locks.take_if_there(what, patience)
     }
 
     /// Takes a lock, exclusively, where that is possible within a time.

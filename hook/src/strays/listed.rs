@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
@@ -19,12 +18,10 @@ use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::{SharedLink, Undo};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
+use super::temporary::{self, Temporary};
 use crate::error::Error;
 use crate::forwarding::Links;
 use crate::ipam::files;
-
-/// A write that is under way has its temporary file for less.
-const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// What there is, before the records are read.
 pub struct Listed {
@@ -37,7 +34,7 @@ pub struct Listed {
     /// The elements of ocinet's sets.
     pub elements: Vec<Element>,
     /// Files that an interrupted write left.
-    pub temporary: Vec<PathBuf>,
+    pub temporary: Vec<Temporary>,
     /// What is among the leases and claims, and is another user's.
     pub foreign: Vec<PathBuf>,
 }
@@ -87,7 +84,7 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
     let mut nft = Nft::open()?;
     let elements = counted::all_keys(nft.channel())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
-    Ok(Listed { held, links, routes, elements, temporary: temporary(state)?, foreign: foreign(state)? })
+    Ok(Listed { held, links, routes, elements, temporary: temporary::list(state)?, foreign: foreign(state)? })
 }
 
 fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, StateError> {
@@ -124,30 +121,12 @@ fn entries<A: Clone, B>(
     Ok(all)
 }
 
-fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
+pub(super) fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(StateError::io("read", folder, error)),
     }
-}
-
-/// Files with a dot before their name that nothing has touched for a while.
-fn temporary(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
-    let mut found = Vec::new();
-    for folder in ["containers", "networks"] {
-        for entry in read(&state.path(folder))? {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
-            let of = name.strip_suffix(".claim").map_or_else(|| name.to_owned(), |id| format!("{id}.json"));
-            let age =
-                entry.metadata().and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
-            if age.is_ok_and(|age| age > UNDER_WAY) && !state.path(folder).join(of).exists() {
-                found.push(entry.path());
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// What ocinet cannot have written, in the folders whose names decide who has what.

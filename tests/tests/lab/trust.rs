@@ -4,8 +4,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-use ocinet_tests::lab::{DUAL, Finished, HOST4, Lab, Sandbox, Server, Snapshot, command};
+use ocinet_tests::lab::{DUAL, Finished, HOST4, Lab, Sandbox, Server, Snapshot, command, until};
 use serde_json::json;
 
 use crate::life::used;
@@ -241,4 +243,36 @@ fn a_folder_that_many_share_is_not_changed() {
         }
     }
     before.assert_is_back(&lab, "refusals");
+}
+
+/// A start that is killed before its record appears leaves what it wrote so far.
+#[test]
+fn gc_removes_what_a_killed_start_wrote_and_leaves_a_start_alone() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let traced = |inject: &'static str| ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject];
+    let killed = Sandbox::new("killed");
+    let state = lab.state_of(&killed, &PUBLISHED);
+    lab.run_under(&traced("inject=link,linkat:signal=KILL:when=1"), &["createRuntime"], &state);
+    let left = lab.state_dir().join("containers/.killed.json");
+    assert!(left.exists());
+    let slow = Sandbox::new("slow");
+    let state = lab.state_of(&slow, &PUBLISHED);
+    let under_way = lab.state_dir().join("containers/.slow.json");
+    let inject = traced("inject=link,linkat:delay_enter=3000000:when=1");
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| lab.run_under(&inject, &["createRuntime"], &state));
+        assert!(until(|| under_way.exists()));
+        thread::sleep(Duration::from_millis(20));
+        let says = format!("the file {} is left of an interrupted write\n", left.display());
+        assert_eq!(lab.run(&["gc", "--dry-run"], "").ok(), says);
+        assert_eq!(lab.run(&["gc"], "").ok(), format!("removed: {says}"));
+        assert!(under_way.exists() && !left.exists());
+        let started = starting.join().unwrap();
+        assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    });
+    drop(slow);
+    assert_eq!(lab.poststop("slow").code, 0);
+    before.assert_is_back(&lab, "a killed start");
 }
