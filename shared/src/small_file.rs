@@ -24,7 +24,7 @@ pub(crate) fn open(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
 /// Reads an ordinary file.
 ///
 /// # Errors
-/// As [`open`], a file of more than `limit` bytes, and those of read(2).
+/// Anything else, a file of more than `limit` bytes, and those of open(2) and read(2).
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let (file, _) = open(path, 0)?;
     let mut bytes = Vec::new();
