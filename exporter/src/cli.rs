@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ocinet_shared::one_line::one_line;
+use ocinet_shared::one_line::of_command_line;
 use tracing::level_filters::LevelFilter;
 
 use crate::collector::{self, SOURCES};
@@ -175,19 +175,12 @@ pub fn explain(error: &clap::Error) -> u8 {
         let _ = std::io::stdout().write_all(format!("{}\n", text.trim_end()).as_bytes());
         return 0;
     }
-    let cause = cause(&text);
+    let cause = of_command_line(&text);
     let line = format!(
         "ocinet-exporter: cannot read the command line: {cause}; hint: see `ocinet-exporter --help`\n"
     );
     let _ = std::io::stderr().write_all(line.as_bytes());
     2
-}
-
-/// What clap says of an error, without its own hints, in one line.
-fn cause(text: &str) -> String {
-    let said = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-    let said: Vec<&str> = said.filter(|line| !line.starts_with("For more information")).collect();
-    one_line(said.join(" ").trim().trim_start_matches("error: "))
 }
 
 #[cfg(test)]
@@ -197,7 +190,7 @@ mod tests {
     #[test]
     fn an_error_has_none_of_claps_own_hints() {
         let said = parse(&["--web.max-requests=x"]).unwrap_err().to_string();
-        let cause = cause(&said);
+        let cause = of_command_line(&said);
         assert!(
             cause.starts_with("invalid value 'x'") && cause.ends_with("invalid digit found in string"),
             "{cause}"

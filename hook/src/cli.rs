@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use ocinet_shared::one_line::one_line;
+use ocinet_shared::one_line::of_command_line;
 
 /// Gives an OCI container its network, without a daemon.
 #[derive(Debug, Parser)]
@@ -179,15 +179,9 @@ pub fn explain(error: &clap::Error) -> u8 {
         error.kind(),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
     );
-    let cause = if names_none { "no command is named".to_owned() } else { cause(&error.to_string()) };
+    let cause =
+        if names_none { "no command is named".to_owned() } else { of_command_line(&error.to_string()) };
     let line = format!("ocinet: cannot read the command line: {cause}; hint: see `ocinet --help`\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
     2
-}
-
-/// What clap says of an error, without its own hints.
-fn cause(text: &str) -> String {
-    let said = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-    let said = said.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    one_line(said.collect::<Vec<_>>().join(" ").trim_start_matches("error: "))
 }

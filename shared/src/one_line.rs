@@ -13,3 +13,11 @@ pub fn one_line(text: &str) -> String {
     }
     line
 }
+
+/// What clap says of a wrong command line, on one line and without its own hints.
+#[must_use]
+pub fn of_command_line(error: &str) -> String {
+    let said = error.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let said = said.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    one_line(said.collect::<Vec<_>>().join(" ").trim_start_matches("error: "))
+}
