@@ -88,11 +88,9 @@ impl TakeBack<'_> {
             used.overlays.extend(tunnel.vxlan.as_ref().map(|vxlan| (vxlan.port, vxlan.vni)));
         }
         // Containers on a parent of the host's have no link here: the host's routes to them are by the link beside theirs.
-        let is_own = |link: &&Link| network.links.iter().any(|own| own.name.as_str() == link.name);
         let beside: Vec<u32> = links
             .iter()
-            .filter(|link| link.kind == "macvlan")
-            .filter(is_own)
+            .filter(|link| link.kind == "macvlan" && link.has_name_of(network))
             .map(|link| link.index)
             .collect();
         if !beside.is_empty() {

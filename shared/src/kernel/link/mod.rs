@@ -74,7 +74,13 @@ impl Link {
     /// Whether the host routes to a network's containers by this link: one of the network's own, or one of its group.
     #[must_use]
     pub fn routes_for(&self, network: &Network) -> bool {
-        self.is_in_group_of(network) || network.links.iter().any(|own| own.name.as_str() == self.name)
+        self.is_in_group_of(network) || self.has_name_of(network)
+    }
+
+    /// Whether this link has the name of one that the network has on the host.
+    #[must_use]
+    pub fn has_name_of(&self, network: &Network) -> bool {
+        network.links.iter().any(|own| own.name.as_str() == self.name)
     }
 
     /// Whether this link is in a network's group, where the network has one.
