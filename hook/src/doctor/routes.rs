@@ -35,7 +35,8 @@ pub(super) struct Decision<'a> {
 /// Containers' addresses that the host's routes lead elsewhere.
 pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
-    for wanted in wanted(around) {
+    let all = wanted(around);
+    for wanted in &all {
         let hop = route::towards(&mut around.found.route, wanted.address)?;
         if hop == Some(Hop::Local) || hop == Some(Hop::By(wanted.index)) {
             continue;
@@ -48,9 +49,9 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         let decision = decide(&rules, &around.found.routes, wanted.address, None);
         let finding = match (decision, hop) {
             (Some(Decision { rule, route }), _) if rule.table != MAIN => {
-                by_rule(around, &wanted, rule, route, None)
+                by_rule(around, wanted, rule, route, None)
             }
-            (Some(Decision { route, .. }), _) if !is_default(route) => by_route(around, &wanted, route),
+            (Some(Decision { route, .. }), _) if !is_default(route) => by_route(around, wanted, route),
             (_, None) => Finding::new(
                 format!("the host has no route to {} of container {}", wanted.address, wanted.id),
                 "nothing that the host sends or forwards gets there",
@@ -65,7 +66,7 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         };
         add(&mut findings, finding);
     }
-    arrivals(around, &mut findings)?;
+    arrivals(around, &all, &mut findings)?;
     Ok(findings)
 }
 
@@ -79,7 +80,7 @@ fn add(findings: &mut Vec<Finding>, finding: Finding) {
 /// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule by that link
 /// elsewhere: the kernel chooses its way after the rules gave it the container's address. What other links lead elsewhere
 /// is another program's affair.
-fn arrivals(around: &mut Surroundings, findings: &mut Vec<Finding>) -> Result<(), Error> {
+fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Finding>) -> Result<(), Error> {
     for family in Family::ALL {
         let rules = rule::list(&mut around.found.route, family)?;
         let is_uplink =
@@ -89,7 +90,6 @@ fn arrivals(around: &mut Surroundings, findings: &mut Vec<Finding>) -> Result<()
         if links.is_empty() {
             continue;
         }
-        let all = wanted(around);
         for wanted in all.iter().filter(|wanted| wanted.to.family() == family && has_arrivals(around, wanted))
         {
             for link in &links {
