@@ -17,8 +17,8 @@ const FOLDERS: [&str; 7] = ["containers", "leases", "networks", "ports", "macs",
 const FILES: [&str; 4] = [LOCK_FILE, "sweep", "stats.json", "forwarding.json"];
 /// Their mode.
 const MODE: u32 = 0o755;
-/// Whoever can write to a folder besides its owner.
-const OTHERS_WRITE: u32 = 0o022;
+/// Whoever can write to a folder or a file besides its owner.
+pub(crate) const OTHERS_WRITE: u32 = 0o022;
 /// As /tmp has it: many share the folder.
 const STICKY: u32 = 0o1000;
 

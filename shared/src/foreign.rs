@@ -12,11 +12,9 @@ use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;
 use nix::unistd::geteuid;
 
+use crate::folders::OTHERS_WRITE;
 use crate::record_dir::{Locked, StateDir, StateError};
 use crate::small_file::{self, NOT_ORDINARY};
-
-/// Whoever can write to a file besides its owner.
-const OTHERS_WRITE: u32 = 0o022;
 
 impl StateDir {
     /// Opens a file to read; `None` where there is none.
