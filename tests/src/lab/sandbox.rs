@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
+use nix::net::if_::if_nametoindex;
 use serde_json::{Value, json};
 
 use super::host::Host;
 use super::netns::Netns;
 use super::process::{Finished, command, finish};
+use super::traffic::until;
 
 /// A process that keeps a network namespace alive.
 #[derive(Debug)]
@@ -121,6 +123,11 @@ pub fn addresses(record: &Value) -> Vec<IpAddr> {
         .collect()
 }
 
+/// The host's end of an attachment; macvlan and ipvlan have none.
+fn host_interface(attachment: &Value) -> Option<&str> {
+    attachment["host_interface"].as_str()
+}
+
 impl Host {
     /// Runs ocinet on the host, all of `input` on its standard input.
     #[track_caller]
@@ -184,17 +191,26 @@ impl Host {
         Attached { net, record: self.record(id).expect("a record"), sandbox }
     }
 
-    /// Ends a container as a runtime does: its process, its namespace, then poststop.
+    /// Ends a container as a runtime does: its process, its namespace, then poststop. Its links are gone when this returns:
+    /// the kernel removes them a moment after the namespace, and what looks at the host next is not to see them.
     ///
     /// # Panics
-    /// When poststop fails.
+    /// When poststop fails, or a link stays.
     #[track_caller]
     pub fn detach(&self, attached: Attached) {
-        let Attached { mut sandbox, net, .. } = attached;
+        let Attached { mut sandbox, net, record } = attached;
         drop(net);
         sandbox.end();
         let finished = self.poststop(&sandbox.id);
         assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "poststop of {}", sandbox.id);
+        for link in record["attachments"].as_array().into_iter().flatten().filter_map(host_interface) {
+            assert!(until(|| !self.has_link(link)), "{link} stays after the poststop of {}", sandbox.id);
+        }
+    }
+
+    /// Whether the host has a link of that name.
+    fn has_link(&self, name: &str) -> bool {
+        self.net.within(|| if_nametoindex(name)).is_ok()
     }
 
     /// A container's record.

@@ -21,8 +21,9 @@ if [[ -e /share/lab ]]; then
 	dpkg -i "$package" >/dev/null 2>&1
 	# The lab wants bridges to ask the rules, too.
 	modprobe br_netfilter
-	limit=3600
-	for module in reach publish routed spoof flushed life macvlan ipvlan overlay connections reload gc check; do
+	limit=5400
+	modules="reach publish networks routed spoof flushed life macvlan ipvlan overlay connections reload gc check"
+	for module in $(cat /share/modules 2>/dev/null || echo "$modules"); do
 		check "$module" lab_module "$module"
 	done
 	limit=180
