@@ -5,7 +5,7 @@ use std::fmt;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::nft::InstallError;
 use ocinet_shared::one_line::one_line;
-use ocinet_shared::record_dir::StateError;
+use ocinet_shared::record_dir::{Danger, StateError};
 
 /// What a person needs to read: what was to be done, why it was not, what to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,17 +145,24 @@ impl From<StateError> for Error {
             StateError::Malformed { .. } => "move the file away once its container has ended",
             StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",
             StateError::Foreign { .. } => "look at it, and remove it: ocinet did not write it",
-            // Its mode is not ocinet's to change, nor anybody's for ocinet's sake.
-            StateError::Unsafe { is_shared: true, .. } => {
-                "name a folder of ocinet's own with --state-dir or OCINET_STATE_DIR"
-            }
-            StateError::Unsafe { path, .. } => {
-                let hint =
-                    format!("look through it, and `chown root {0}` and `chmod 755 {0}`", path.display());
-                return Self::State(report("use the state folder", &error, hint));
-            }
+            StateError::Unsafe { danger, .. } => of_unsafe(*danger),
         };
         Self::State(report("use the state folder", error, hint))
+    }
+}
+
+/// What to do about a state folder that is not used. A user may have chosen any name in it: none is part of a command.
+fn of_unsafe(danger: Danger) -> &'static str {
+    match danger {
+        // Its mode is not ocinet's to change, nor anybody's for ocinet's sake.
+        Danger::Shared => "name a folder of ocinet's own with --state-dir or OCINET_STATE_DIR",
+        Danger::Owner => {
+            "name a folder of root's with --state-dir or OCINET_STATE_DIR, or look into this one, remove what root did \
+             not make, and give it to root"
+        }
+        Danger::Content => "look into the folder, and remove what root did not make",
+        Danger::Inside => "look into the folder that it is in, and remove what root did not make",
+        Danger::Link => "remove the link: ocinet makes none",
     }
 }
 

@@ -97,6 +97,7 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// Why it was not; nothing is left then.
     pub fn run(&self) -> Result<(), Error> {
+        self.state.check()?;
         if self.take_back_earlier()? {
             return Ok(());
         }

@@ -27,8 +27,6 @@ const TAIL: i64 = 1024;
 pub fn some(state: &StateDir, boot_id: &str) {
     let ids = match next(state) {
         Ok(ids) => ids,
-        // The start itself says so.
-        Err(StateError::Unsafe { .. }) => return,
         Err(error) => {
             crate::log::warn(format_args!("cannot sweep: {error}"));
             return;

@@ -246,15 +246,14 @@ impl Locks {
             match options.open(&path) {
                 Ok(file) => {
                     if is_of_root_alone(&file).map_err(fail)? {
-                        folders::check_inner(&self.folder, false)?;
                         return Ok(file);
                     }
                     // Somebody may have it open, and locked: another takes its place.
                     fs::remove_file(&path).map_err(fail)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // Before there is a file: whoever finds one takes the folders to have been looked at.
-                    folders::check_inner(&self.folder, true)?;
+                    // Before there is a file: whoever finds one takes the folder to have been looked at.
+                    folders::check_unseen(&self.folder)?;
                     match options.create_new(true).open(&path) {
                         Ok(file) => return Ok(file),
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -268,12 +267,15 @@ impl Locks {
 }
 
 impl StateDir {
-    /// Checks that nobody but root can write to the folder, and closes it to others where they left it alone.
+    /// Checks that nobody but root can write to the folder and to those in it, and closes them to others where they left
+    /// them alone. Whoever makes new files there asks first. Any other command relies on that: it checks the state
+    /// folder alone, and the folders in it only where there is no lock file yet.
     ///
     /// # Errors
     /// [`StateError::Unsafe`], and those of the file system.
     pub fn check(&self) -> Result<(), StateError> {
-        self.locks.file().map(drop)
+        self.locks.file()?;
+        folders::check_inner(&self.path(""))
     }
 
     /// Takes a lock, exclusively.

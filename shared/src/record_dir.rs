@@ -58,12 +58,12 @@ pub enum StateError {
     /// Others than root could change what is in the folder.
     #[error("cannot use {path}: {reason}", path = .path.display())]
     Unsafe {
-        /// The folder.
+        /// The folder, or what is in the place of one.
         path: PathBuf,
+        /// What is to be done about it.
+        danger: Danger,
         /// Who could.
         reason: String,
-        /// Whether it is not for ocinet alone, so that its mode is others' business.
-        is_shared: bool,
     },
     /// Something is where a file of ocinet's would be, and ocinet cannot have written it.
     #[error("cannot trust {path}: {reason}", path = .path.display())]
@@ -73,6 +73,21 @@ pub enum StateError {
         /// Why ocinet cannot have written it.
         reason: String,
     },
+}
+
+/// What makes a state folder one that ocinet does not use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Danger {
+    /// It is not for ocinet alone, so that its mode is others' business.
+    Shared,
+    /// It is another user's.
+    Owner,
+    /// Others could write to it, and did.
+    Content,
+    /// What is in it is another user's, or no folder where ocinet makes one.
+    Inside,
+    /// A link is in the place of what ocinet makes.
+    Link,
 }
 
 impl StateError {

@@ -13,6 +13,7 @@ pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
     if state.ids()?.is_empty() && forwarding::turned(state)?.is_empty() {
         return Ok(());
     }
+    state.check()?;
     let mut nft = Nft::open()?;
     if if_missing {
         let mut is_there = |table| Ok::<_, Error>(counted::table(nft.channel(), table)?.is_some());

@@ -37,6 +37,7 @@ mod options;
 mod outgoing;
 mod overlay;
 mod own_root;
+mod planted;
 mod pods;
 mod policy;
 mod poststart;

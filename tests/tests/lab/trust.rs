@@ -13,24 +13,24 @@ use serde_json::json;
 use crate::life::used;
 use crate::reach::reaches;
 
-const PUBLISHED: [(&str, &str); 3] =
+pub(crate) const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 /// Much more than any command takes.
 const SOON: [&str; 2] = ["timeout", "15"];
 /// What coreutils' timeout(1) says of a command that it ended.
 const TOO_LATE: i32 = 124;
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Makes a folder of the state folder as open as it was, which no ocinet has locked yet.
-fn open(lab: &Lab, folder: &str) -> PathBuf {
+pub(crate) fn open(lab: &Lab, folder: &str) -> PathBuf {
     let path = lab.state_dir().join(folder);
     fs::create_dir_all(&path).unwrap();
     set_mode(&path, 0o777);
@@ -38,7 +38,7 @@ fn open(lab: &Lab, folder: &str) -> PathBuf {
     path
 }
 
-fn by_a_user(path: &Path, text: &str) {
+pub(crate) fn by_a_user(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }
