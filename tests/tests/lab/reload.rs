@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
     Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, Snapshot,
@@ -233,7 +233,7 @@ fn a_reload_beside_a_stop_puts_nothing_back_of_what_ends() {
     }
 }
 
-/// Runs both at once, one of them half a second later.
+/// Runs both at once, one of them half a second later. Each is slow enough that the later one began while the other ran.
 fn in_order(
     first: First,
     reload: impl FnOnce() -> Finished + Send,
@@ -243,9 +243,17 @@ fn in_order(
     thread::scope(|scope| {
         let reloaded = scope.spawn(|| {
             later(first == First::Stop);
-            reload()
+            delayed(reload)
         });
         later(first == First::Reload);
-        [stop(), reloaded.join().unwrap()]
+        [delayed(stop), reloaded.join().unwrap()]
     })
+}
+
+/// Runs what is to take the time that was added to it.
+fn delayed(run: impl FnOnce() -> Finished) -> Finished {
+    let began = Instant::now();
+    let finished = run();
+    assert!(began.elapsed() >= Duration::from_millis(1500), "it was not delayed: {finished:?}");
+    finished
 }
