@@ -84,7 +84,7 @@ fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Findin
     for family in Family::ALL {
         let rules = rule::list(&mut around.found.route, family)?;
         let is_uplink =
-            |name: &&str| around.found.link(name).is_some_and(|link| around.found.around().leads_out(link));
+            |name: &&str| around.found.link(name).is_some_and(|link| around.found.around().is_way_out(link));
         let links: BTreeSet<&str> =
             rules.iter().filter_map(|rule| rule.by_link.as_deref()).filter(is_uplink).collect();
         if links.is_empty() {
@@ -176,8 +176,6 @@ pub(super) fn ip(family: Family) -> &'static str {
 fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route, by: Option<&str>) -> Finding {
     let Wanted { id, address, to, .. } = wanted;
     let what = by.map_or_else(|| "what is".to_owned(), |link| format!("what comes by {link}"));
-    // The kernel puts a rule without a priority before the second rule, which need not be before this one.
-    let before = by.map(|_| format!(" priority {}", rule.priority.saturating_sub(1))).unwrap_or_default();
     let why = match route.leads_nowhere {
         Some(kind) => format!("that table has a route of the type {kind} to {}", route.destination),
         None => {
@@ -194,8 +192,22 @@ fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route, b
             rule.priority, rule.table
         ),
         why,
-        format!("{} rule add to {to} lookup main{before}", ip(to.family())),
+        mend_of_rule(rule, *to, by),
     )
+}
+
+/// The command that has packets to containers find the host's own routes before a rule.
+fn mend_of_rule(rule: &Rule, to: Cidr, by: Option<&str>) -> String {
+    let ip = ip(to.family());
+    // The kernel puts a rule behind those of the same priority.
+    if rule.priority == 0 {
+        let to = rule.to.map(|to| format!(" to {to}")).unwrap_or_default();
+        let by = by.map(|link| format!(" iif {link}")).unwrap_or_default();
+        return format!("{ip} rule del priority 0{by}{to} lookup {}", rule.table);
+    }
+    // The kernel puts a rule without a priority before the second rule, which need not be before this one.
+    let before = by.map(|_| format!(" priority {}", rule.priority - 1)).unwrap_or_default();
+    format!("{ip} rule add to {to} lookup main{before}")
 }
 
 fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {

@@ -4,7 +4,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route::Route;
-use ocinet_shared::network::BESIDE;
+use ocinet_shared::network::HOST_MACVLAN_GROUP;
 
 /// The kinds of links on top of network cards: an uplink where what they are on is one.
 const ON_TOP: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
@@ -26,8 +26,9 @@ impl<'a> Links<'a> {
     /// The elements by which the rules know uplinks that have a kind. They know ocinet's own links by their group.
     pub(crate) fn elements(&self) -> Vec<Element> {
         let name = |link: &Link| Field::Interface(link.name.clone());
-        let has_element =
-            |link: &&Link| !link.kind.is_empty() && link.group != BESIDE && self.is_uplink(link, DEPTH);
+        let has_element = |link: &&Link| {
+            !link.kind.is_empty() && link.group != HOST_MACVLAN_GROUP && self.is_uplink(link, DEPTH)
+        };
         let mut elements = Vec::new();
         for link in self.links.iter().filter(has_element) {
             elements.push(Element::new(Set::Uplinks, vec![name(link)]));
@@ -54,7 +55,7 @@ impl<'a> Links<'a> {
     }
 
     /// Whether a link is an uplink, or a default route of any table leaves by it.
-    pub(crate) fn leads_out(&self, link: &Link) -> bool {
+    pub(crate) fn is_way_out(&self, link: &Link) -> bool {
         let is_default = |route: &Route| Family::ALL.into_iter().any(|family| route.is_default_of(family));
         self.is_uplink(link, DEPTH)
             || self.routes.iter().any(|route| route.link == Some(link.index) && is_default(route))
@@ -112,7 +113,7 @@ mod tests {
             mac: None,
             is_up: true,
             has_carrier: true,
-            is_running: true,
+            is_settling: false,
             is_loopback: name == "lo",
             is_ethernet: true,
             mtu: 1500,
@@ -143,7 +144,7 @@ mod tests {
             link(9, "ppp0", "ppp", None),
             link(10, "wg0", "wireguard", None),
             link(11, "lan0", "macvlan", Some(2)),
-            Link { group: BESIDE, ..link(12, "oc-0123456789ab", "macvlan", Some(2)) },
+            Link { group: HOST_MACVLAN_GROUP, ..link(12, "oc-0123456789ab", "macvlan", Some(2)) },
         ];
         let mut other_table = route("0.0.0.0/0", 10);
         other_table.table = 52;

@@ -179,12 +179,17 @@ fn a_rule_by_link_that_leads_past_the_network() {
             }
             assert_eq!(ask(PATIENCE), [true, true]);
             ward.is_sound();
-            ip("rule add iif eth1 lookup 200 priority 100");
-            assert_eq!(ask(SILENCE), [false, false]);
-            let mend = ward.finds("the routing rule 100 leads what comes by eth1 for ");
-            assert!(mend.len() == 1 && mend[0].ends_with(" lookup main priority 99"), "{mend:?}");
-            ward.mend(&mend);
-            assert_eq!(ask(PATIENCE), [true, true]);
+            // Nothing can be put before a rule of the priority 0.
+            for (priority, end) in
+                [("100", " lookup main priority 99"), ("0", " rule del priority 0 iif eth1 lookup 200")]
+            {
+                ip(&format!("rule add iif eth1 lookup 200 priority {priority}"));
+                assert_eq!(ask(SILENCE), [false, false]);
+                let mend = ward.finds(&format!("the routing rule {priority} leads what comes by eth1 for "));
+                assert!(mend.len() == 1 && mend[0].ends_with(end), "{mend:?}");
+                ward.mend(&mend);
+                assert_eq!(ask(PATIENCE), [true, true]);
+            }
         }
     }
 }
