@@ -28,8 +28,31 @@ use crate::{members, nat};
 /// # Errors
 /// nft's or the kernel's; a record that cannot be read does not keep the rest from coming back.
 pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
-    let boot_id = process::boot_id()?;
     let _alone = state.lock_elements_to_restore()?;
+    restore_alone(state, nft)
+}
+
+/// Adds elements to tables that were missing: of many starts that find them so at once, the first puts all back.
+///
+/// # Errors
+/// As [`restore`]. What the kernel says of these elements is the inner result.
+pub fn add_restored(
+    state: &StateDir,
+    nft: &mut Nft,
+    elements: &[Element],
+) -> Result<Result<(), ChangeError>, Error> {
+    let _alone = state.lock_elements_to_restore()?;
+    match nft.add(elements) {
+        Err(ChangeError::NoTable) => {
+            restore_alone(state, nft)?;
+            Ok(nft.add(elements))
+        }
+        done => Ok(done),
+    }
+}
+
+fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
+    let boot_id = process::boot_id()?;
     let mut common = Vec::new();
     for network in networks(state)? {
         let now = || state.read_json::<Network>(&state.network_path(&network.name));

@@ -45,8 +45,11 @@ pub enum Locked<'a> {
     Common,
     /// The ids that are still to be looked at.
     Sweep,
-    /// All elements, while they are put back (exclusively) or some of them are deleted (shared). Whoever has this lock takes no other.
+    /// The elements of the records and the networks, while they are put back (exclusively) or some of them are deleted
+    /// (shared). Whoever has this lock takes no other. An element that no record and no network has is never put back.
     Elements,
+    /// The turn to put elements back, from before [`Self::Elements`] is asked for.
+    Restoring,
     /// A container that is being taken back.
     EndingContainer(&'a ContainerId),
     /// A network that is being taken back.
@@ -67,6 +70,8 @@ impl Locked<'_> {
             Self::Elements => (5, ""),
             Self::EndingContainer(id) => (6, id.as_str()),
             Self::EndingNetwork(name) => (7, name.as_str()),
+            // Eight kinds are all that the highest bits have room for.
+            Self::Restoring => (5, "turn"),
         };
         (kind << HASH) | (fnv1a(name.as_bytes()) & ((1 << HASH) - 1)).cast_signed()
     }
@@ -79,6 +84,7 @@ impl Locked<'_> {
             Self::Common => "the common files".to_owned(),
             Self::Sweep => "the sweep".to_owned(),
             Self::Elements => "the nftables elements".to_owned(),
+            Self::Restoring => "the turn to restore nftables elements".to_owned(),
             Self::EndingContainer(id) => format!("the end of container {id}"),
             Self::EndingNetwork(name) => format!("the end of network {name}"),
         }
@@ -201,6 +207,18 @@ impl Locks {
                 Err(errno) => return Err(self.fail(errno.into())),
             }
         }
+    }
+
+    /// Waits while others hold a lock exclusively.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn wait_while_held(&self, what: Locked<'_>, patience: Duration) -> Result<(), StateError> {
+        let began = Instant::now();
+        while self.is_held(what, Mode::Exclusive)? {
+            self.pause(what, began, patience)?;
+        }
+        Ok(())
     }
 
     /// Whether others hold a lock in this mode.

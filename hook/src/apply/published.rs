@@ -64,8 +64,7 @@ impl Applier<'_> {
     pub(super) fn add_elements(&mut self, elements: &[Element]) -> Result<(), Failure> {
         let mut result = self.nft.add(elements);
         if matches!(result, Err(ChangeError::NoTable)) {
-            tables::restore(self.state, &mut self.nft)?;
-            result = self.nft.add(elements);
+            result = tables::add_restored(self.state, &mut self.nft, elements)?;
         }
         // Each family's address may be known already.
         while let Err(ChangeError::Exists(index)) = result

@@ -5,12 +5,15 @@ use super::{LOCK_DEADLINE, Lock, Locked, Mode};
 use crate::record_dir::{StateDir, StateError};
 
 impl StateDir {
-    /// For putting elements back: nobody deletes any meanwhile.
+    /// For putting elements back: nobody deletes any meanwhile. Those who would delete some later wait behind whoever waits
+    /// here: stops one after another without end would keep the rules away from all others.
     ///
     /// # Errors
     /// As [`Self::lock`].
-    pub fn lock_elements_to_restore(&self) -> Result<Lock, StateError> {
-        self.lock(Locked::Elements)
+    pub fn lock_elements_to_restore(&self) -> Result<(Lock, Lock), StateError> {
+        let turn = self.lock(Locked::Restoring)?;
+        // In this order: they are given up in it.
+        Ok((self.lock(Locked::Elements)?, turn))
     }
 
     /// For deleting elements: nobody puts any back meanwhile.
@@ -18,6 +21,7 @@ impl StateDir {
     /// # Errors
     /// As [`Self::lock`].
     pub fn lock_elements_to_delete(&self) -> Result<Lock, StateError> {
+        self.locks.wait_while_held(Locked::Restoring, LOCK_DEADLINE)?;
         self.locks.take(Locked::Elements, Mode::Shared, LOCK_DEADLINE)
     }
 

@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
 
 use super::*;
 
@@ -119,4 +120,26 @@ fn a_folder_that_others_wrote_to_is_refused_and_an_open_one_is_closed() {
     }
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
     at_once(&folder.locks(), Locked::Common, Mode::Exclusive).unwrap();
+}
+
+#[test]
+fn those_who_delete_elements_do_not_keep_out_who_puts_them_back() {
+    let folder = Folder::new("turns");
+    let [deleter, restorer, late] = [(); 3].map(|()| StateDir::new(&folder.0));
+    let held = deleter.lock_elements_to_delete().unwrap();
+    let [restored, deleted] = thread::scope(|scope| {
+        let restorer = scope.spawn(|| {
+            let _locks = restorer.lock_elements_to_restore().unwrap();
+            sleep(Duration::from_millis(50));
+            Instant::now()
+        });
+        while !late.is_ending(Locked::Restoring).unwrap() {
+            thread::yield_now();
+        }
+        let late = scope.spawn(|| late.lock_elements_to_delete().map(|_| Instant::now()).unwrap());
+        sleep(Duration::from_millis(50));
+        drop(held);
+        [restorer.join().unwrap(), late.join().unwrap()]
+    });
+    assert!(restored <= deleted);
 }
