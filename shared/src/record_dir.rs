@@ -266,7 +266,19 @@ impl StateDir {
     /// # Errors
     /// As [`Self::lock`], and a record that is not readable or is a newer ocinet's.
     pub fn lock_record(&self, id: &ContainerId) -> Result<Option<(Record, Lock)>, StateError> {
-        let lock = self.lock(Locked::Container(id))?;
+        self.lock_record_within(id, LOCK_DEADLINE)
+    }
+
+    /// The same, where that is possible within a time.
+    ///
+    /// # Errors
+    /// As [`Self::lock_record`].
+    pub fn lock_record_within(
+        &self,
+        id: &ContainerId,
+        patience: Duration,
+    ) -> Result<Option<(Record, Lock)>, StateError> {
+        let lock = self.lock_within(Locked::Container(id), patience)?;
         Ok(self.read_record(id)?.map(|record| (record, lock)))
     }
 

@@ -1,10 +1,11 @@
 //! `ocinet poststop`: takes a container back from its record alone.
 
 use std::io::stdin;
+use std::time::Duration;
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
@@ -16,14 +17,19 @@ use crate::{identity, input, members};
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let stopped = input::parse_stop(&input::read(stdin().lock())?)?;
     let id = stopped.id.clone();
-    // Looked at without the lock first: another container's start is not waited for.
     let is_another = |record: &Record| !identity::is_over(record, &stopped);
-    match state.read_record(&id)? {
-        None => return forget_unrecorded(state, &id).map(|()| Work::None),
-        Some(record) if is_another(&record) => return Ok(not_its_own(&id)),
-        Some(_) => {}
+    if !state.record_path(&id).exists() {
+        return forget_unrecorded(state, &id).map(|()| Work::None);
     }
-    let Some((record, lock)) = state.lock_record(&id)? else { return Ok(Work::None) };
+    let locked = match state.lock_record_within(&id, Duration::ZERO) {
+        // Looked at without the lock first: another container's start is not waited for.
+        Err(StateError::Busy { .. }) => match state.read_record(&id)? {
+            Some(record) if is_another(&record) => return Ok(not_its_own(&id)),
+            _ => state.lock_record(&id)?,
+        },
+        locked => locked?,
+    };
+    let Some((record, lock)) = locked else { return Ok(Work::None) };
     if is_another(&record) {
         return Ok(not_its_own(&id));
     }
