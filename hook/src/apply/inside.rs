@@ -28,7 +28,8 @@ const BY_SOURCE: u32 = 1000;
 
 /// How long the kernel's workers are waited for, which take note of a carrier and of an address: less than a millisecond
 /// mostly, and more than a second on a busy machine.
-const WORKERS: Duration = Duration::from_secs(10);
+const WORKER_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest time between two looks at what they have done.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Applier<'_> {
@@ -82,13 +83,13 @@ impl Applier<'_> {
         }
         if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
             self.host_ends.insert(interface.clone(), peer);
-            let bridge = wait_until_running(&mut self.route, peer)?.and_then(|link| link.controller);
+            let bridge = wait_until_settled(&mut self.route, peer)?.and_then(|link| link.controller);
             if let Some(bridge) = bridge {
-                wait_until_running(&mut self.route, bridge)?;
+                wait_until_settled(&mut self.route, bridge)?;
             }
         }
         if has_ipv6 {
-            wait_until_running(self.inside()?, found.index)?;
+            wait_until_settled(self.inside()?, found.index)?;
         }
         for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
             wait_until_local(self.inside()?, address)?;
@@ -185,30 +186,44 @@ impl Applier<'_> {
 /// Until the kernel took note of a new link's carrier, a host's end and its bridge drop what they get, and a container's end
 /// takes no IPv6: a first packet would wait for its repetition. Newer kernels do so as soon as the link is looked at
 /// (`linkwatch_sync_dev` in `rtnl_getlink`, Linux 6.8).
-fn wait_until_running(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
+fn wait_until_settled(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
     let mut found = None;
-    wait_for_workers(|| {
+    let is_settled = wait_for_workers(|| {
         found = link::find_by_index(channel, index)?;
-        // What is down, or has no carrier, is not about to run.
-        Ok(found.as_ref().is_none_or(|link| link.is_running || !(link.is_up && link.has_carrier)))
+        Ok(found.as_ref().is_none_or(|link| !link.is_settling))
     })?;
+    if let Some(late) = found.as_ref().filter(|_| !is_settled) {
+        warn_of_late(&format!("link {}", late.name));
+    }
     Ok(found)
 }
 
 /// The kernel makes an IPv6 address and, some moments later, the route by which packets to it are taken
 /// (`addrconf_dad_work`). Whoever is answered in between is not heard, and asks again only a second later.
 pub(super) fn wait_until_local(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
-    wait_for_workers(|| route::is_own(channel, address))
+    if !wait_for_workers(|| route::is_own(channel, address))? {
+        warn_of_late(&format!("address {address}"));
+    }
+    Ok(())
 }
 
-fn wait_for_workers(mut is_done: impl FnMut() -> Result<bool, KernelError>) -> Result<(), KernelError> {
-    let deadline = Instant::now() + WORKERS;
+/// Whether it is done within [`WORKER_DEADLINE`].
+fn wait_for_workers(mut is_done: impl FnMut() -> Result<bool, KernelError>) -> Result<bool, KernelError> {
+    let deadline = Instant::now() + WORKER_DEADLINE;
     let mut pause = Duration::from_micros(50);
-    while !is_done()? && Instant::now() < deadline {
+    while !is_done()? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
         sleep(pause);
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
-    Ok(())
+    Ok(true)
+}
+
+fn warn_of_late(what: &str) {
+    let waited = WORKER_DEADLINE.as_secs();
+    crate::log::warn(format_args!("{what} is not ready after {waited} s: first packets by it may be lost"));
 }
 
 fn rules(own: &OwnTable) -> Vec<Change> {

@@ -21,6 +21,10 @@ use crate::ifname::IfName;
 use crate::mac::Mac;
 use crate::network::Network;
 
+/// Up, with a carrier, and neither running nor dormant.
+const SETTLING: u32 = LinkFlags::Up.bits() | LinkFlags::LowerUp.bits();
+const SETTLING_MASK: u32 = SETTLING | LinkFlags::Running.bits() | LinkFlags::Dormant.bits();
+
 /// What ocinet needs to know of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -36,9 +40,9 @@ pub struct Link {
     pub is_up: bool,
     /// Whether it can carry frames now: it is up, and so is what is at the other end of its cable.
     pub has_carrier: bool,
-    /// Whether the kernel's worker has taken note of that, which it may do later (`linkwatch`): before, it drops what the
-    /// link is to send (`IFF_RUNNING`, netdevice(7)).
-    pub is_running: bool,
+    /// Whether the kernel's worker has yet to take note of that (`linkwatch`): before, it drops what the link is to send. Such
+    /// a link is not `IFF_RUNNING` (netdevice(7)), and does not wait for a log-in to the LAN (`IFF_DORMANT`, as with 802.1X).
+    pub is_settling: bool,
     /// Whether it is a loopback.
     pub is_loopback: bool,
     /// Whether its frames are Ethernet's.
@@ -104,7 +108,7 @@ impl Link {
             mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
             is_up: flags & LinkFlags::Up.bits() != 0,
             has_carrier: flags & LinkFlags::LowerUp.bits() != 0,
-            is_running: flags & LinkFlags::Running.bits() != 0,
+            is_settling: flags & SETTLING_MASK == SETTLING,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
             is_ethernet: hardware == ARPHRD_ETHER,
             mtu: word(IFLA_MTU).unwrap_or_default(),
