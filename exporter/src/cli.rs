@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use ocinet_shared::one_line::of_command_line;
+use ocinet_shared::one_line::of_clap_error;
 use tracing::level_filters::LevelFilter;
 
 use crate::collector::{self, SOURCES};
@@ -175,7 +175,7 @@ pub fn explain(error: &clap::Error) -> u8 {
         let _ = std::io::stdout().write_all(format!("{}\n", text.trim_end()).as_bytes());
         return 0;
     }
-    let cause = of_command_line(&text);
+    let cause = of_clap_error(&text);
     let line = format!(
         "ocinet-exporter: cannot read the command line: {cause}; hint: see `ocinet-exporter --help`\n"
     );
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn an_error_has_none_of_claps_own_hints() {
         let said = parse(&["--web.max-requests=x"]).unwrap_err().to_string();
-        let cause = of_command_line(&said);
+        let cause = of_clap_error(&said);
         assert!(
             cause.starts_with("invalid value 'x'") && cause.ends_with("invalid digit found in string"),
             "{cause}"

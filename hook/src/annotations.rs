@@ -253,15 +253,15 @@ impl Annotations {
                 "the key names the interface already",
                 format!("leave it out, or use {PREFIX}{name} without an interface's name"),
             ),
-            Some(_) => label.error(format!("the driver {driver} has no use for it"), without_use(name)),
+            Some(_) => label.error(format!("the driver {driver} has no use for it"), hint_for_unused(name)),
         })
     }
 }
 
 /// What to do about a key that the driver has no use for.
-fn without_use(name: &str) -> &'static str {
+fn hint_for_unused(name: &str) -> &'static str {
     match name {
-        // Without the port that was meant, nothing would reach the container.
+        // `net.port` is often a typing error for `net.ports`.
         "port" => "net.ports publishes ports; net.port is the UDP port of vxlan's tunnels",
         _ => "leave it out, or use another net.driver",
     }

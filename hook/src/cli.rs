@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use ocinet_shared::one_line::of_command_line;
+use ocinet_shared::one_line::of_clap_error;
 
 /// Gives an OCI container its network, without a daemon.
 #[derive(Debug, Parser)]
@@ -179,8 +179,7 @@ pub fn explain(error: &clap::Error) -> u8 {
         error.kind(),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
     );
-    let cause =
-        if names_none { "no command is named".to_owned() } else { of_command_line(&error.to_string()) };
+    let cause = if names_none { "no command is named".to_owned() } else { of_clap_error(&error.to_string()) };
     let line = format!("ocinet: cannot read the command line: {cause}; hint: see `ocinet --help`\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
     2

@@ -65,9 +65,9 @@ impl Error {
         }
     }
 
-    /// The same for an ordinary user who runs a command by hand: the kernel, nftables and the state folder are root's.
+    /// The same for a user who is not root and runs a command by hand: the kernel, nftables and the state folder are root's.
     #[must_use]
-    pub fn of_an_ordinary_user(mut self) -> Self {
+    pub fn hinting_at_root(mut self) -> Self {
         if let Self::Kernel(report) | Self::Nftables(report) | Self::State(report) = &mut self {
             report.hint = "run it as root".to_owned();
         }

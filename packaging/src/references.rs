@@ -14,7 +14,7 @@ const POLICY: &str = include_str!("../../docs/policy.md");
 const DOCTOR: &str = include_str!("../../docs/doctor.md");
 const METRICS: &str = include_str!("../../docs/metrics.md");
 
-/// What every command reads.
+/// What the commands of `ocinet` read; it stands on `ocinet(1)` alone.
 const ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
     .TP\n\\fBOCINET_STATE_DIR\\fR\nThe state folder, where \\fB\\-\\-state\\-dir\\fR names none.\n\
     .TP\n\\fBOCINET_CONFIG\\fR\nThe configuration, where \\fB\\-\\-config\\fR names none.\n\
@@ -71,7 +71,7 @@ pub fn behind(command: &str) -> Result<String, Box<dyn Error>> {
         "ocinet-exporter" => {
             let files = ".SH FILES\n.TP\n/etc/default/ocinet\\-exporter\nThe flags of ocinet\\-exporter.service, as OPTIONS.\n";
             let metrics = markdown::to_roff("ocinet-exporter(1)", &under("Metrics", METRICS));
-            format!("{metrics}{files}{}", see_also(&["ocinet(1)"]))
+            format!("{metrics}{exits}{files}{}", see_also(&["ocinet(1)"]))
         }
         "ocinet-createRuntime" | "ocinet-plan" | "ocinet-register" => {
             format!("{exits}{}", see_also(&["ocinet(1)", "ocinet-annotations(7)", "ocinet.toml(5)"]))
@@ -100,23 +100,34 @@ fn section<'a>(page: &'a str, title: &str) -> Result<&'a str, Box<dyn Error>> {
 
 /// `.SH EXIT STATUS`: how a command ends where it does not fail, and README's exit codes of failures.
 fn exit_status(command: &str) -> Result<String, Box<dyn Error>> {
-    let codes: &[(&str, &str)] = match command {
-        "ocinet-poststart" => &[
-            (
-                "0",
-                "done, or failed: a runtime ends a container whose poststart hook fails; a warning says why",
-            ),
-            ("2", "a wrong command line"),
-            ("70", "a bug"),
-        ],
+    let failures = markdown::to_roff("ocinet(1)", exit_codes()?);
+    let (codes, failures): (&[(&str, &str)], _) = match command {
+        "ocinet-poststart" => (
+            &[
+                (
+                    "0",
+                    "done, or failed: a runtime ends a container whose poststart hook fails; a warning says why",
+                ),
+                ("2", "a wrong command line"),
+                ("70", "a bug"),
+            ],
+            "",
+        ),
+        "ocinet-exporter" => (
+            &[
+                ("0", "it was told to end (SIGTERM or SIGINT)"),
+                ("2", "a wrong command line, web configuration or socket unit"),
+                ("5", "the kernel refused something, as an address that another program listens on"),
+                ("70", "a bug"),
+            ],
+            "",
+        ),
         "ocinet" | "ocinet-check" | "ocinet-doctor" => {
-            &[("0", "done"), ("1", "check or doctor found something")]
+            (&[("0", "done"), ("1", "check or doctor found something")], &*failures)
         }
-        _ => &[("0", "done")],
+        _ => (&[("0", "done")], &*failures),
     };
     let told = codes.iter().map(|(code, text)| format!(".TP\n\\fB{code}\\fR\n{text}\n"));
-    let failures = if command == "ocinet-poststart" { "" } else { exit_codes()? };
-    let failures = markdown::to_roff("ocinet(1)", failures);
     Ok(format!(".SH EXIT STATUS\n{}{failures}", told.collect::<String>()))
 }
 
@@ -182,6 +193,14 @@ mod tests {
         }
         let page = behind("ocinet-poststart").unwrap();
         assert!(page.contains("\\fB0\\fR\ndone, or failed") && !page.contains("\\fB5\\fR"), "{page}");
+    }
+
+    #[test]
+    fn the_exporter_has_exit_codes_of_its_own() {
+        let page = behind("ocinet-exporter").unwrap();
+        let codes: Vec<&str> = page.split(".SH EXIT STATUS\n").nth(1).unwrap().split(".SH ").collect();
+        let told = |code: &str| codes[0].contains(&format!(".TP\n\\fB{code}\\fR\n"));
+        assert!(["0", "2", "5", "70"].into_iter().all(told) && !told("1") && !told("7"), "{page}");
     }
 
     #[test]

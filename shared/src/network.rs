@@ -12,7 +12,7 @@ use crate::mac::{Mac, fnv1a};
 
 /// The group of the host's own macvlans beside containers on a LAN: `base.nft` keeps them apart by it from their first
 /// moment to their last. No network has it.
-pub const BESIDE: u32 = 0x6e00_0000;
+pub const HOST_MACVLAN_GROUP: u32 = 0x6e00_0000;
 
 /// The first byte of every link group that ocinet chooses for a network; what others number by hand begins at 0.
 const GROUPS: u32 = 0x6f00_0000;
@@ -233,5 +233,23 @@ impl Network {
             .map(|step| GROUPS | (first.wrapping_add(step) % GROUP_COUNT))
             .find(|group| others.iter().all(|other| other.group != *group || other.name == *name))
             .unwrap_or(GROUPS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_name_the_group_of_the_hosts_macvlans() {
+        let rules = include_str!("kernel/nft/base.nft");
+        for rule in ["iifgroup", "oifgroup"] {
+            let of_number = |line: &str| {
+                let group = line.trim().strip_prefix(rule)?.split_whitespace().next()?;
+                group.starts_with("0x").then(|| group.to_owned())
+            };
+            let named: Vec<String> = rules.lines().filter_map(of_number).collect();
+            assert_eq!(named, [format!("{HOST_MACVLAN_GROUP:#x}")], "{rule}");
+        }
     }
 }

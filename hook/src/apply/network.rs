@@ -8,7 +8,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
 use ocinet_shared::kernel::{Change, KernelError, addr, optional, sysctl};
-use ocinet_shared::network::{BESIDE, HostLink, HostLinkKind, Network};
+use ocinet_shared::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::to_json;
 
 use super::inside::wait_until_local;
@@ -152,7 +152,7 @@ impl Applier<'_> {
                     mac: Some(link.mac),
                     // Its parent's: what a container that has less can take, the route to it tells.
                     mtu: None,
-                    group: Some(BESIDE),
+                    group: Some(HOST_MACVLAN_GROUP),
                 };
                 link::make_child(&mut self.route, &child, None)
             }

@@ -42,13 +42,13 @@ pub fn run(options: &Options) -> Result<u8, Error> {
         Command::Poststop => counted(&state, "poststop", || poststop::run(&state))?,
         Command::Plan { bundle, .. } => plan::run(&state, options.config.as_ref(), bundle)?,
         Command::List { json } => list::run(&state, *json)?,
-        Command::Inspect { id, json } => by_hand(inspect::run(&state, id, *json))?,
+        Command::Inspect { id, json } => with_root_hint(inspect::run(&state, id, *json))?,
         Command::Doctor { id } => {
-            return by_hand(doctor::run(&state, options.config.as_ref(), id.as_deref()));
+            return with_root_hint(doctor::run(&state, options.config.as_ref(), id.as_deref()));
         }
-        Command::Check { id } => return by_hand(check::run(&state, id.as_deref())),
-        Command::Gc { dry_run } => by_hand(gc::run(&state, *dry_run))?,
-        Command::Reload { if_missing } => by_hand(reload::run(&state, *if_missing))?,
+        Command::Check { id } => return with_root_hint(check::run(&state, id.as_deref())),
+        Command::Gc { dry_run } => with_root_hint(gc::run(&state, *dry_run))?,
+        Command::Reload { if_missing } => with_root_hint(reload::run(&state, *if_missing))?,
         Command::Register(register) => register::run(&state, options, register)?,
         Command::Completions { shell } => completions::run(*shell)?,
     }
@@ -135,10 +135,10 @@ fn without_failing(result: Result<(), Error>) {
     }
 }
 
-/// What an ordinary user may not is no matter of the runtime or of the kernel, of which the hints speak.
-fn by_hand<T>(result: Result<T, Error>) -> Result<T, Error> {
+/// Root alone may run these commands. The usual hints are about the runtime or the kernel: another user needs another one.
+fn with_root_hint<T>(result: Result<T, Error>) -> Result<T, Error> {
     let is_root = nix::unistd::geteuid().is_root();
-    result.map_err(|error| if is_root { error } else { error.of_an_ordinary_user() })
+    result.map_err(|error| if is_root { error } else { error.hinting_at_root() })
 }
 
 /// What is still so when it is looked at again, a little later: starts and stops that are under way come to their end

@@ -27,7 +27,7 @@ pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
                 why: format!(
                     "it belongs to {}, and is asked besides ocinet's; ocinet keeps closed what is not published{}",
                     owner(around, chain),
-                    caution(chain)
+                    trusted_zone_warning(chain)
                 ),
                 mend: links.iter().flat_map(|link| acceptance(around, chain, link)).collect(),
             });
@@ -231,7 +231,7 @@ fn owner(around: &Surroundings, chain: &Chain) -> &'static str {
 }
 
 /// What the commands open besides the way through the host.
-fn caution(chain: &Chain) -> &'static str {
+fn trusted_zone_warning(chain: &Chain) -> &'static str {
     if chain.table == "firewalld" {
         ". In the zone trusted, the containers reach every service of the host; a zone or a policy of your own is narrower"
     } else {

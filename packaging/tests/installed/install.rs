@@ -90,7 +90,7 @@ fn whatever_the_prefix_everything_is_where_it_is_looked_for_and_goes() {
 /// systemd logs each start and end of a service as `info`, and as that also what it says on standard error: what the timer
 /// starts every ten seconds leaves out the first and not the second. What ends badly, systemd logs as `notice` and worse.
 #[test]
-fn what_runs_every_ten_seconds_logs_what_fails_and_nothing_else() {
+fn the_timers_service_hides_systemds_own_lines() {
     let unit = |name: &str| fs::read_to_string(repository().join("packaging/systemd").join(name)).unwrap();
     let timer = unit("ocinet-reload.timer");
     let service = unit(timer.lines().find_map(|line| line.strip_prefix("Unit=")).unwrap());
