@@ -1,14 +1,17 @@
 //! The base tables. This is the only file that starts a process.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::element::{Element, Set};
 
 /// The whole rule set, as nft reads it.
-const BASE: &str = include_str!("base.nft");
+pub(super) const BASE: &str = include_str!("base.nft");
 
 /// Where distributions put nft. PATH is not asked: a runtime may clear it, and an image's author may not set it.
 const NFT: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
@@ -34,27 +37,19 @@ pub enum InstallError {
 /// # Errors
 /// [`InstallError`]; nft's own only where its exit status can be had.
 pub fn install(elements: &[Element]) -> Result<(), InstallError> {
-    let elements = text(elements);
     let nft = NFT.into_iter().find(|path| Path::new(path).exists()).ok_or(InstallError::Missing)?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(nft);
     let run = |error| InstallError::Run(nft, error);
-    let mut child = command
+    let child = command
         .args(["-f", "-"])
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::piped())
+        .stdin(whole([PREAMBLE, BASE, &text(elements)]).map_err(run)?)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(run)?;
-    let mut standard_input = child.stdin.take();
-    if let Some(input) = &mut standard_input {
-        // nft that ends early says why on its standard error, which is worth more than the broken pipe.
-        let texts = [PREAMBLE, BASE, &elements];
-        let _ = texts.into_iter().try_for_each(|text| input.write_all(text.as_bytes()));
-    }
-    drop(standard_input);
     let output = match child.wait_with_output() {
         // A runtime that ignores SIGCHLD lets the kernel forget how nft ended. Whether the tables are there is seen
         // by the first element that is added.
@@ -67,6 +62,15 @@ pub fn install(elements: &[Element]) -> Result<(), InstallError> {
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().next().unwrap_or("it gave no reason").to_owned();
     Err(InstallError::Refused(first))
+}
+
+/// A file that holds all of it before nft reads the first line. Of a pipe whose writer is killed, nft would take what it got
+/// for all, and flush the rules without writing them anew.
+fn whole(texts: [&str; 3]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("ocinet.nft", MFdFlags::MFD_CLOEXEC)?);
+    texts.into_iter().try_for_each(|text| file.write_all(text.as_bytes()))?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// One command a set: nft takes long over many commands.
