@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 
 use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::counted::{port_counters, publish, taken};
+use ocinet_shared::counted::{self, port_counters, publish, taken};
 use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::conntrack::NowPublished;
 use ocinet_shared::network::{HostLinkKind, Network};
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::Attachment;
 
 use crate::plan::Inputs;
@@ -31,6 +32,14 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
         }
     }
     elements
+}
+
+/// The UDP ports that elements publish.
+#[must_use]
+pub fn udp_ports<'a>(elements: impl Iterator<Item = &'a Element>) -> Vec<NowPublished> {
+    let udp = elements.filter_map(counted::published).filter(|(_, port)| port.protocol == Protocol::Udp);
+    udp.map(|(family, port)| NowPublished { family, bound: port.bound_address(), port: port.host_port })
+        .collect()
 }
 
 /// What lets a container's address leave its network, and counts what does.

@@ -248,6 +248,7 @@ impl<'a> Setup<'a> {
             let ready =
                 Record { phase: Phase::Ready, setup_us: microseconds(self.started), ..record.clone() };
             self.state.replace(&path, &to_json(&ready, &path)?)?;
+            applier.keep_elements(&ready)?;
             files::forget_source(self.state, &self.container.id)?;
             Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
         });

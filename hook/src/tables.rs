@@ -4,10 +4,10 @@ use std::fs;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::element::Element;
+use ocinet_shared::element::{Element, Field, Set, Table};
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::nft::{self, ChangeError, Nft};
-use ocinet_shared::kernel::{link, process, route};
+use ocinet_shared::kernel::nft::{self, ChangeError, Nft, counted};
+use ocinet_shared::kernel::{conntrack, link, process, route};
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::{Locked, StateDir, StateError};
@@ -53,22 +53,11 @@ pub fn add_restored(
 
 fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id()?;
-    let mut common = Vec::new();
-    for network in networks(state)? {
-        let now = || state.read_json::<Network>(&state.network_path(&network.name));
-        if is_staying(state, Locked::EndingNetwork(&network.name), &network, now)? {
-            common.extend(nat::network_elements(&network));
-        }
-    }
+    let staying_networks = staying_networks(state)?;
+    let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);
-    let mut live = Vec::new();
-    for record in live_records(state, &boot_id)? {
-        if is_staying(state, Locked::EndingContainer(&record.id), &record, || state.read_record(&record.id))?
-        {
-            live.push(record);
-        }
-    }
+    let mut live = staying_containers(state, &boot_id, &[])?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     if let Err(error) = nft::install(&all) {
         // One record that makes no sense to nft does not keep the rest from coming back.
@@ -82,7 +71,110 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     if !uplinks.is_empty() {
         forwarding::delete_uplinks(nft, &uplinks)?;
     }
+    // The elements of what became complete meanwhile were perhaps flushed, and nobody else puts them back.
+    for network in self::staying_networks(state)?.iter().filter(|network| !staying_networks.contains(network))
+    {
+        put_back(nft, &nat::network_elements(network))?;
+    }
+    let late = staying_containers(state, &boot_id, &live)?;
+    for record in &late {
+        put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
+    }
+    live.extend(late);
+    end_untranslated(nft, &live)?;
     Ok(live)
+}
+
+/// What was sent while there were no rules was not translated, and would not be as long as its sender goes on.
+fn end_untranslated(nft: &mut Nft, live: &[Record]) -> Result<(), Error> {
+    let elements = || live.iter().flat_map(Record::elements);
+    conntrack::end_all_unpublished(nft.channel(), &nat::udp_ports(elements()))?;
+    let leaves_translated =
+        |of: &&Element| matches!(of.set, Set::Masquerade4 | Set::Masquerade6 | Set::Snat4 | Set::Snat6);
+    let source = |of: &Element| match of.key.first() {
+        Some(Field::Address(address)) => Some(*address),
+        _ => None,
+    };
+    let sources = elements().filter(leaves_translated).filter_map(source).collect();
+    Ok(conntrack::end_all_untranslated(nft.channel(), &sources)?)
+}
+
+/// Puts a container's elements back that has become ready, where they were flushed while it was not: whoever put the rest
+/// back left them out.
+///
+/// # Errors
+/// As [`restore`].
+pub fn keep(state: &StateDir, nft: &mut Nft, ready: &Record) -> Result<(), Error> {
+    let Some(first) = ready.elements().next() else { return Ok(()) };
+    if nft.get(first)?.is_some() {
+        return Ok(());
+    }
+    let _alone = state.lock_elements_to_restore()?;
+    let elements: Vec<Element> = ready.elements().cloned().collect();
+    match nft.restore(&elements) {
+        Err(ChangeError::NoTable) => restore_alone(state, nft).map(drop),
+        restored => restored.map_err(change_error),
+    }
+}
+
+/// Whether a table, a rule or this folder's elements are missing. The elements of one container stand for those of all, and
+/// another folder's restore leaves all of them out.
+///
+/// # Errors
+/// Those of reading the folder, and a refusal of the kernel's.
+pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
+    for table in [Table::Inet, Table::Bridge] {
+        if counted::table(nft.channel(), table)?.is_none()
+            || nft::incomplete_chain(nft.channel(), table)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    for element in wanted_of_host(state)?.iter().take(1) {
+        if nft.get(element)?.is_none() {
+            return Ok(true);
+        }
+    }
+    let boot_id = process::boot_id()?;
+    for id in state.ids()? {
+        let Ok(Some(record)) = state.read_record(&id) else { continue };
+        if let Some(first) = record.elements().next().filter(|_| is_attached(state, &record, &boot_id)) {
+            return Ok(nft.get(first)?.is_none());
+        }
+    }
+    Ok(false)
+}
+
+fn staying_networks(state: &StateDir) -> Result<Vec<Network>, Error> {
+    let mut staying = Vec::new();
+    for network in networks(state)? {
+        let now = || state.read_json::<Network>(&state.network_path(&network.name));
+        if is_staying(state, Locked::EndingNetwork(&network.name), &network, now)? {
+            staying.push(network);
+        }
+    }
+    Ok(staying)
+}
+
+/// The containers that live and are not being taken back, without those that are known.
+fn staying_containers(state: &StateDir, boot_id: &str, known: &[Record]) -> Result<Vec<Record>, Error> {
+    let mut staying = Vec::new();
+    for id in state.ids()? {
+        if known.iter().any(|record| record.id == id) {
+            continue;
+        }
+        match state.read_record(&id) {
+            Ok(Some(record)) if is_attached(state, &record, boot_id) => {
+                if is_staying(state, Locked::EndingContainer(&id), &record, || state.read_record(&id))? {
+                    staying.push(record);
+                }
+            }
+            Ok(_) => {}
+            Err(error) if known.is_empty() => crate::log::warn(error),
+            Err(_) => {}
+        }
+    }
+    Ok(staying)
 }
 
 /// Whether nobody takes a container or a network back. Whoever does holds the lock from before it deletes the elements until

@@ -7,11 +7,11 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
-use ocinet_shared::kernel::conntrack::{self, NowPublished};
+use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::mac::Mac;
-use ocinet_shared::port::{Protocol, PublishedPort};
-use ocinet_shared::record::{Phase, SharedLink};
+use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record::{Phase, Record, SharedLink};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::{Applier, Failure};
@@ -99,14 +99,17 @@ impl Applier<'_> {
         }
     }
 
+    /// Sees to the elements of the container, which has become ready, after a flush that came in between.
+    ///
+    /// # Errors
+    /// As [`tables::keep`].
+    pub fn keep_elements(&mut self, ready: &Record) -> Result<(), Error> {
+        tables::keep(self.state, &mut self.nft, ready)
+    }
+
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.
     fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
-        // A new connection of the other protocols begins with a packet that says so.
-        let udp = elements.iter().filter_map(published).filter(|(_, port)| port.protocol == Protocol::Udp);
-        let ports: Vec<_> = udp
-            .map(|(family, port)| NowPublished { family, bound: port.bound_address(), port: port.host_port })
-            .collect();
-        Ok(conntrack::end_all_unpublished(self.nft.channel(), &ports)?)
+        Ok(conntrack::end_all_unpublished(self.nft.channel(), &nat::udp_ports(elements.iter()))?)
     }
 }
 

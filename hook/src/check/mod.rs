@@ -7,6 +7,7 @@ use std::fmt;
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Table};
+use ocinet_shared::kernel::nft::incomplete_chain;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
@@ -97,12 +98,27 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         let whats = elements.iter().map(|element| format!("the element {element} is missing"));
         differences.extend(whats.map(|what| Difference { of: "this host".to_owned(), what }));
     }
-    let lacks = |table| wanted.iter().any(|element| element.set.place().0 == table) && !found.has(table);
-    for table in [Table::Inet, Table::Bridge].into_iter().filter(|table| lacks(*table)) {
+    let lacks = |table: &Table| is_used(&wanted, *table) && !found.has(*table);
+    for table in [Table::Inet, Table::Bridge].into_iter().filter(lacks) {
         let what = format!("the table {} ocinet is missing: `ocinet reload` puts it back", table.family());
         differences.push(Difference { of: "this host".to_owned(), what });
     }
+    for table in [Table::Inet, Table::Bridge].into_iter().filter(|table| is_used(&wanted, *table)) {
+        if found.has(table)
+            && let Some(chain) = incomplete_chain(found.nft.channel(), table)?
+        {
+            let family = table.family();
+            let what =
+                format!("chain {chain} of table {family} ocinet lacks rules: `ocinet reload` puts them back");
+            differences.push(Difference { of: "this host".to_owned(), what });
+        }
+    }
     Ok(differences)
+}
+
+/// Whether something compared has elements in a table.
+fn is_used(wanted: &[Element], table: Table) -> bool {
+    wanted.iter().any(|element| element.set.place().0 == table)
 }
 
 /// What differs of the networks that have one of the compared containers, and the elements that they want. A network is

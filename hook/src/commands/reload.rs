@@ -1,7 +1,6 @@
 //! `ocinet reload`: puts the rules back that somebody flushed.
 
-use ocinet_shared::element::Table;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
@@ -15,11 +14,8 @@ pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
     }
     state.check()?;
     let mut nft = Nft::open()?;
-    if if_missing {
-        let mut is_there = |table| Ok::<_, Error>(counted::table(nft.channel(), table)?.is_some());
-        if is_there(Table::Inet)? && is_there(Table::Bridge)? {
-            return Ok(());
-        }
+    if if_missing && !tables::is_incomplete(state, &mut nft)? {
+        return Ok(());
     }
     let restored = tables::restore(state, &mut nft);
     nft.close();

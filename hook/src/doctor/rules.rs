@@ -1,6 +1,7 @@
 //! ocinet's own tables, elements and filters.
 
 use ocinet_shared::element::{Element, Table};
+use ocinet_shared::kernel::nft::incomplete_chain;
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
@@ -23,6 +24,12 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             findings.push(Finding::new(
                 format!("table {name} is gone"),
                 "something flushed the rules: no published port works, and nothing is let in to containers",
+                RELOAD,
+            ));
+        } else if let Some(chain) = incomplete_chain(around.found.nft.channel(), table)? {
+            findings.push(Finding::new(
+                format!("chain {chain} of table {name} lacks rules"),
+                "something flushed or deleted them: what they let through does not pass, and what they drop does",
                 RELOAD,
             ));
         }

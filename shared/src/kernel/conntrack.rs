@@ -1,6 +1,6 @@
 //! Connection tracking: which connections are open, and the end of those whose container is another's or nobody's now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use nix::errno::Errno;
@@ -28,6 +28,8 @@ const CTA_STATUS_MASK: u16 = 26;
 const IPS_NAT_MASK: u32 = IPS_SRC_NAT | 1 << 5;
 /// The source is.
 const IPS_SRC_NAT: u32 = 1 << 4;
+/// An answer was seen.
+const IPS_SEEN_REPLY: u32 = 1 << 1;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 /// `CTA_IP_V4_SRC` to `CTA_IP_V6_DST`.
@@ -184,6 +186,26 @@ pub fn end_all_unpublished(channel: &mut Channel, ports: &[NowPublished]) -> Res
     })
 }
 
+/// Ends what these addresses began and nobody answered, untranslated: without rules, it left as it was sent, and would
+/// go on so as long as its sender does. Its next packet begins it anew.
+///
+/// # Errors
+/// As [`end_all_of`].
+pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Result<(), KernelError> {
+    for family in Family::ALL {
+        if of.iter().any(|address| Family::of(*address) == family) {
+            let request = of_family(CT_GET, family)
+                .with(CTA_STATUS, &0_u32.to_be_bytes())
+                .with(CTA_STATUS_MASK, &(IPS_NAT_MASK | IPS_SEEN_REPLY).to_be_bytes());
+            end_some(channel, &request, family, |payload| {
+                status(payload) & (IPS_NAT_MASK | IPS_SEEN_REPLY) == 0
+                    && ends(payload, CTA_TUPLE_ORIG).first().is_some_and(|source| of.contains(source))
+            })?;
+        }
+    }
+    Ok(())
+}
+
 fn end_listed(channel: &mut Channel, family: Family, ports: &[&NowPublished]) -> Result<(), KernelError> {
     let mut by_port: HashMap<u16, Vec<Option<IpAddr>>> = HashMap::new();
     for of in ports {
@@ -207,9 +229,13 @@ fn sent_to(payload: &[u8], direction: u16) -> Option<u16> {
 }
 
 fn leaves_by(payload: &[u8], port: u16) -> bool {
+    status(payload) & IPS_NAT_MASK == IPS_SRC_NAT && is_udp_to(payload, CTA_TUPLE_REPLY, port)
+}
+
+/// `IPS_…` of an entry.
+fn status(payload: &[u8]) -> u32 {
     let status = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_STATUS);
-    let status = status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes);
-    status & IPS_NAT_MASK == IPS_SRC_NAT && is_udp_to(payload, CTA_TUPLE_REPLY, port)
+    status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes)
 }
 
 /// Whether packets of one direction are UDP's to that port.

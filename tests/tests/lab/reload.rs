@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
-    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Server, Snapshot,
+    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Sandbox, Server, Snapshot,
+    until,
 };
 use serde_json::Value;
 
@@ -256,4 +257,131 @@ fn delayed(run: impl FnOnce() -> Finished) -> Finished {
     let finished = run();
     assert!(began.elapsed() >= Duration::from_millis(1500), "it was not delayed: {finished:?}");
     finished
+}
+
+/// A reload that is killed has changed nothing or everything.
+#[test]
+fn a_killed_reload_leaves_the_rules() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let rules = || lab.host.ok(&["nft", "-s", "list", "ruleset"]);
+    let before = rules();
+    let mut killed = 0;
+    for number in 1..=6 {
+        let inject = format!("inject=write:signal=KILL:when={number}");
+        let under = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", &inject];
+        killed += i32::from(lab.run_under(&under, &["reload"], "").code != 0);
+        assert_eq!(rules(), before, "killed at write {number}");
+        reaches(&lab.peer, HOST4, 8080, "web");
+    }
+    assert!(killed >= 2, "{killed}");
+}
+
+#[test]
+fn rules_that_somebody_took_are_missed_and_come_back() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let rules = || lab.host.ok(&["nft", "-s", "list", "ruleset"]);
+    let before = rules();
+    for (taken, lacks) in [
+        ("flush chain inet ocinet forward", "chain forward of table inet ocinet lacks rules"),
+        ("flush chain inet ocinet transit_out", "chain transit_out of table inet ocinet lacks rules"),
+        ("flush table inet ocinet", " of table inet ocinet lacks rules"),
+        (
+            "flush chain bridge ocinet from_container",
+            "chain from_container of table bridge ocinet lacks rules",
+        ),
+        ("flush table bridge ocinet", " of table bridge ocinet lacks rules"),
+        ("delete chain inet ocinet output", "chain output of table inet ocinet lacks rules"),
+    ] {
+        lab.host.ok(&["nft", taken]);
+        let checked = lab.run(&["check"], "");
+        assert!(checked.code == 1 && checked.stdout.contains(lacks), "{taken}: {checked:?}");
+        reload(&lab, &["--if-missing"]);
+        assert_eq!(lab.run(&["check"], "").code, 0, "{taken}");
+        // A chain that was deleted comes back at another place of the list.
+        assert_eq!(rules().lines().count(), before.lines().count(), "{taken}");
+        reaches(&lab.peer, HOST4, 8080, "web");
+    }
+}
+
+/// The timer puts back what is there at that moment: a container that becomes ready a little later must not be left out.
+#[test]
+fn a_start_beside_a_flush_and_a_reload_has_its_elements() {
+    let lab = Lab::new();
+    let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+    let sandbox = Sandbox::new("web");
+    let slow = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=rename:delay_enter=1500000"];
+    let finished = thread::scope(|scope| {
+        let start =
+            scope.spawn(|| lab.run_under(&slow, &["createRuntime"], &lab.state_of(&sandbox, &PUBLISHED)));
+        let map = ["nft", "list", "map", "inet", "ocinet", "publish4"];
+        assert!(until(|| lab.host.ok(&map).contains("8080")));
+        flush(&lab);
+        reload(&lab, &["--if-missing"]);
+        assert!(!lab.host.ok(&map).contains("8080"), "it was ready too early");
+        start.join().unwrap()
+    });
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+    let _server = Server::tcp(&sandbox.net(), 80, "web");
+    for host in [HOST4, HOST6] {
+        reaches(&lab.peer, host, 8080, "web");
+    }
+    assert_eq!(lab.run(&["check"], "").stdout, "everything is as recorded\n");
+}
+
+/// A start with another state folder makes the tables anew, and knows nothing of this folder's containers.
+#[test]
+fn another_folders_start_does_not_keep_this_ones_rules_away() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let sandbox = Sandbox::new("other");
+    flush(&lab);
+    let folder = lab.state_dir().with_file_name("other-state");
+    let state = lab.state_of(&sandbox, &[("net.network", "t"), ("net.subnet", "10.97.0.0/24")]);
+    let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
+    assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    reload(&lab, &["--if-missing"]);
+    for host in [HOST4, HOST6] {
+        reaches(&lab.peer, host, 8080, "web");
+    }
+}
+
+/// Where another table tracks connections, what is sent while ocinet's are gone is a connection of its own.
+#[test]
+fn what_was_sent_without_rules_is_translated_after_a_reload() {
+    let lab = Lab::new();
+    let ports = [("net.subnet", DUAL), ("net.ports", "8080:80/udp")];
+    let web = lab.attach("web", &ports);
+    let served = Server::udp(&web.net, 80, "web");
+    let outside = Server::udp(&lab.wan, 81, "internet");
+    lab.host.ok(&[
+        "nft",
+        "add table inet other; add chain inet other input { type filter hook input priority 0; }",
+    ]);
+    lab.host.ok(&["nft", "add rule inet other input ct state new accept"]);
+    for (host, internet, any) in [(HOST4, INTERNET4, "0.0.0.0"), (HOST6, INTERNET6, "::")] {
+        let bind = |net: &Netns| net.within(|| UdpSocket::bind((any.parse::<IpAddr>().unwrap(), 0)).unwrap());
+        let (client, container) = (bind(&lab.peer), bind(&web.net));
+        let send = || {
+            client.send_to(b"hello", (host, 8080)).unwrap();
+            container.send_to(b"hello", (internet, 81)).unwrap();
+            sleep(QUIET);
+        };
+        for table in ["inet", "bridge"] {
+            lab.host.ok(&["nft", "delete", "table", table, "ocinet"]);
+        }
+        send();
+        let own = web.address(host.is_ipv6());
+        assert!(outside.all_clients().contains(&own), "it went out untranslated");
+        reload(&lab, &[]);
+        let (of_web, of_internet) = (served.all_clients().len(), outside.all_clients().len());
+        send();
+        assert!(served.all_clients().len() > of_web);
+        let later = outside.all_clients().split_off(of_internet);
+        assert!(!later.is_empty() && !later.contains(&own), "{later:?}");
+    }
 }

@@ -30,7 +30,7 @@ const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 
 /// `NFPROTO_INET` and `NFPROTO_BRIDGE` of linux/netfilter.h, in `struct nfgenmsg`.
-fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
+pub(super) fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
     let family = match table {
         Table::Inet => 1,
         Table::Bridge => 7,

@@ -2,13 +2,16 @@
 //!
 //! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
+//! `complete.rs` looks whether the base tables have all their rules;
 //! `chains.rs` reads the rules of all tables, other programs' too;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
 
 mod batch;
 pub mod chains;
+mod complete;
 pub mod counted;
 mod install;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};
+pub use complete::incomplete_chain;
 pub use install::{InstallError, install};

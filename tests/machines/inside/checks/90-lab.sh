@@ -19,8 +19,8 @@ if [[ -e /share/lab ]]; then
 	mkdir -p "$checkout/tests"
 	ln -sfn /share/packaging "$checkout/packaging"
 	dpkg -i "$package" >/dev/null 2>&1
-	# The lab wants bridges to ask the rules, too.
-	modprobe br_netfilter
+	# The lab wants bridges to ask the rules, too, and a helper of connection tracking that works behind masquerade.
+	modprobe -a br_netfilter nf_nat_tftp
 	limit=5400
 	modules="reach publish networks routed spoof flushed life macvlan ipvlan overlay connections reload gc check"
 	for module in $(cat /share/modules 2>/dev/null || echo "$modules"); do

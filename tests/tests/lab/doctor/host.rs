@@ -83,6 +83,16 @@ fn tables_that_were_flushed() {
 }
 
 #[test]
+fn rules_that_were_flushed() {
+    let ward = Ward::new("bridge");
+    ward.lab.host.ok(&["nft", "flush table inet ocinet"]);
+    ward.is_silent(false);
+    let mend = ward.finds(" of table inet ocinet lacks rules");
+    assert_eq!(mend, ["ocinet reload"]);
+    ward.mend(&mend);
+}
+
+#[test]
 fn elements_that_were_deleted() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["nft", "flush map inet ocinet publish4"]);
