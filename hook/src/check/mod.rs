@@ -98,27 +98,23 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         let whats = elements.iter().map(|element| format!("the element {element} is missing"));
         differences.extend(whats.map(|what| Difference { of: "this host".to_owned(), what }));
     }
-    let lacks = |table: &Table| is_used(&wanted, *table) && !found.has(*table);
-    for table in [Table::Inet, Table::Bridge].into_iter().filter(lacks) {
-        let what = format!("the table {} ocinet is missing: `ocinet reload` puts it back", table.family());
-        differences.push(Difference { of: "this host".to_owned(), what });
-    }
-    for table in [Table::Inet, Table::Bridge].into_iter().filter(|table| is_used(&wanted, *table)) {
-        if found.has(table)
-            && let Some(chain) = incomplete_chain(found.nft.channel(), table)?
-        {
-            let family = table.family();
-            let what =
-                format!("chain {chain} of table {family} ocinet lacks rules: `ocinet reload` puts them back");
-            differences.push(Difference { of: "this host".to_owned(), what });
-        }
-    }
+    differences.extend(of_tables(&wanted, &mut found)?);
     Ok(differences)
 }
 
-/// Whether something compared has elements in a table.
-fn is_used(wanted: &[Element], table: Table) -> bool {
-    wanted.iter().any(|element| element.set.place().0 == table)
+/// What differs of the tables that what was compared has elements in.
+fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, Error> {
+    let mut whats = Vec::new();
+    let is_used = |table: &Table| wanted.iter().any(|element| element.set.place().0 == *table);
+    for table in [Table::Inet, Table::Bridge].into_iter().filter(is_used) {
+        let name = format!("table {} ocinet", table.family());
+        if !found.has(table) {
+            whats.push(format!("the {name} is missing: `ocinet reload` puts it back"));
+        } else if let Some(chain) = incomplete_chain(found.nft.channel(), table)? {
+            whats.push(format!("chain {chain} of {name} lacks rules: `ocinet reload` puts them back"));
+        }
+    }
+    Ok(whats.into_iter().map(|what| Difference { of: "this host".to_owned(), what }).collect())
 }
 
 /// What differs of the networks that have one of the compared containers, and the elements that they want. A network is
