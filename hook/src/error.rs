@@ -142,7 +142,14 @@ impl From<StateError> for Error {
             StateError::Io { .. } => {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"
             }
-            StateError::Malformed { .. } => "move the file away once its container has ended",
+            StateError::Malformed { .. } => {
+                "move the file away once the containers that it is about have ended"
+            }
+            StateError::Writable { path, .. } => {
+                let quoted = path.display().to_string().replace('\'', r"'\''");
+                let hint = format!("look at it, and run `chmod 644 '{quoted}'`, or remove it");
+                return Self::State(report("use the state folder", &error, hint));
+            }
             StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",
             StateError::Foreign { .. } => "look at it, and remove it: ocinet did not write it",
             StateError::Unsafe { danger, .. } => of_unsafe(*danger),

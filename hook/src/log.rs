@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::str::FromStr as _;
 use std::sync::Once;
 
+use ocinet_shared::one_line::one_line;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -13,20 +14,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 /// Something that somebody should look at, though this command goes on.
 pub fn warn(message: impl Display) {
     start();
-    tracing::warn!("{message}");
+    tracing::warn!("{}", one_line(&message.to_string()));
 }
 
 /// Something that an administrator may want to find in the journal.
 pub fn info(message: impl Display) {
     start();
-    tracing::info!("{message}");
+    tracing::info!("{}", one_line(&message.to_string()));
 }
 
 /// Something for whoever looks for a fault.
 pub fn debug(message: impl Display) {
     if std::env::var_os("OCINET_LOG").is_some() {
         start();
-        tracing::debug!("{message}");
+        tracing::debug!("{}", one_line(&message.to_string()));
     }
 }
 

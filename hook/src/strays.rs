@@ -25,7 +25,7 @@ use ocinet_shared::kernel::sysctl;
 use ocinet_shared::names::Told;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
-use ocinet_shared::record_dir::{Locked, StateDir, to_json};
+use ocinet_shared::record_dir::{Locked, StateDir, StateError, to_json};
 
 use self::listed::{Listed, list};
 use self::living::Inhabitants;
@@ -61,8 +61,13 @@ pub enum Stray {
     Forwarding(Family),
     /// A file that an interrupted write left.
     Temporary(Temporary),
-    /// What another user put where a lease or a claim would be.
-    Foreign(PathBuf),
+    /// What ocinet cannot have written, where a lease or a claim would be.
+    Foreign {
+        /// What is there.
+        path: PathBuf,
+        /// Why ocinet cannot have written it.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Stray {
@@ -84,7 +89,7 @@ impl fmt::Display for Stray {
             Self::Temporary(Temporary { path, .. }) => {
                 write!(f, "the file {} is left of an interrupted write", path.display())
             }
-            Self::Foreign(path) => write!(f, "{} is another user's, and claims nothing", path.display()),
+            Self::Foreign { path, reason } => write!(f, "{} claims nothing: {reason}", path.display()),
         }
     }
 }
@@ -124,7 +129,8 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
         match record {
             Ok(record) => records.push(record),
             Err(error) => {
-                all_known = false;
+                // What ocinet did not write owns nothing; whose record it took the place of is found by what lives.
+                all_known &= matches!(error, StateError::Foreign { .. });
                 crate::log::warn(error);
             }
         }
@@ -132,7 +138,8 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let ids = state.ids()?;
     let ended = records.iter().filter(|record| !members::is_live(state, record, boot_id));
     let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
-    strays.extend(listed.foreign.iter().cloned().map(Stray::Foreign));
+    let foreign = listed.foreign.iter().cloned();
+    strays.extend(foreign.map(|(path, reason)| Stray::Foreign { path, reason }));
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
     let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
     strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
@@ -166,7 +173,9 @@ fn without_the_living(
     listed: &Listed,
     records: &[Record],
 ) -> Result<Strays, Error> {
-    if !strays.iter().any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign(_)))
+    if !strays
+        .iter()
+        .any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. }))
     {
         return Ok(Strays { strays, living: Vec::new() });
     }
@@ -264,7 +273,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             Ok(!sysctl::forwards(*family).unwrap_or_default())
         }
         Stray::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
-        Stray::Foreign(path) => Ok(state.remove_foreign(path)?),
+        Stray::Foreign { path, .. } => Ok(state.remove_foreign(path)?),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose the files of the state folder are: what is another user's is nobody's word, and is never waited for.
+//! A file of another user is never believed, and reading it never blocks.
 //!
 //! An earlier ocinet made folders that everybody could write to, so that anything may be in them. A record, a network and
 //! a claim count where root wrote them, and nobody else can.
@@ -20,18 +20,17 @@ impl StateDir {
     /// Opens a file to read; `None` where there is none.
     ///
     /// # Errors
-    /// [`StateError::Foreign`] for what ocinet cannot have written, [`StateError::Malformed`] for a file that others can
+    /// [`StateError::Foreign`] for what ocinet cannot have written, [`StateError::Writable`] for a file that others can
     /// write to, and those of open(2).
     pub(crate) fn open(&self, path: &Path) -> Result<Option<File>, StateError> {
         let (file, metadata) = match small_file::open(path, O_NOFOLLOW) {
             Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(refused(path, error)),
         };
         self.check_owner(path, &metadata)?;
         if metadata.mode() & OTHERS_WRITE != 0 {
-            let reason = format!("others can write to it (its mode is {:04o})", metadata.mode() & 0o7777);
-            return Err(StateError::Malformed { path: path.to_owned(), reason });
+            return Err(StateError::Writable { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
         }
         Ok(Some(file))
     }
@@ -42,22 +41,46 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Foreign`].
     pub fn check_owner(&self, path: &Path, metadata: &Metadata) -> Result<(), StateError> {
-        let foreign = |reason| Err(StateError::Foreign { path: path.to_owned(), reason });
-        if !metadata.is_file() {
-            return foreign(NOT_ORDINARY.to_owned());
+        match self.fault(metadata) {
+            Some(reason) => Err(StateError::Foreign { path: path.to_owned(), reason }),
+            None => Ok(()),
         }
+    }
+
+    /// Why ocinet cannot have written a file.
+    fn fault(&self, metadata: &Metadata) -> Option<String> {
+        if !self.is_trusted(metadata) {
+            Some(format!("it belongs to the user {}", metadata.uid()))
+        } else if metadata.is_symlink() {
+            Some(IS_LINK.to_owned())
+        } else {
+            (!metadata.is_file()).then(|| NOT_ORDINARY.to_owned())
+        }
+    }
+
+    fn is_trusted(&self, metadata: &Metadata) -> bool {
         let uid = metadata.uid();
         let is_owners = || fs::metadata(self.path("")).is_ok_and(|folder| folder.uid() == uid);
-        if uid == 0 || uid == geteuid().as_raw() || is_owners() {
-            return Ok(());
-        }
-        foreign(format!("it belongs to the user {uid}"))
+        uid == 0 || uid == geteuid().as_raw() || is_owners()
+    }
+
+    /// Why ocinet cannot have written what is at a path; `None` where nothing is there, or it may have.
+    #[must_use]
+    pub fn why_foreign(&self, path: &Path) -> Option<String> {
+        self.fault(&fs::symlink_metadata(path).ok()?)
+    }
+
+    /// The same of a path at which ocinet makes folders.
+    #[must_use]
+    pub fn why_foreign_folder(&self, path: &Path) -> Option<String> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        if metadata.is_dir() || self.is_trusted(&metadata) { None } else { self.fault(&metadata) }
     }
 
     /// Whether something is there that ocinet cannot have written.
     #[must_use]
     pub fn is_foreign(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok_and(|metadata| self.check_owner(path, &metadata).is_err())
+        self.why_foreign(path).is_some()
     }
 
     /// Whether a file is there that ocinet may have written.
@@ -81,13 +104,37 @@ impl StateDir {
         }
         fs::remove_file(path).map(|()| true).map_err(|error| StateError::io("remove", path, error))
     }
+
+    /// Removes what another user put in the place of a folder, or of one above it inside the state folder.
+    ///
+    /// # Errors
+    /// Those of unlink(2), which removes no folder.
+    pub(crate) fn clear_way(&self, folder: &Path) -> Result<(), StateError> {
+        let root = self.path("");
+        let inside: Vec<&Path> = folder.ancestors().take_while(|path| *path != root).collect();
+        for path in inside.into_iter().rev().filter(|path| self.why_foreign_folder(path).is_some()) {
+            match fs::remove_file(path) {
+                Err(error) if !is_absent(&error) => return Err(StateError::io("remove", path, error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Whether nothing is at a path. What is in the place of a folder holds no files.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+const IS_LINK: &str = "it is a symbolic link";
 
 /// A link is not followed, and a socket cannot be opened.
 fn refused(path: &Path, error: io::Error) -> StateError {
     let foreign = |reason: &str| StateError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ELOOP) => foreign("it is a symbolic link"),
+        Some(Errno::ELOOP) => foreign(IS_LINK),
         Some(Errno::ENXIO) | None => foreign(NOT_ORDINARY),
         Some(_) => StateError::io("read", path, error),
     }
@@ -119,7 +166,7 @@ mod tests {
         for mode in [0o666, 0o664] {
             fs::set_permissions(at("file"), fs::Permissions::from_mode(mode)).unwrap();
             let refused = state.read(&at("file")).unwrap_err();
-            assert!(matches!(refused, StateError::Malformed { .. }), "{refused}");
+            assert!(matches!(refused, StateError::Writable { .. }), "{refused}");
         }
         assert!(state.remove_foreign(&at("link")).unwrap() && !state.remove_foreign(&at("file")).unwrap());
         assert!(at("file").exists() && !at("link").is_symlink());

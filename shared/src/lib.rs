@@ -19,7 +19,7 @@ pub mod container_id;
 pub mod counted;
 pub mod element;
 mod folders;
-mod foreign;
+pub mod foreign;
 pub mod hook_stats;
 pub mod ifname;
 pub mod kernel;

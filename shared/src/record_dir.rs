@@ -4,6 +4,7 @@
 //! (where it replaces itself) into place. Who changes one holds its lock (`locks.rs`).
 
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind::{AlreadyExists, NotADirectory};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::container_id::ContainerId;
+use crate::foreign::is_absent;
 pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
 use crate::locks::{Locks, Mode};
 use crate::record::{Record, VERSION};
@@ -64,6 +66,14 @@ pub enum StateError {
         danger: Danger,
         /// Who could.
         reason: String,
+    },
+    /// A file of root's that others can write to.
+    #[error("cannot trust {path}: others can write to it (its mode is {mode:04o})", path = .path.display())]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// Something is where a file of ocinet's would be, and ocinet cannot have written it.
     #[error("cannot trust {path}: {reason}", path = .path.display())]
@@ -130,13 +140,21 @@ impl StateDir {
         self.path(&format!("networks/{name}.json"))
     }
 
-    /// Makes the folder that a file goes into, and those above it up to the state folder's own parent.
+    /// Makes the folder that a file goes into, and those above it up to the state folder's own parent. What another user
+    /// put in the place of one inside the state folder is removed.
     ///
     /// # Errors
-    /// Those of mkdir(2) other than `EEXIST`.
+    /// Those of mkdir(2) other than `EEXIST`, and those of unlink(2).
     pub fn make_parent(&self, path: &Path) -> Result<(), StateError> {
         let parent = path.parent().unwrap_or(&self.root);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        let make = || fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        let made = match make() {
+            Err(error) if matches!(error.kind(), AlreadyExists | NotADirectory) => {
+                self.clear_way(parent)?;
+                make()
+            }
+            made => made,
+        };
         made.map_err(|error| StateError::io("make the folder", parent, error))
     }
 
@@ -206,9 +224,7 @@ impl StateDir {
         // In this order: what is left of an interrupted write is found by the file itself.
         for path in [&*temporary_path(path), path] {
             match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StateError::io("remove", path, error));
-                }
+                Err(error) if !is_absent(&error) => return Err(StateError::io("remove", path, error)),
                 _ => {}
             }
         }

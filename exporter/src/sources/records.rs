@@ -208,7 +208,9 @@ impl RecordCache {
                 self.files.remove(&id);
                 return Ok(());
             }
-            Err(StateError::Malformed { .. } | StateError::Foreign { .. }) => None,
+            Err(StateError::Malformed { .. } | StateError::Writable { .. } | StateError::Foreign { .. }) => {
+                None
+            }
             // What was known of it before stands; it may be read the next time.
             Err(error) => return Err(error),
         };

@@ -39,6 +39,6 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
         super::print("everything is as recorded\n")?;
         return Ok(0);
     }
-    lines.iter().try_for_each(|line| super::print(&format!("{line}\n")))?;
+    lines.iter().try_for_each(super::print_line)?;
     Ok(1)
 }

@@ -17,18 +17,18 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     for round in 0..ROUNDS {
         let found = strays::find(state, &boot_id)?;
         if round == 0 {
-            found.living.iter().try_for_each(|line| super::print(&format!("kept: {line}\n")))?;
+            found.living.iter().try_for_each(|line| super::print_line(format_args!("kept: {line}")))?;
         }
         let mut removed = false;
         for stray in &found.strays {
             if dry_run {
-                super::print(&format!("{stray}\n"))?;
+                super::print_line(stray)?;
                 continue;
             }
             match strays::remove(state, stray, &boot_id) {
                 Ok(true) => {
                     removed = true;
-                    super::print(&format!("removed: {stray}\n"))?;
+                    super::print_line(format_args!("removed: {stray}"))?;
                 }
                 Ok(false) => {}
                 Err(error) if round == 0 => failed.push(error.without_hint()),

@@ -13,11 +13,13 @@ mod poststop;
 mod register;
 mod reload;
 
+use std::fmt;
 use std::io::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ocinet_shared::kernel::process;
+use ocinet_shared::one_line::one_line;
 use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
@@ -163,6 +165,11 @@ fn boot_id() -> Result<String, Error> {
     process::boot_id().map_err(|error| {
         Error::State(report("find out which boot this is", error, "mount /proc and try again"))
     })
+}
+
+/// Prints one line, which may quote a name that a user chose.
+fn print_line(line: impl fmt::Display) -> Result<(), Error> {
+    print(&(one_line(&line.to_string()) + "\n"))
 }
 
 /// Prints to standard output; a reader that goes away is not an error of ours.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::foreign::is_absent;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::SharedLink;
@@ -80,7 +81,7 @@ pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, Sta
                     return Ok(holder(state, path)?.as_ref() == Some(id));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 provide()?;
                 state.make_parent(path)?;
             }
@@ -139,19 +140,19 @@ pub fn release(state: &StateDir, path: &Path, id: &ContainerId) -> Result<(), St
         return Ok(());
     }
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::io("remove", path, error)),
+        Err(error) if !is_absent(&error) => Err(StateError::io("remove", path, error)),
         _ => Ok(()),
     }
 }
 
-/// Removes a folder if it is empty; true where it is gone afterwards.
+/// Removes a folder if it is empty; true where it is gone afterwards. What is no folder in its place is gc's business.
 ///
 /// # Errors
 /// Those of rmdir(2) other than "not empty".
 pub fn remove_if_empty(folder: &Path) -> Result<bool, StateError> {
     match fs::remove_dir(folder) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if is_absent(&error) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
         Err(error) => Err(StateError::io("remove", folder, error)),
     }

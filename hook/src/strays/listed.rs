@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::Element;
+use ocinet_shared::foreign::is_absent;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::nft::{Nft, counted};
@@ -35,8 +35,8 @@ pub struct Listed {
     pub elements: Vec<Element>,
     /// Files that an interrupted write left.
     pub temporary: Vec<Temporary>,
-    /// What is among the leases and claims, and is another user's.
-    pub foreign: Vec<PathBuf>,
+    /// What ocinet cannot have written among the leases and claims, and why not.
+    pub foreign: Vec<(PathBuf, String)>,
 }
 
 impl Listed {
@@ -124,18 +124,25 @@ fn entries<A: Clone, B>(
 pub(super) fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
         Err(error) => Err(StateError::io("read", folder, error)),
     }
 }
 
-/// What ocinet cannot have written, in the folders whose names decide who has what.
-fn foreign(state: &StateDir) -> Result<Vec<PathBuf>, StateError> {
+/// What ocinet cannot have written, in the folders whose names decide who has what, and in the place of one.
+fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
     let mut found = Vec::new();
-    for top in ["leases", "ports", "members", "macs/networks", "macs/parents"] {
-        for folder in read(&state.path(top))?.iter().filter(|entry| is_folder(entry)) {
-            let files = read(&folder.path())?.into_iter().filter(|entry| !is_folder(entry));
-            found.extend(files.map(|entry| entry.path()).filter(|path| state.is_foreign(path)));
+    let folder = |path: PathBuf| Some((path.clone(), state.why_foreign_folder(&path)?));
+    let file = |path: PathBuf| Some((path.clone(), state.why_foreign(&path)?));
+    for top in ["leases", "ports", "members", "macs/networks", "macs/parents"].map(|top| state.path(top)) {
+        found.extend(folder(top.clone()));
+        for entry in read(&top)? {
+            if is_folder(&entry) {
+                let files = read(&entry.path())?.into_iter().filter(|entry| !is_folder(entry));
+                found.extend(files.filter_map(|entry| file(entry.path())));
+            } else {
+                found.extend(folder(entry.path()));
+            }
         }
     }
     Ok(found)

@@ -171,7 +171,7 @@ impl Inhabitants {
     pub fn has<'a>(&self, stray: &Stray, by_name: impl Fn(&str) -> Option<&'a Link>) -> Result<bool, Error> {
         let is_theirs = |name: &str| by_name(name).is_some_and(|link| self.links.contains(&link.index));
         Ok(match stray {
-            Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign(_) | Stray::Forwarding(_) => false,
+            Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. } | Stray::Forwarding(_) => false,
             Stray::Link(name) => {
                 is_theirs(name.as_str())
                     || by_name(name.as_str()).is_some_and(|link| link.peer_namespace.is_some())

@@ -40,7 +40,7 @@ impl Of {
     }
 }
 
-/// Lists them. Where a start has the lock, or nobody could, nothing is said of what is there.
+/// Lists them. Skips a file whose lock is held, and all files where the lock file cannot be trusted.
 pub(super) fn list(state: &StateDir) -> Result<Vec<Temporary>, StateError> {
     let mut found = Vec::new();
     for folder in ["containers", "networks"] {

@@ -31,7 +31,7 @@ impl TakeBack<'_> {
             self.state.remove_unmade_network(&path)?;
             return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };
-        if leases.exists() {
+        if leases.is_dir() {
             return Ok(());
         }
         let network: Network = serde_json::from_str(&text)

@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 
-use ocinet_tests::lab::{DUAL, Lab, Sandbox};
+use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Server, Snapshot};
+use serde_json::json;
 
 use crate::life::used;
+use crate::reach::reaches;
 use crate::trust::{NOBODY, PUBLISHED, by_a_user, mode, open, set_mode};
 
 fn link_of_a_user(target: &Path, link: &Path) {
@@ -132,4 +134,75 @@ fn a_start_and_a_gc_look_at_the_folders_and_a_stop_does_not() {
     set(0o777);
     lab.detach(lab.attach("web", &[("net.subnet", DUAL)]));
     assert_eq!(mode(&folder), 0o755);
+}
+
+/// A file in the place of a folder is in nobody's way, whether it was there before a start or came while the container ran.
+#[test]
+fn a_users_file_in_the_place_of_a_folder_blocks_no_start_and_no_stop() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let asked = [PUBLISHED[0], PUBLISHED[1], ("net.ports", "127.0.0.1:8080:80")];
+    let places = ["leases/default", "ports/tcp-8080", "macs/networks/default", "macs/networks"];
+    for place in places {
+        let path = lab.state_dir().join(place);
+        let plant = || {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let away = lab.dir().join("away");
+            let _ = fs::remove_dir_all(&away);
+            if path.is_dir() {
+                fs::rename(&path, away).unwrap();
+            }
+            by_a_user(&path, "somebody\n");
+        };
+        for command in ["gc", "list", "check", "doctor", "reload"] {
+            plant();
+            let said = lab.run(&[command], "");
+            assert_eq!(said.code, i32::from(command == "check"), "{command} beside {place}: {}", said.stderr);
+            let says = format!("{} claims nothing: it belongs to the user {NOBODY}\n", path.display());
+            assert_eq!(
+                said.stdout.contains(&says),
+                matches!(command, "gc" | "check"),
+                "{command}: {}",
+                said.stdout
+            );
+            assert_eq!(path.exists(), command != "gc");
+        }
+        plant();
+        let mut web = lab.attach("web", &asked);
+        assert!(path.is_dir(), "{place}");
+        plant();
+        drop(web.net);
+        web.sandbox.end();
+        let stopped = lab.poststop("web");
+        assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""), "{place}");
+        assert_eq!(lab.run(&["gc"], "").code, 0);
+        before.assert_is_back(&lab, place);
+    }
+}
+
+/// It owns nothing, and what it took the place of is known by what lives.
+#[test]
+fn gc_removes_what_is_nobodys_beside_a_users_record() {
+    let lab = Lab::new();
+    used(&lab);
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let mut gone = lab.attach("gone", &PUBLISHED[..2]);
+    fs::remove_file(lab.state_dir().join("containers/gone.json")).unwrap();
+    drop(gone.net);
+    gone.sandbox.end();
+    lab.host.batch("link add oc-0123456789ab type veth peer name stray\n");
+    let folder = open(&lab, "containers");
+    by_a_user(&folder.join("evil.json"), &json!({"id": "evil"}).to_string());
+    let record = fs::read_to_string(folder.join("web.json")).unwrap();
+    fs::rename(folder.join("web.json"), lab.dir().join("web.json")).unwrap();
+    by_a_user(&folder.join("web.json"), &record);
+    let said = lab.run(&["gc"], "").ok();
+    assert!(said.contains("kept: container web lives and has no record here"), "{said}");
+    assert!(said.contains("container gone has no record, but the address"), "{said}");
+    assert!(said.contains("the link oc-0123456789ab"), "{said}");
+    reaches(&lab.peer, HOST4, 8080, "web");
+    fs::rename(lab.dir().join("web.json"), folder.join("web.json")).unwrap();
+    assert_eq!(lab.run(&["check", "web"], "").ok(), "everything is as recorded\n");
 }

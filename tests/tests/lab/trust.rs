@@ -140,11 +140,13 @@ fn the_exporter_waits_for_no_fifo() {
     for name in ["containers/evil.json", "networks/evil.json"] {
         fifo(&lab.state_dir().join(name));
     }
-    by_a_user(&lab.state_dir().join("containers/other.json"), &web.record.to_string());
+    let mut other = web.record.clone();
+    other["id"] = json!("other");
+    by_a_user(&lab.state_dir().join("containers/other.json"), &other.to_string());
     fifo(&lab.state_dir().join("stats.json"));
     let exporter = lab.exporter(&[]);
     let page = exporter.get("/metrics").body;
-    assert!(page.contains("id=\"web\""), "{page}");
+    assert!(page.contains("id=\"web\"") && !page.contains("id=\"other\""), "{page}");
     drop(exporter);
     lab.detach(web);
 }
@@ -159,7 +161,11 @@ fn a_users_lease_is_in_nobodys_way() {
     for address in ["10.90.0.7", "10.90.0.8", "10.90.0.9"] {
         by_a_user(&folder.join(address), "somebody\n");
     }
+    // Root's own are as little a lease. A user chooses any name.
     symlink("/nowhere", folder.join("10.90.0.10")).unwrap();
+    fifo(&folder.join("10.90.0.11"));
+    chown(folder.join("10.90.0.11"), Some(0), Some(0)).unwrap();
+    by_a_user(&folder.join("a\n\u{1b}[2J"), "somebody\n");
     let claims = open(&lab, "ports/tcp-8081");
     by_a_user(&claims.join("127.0.0.1"), "somebody\n");
     let source = open(&lab, "containers").join(".web.claim");
@@ -174,8 +180,14 @@ fn a_users_lease_is_in_nobodys_way() {
     let _server = Server::tcp(&web.net, 80, "web");
     reaches(&lab.peer, HOST4, 8080, "web");
     let removed = lab.run(&["gc"], "").ok();
-    for address in ["10.90.0.8", "10.90.0.9", "10.90.0.10"] {
-        assert!(removed.contains(&format!("{address} is another user's, and claims nothing\n")), "{removed}");
+    for (address, reason) in [
+        ("10.90.0.8", "it belongs to the user 65534"),
+        ("10.90.0.9", "it belongs to the user 65534"),
+        ("10.90.0.10", "it is a symbolic link"),
+        ("10.90.0.11", "it is not an ordinary file"),
+        (r"a\n\u{1b}[2J", "it belongs to the user 65534"),
+    ] {
+        assert!(removed.contains(&format!("{address} claims nothing: {reason}\n")), "{removed:?}");
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "one of each family");
     assert_eq!(lab.run(&["check"], "").ok(), "everything is as recorded\n");
