@@ -127,8 +127,7 @@ impl Assembly<'_> {
     pub fn share(&self, request: &Request, owner: &Record) -> Result<Plan, Error> {
         let mut families = Vec::new();
         for has in &owner.attachments {
-            let path = self.state.path(&format!("networks/{}.json", has.network));
-            let is_internal = self.state.read_json::<Network>(&path)?.is_some_and(|network| network.internal);
+            let is_internal = self.state.read_network(&has.network)?.is_some_and(|network| network.internal);
             families.extend(families_of(has).filter(|_| !is_internal));
         }
         let mut plan = Plan::shared(request, owner, self.names(request, &families)?)?;

@@ -20,7 +20,7 @@ use crate::error::{Error, annotation, report};
 use crate::ipam::{self, files};
 use crate::network::{self, Surroundings};
 use crate::request::AttachmentRequest;
-use crate::{fit, holder, occupied, tables, underlay};
+use crate::{fit, holder, networks, occupied, underlay};
 
 /// The network that an attachment belongs to: as it was made, or as it is to be made. `planned` are those that the
 /// container's other interfaces are to make.
@@ -33,11 +33,10 @@ pub fn network(
     request: &AttachmentRequest,
     planned: &[Network],
 ) -> Result<Network, Error> {
-    let path = state.path(&format!("networks/{}.json", request.network));
-    if let Some(network) = state.read_json::<Network>(&path)? {
+    if let Some(network) = state.read_network(&request.network)? {
         return network::share(request, network);
     }
-    let mut others = tables::networks(state)?;
+    let mut others = networks::all(state)?;
     // Another container may have made it just now.
     if let Some(made) = others.iter().position(|other| other.name == request.network) {
         return network::share(request, others.swap_remove(made));
@@ -69,8 +68,7 @@ pub fn network(
 /// # Errors
 /// A network's file that cannot be read.
 pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<String>, Error> {
-    let path = state.path(&format!("networks/{network}.json"));
-    Ok(state.read_json::<Network>(&path)?.map(|network| network.driver))
+    Ok(state.read_network(network)?.map(|network| network.driver))
 }
 
 /// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`

@@ -13,8 +13,8 @@ use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
+use crate::networks::Networks;
 use crate::step::Step;
-use crate::tables;
 
 /// The step that filters a container's link to a network of whose containers the host is the router.
 #[must_use]
@@ -33,7 +33,7 @@ pub fn step(network: &Network, attachment: &Attachment) -> Option<Step> {
 /// # Errors
 /// A refusal other than that the kernel has no such filters.
 pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
-    let networks = tables::networks(state)?;
+    let networks = Networks::read(state)?.readable;
     let mut channel = Channel::open(NETLINK_ROUTE)?;
     for attachment in live.iter().flat_map(|record| &record.attachments) {
         let network = networks.iter().find(|network| network.name == attachment.network);

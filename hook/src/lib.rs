@@ -16,7 +16,7 @@
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
 //! | `apply/` `tables.rs` | doing it |
 //! | `bundle.rs` `oci_bundle.rs` | what is registered in a bundle, and what is read there |
-//! | `members.rs` | containers that share a network namespace |
+//! | `members.rs` `networks.rs` | containers that share a network namespace; networks that have containers |
 //! | `forwarding/` | forwarding that ocinet itself turned on, the host's uplinks, and giving it back |
 //! | `identity.rs` | which container a record is about |
 //! | `take_back.rs` `take_back/` `sweep.rs` | undoing it, from records alone |
@@ -56,6 +56,7 @@ mod members;
 mod nat;
 mod nearest;
 mod network;
+mod networks;
 mod occupied;
 mod oci_bundle;
 mod plan;

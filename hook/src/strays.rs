@@ -33,8 +33,9 @@ pub use self::living::living_addresses;
 pub use self::temporary::Temporary;
 use crate::error::Error;
 use crate::ipam::files;
+use crate::networks::Networks;
 use crate::take_back::TakeBack;
-use crate::{forwarding, holder, members, nat, sweep, tables};
+use crate::{forwarding, holder, members, nat, networks, sweep, tables};
 
 /// Who holds an address while its elements are deleted, so that no container takes it meanwhile.
 const COLLECTOR: &str = "ocinet-gc";
@@ -121,10 +122,10 @@ pub struct Strays {
 /// A folder or a dump that cannot be read. An unreadable record is logged; what it may own is not known to be a stray.
 pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let listed = list(state)?;
-    let (networks, foreign) = tables::networks_and_foreign(state)?;
-    foreign.into_iter().for_each(crate::log::warn);
+    let networks = Networks::read_and_warn(state)?;
     let mut records = Vec::new();
-    let mut all_known = true;
+    let mut all_known = networks.unreadable().is_none();
+    let networks = networks.readable;
     for record in state.records()? {
         match record {
             Ok(record) => records.push(record),
@@ -154,7 +155,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     };
     let empty = networks.iter().filter(is_empty).cloned();
     strays.extend(empty.map(|network| Stray::Network(Box::new(network))));
-    // What an unreadable record owns is not known.
+    // What an unreadable record or network owns is not known.
     if all_known {
         strays.extend(stray_links(&listed.links, &networks, &records).map(Stray::Link));
         let elements = stray_elements(state, &listed, &networks, &records)?;
@@ -240,7 +241,7 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
-    Ok(forwarding::idle(&forwarding::turned(state)?, &tables::networks(state)?, &listed.around())?)
+    Ok(forwarding::idle(&forwarding::turned(state)?, &Networks::read(state)?, &listed.around())?)
 }
 
 /// Removes a stray; false where it turned out to be somebody's.
@@ -258,8 +259,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
         Stray::Link(name) => {
             // A network of its name may have been made meanwhile. None is while its lock is held.
             let _alone = state.lock_networks()?;
-            if tables::networks(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name))
-            {
+            if networks::all(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name)) {
                 return Ok(false);
             }
             link::delete(&mut Channel::open(NETLINK_ROUTE)?, name)?;
@@ -344,7 +344,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     let mut lease = None;
     if let Some(address) = address.filter(|_| !is_publish) {
         let of = |network: &Network| network.subnets().any(|subnet| subnet.contains(address));
-        if let Some(network) = tables::networks(state)?.into_iter().find(of) {
+        if let Some(network) = networks::all(state)?.into_iter().find(of) {
             let path = files::lease_path(state, &network.name, address);
             if !files::take(state, &path, &id)? {
                 return Ok(false);
@@ -369,7 +369,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
         return Ok(false);
     }
     let alone = state.lock_networks()?;
-    let is_wanted = tables::networks(state)?.iter().flat_map(nat::network_elements).any(|of| of == *element);
+    let is_wanted = networks::all(state)?.iter().flat_map(nat::network_elements).any(|of| of == *element);
     let deleted = if is_wanted { Ok(()) } else { nft.delete(std::slice::from_ref(element)) };
     drop(alone);
     if let Some(path) = lease {

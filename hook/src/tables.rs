@@ -1,7 +1,5 @@
 //! The base tables and everything that belongs into them, put back where somebody flushed them.
 
-use std::fs;
-
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use ocinet_shared::element::{Element, Field, Set, Table};
@@ -14,6 +12,7 @@ use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 
 use crate::error::{Error, report};
 use crate::forwarding::{self, Links};
+use crate::networks::Networks;
 use crate::{members, nat};
 
 /// Makes the base tables with the elements of every network and of every container that lives, in one transaction: what
@@ -53,7 +52,7 @@ pub fn add_restored(
 
 fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id()?;
-    let staying_networks = staying_networks(state)?;
+    let staying_networks = staying_networks(state, Networks::read_and_warn(state)?)?;
     let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);
@@ -72,7 +71,9 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
         forwarding::delete_uplinks(nft, &uplinks)?;
     }
     // The elements of what became complete meanwhile were perhaps flushed, and nobody else puts them back.
-    for network in self::staying_networks(state)?.iter().filter(|network| !staying_networks.contains(network))
+    for network in self::staying_networks(state, Networks::read(state)?)?
+        .iter()
+        .filter(|network| !staying_networks.contains(network))
     {
         put_back(nft, &nat::network_elements(network))?;
     }
@@ -145,10 +146,10 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn staying_networks(state: &StateDir) -> Result<Vec<Network>, Error> {
+fn staying_networks(state: &StateDir, networks: Networks) -> Result<Vec<Network>, Error> {
     let mut staying = Vec::new();
-    for network in networks(state)? {
-        let now = || state.read_json::<Network>(&state.network_path(&network.name));
+    for network in networks.readable {
+        let now = || state.read_network(&network.name);
         if is_staying(state, Locked::EndingNetwork(&network.name), &network, now)? {
             staying.push(network);
         }
@@ -255,37 +256,4 @@ pub fn change_error(error: ChangeError) -> Error {
         ChangeError::Exists(_) => refused("an element is there already".to_owned()),
         ChangeError::Kernel(error) => refused(error.to_string()),
     }
-}
-
-/// All networks that have containers. A file that ocinet cannot have written is no network.
-///
-/// # Errors
-/// A folder or a file that cannot be read.
-pub fn networks(state: &StateDir) -> Result<Vec<Network>, StateError> {
-    networks_and_foreign(state).map(|(networks, _)| networks)
-}
-
-/// The same, and what is said of each file that ocinet cannot have written.
-///
-/// # Errors
-/// As [`networks`].
-pub fn networks_and_foreign(state: &StateDir) -> Result<(Vec<Network>, Vec<StateError>), StateError> {
-    let folder = state.path("networks");
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        Err(error) => return Err(StateError::io("read", &folder, error)),
-    };
-    let (mut networks, mut foreign) = (Vec::new(), Vec::new());
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        if !name.to_str().is_some_and(|name| name.ends_with(".json") && !name.starts_with('.')) {
-            continue;
-        }
-        match state.read_json(&entry.path()) {
-            Err(error @ StateError::Foreign { .. }) => foreign.push(error),
-            read => networks.extend(read?),
-        }
-    }
-    Ok((networks, foreign))
 }

@@ -27,6 +27,7 @@ pub mod locks;
 pub mod mac;
 pub mod names;
 pub mod network;
+pub mod network_files;
 pub mod one_line;
 pub mod port;
 pub mod record;

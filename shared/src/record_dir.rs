@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::container_id::ContainerId;
 use crate::foreign::is_absent;
+use crate::locks::Locks;
 pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
-use crate::locks::{Locks, Mode};
 use crate::record::{Record, VERSION};
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
@@ -134,12 +134,6 @@ impl StateDir {
         self.path(&format!("containers/{id}.json"))
     }
 
-    /// Where a network's file is.
-    #[must_use]
-    pub fn network_path(&self, name: &ContainerId) -> PathBuf {
-        self.path(&format!("networks/{name}.json"))
-    }
-
     /// Makes the folder that a file goes into, and those above it up to the state folder's own parent. What another user
     /// put in the place of one inside the state folder is removed.
     ///
@@ -231,18 +225,6 @@ impl StateDir {
         Ok(())
     }
 
-    /// Removes what an interrupted making of a network left, where the network was not made.
-    ///
-    /// # Errors
-    /// As [`Self::lock`], and those of unlink(2).
-    pub fn remove_unmade_network(&self, path: &Path) -> Result<(), StateError> {
-        if !temporary_path(path).exists() {
-            return Ok(());
-        }
-        let _making = self.lock_networks()?;
-        if path.exists() { Ok(()) } else { self.remove(path) }
-    }
-
     /// Reads a file; `None` where there is none.
     ///
     /// # Errors
@@ -258,23 +240,6 @@ impl StateDir {
     /// As [`Self::read`], and content of another form.
     pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StateError> {
         self.read(path)?.map(|text| parse(path, &text)).transpose()
-    }
-
-    /// Locks a network beside others who join it, and reads its file; `None` where there is none.
-    ///
-    /// # Errors
-    /// As [`Self::lock`] and [`Self::read`].
-    pub fn lock_network(&self, name: &ContainerId) -> Result<Option<(String, Lock)>, StateError> {
-        let lock = self.locks.take(Locked::Network(name), Mode::Shared, LOCK_DEADLINE)?;
-        Ok(self.read(&self.network_path(name))?.map(|text| (text, lock)))
-    }
-
-    /// Locks a network against those who would join it; `None` where somebody is joining it.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_network_to_leave(&self, name: &ContainerId) -> Result<Option<Lock>, StateError> {
-        self.locks.take_unless_shared(Locked::Network(name), LOCK_DEADLINE)
     }
 
     /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.
@@ -319,7 +284,12 @@ impl StateDir {
     /// # Errors
     /// Those of reading the folder; a folder that is not there is empty.
     pub fn ids(&self) -> Result<Vec<ContainerId>, StateError> {
-        let folder = self.path("containers");
+        self.ids_in("containers")
+    }
+
+    /// The names of the JSON files of a folder, sorted.
+    pub(crate) fn ids_in(&self, folder: &str) -> Result<Vec<ContainerId>, StateError> {
+        let folder = self.path(folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

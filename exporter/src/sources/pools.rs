@@ -6,17 +6,18 @@ use std::io;
 use std::path::Path;
 
 use ocinet_shared::cidr::Family;
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::{StateDir, StateError, id_of};
 
 use super::stamp::Stamp;
 use crate::snapshot::Pool;
 
-/// The networks that were read, by file.
+/// The networks that were read, by name.
 #[derive(Debug)]
 pub struct PoolSource {
     state: StateDir,
-    networks: BTreeMap<String, (Stamp, Network)>,
+    networks: BTreeMap<ContainerId, (Stamp, Network)>,
 }
 
 impl PoolSource {
@@ -53,15 +54,11 @@ impl PoolSource {
         let mut before = std::mem::take(&mut self.networks);
         let mut failed = Ok(());
         for entry in entries(&self.state.path("networks"))? {
-            let Some(name) =
-                entry.file_name().to_str().filter(|name| id_of(name).is_some()).map(str::to_owned)
-            else {
-                continue;
-            };
+            let Some(name) = entry.file_name().to_str().and_then(id_of) else { continue };
             let Some(metadata) = entry.metadata().ok().filter(std::fs::Metadata::is_file) else { continue };
             let stamp = Stamp::of(&metadata);
             let same = before.remove(&name).filter(|(of, _)| *of == stamp).map(|(_, network)| network);
-            let read = same.map_or_else(|| self.state.read_json(&entry.path()), |network| Ok(Some(network)));
+            let read = same.map_or_else(|| self.state.read_network(&name), |network| Ok(Some(network)));
             match read {
                 Ok(network) => self.networks.extend(network.map(|network| (name, (stamp, network)))),
                 Err(error) => failed = Err(error),

@@ -16,7 +16,7 @@ use super::{Applier, Failure, no_such_kind};
 use crate::error::{Error, report};
 use crate::filters::with_tunnel;
 use crate::network::DEFAULT_MTU;
-use crate::{nat, tables};
+use crate::{nat, networks};
 
 /// The prefix length of link-local addresses (RFC 4291, section 2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;
@@ -35,8 +35,8 @@ impl Applier<'_> {
         };
         let mut fresh = false;
         loop {
-            if let Some((text, lock)) = self.state.lock_network(&network.name)? {
-                if serde_json::from_str::<Network>(&text).ok().as_ref() != Some(network) {
+            if let Some((made, lock)) = self.state.lock_network(&network.name)? {
+                if made != *network {
                     return Err(stale());
                 }
                 self.network_locks.push(lock);
@@ -44,7 +44,7 @@ impl Applier<'_> {
             }
             // Two new networks must not choose overlapping subnets: they are made one at a time.
             let _making = self.state.lock_networks()?;
-            let others = tables::networks(self.state)?;
+            let others = networks::all(self.state)?;
             let overlaps = |other: &Network| {
                 other.name != network.name
                     && (other

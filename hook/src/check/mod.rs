@@ -14,6 +14,7 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 
 use crate::error::Error;
 use crate::found::{Found, Inside};
+use crate::networks::Networks;
 use crate::{forwarding, members, nat, tables};
 
 /// What is checked.
@@ -47,16 +48,17 @@ impl fmt::Display for Difference {
 pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     let records = state.records()?;
-    let (networks, foreign) = tables::networks_and_foreign(state)?;
+    let networks = Networks::read(state)?;
     let of_folder =
-        |error: StateError| Difference { of: "the state folder".to_owned(), what: error.to_string() };
+        |error: &StateError| Difference { of: "the state folder".to_owned(), what: error.to_string() };
     if *scope == Scope::Host {
-        differences.extend(foreign.into_iter().map(of_folder));
+        differences.extend(networks.faults().map(of_folder));
     }
     let mut found = Found::ask()?;
     // Who comes, goes or changes meanwhile is not compared.
-    let later = tables::networks(state)?;
-    let networks: Vec<Network> = networks.into_iter().filter(|network| later.contains(network)).collect();
+    let later = Networks::read(state)?.readable;
+    let networks: Vec<Network> =
+        networks.readable.into_iter().filter(|network| later.contains(network)).collect();
     let is_same = |record: &Record| {
         tables::is_attached(state, record, boot_id)
             && state.read_record(&record.id).is_ok_and(|now| now.as_ref() == Some(record))
@@ -68,7 +70,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
             Ok(record) => record,
             Err(error) => {
                 if *scope == Scope::Host {
-                    differences.push(of_folder(error));
+                    differences.push(of_folder(&error));
                 }
                 continue;
             }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::forwarding;
 use crate::found::Found;
+use crate::networks::Networks;
 use crate::{members, tables};
 
 /// What the checks know.
@@ -58,8 +59,9 @@ impl Surroundings {
         }
         let mut found = Found::ask()?;
         let uplinks = forwarding::missing(state, &found)?;
-        let mut networks = tables::networks(state)?;
+        let networks = Networks::read_and_warn(state)?;
         let idle = forwarding::idle(&forwarding::turned(state)?, &networks, &found.around())?;
+        let mut networks = networks.readable;
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::found::Found;
+use crate::networks::Networks;
 
 /// Which families' forwarding ocinet turned on.
 const FILE: &str = "forwarding.json";
@@ -110,15 +111,20 @@ pub(crate) fn is_needed(networks: &[Network], family: Family) -> bool {
     networks.iter().any(|network| network.is_forwarded(family))
 }
 
-/// The families in which ocinet turned forwarding on that nothing needs any more.
+/// The families in which ocinet turned forwarding on that nothing needs any more. A network whose file cannot be read may need
+/// it.
 ///
 /// # Errors
 /// Those of asking the kernel which containers live.
 pub(crate) fn idle(
     turned: &[Turned],
-    networks: &[Network],
+    networks: &Networks,
     links: &Links<'_>,
 ) -> Result<Vec<Family>, KernelError> {
+    if networks.unreadable().is_some() {
+        return Ok(Vec::new());
+    }
+    let networks = &networks.readable;
     let mut families = Vec::new();
     for family in turned.iter().map(|turned| turned.family) {
         if is_needed(networks, family) {

@@ -12,7 +12,7 @@ use ocinet_shared::record_dir::{StateDir, to_json};
 
 use super::{FILE, Links, Turned, UPLINKS, Written, elements, elsewhere, is_needed, no_transit, turned};
 use crate::error::Error;
-use crate::tables;
+use crate::networks::Networks;
 
 /// Writes down that ocinet is about to turn forwarding on for a family. Returns the elements that keep the host's uplinks
 /// apart from then on. The caller holds the lock on the networks.
@@ -46,7 +46,13 @@ pub(crate) fn remember(
 /// Those of the file system, and the kernel's refusals; what is left is for the next try.
 pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
     let _not_restored = state.lock_elements_to_delete()?;
-    let networks = tables::networks(state)?;
+    let networks = Networks::read(state)?;
+    if let Some(fault) = networks.unreadable() {
+        // It may need forwarding.
+        crate::log::info(format_args!("forwarding stays as it is: {fault}"));
+        return Ok(());
+    }
+    let networks = networks.readable;
     let all = turned(state)?;
     let (mut kept, ended): (Vec<Turned>, Vec<Turned>) =
         all.into_iter().partition(|turned| is_needed(&networks, turned.family));

@@ -9,7 +9,7 @@ use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route;
 use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::{Locked, StateError};
+use ocinet_shared::record_dir::Locked;
 
 use super::TakeBack;
 use crate::error::Error;
@@ -25,21 +25,18 @@ impl TakeBack<'_> {
         if !files::remove_if_empty(&leases)? {
             return Ok(());
         }
-        let path = self.state.network_path(name);
         let Some(_lock) = self.state.lock_network_to_leave(name)? else { return Ok(()) };
-        let Some(text) = self.state.read(&path)? else {
-            self.state.remove_unmade_network(&path)?;
+        let Some(network) = self.state.read_network(name)? else {
+            self.state.remove_unmade_network(name)?;
             return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };
         if leases.is_dir() {
             return Ok(());
         }
-        let network: Network = serde_json::from_str(&text)
-            .map_err(|error| StateError::Malformed { path: path.clone(), reason: error.to_string() })?;
         let _ending = self.state.lock(Locked::EndingNetwork(name))?;
         self.take_network_back(&network)?;
         let _alone = self.state.lock_networks()?;
-        self.state.remove(&path)?;
+        self.state.remove(&self.state.network_path(name))?;
         forwarding::give_back(self.state, &mut self.route, &mut self.nft)
     }
 

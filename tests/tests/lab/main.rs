@@ -9,6 +9,7 @@ mod configuration;
 mod conflict;
 mod connections;
 mod container_files;
+mod damaged;
 mod dashboards;
 mod demo;
 mod disguise;

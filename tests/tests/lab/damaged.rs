@@ -1,0 +1,118 @@
+//! Records and files of networks that cannot be believed: they are named, what they are about stays, and all else goes on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Server, Snapshot};
+
+use crate::life::used;
+use crate::reach::reaches;
+use crate::trust::{mode, set_mode};
+
+const WEB: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80")];
+const BLUE: [(&str, &str); 2] = [("net.network", "blue"), ("net.subnet", "10.85.0.0/24")];
+
+/// What happened to the file of network blue.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    OpenToOthers,
+    CutOff,
+    Renamed,
+}
+
+impl Damage {
+    /// Where the file is then, and what is said of it.
+    fn to(self, file: &Path) -> (PathBuf, &'static str) {
+        match self {
+            Self::OpenToOthers => {
+                set_mode(file, 0o666);
+                (file.to_owned(), "others can write to it (its mode is 0666)")
+            }
+            Self::CutOff => {
+                let whole = fs::read(file).unwrap();
+                fs::write(file, &whole[..whole.len() / 2]).unwrap();
+                (file.to_owned(), "EOF while parsing")
+            }
+            Self::Renamed => {
+                let red = file.with_file_name("red.json");
+                fs::rename(file, &red).unwrap();
+                (red, "it is the file of network blue")
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_that_others_can_write_to_is_named_and_its_things_stay() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let web = lab.attach("web", &WEB);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let file = lab.state_dir().join("containers/web.json");
+    let attached = Snapshot::of(&lab);
+    set_mode(&file, 0o666);
+    let says = format!("cannot trust {}: others can write to it (its mode is 0666)", file.display());
+    for (command, code) in [("reload", 0), ("gc", 0), ("check", 1), ("list", 0)] {
+        let said = lab.run(&[command], "");
+        assert_eq!(said.code, code, "{command}: {}", said.stderr);
+        assert!((said.stdout + &said.stderr).contains(&says), "{command}");
+        reaches(&lab.peer, HOST4, 8080, "web");
+    }
+    let refused = lab.poststop("web");
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    let hint = format!("; hint: look at it, and run `chmod 644 '{}'`, or remove it", file.display());
+    assert!(refused.stderr.contains(&hint), "{}", refused.stderr);
+    assert_eq!(mode(&file), 0o666);
+    reaches(&lab.peer, HOST4, 8080, "web");
+    set_mode(&file, 0o644);
+    attached.assert_is_back(&lab, "commands beside it");
+    drop(_server);
+    lab.detach(web);
+    before.assert_is_back(&lab, "a record that others could write to");
+}
+
+#[test]
+fn a_damaged_network_is_named_and_stops_nothing_else() {
+    for damage in [Damage::OpenToOthers, Damage::CutOff, Damage::Renamed] {
+        let lab = Lab::new();
+        used(&lab);
+        let before = Snapshot::of(&lab);
+        let blue = lab.attach("blue", &BLUE);
+        let mut web = lab.attach("web", &WEB);
+        let _server = Server::tcp(&web.net, 80, "web");
+        let file = lab.state_dir().join("networks/blue.json");
+        let whole = fs::read(&file).unwrap();
+        let (at, says) = damage.to(&file);
+        let links = lab.host.ok(&["ip", "-br", "link"]);
+        lab.host.ok(&["nft", "flush", "ruleset"]);
+        for (command, code) in [("reload", 0), ("gc", 0), ("check", 1)] {
+            let said = lab.run(&[command], "");
+            assert_eq!(said.code, code, "{command}, {damage:?}: {}", said.stderr);
+            let all = said.stdout + &said.stderr;
+            let named = |line: &str| line.contains(at.to_str().unwrap()) && line.contains(says);
+            assert!(all.lines().any(named), "{command}, {damage:?}: {all}");
+            reaches(&lab.peer, HOST4, 8080, "web");
+        }
+        assert_eq!(lab.host.ok(&["ip", "-br", "link"]), links, "{damage:?}");
+        let doctor = lab.run(&["doctor"], "");
+        assert!(doctor.code < 2 && doctor.stderr.contains(says), "{damage:?}: {}", doctor.stderr);
+        let again = lab.attach("again", &WEB[..1]);
+        lab.detach(again);
+        drop(_server);
+        drop(web.net);
+        web.sandbox.end();
+        assert_eq!(lab.poststop("web").code, 0, "{damage:?}");
+        // Its subnet, and what keeps it apart, are not known.
+        let refused = lab.create(&Sandbox::new("new"), &[("net.network", "new")]);
+        assert_eq!(refused.code, 7, "{damage:?}: {}", refused.stderr);
+        let hint = format!("hint: look at it, and run `chmod 644 '{}'`, or remove it", at.display());
+        let is_open = matches!(damage, Damage::OpenToOthers);
+        assert_eq!(refused.stderr.contains(&hint), is_open, "{}", refused.stderr);
+        fs::remove_file(&at).unwrap();
+        fs::write(&file, &whole).unwrap();
+        lab.detach(blue);
+        assert_eq!(lab.run(&["gc"], "").code, 0);
+        before.assert_is_back(&lab, &format!("{damage:?}"));
+    }
+}
