@@ -3,9 +3,10 @@
 //! A start looks at a few records only, in turn, so that its cost does not grow with the number of containers: the
 //! file `sweep` holds the ids still to be looked at, and is filled again from the folder when it is empty.
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::libc;
@@ -70,6 +71,32 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
     result.map(|()| true)
 }
 
+/// Opens the file of the ids. What ocinet cannot have written in its place goes, and the ids are listed anew.
+fn open(state: &StateDir, path: &Path) -> Result<File, StateError> {
+    let fail = |error: io::Error| StateError::io("write", path, error);
+    if state.is_foreign(path) {
+        fs::remove_file(path).map_err(fail)?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            state.make_parent(path)?;
+            options.open(path)
+        }
+        other => other,
+    }
+    .map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    state.check_owner(path, &metadata)?;
+    if metadata.mode() & 0o077 != 0 {
+        // An earlier ocinet left it to the umask.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(fail)?;
+    }
+    Ok(file)
+}
+
 fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     let path = state.path("sweep");
     let fail = |error: io::Error| StateError::io("write", &path, error);
@@ -78,25 +105,8 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
         Err(StateError::Busy { .. }) => return Ok(Vec::new()),
         taken => taken?,
     };
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let open = || options.open(&path);
-    let mut file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            state.make_parent(&path)?;
-            open()
-        }
-        other => other,
-    }
-    .map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    state.check_owner(&path, &metadata)?;
-    if metadata.mode() & 0o077 != 0 {
-        // An earlier ocinet left it to the umask.
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(fail)?;
-    }
-    let mut length = metadata.len() as i64;
+    let mut file = open(state, &path)?;
+    let mut length = file.metadata().map_err(fail)?.len() as i64;
     if length == 0 {
         let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
         file.write_all(all.as_bytes()).map_err(fail)?;

@@ -36,7 +36,7 @@ impl StateDir {
     }
 
     /// Checks that a file is an ordinary one of root's or of the user that ocinet runs as. Where the exporter is neither,
-    /// as in a user namespace, the state folder's owner counts.
+    /// as in a user namespace, the state folder's owner counts, if the namespace knows that user.
     ///
     /// # Errors
     /// [`StateError::Foreign`].
@@ -61,7 +61,7 @@ impl StateDir {
     fn is_trusted(&self, metadata: &Metadata) -> bool {
         let uid = metadata.uid();
         let is_owners = || fs::metadata(self.path("")).is_ok_and(|folder| folder.uid() == uid);
-        uid == 0 || uid == geteuid().as_raw() || is_owners()
+        uid == 0 || uid == geteuid().as_raw() || (is_owners() && uid != overflow_uid())
     }
 
     /// Why ocinet cannot have written what is at a path; `None` where nothing is there, or it may have.
@@ -120,6 +120,13 @@ impl StateDir {
         }
         Ok(())
     }
+}
+
+/// Whom every user seems to be that a user namespace does not know (user_namespaces(7), proc_sys_kernel(5)).
+fn overflow_uid() -> u32 {
+    const USUAL: u32 = 65534;
+    let read = fs::read_to_string("/proc/sys/kernel/overflowuid");
+    read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)
 }
 
 /// Whether nothing is at a path. What is in the place of a folder holds no files.

@@ -1,7 +1,7 @@
 //! What a user puts in the place of ocinet's folders and files, while a folder is open to everybody.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 
 use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Server, Snapshot};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::life::used;
 use crate::reach::reaches;
-use crate::trust::{NOBODY, PUBLISHED, by_a_user, mode, open, set_mode};
+use crate::trust::{NOBODY, PUBLISHED, by_a_user, fifo, mode, open, set_mode};
 
 fn link_of_a_user(target: &Path, link: &Path) {
     symlink(target, link).unwrap();
@@ -205,4 +205,55 @@ fn gc_removes_what_is_nobodys_beside_a_users_record() {
     reaches(&lab.peer, HOST4, 8080, "web");
     fs::rename(lab.dir().join("web.json"), folder.join("web.json")).unwrap();
     assert_eq!(lab.run(&["check", "web"], "").ok(), "everything is as recorded\n");
+}
+
+/// Neither says whose containers are dead, nor how often a hook ran. Each is made anew.
+#[test]
+fn a_users_sweep_and_stats_are_replaced_by_the_next_start() {
+    let lab = Lab::new();
+    used(&lab);
+    let stats = || fs::read_to_string(lab.state_dir().join("stats.json")).unwrap();
+    let plants: [fn(&Path); 3] = [
+        |path| by_a_user(path, "evil\n"),
+        |path| fifo(path),
+        |path| link_of_a_user(Path::new("/nowhere"), path),
+    ];
+    for plant in plants {
+        let mut dead = lab.attach("dead", &PUBLISHED[..2]);
+        drop(dead.net);
+        dead.sandbox.end();
+        for name in ["sweep", "stats.json"] {
+            let path = lab.state_dir().join(name);
+            fs::remove_file(&path).unwrap();
+            plant(&path);
+        }
+        let next = lab.attach("next", &PUBLISHED[..2]);
+        for name in ["sweep", "stats.json"] {
+            let metadata = fs::symlink_metadata(lab.state_dir().join(name)).unwrap();
+            assert!(metadata.is_file() && metadata.uid() == 0, "{name}");
+        }
+        assert!(lab.record("dead").is_none());
+        assert!(stats().contains("createRuntime"), "{}", stats());
+        lab.detach(next);
+    }
+    // Nor what others could change.
+    set_mode(&lab.state_dir().join("stats.json"), 0o666);
+    lab.detach(lab.attach("next", &PUBLISHED[..2]));
+    assert_eq!(mode(&lab.state_dir().join("stats.json")), 0o644);
+}
+
+/// There, everybody whom the namespace does not know has one and the same number.
+#[test]
+fn in_a_user_namespace_the_exporter_believes_nobody_whom_it_does_not_know() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let mut other = web.record.clone();
+    other["id"] = json!("other");
+    by_a_user(&lab.state_dir().join("containers/other.json"), &other.to_string());
+    let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "-r"];
+    let exporter = lab.exporter_under(&user, &[]);
+    let page = exporter.get("/metrics").body;
+    assert!(page.contains("ocinet_records{") && !page.contains("id=\"other\""), "{page}");
+    drop(exporter);
+    lab.detach(web);
 }

@@ -43,7 +43,7 @@ pub(crate) fn by_a_user(path: &Path, text: &str) {
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }
 
-fn fifo(path: &Path) {
+pub(crate) fn fifo(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let _ = fs::remove_file(path);
     assert!(command("mkfifo").arg(path).status().unwrap().success());
