@@ -162,8 +162,8 @@ impl Locks {
         }
     }
 
-    /// Takes a lock exclusively for one who only looks, and makes no file of locks. `None` where there is none, or where others
-    /// than root can open it.
+    /// Takes a lock exclusively for one who only looks, and makes no file of locks. `None` where there is none, where others
+    /// than root can open it, and on a read-only file system, where nothing changes.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -180,7 +180,11 @@ impl Locks {
                 self.take(what, Mode::Exclusive, patience).map(Some)
             }
             Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(StateError::io("open", &path, error)),
         }
     }

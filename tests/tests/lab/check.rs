@@ -237,3 +237,21 @@ fn an_ordinary_user_is_told_to_be_root() {
     }
     assert_eq!(lab.run_under(&user, &["list"], "").code, 0, "what everybody may read");
 }
+
+/// Who only looks changes nothing, so that a state folder that cannot be changed is looked at as well.
+#[test]
+fn a_read_only_state_folder_is_looked_at() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
+    let folder = lab.state_dir();
+    let read_only =
+        "mount --bind $0 $0 && mount -o remount,bind,ro $0 && ! touch $0/lock 2>/dev/null && exec \"$@\"";
+    let under = ["unshare", "--mount", "sh", "-c", read_only, folder.to_str().unwrap()];
+    for (arguments, said) in
+        [(&["check"][..], "everything is as recorded\n"), (&["gc", "--dry-run"], ""), (&["doctor"], "")]
+    {
+        let finished = lab.run_under(&under, arguments, "");
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{arguments:?}");
+        assert!(finished.stdout.contains(said), "{arguments:?}: {}", finished.stdout);
+    }
+}
