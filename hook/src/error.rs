@@ -190,6 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_in_a_command_is_one_word_of_the_shells() {
+        let path = "/run/o'c; id\n/web.json".into();
+        let said = Error::from(StateError::Writable { path, mode: 0o666 }).to_string();
+        let hint = said.split_once("; hint: ").unwrap().1;
+        assert_eq!(hint, r"look at it, and run `chmod 644 '/run/o'\''c; id\n/web.json'`, or remove it");
+    }
+
+    #[test]
     fn a_report_is_one_line_whatever_it_quotes() {
         let error = annotation("net.ip", "\"1\n2\x1b[31m\" is not an address", "give one");
         assert_eq!(

@@ -16,7 +16,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::{KernelError, process, sysctl};
 use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::record_dir::{StateDir, StateError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -50,12 +50,17 @@ enum Written {
     Earlier(Vec<Family>),
 }
 
-/// The families whose forwarding ocinet turned on since the boot.
+/// The families whose forwarding ocinet turned on since the boot. A file that ocinet cannot have written says nothing: who can
+/// put it there can delete ocinet's own as well.
 ///
 /// # Errors
 /// A file that cannot be read, or a boot that cannot be told from others.
 pub(crate) fn turned(state: &StateDir) -> Result<Vec<Turned>, Error> {
-    Ok(match state.read_json(&state.path(FILE))? {
+    let written = match state.read_json(&state.path(FILE)) {
+        Err(StateError::Foreign { .. }) => None,
+        read => read?,
+    };
+    Ok(match written {
         Some(Written::Now { boot_id, families }) if process::boot_id()? == boot_id => families,
         Some(Written::Earlier(families)) => families.into_iter().map(Turned::new).collect(),
         Some(Written::Now { .. }) | None => Vec::new(),

@@ -129,11 +129,15 @@ pub(super) fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
     }
 }
 
-/// What ocinet cannot have written, in the folders whose names decide who has what, and in the place of one.
+/// What ocinet cannot have written: in the place of a file of the state folder itself, in the folders whose names decide who
+/// has what, and in the place of one.
 fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
     let mut found = Vec::new();
     let folder = |path: PathBuf| Some((path.clone(), state.why_foreign_folder(&path)?));
     let file = |path: PathBuf| Some((path.clone(), state.why_foreign(&path)?));
+    found.extend(
+        ["forwarding.json", "sweep", "stats.json"].map(|name| state.path(name)).into_iter().filter_map(file),
+    );
     for top in ["leases", "ports", "members", "macs/networks", "macs/parents"].map(|top| state.path(top)) {
         found.extend(folder(top.clone()));
         for entry in read(&top)? {

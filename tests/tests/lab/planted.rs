@@ -242,6 +242,31 @@ fn a_users_sweep_and_stats_are_replaced_by_the_next_start() {
     assert_eq!(mode(&lab.state_dir().join("stats.json")), 0o644);
 }
 
+/// What ocinet turned on is not known any more then: the same as where somebody deleted the file.
+#[test]
+fn a_users_forwarding_json_is_in_nobodys_way() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for name in ["forwarding.json", "sweep", "stats.json"] {
+        let path = lab.state_dir().join(name);
+        let _ = fs::remove_file(&path);
+        by_a_user(&path, "evil\n");
+        let says = format!("{} claims nothing: it belongs to the user {NOBODY}\n", path.display());
+        for (command, code) in [("list", 0), ("check", 1), ("doctor", 0), ("reload", 0), ("gc", 0)] {
+            let said = lab.run(&[command], "");
+            assert_eq!(said.code, code, "{command} beside {name}: {}", said.stdout + &said.stderr);
+            assert_eq!(said.stdout.contains(&says), matches!(command, "check" | "gc"), "{}", said.stdout);
+            reaches(&lab.peer, HOST4, 8080, "web");
+        }
+        assert!(!path.exists(), "{name}");
+        by_a_user(&path, "evil\n");
+        lab.detach(lab.attach("next", &[("net.network", "next"), ("net.subnet", "10.85.0.0/24")]));
+    }
+    drop(_server);
+    lab.detach(web);
+}
+
 /// There, everybody whom the namespace does not know has one and the same number.
 #[test]
 fn in_a_user_namespace_the_exporter_believes_nobody_whom_it_does_not_know() {

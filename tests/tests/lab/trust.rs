@@ -106,6 +106,7 @@ fn no_command_waits_for_a_users_fifo() {
         ("ports/tcp-8080/198.51.100.10", 0),
         ("stats.json", 0),
         ("sweep", 0),
+        ("forwarding.json", 0),
     ] {
         let path = lab.state_dir().join(name);
         fifo(&path);
