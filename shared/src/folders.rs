@@ -98,6 +98,11 @@ pub(crate) fn check_unseen(folder: &Path) -> Result<(), StateError> {
             check_owner(&path, &metadata)?;
         }
     }
+    check_all(folder)
+}
+
+/// Checks the folders in the state folder and those in them, and closes each to others.
+pub(crate) fn check_all(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |_| true)
 }
 

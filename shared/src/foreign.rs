@@ -89,10 +89,10 @@ impl StateDir {
         fs::symlink_metadata(path).is_ok_and(|metadata| self.check_owner(path, &metadata).is_ok())
     }
 
-    /// Removes what ocinet cannot have written; whether there was something.
+    /// Removes what ocinet cannot have written; whether there was something. A folder is removed if it is empty.
     ///
     /// # Errors
-    /// As [`StateDir::lock`], and those of unlink(2).
+    /// As [`StateDir::lock`], and those of unlink(2) and rmdir(2).
     pub fn remove_foreign(&self, path: &Path) -> Result<bool, StateError> {
         if !self.is_foreign(path) {
             return Ok(false);
@@ -102,7 +102,9 @@ impl StateDir {
         if !self.is_foreign(path) {
             return Ok(true);
         }
-        fs::remove_file(path).map(|()| true).map_err(|error| StateError::io("remove", path, error))
+        let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_folder { fs::remove_dir(path) } else { fs::remove_file(path) };
+        removed.map(|()| true).map_err(|error| StateError::io("remove", path, error))
     }
 
     /// Removes what another user put in the place of a folder, or of one above it inside the state folder.
@@ -170,6 +172,7 @@ mod tests {
             assert!(matches!(refused, StateError::Foreign { .. }), "{name}: {refused}");
             assert!(state.is_foreign(&at(name)) && !state.is_own(&at(name)), "{name}");
         }
+        assert!(state.remove_foreign(&at("folder")).unwrap() && !at("folder").exists());
         for mode in [0o666, 0o664] {
             fs::set_permissions(at("file"), fs::Permissions::from_mode(mode)).unwrap();
             let refused = state.read(&at("file")).unwrap_err();

@@ -300,6 +300,15 @@ impl StateDir {
         folders::check_inner(&self.path(""))
     }
 
+    /// The same with the folders in those, which takes longer the more networks there are.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_all(&self) -> Result<(), StateError> {
+        self.locks.file()?;
+        folders::check_all(&self.path(""))
+    }
+
     /// Takes a lock, exclusively.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::strays;
 pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     let boot_id = super::boot_id()?;
     if !dry_run {
-        state.check()?;
+        state.check_all()?;
     }
     let mut failed = Vec::new();
     // One stray may hide another: a network is without containers only once they are taken back.

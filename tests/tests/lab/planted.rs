@@ -132,8 +132,14 @@ fn a_start_and_a_gc_look_at_the_folders_and_a_stop_does_not() {
     assert_eq!(lab.run(&["gc"], "").code, 0);
     assert_eq!(mode(&folder), 0o755);
     set(0o777);
-    lab.detach(lab.attach("web", &[("net.subnet", DUAL)]));
+    let web = lab.attach("web", &[("net.subnet", DUAL)]);
     assert_eq!(mode(&folder), 0o755);
+    // One level below, gc alone looks.
+    let leases = lab.state_dir().join("leases/default");
+    fs::set_permissions(&leases, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(lab.run(&["gc"], "").code, 0);
+    assert_eq!(mode(&leases), 0o755);
+    lab.detach(web);
 }
 
 /// A file in the place of a folder is in nobody's way, whether it was there before a start or came while the container ran.
