@@ -6,13 +6,15 @@
 //! | `firewalls.rs` `fate.rs` `conditions.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
 //! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
-//! | `links.rs` `routes.rs` | links, their addresses and MTU, neighbours of containers; routes and rules that lead elsewhere, answers that leave by another uplink; rules that refuse in `refusals.rs` |
+//! | `links.rs` | links, their addresses and MTU, neighbours of containers |
+//! | `routes.rs` `refusals.rs` `answers.rs` | routes and rules that lead elsewhere, rules that refuse, answers that leave by another uplink |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` `names.rs` | the container's own namespace, and whether it has a name server |
 //!
 //! Nothing is changed: what is asked of a LAN leaves nobody's neighbour cache changed. Each row of [`CHECKS`] is described in docs/doctor.md.
 
+mod answers;
 mod conditions;
 mod fate;
 mod firewalls;
@@ -74,7 +76,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("lan", lan::clashes),
     ("routes", routes::ways),
     ("routing rules", refusals::rules),
-    ("answers", routes::answers),
+    ("answers", answers::answers),
     ("neighbours", links::neighbours),
     ("mtu", links::mtu),
     ("tunnels", tunnels::mtu),

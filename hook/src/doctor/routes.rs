@@ -1,20 +1,15 @@
-//! How the host's routes lead to containers, and by which uplink their answers leave.
+//! How the host's routes and rules lead to containers.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Rule};
 
 use super::{Finding, Surroundings, refusals};
 use crate::error::Error;
-
-/// A mark of an answer for the commands of [`answers`]: any bit that nobody uses.
-const ANSWER: u32 = 0x0100_0000;
-const _: () = assert!(ANSWER & MARK == 0);
 
 /// What the host is to send where.
 pub(super) struct Wanted {
@@ -228,78 +223,6 @@ fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
             )
         }
     }
-}
-
-/// Published ports that are asked at an address whose own packets leave by another uplink than containers' do: their
-/// answers leave by the first uplink, because the kernel chooses their way before it gives them the host's address.
-pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let mut findings: Vec<Finding> = Vec::new();
-    for family in Family::ALL {
-        let serves = around.records.iter().any(|record| record.ports().any(|port| port.serves(family)));
-        if !serves {
-            continue;
-        }
-        let rules = rule::list(&mut around.found.route, family)?;
-        for (rule, from) in rules.iter().filter_map(|rule| Some((rule, rule.from?))) {
-            if rule.table != MAIN && rule.refuses.is_none() && !rule.is_of_few {
-                findings.extend(astray(around, &rules, rule, from));
-            }
-        }
-    }
-    Ok(findings)
-}
-
-/// What a rule by source leads elsewhere that containers' answers do not follow.
-fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Option<Finding> {
-    let own = around.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
-    let address = own.1.address();
-    let is_way_out = |route: &&Route| route.table == rule.table && route.is_default_of(from.family());
-    let way = around.found.routes.iter().find(is_way_out)?;
-    let uplink = around.found.link_at(way.link?)?;
-    let first = around.way_out(from.family())?;
-    let is_marked = rules.iter().any(|other| other.is_by_mark && other.table == rule.table);
-    if first.index == uplink.index || is_marked {
-        return None;
-    }
-    // A container whose own packets leave by that table answers there as well.
-    let follows = |own: &Cidr| {
-        let leads = |other: &&Rule| other.table == rule.table && !other.is_of_few;
-        rules.iter().filter(leads).any(|other| other.from.is_some_and(|from| from.contains(own.address())))
-    };
-    let publishes = |port: &ocinet_shared::port::PublishedPort| {
-        port.bound_address().map_or(port.serves(from.family()), |bound| bound == address)
-    };
-    let (record, attachment) = around.attachments().find(|(_, attachment)| {
-        let mut own = attachment.addresses.iter().filter(|own| own.family() == from.family());
-        attachment.ports.iter().any(publishes) && own.any(|own| !follows(own))
-    })?;
-    let port = attachment.ports.iter().find(|port| publishes(port))?;
-    Some(Finding {
-        what: format!(
-            "answers of port {}/{}, which container {} publishes, to who asks {address} leave by {}, and not by {}",
-            port.host_port, port.protocol, record.id, first.name, uplink.name
-        ),
-        why: format!(
-            "the rule \"from {from} lookup {}\" sees the container's address, which the answer has until it leaves",
-            rule.table
-        ),
-        mend: by_mark(&uplink.name, rule.table, from.family()),
-    })
-}
-
-/// Commands that let a connection's packets leave by the link that it came by: the connection is marked, and its
-/// answers are. The marks of others, by which ocinet's filters know what was let in, are kept.
-fn by_mark(uplink: &str, table: u32, family: Family) -> Vec<String> {
-    let chain = format!("inet answers_{table} prerouting");
-    vec![
-        format!("nft add table inet answers_{table}"),
-        format!("nft 'add chain {chain} {{ type filter hook prerouting priority -150; }}'"),
-        format!("nft add rule {chain} iifname {uplink} ct state new ct mark set ct mark or {ANSWER:#x}"),
-        format!(
-            "nft add rule {chain} ct direction reply ct mark and {ANSWER:#x} != 0 meta mark set meta mark or {ANSWER:#x}"
-        ),
-        format!("{} rule add fwmark {ANSWER:#x}/{ANSWER:#x} lookup {table}", ip(family)),
-    ]
 }
 
 #[cfg(test)]
