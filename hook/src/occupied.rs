@@ -6,7 +6,8 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::route::Route;
-use ocinet_shared::kernel::{KernelError, addr, rule};
+use ocinet_shared::kernel::rule::{self, Rule};
+use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::network::Network;
 
 use crate::drivers::Pool;
@@ -65,7 +66,7 @@ fn tables_in_use(channel: &mut Channel, routes: &[Route]) -> Result<BTreeSet<u32
     let mut tables: BTreeSet<u32> = routes.iter().filter(|r| r.is_in_main()).map(|r| r.table).collect();
     for family in Family::ALL {
         if routes.iter().any(|route| !route.is_in_main() && route.destination.family() == family) {
-            tables.extend(rule::list(channel, family)?.into_iter().map(|rule| rule.table));
+            tables.extend(rule::list(channel, family)?.iter().filter_map(Rule::table));
         }
     }
     Ok(tables)

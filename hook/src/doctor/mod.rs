@@ -7,7 +7,7 @@
 //! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
 //! | `links.rs` | links, their addresses and MTU, neighbours of containers |
-//! | `routes.rs` `refusals.rs` `answers.rs` | routes and rules that lead elsewhere, rules that refuse, answers that leave by another uplink |
+//! | `routes.rs` `refusals.rs` `answers.rs` | routes and rules that lead elsewhere, rules that refuse, answers that leave by another uplink; which of them decides in `decisions.rs` |
 //! | `lan.rs` `tunnels.rs` | other machines with a container's address; the MTU that an overlay's underlay leaves |
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` `names.rs` | the container's own namespace, and whether it has a name server |
@@ -16,6 +16,7 @@
 
 mod answers;
 mod conditions;
+mod decisions;
 mod fate;
 mod firewalls;
 mod forwarding;

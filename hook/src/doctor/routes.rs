@@ -1,30 +1,24 @@
 //! How the host's routes and rules lead to containers.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
-use ocinet_shared::kernel::rule::{self, Rule};
+use ocinet_shared::kernel::route::{self, Hop, MAIN, Route};
+use ocinet_shared::kernel::rule::{self, Packet, Rule};
 
-use super::{Finding, Surroundings, refusals};
+use super::decisions::{Decision, OWN, decide, sent_to};
+use super::{Finding, Surroundings};
 use crate::error::Error;
 
 /// What the host is to send where.
 pub(super) struct Wanted {
     pub(super) id: ContainerId,
     pub(super) address: IpAddr,
-    index: u32,
+    pub(super) index: u32,
     pub(super) link: String,
     /// The container's network, or the container alone where it has a link of its own.
-    to: Cidr,
-}
-
-/// What decides where a packet goes: a rule, and a route of its table.
-pub(super) struct Decision<'a> {
-    pub(super) rule: &'a Rule,
-    route: &'a Route,
+    pub(super) to: Cidr,
 }
 
 /// Containers' addresses that the host's routes lead elsewhere.
@@ -37,27 +31,18 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             continue;
         }
         let rules = rule::list(&mut around.found.route, wanted.to.family())?;
-        // What a rule refuses is named there.
-        if refusals::of_what_is_sent_to(&rules, &around.found.routes, wanted.address).is_some() {
-            continue;
-        }
-        let decision = decide(&rules, &around.found.routes, wanted.address, None);
-        let finding = match (decision, hop) {
-            (Some(Decision { rule, route }), _) if rule.table != MAIN => {
-                by_rule(around, wanted, rule, route, None)
+        let routes = &around.found.routes;
+        let decision = decide(&rules, routes, &sent_to(wanted.address));
+        let finding = match decision.map(|decision| decision.agreed(hop, routes)) {
+            // It is named among the rules that refuse.
+            Some(Some(Decision::Refused(..))) => continue,
+            Some(Some(Decision::Led(rule, table, route))) if table != MAIN => {
+                by_rule(around, wanted, (rule, table, route), None)
             }
-            (Some(Decision { route, .. }), _) if !is_default(route) => by_route(around, wanted, route),
-            (_, None) => Finding::new(
-                format!("the host has no route to {} of container {}", wanted.address, wanted.id),
-                "nothing that the host sends or forwards gets there",
-                format!("ip route add {} dev {}", wanted.to, wanted.link),
-            ),
-            (_, Some(Hop::By(index))) => Finding::new(
-                format!("the host's route to {} by {} is gone", wanted.to, wanted.link),
-                format!("what is for container {} leaves by {}", wanted.id, name_of(around, Some(index))),
-                format!("ip route add {} dev {}", wanted.to, wanted.link),
-            ),
-            (_, Some(Hop::Local)) => continue,
+            Some(Some(Decision::Led(_, _, route))) if !is_default(route) => by_route(around, wanted, route),
+            Some(Some(_)) => is_gone(around, wanted, hop),
+            None if hop.is_none() => is_gone(around, wanted, hop),
+            Some(None) | None => by_unknown(around, wanted, hop),
         };
         add(&mut findings, finding);
     }
@@ -72,28 +57,18 @@ fn add(findings: &mut Vec<Finding>, finding: Finding) {
     }
 }
 
-/// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule by that link
-/// elsewhere: the kernel chooses its way after the rules gave it the container's address. What other links lead elsewhere
-/// is another program's affair.
+/// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule elsewhere that
+/// the host's own packets do not: the kernel chooses its way after the rules gave it the container's address. What other
+/// links lead elsewhere is another program's affair.
 fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Finding>) -> Result<(), Error> {
     for family in Family::ALL {
         let rules = rule::list(&mut around.found.route, family)?;
-        let is_uplink =
-            |name: &&str| around.found.link(name).is_some_and(|link| around.found.around().is_way_out(link));
-        let links: BTreeSet<&str> =
-            rules.iter().filter_map(|rule| rule.by_link.as_deref()).filter(is_uplink).collect();
-        if links.is_empty() {
-            continue;
-        }
-        for wanted in all.iter().filter(|wanted| wanted.to.family() == family && has_arrivals(around, wanted))
-        {
-            for link in &links {
-                let decision = decide(&rules, &around.found.routes, wanted.address, Some(link));
-                let Some(Decision { rule, route }) = decision else { continue };
-                let is_by_link = rule.by_link.as_deref() == Some(link) && rule.table != MAIN;
-                let leads_there = route.link == Some(wanted.index) && route.leads_nowhere.is_none();
-                if is_by_link && !leads_there {
-                    add(findings, by_rule(around, wanted, rule, route, Some(link)));
+        let uplinks = uplinks(around, &rules);
+        for wanted in all.iter().filter(|wanted| wanted.to.family() == family) {
+            for (link, decision) in arriving(around, &rules, &uplinks, wanted) {
+                let Some((rule, table, route)) = decision.elsewhere() else { continue };
+                if route.link != Some(wanted.index) || route.leads_nowhere.is_some() {
+                    add(findings, by_rule(around, wanted, (rule, table, route), Some(link)));
                 }
             }
         }
@@ -101,8 +76,38 @@ fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Findin
     Ok(())
 }
 
+/// The uplinks, where any rule asks by which link a packet came.
+pub(super) fn uplinks(around: &Surroundings, rules: &[Rule]) -> Vec<String> {
+    if rules.iter().all(|rule| rule.by_link.is_none()) {
+        return Vec::new();
+    }
+    let of_host = around.found.around();
+    let ups = around.found.links.iter().filter(|link| link.is_up && of_host.is_way_out(link));
+    ups.map(|link| link.name.clone()).collect()
+}
+
+/// What decides where packets to a container go that come by uplinks, where it is not what decides where the host's own go.
+pub(super) fn arriving<'a>(
+    around: &'a Surroundings,
+    rules: &'a [Rule],
+    uplinks: &'a [String],
+    wanted: &Wanted,
+) -> Vec<(&'a str, Decision<'a>)> {
+    if uplinks.is_empty() || !is_reached(around, wanted) {
+        return Vec::new();
+    }
+    let sent = sent_to(wanted.address);
+    let own = decide(rules, &around.found.routes, &sent).map(|decision| decision.rule());
+    let of_link = |link: &'a String| {
+        let decision = decide(rules, &around.found.routes, &Packet { by: link, ..sent })?;
+        let is_other = own.is_none_or(|own| !std::ptr::eq(own, decision.rule()));
+        is_other.then_some((link.as_str(), decision))
+    };
+    uplinks.iter().filter_map(of_link).collect()
+}
+
 /// Whether anything from outside its network comes to a container through the host.
-fn has_arrivals(around: &Surroundings, wanted: &Wanted) -> bool {
+fn is_reached(around: &Surroundings, wanted: &Wanted) -> bool {
     let link = around.found.link_at(wanted.index);
     link.is_some_and(|link| around.routed().any(|of| !of.internal && link.is_in_group_of(of)))
 }
@@ -127,29 +132,6 @@ pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
     all
 }
 
-/// The rule and the route that a packet to an address follows of which nothing else is known but, perhaps, the link that it
-/// came by: of a table's routes, the longest prefix is used, and of those the least metric.
-pub(super) fn decide<'a>(
-    rules: &'a [Rule],
-    routes: &'a [Route],
-    address: IpAddr,
-    by: Option<&str>,
-) -> Option<Decision<'a>> {
-    let applies = |rule: &&Rule| {
-        let is_to = rule.to.is_none_or(|to| to.contains(address));
-        let is_by = !rule.is_of_few || (by.is_some() && rule.by_link.as_deref() == by);
-        rule.table != LOCAL && rule.refuses.is_none() && is_by && rule.from.is_none() && is_to
-    };
-    rules.iter().filter(applies).find_map(|rule| {
-        let of_table =
-            routes.iter().filter(|route| route.table == rule.table && route.destination.contains(address));
-        let best = of_table.min_by_key(|route| (u8::MAX - route.destination.prefix(), route.metric))?;
-        let is_skipped =
-            best.leads_nowhere == Some("throw") || (rule.suppresses_defaults && is_default(best));
-        (!is_skipped).then_some(Decision { rule, route: best })
-    })
-}
-
 fn is_default(route: &Route) -> bool {
     route.destination.prefix() == 0 && route.leads_nowhere.is_none()
 }
@@ -167,10 +149,14 @@ pub(super) fn ip(family: Family) -> &'static str {
     }
 }
 
-/// A rule that leads past a container, whatever it is sent or what comes by a link alone.
-fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route, by: Option<&str>) -> Finding {
+/// A rule that leads past a container what is for it, or what of that comes by a link.
+fn by_rule(
+    around: &Surroundings,
+    wanted: &Wanted,
+    (rule, table, route): (&Rule, u32, &Route),
+    by: Option<&str>,
+) -> Finding {
     let Wanted { id, address, to, .. } = wanted;
-    let what = by.map_or_else(|| "what is".to_owned(), |link| format!("what comes by {link}"));
     let why = match route.leads_nowhere {
         Some(kind) => format!("that table has a route of the type {kind} to {}", route.destination),
         None => {
@@ -181,14 +167,24 @@ fn by_rule(around: &Surroundings, wanted: &Wanted, rule: &Rule, route: &Route, b
             )
         }
     };
+    let what = match by {
+        Some(link) => format!("what comes by {link} for"),
+        None if is_of_own(rule) => "what the host sends to".to_owned(),
+        None => "what is for".to_owned(),
+    };
     Finding::new(
         format!(
-            "the routing rule {} leads {what} for {address} of container {id} to table {}",
-            rule.priority, rule.table
+            "the routing rule {} leads {what} {address} of container {id} to table {table}",
+            rule.priority
         ),
         why,
         mend_of_rule(rule, *to, by),
     )
+}
+
+/// Whether a rule is for what the host itself sends alone.
+pub(super) fn is_of_own(rule: &Rule) -> bool {
+    rule.by_link.as_deref() == Some(OWN) && !rule.is_inverted
 }
 
 /// The command that has packets to containers find the host's own routes before a rule.
@@ -196,13 +192,43 @@ fn mend_of_rule(rule: &Rule, to: Cidr, by: Option<&str>) -> String {
     let ip = ip(to.family());
     // The kernel puts a rule behind those of the same priority.
     if rule.priority == 0 {
-        let to = rule.to.map(|to| format!(" to {to}")).unwrap_or_default();
-        let by = by.map(|link| format!(" iif {link}")).unwrap_or_default();
-        return format!("{ip} rule del priority 0{by}{to} lookup {}", rule.table);
+        return format!("{ip} rule del {rule}");
     }
     // The kernel puts a rule without a priority before the second rule, which need not be before this one.
     let before = by.map(|_| format!(" priority {}", rule.priority - 1)).unwrap_or_default();
     format!("{ip} rule add to {to} lookup main{before}")
+}
+
+/// The host's own route to a container is gone, and a default route is used in its place, or none.
+fn is_gone(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding {
+    let Wanted { id, address, to, link, .. } = wanted;
+    let (what, why) = match hop {
+        Some(Hop::By(index)) => (
+            format!("the host's route to {to} by {link} is gone"),
+            format!("what is for container {id} leaves by {}", name_of(around, Some(index))),
+        ),
+        _ => (
+            format!("the host has no route to {address} of container {id}"),
+            "nothing that the host sends or forwards gets there".to_owned(),
+        ),
+    };
+    Finding::new(what, why, format!("ip route add {to} dev {link}"))
+}
+
+/// The kernel leads past a container, and none of the rules and routes as ocinet knows them does.
+fn by_unknown(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding {
+    let Wanted { id, address, to, link, .. } = wanted;
+    let goes = match hop {
+        Some(Hop::By(index)) => format!("it leaves by {}", name_of(around, Some(index))),
+        _ => "it goes nowhere".to_owned(),
+    };
+    Finding::new(
+        format!(
+            "a routing rule that ocinet does not understand leads what is for {address} of container {id} past {link}"
+        ),
+        format!("{goes}; look for it among the host's rules"),
+        format!("{} rule", ip(to.family())),
+    )
 }
 
 fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
@@ -222,66 +248,5 @@ fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
                 format!("ip route del {to} dev {link}"),
             )
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(priority: u32, table: u32) -> Rule {
-        Rule {
-            priority,
-            table,
-            refuses: None,
-            from: None,
-            to: None,
-            by_link: None,
-            is_by_mark: false,
-            is_of_few: false,
-            suppresses_defaults: false,
-        }
-    }
-
-    fn route(to: &str, table: u32, metric: u32) -> Route {
-        Route { metric, table, ..Route::new(to.parse().unwrap(), Some(table)) }
-    }
-
-    /// The table, and the destination of its route, that a packet to 10.90.0.7 follows.
-    fn decided(rules: &[Rule], routes: &[Route]) -> Option<(u32, String)> {
-        let decision = decide(rules, routes, "10.90.0.7".parse().unwrap(), None)?;
-        Some((decision.rule.table, decision.route.destination.to_string()))
-    }
-
-    #[test]
-    fn the_first_table_that_knows_a_way_decides() {
-        let routes = [
-            route("10.90.0.0/16", MAIN, 0),
-            route("0.0.0.0/0", 52, 0),
-            Route { leads_nowhere: Some("throw"), ..route("10.0.0.0/8", 51, 0) },
-        ];
-        let main = Some((MAIN, "10.90.0.0/16".to_owned()));
-        assert_eq!(decided(&[rule(0, LOCAL), rule(9, MAIN), rule(10, 52)], &routes), main);
-        let by_52 = Some((52, "0.0.0.0/0".to_owned()));
-        assert_eq!(decided(&[rule(5, 52), rule(9, MAIN)], &routes), by_52);
-        for skipped in [
-            Rule { is_of_few: true, ..rule(5, 52) },
-            Rule { from: Some("192.0.2.0/24".parse().unwrap()), ..rule(5, 52) },
-            Rule { to: Some("192.0.2.0/24".parse().unwrap()), ..rule(5, 52) },
-            Rule { suppresses_defaults: true, ..rule(5, 52) },
-            rule(5, 51),
-            rule(5, 50),
-        ] {
-            assert_eq!(decided(&[skipped, rule(9, MAIN)], &routes), main);
-        }
-    }
-
-    #[test]
-    fn the_longest_prefix_decides_and_then_the_least_metric() {
-        let one = |metric| Route { leads_nowhere: Some("blackhole"), ..route("10.90.0.0/24", MAIN, metric) };
-        let routes = [route("10.90.0.0/16", MAIN, 0), route("10.90.0.0/24", MAIN, 20), one(10)];
-        let rules = [rule(9, MAIN)];
-        let decision = decide(&rules, &routes, "10.90.0.7".parse().unwrap(), None).unwrap();
-        assert_eq!((decision.route.metric, decision.route.leads_nowhere), (10, Some("blackhole")));
     }
 }

@@ -1,8 +1,10 @@
 //! Routing policy: which table a packet's route is looked up in (ip-rule(8)).
 
+use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
@@ -11,27 +13,152 @@ use super::channel::Channel;
 use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
-/// A rule of the host that leads to a table or refuses, as far as ocinet needs to know it.
+// Attributes of linux/fib_rules.h that netlink-packet-route does not know.
+const FRA_FWMASK: u16 = 16;
+const FRA_DSCP: u16 = 25;
+const FRA_FLOWLABEL: u16 = 26;
+
+/// What a rule does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Its way is looked up in a table.
+    Table(u32),
+    /// It ends, as ip-rule(8) calls it: `blackhole`, `unreachable` or `prohibit`.
+    Refuse(&'static str),
+    /// The rules before a priority are passed over, where one has that priority.
+    GoTo(u32),
+}
+
+/// A rule of the host, as far as ocinet needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Its place: the least number is looked at first.
     pub priority: u32,
-    /// The table that it leads to; 0 where it refuses.
-    pub table: u32,
-    /// How it ends what it is for, as ip-rule(8) calls it: `blackhole`, `unreachable` or `prohibit`. Others lead to a table.
-    pub refuses: Option<&'static str>,
+    /// What it does.
+    pub action: Action,
     /// Whose packets it is for; everybody's without.
     pub from: Option<Cidr>,
     /// For what destinations it is; all without.
     pub to: Option<Cidr>,
-    /// Whether it is for packets with a mark.
-    pub is_by_mark: bool,
-    /// The link whose packets it is for, where only `from` and `to` narrow it down besides.
+    /// The link whose packets it is for; `lo` is for what the host itself sends.
     pub by_link: Option<String>,
-    /// Whether it is for some packets alone besides: those with a mark, of a link, a port, or a user.
+    /// The users whose packets it is for.
+    pub users: Option<RangeInclusive<u32>>,
+    /// The mark that it is for, and which bits of a packet's are compared.
+    pub mark: Option<(u32, u32)>,
+    /// Whether it is for few packets besides: those of a port, a protocol, a tunnel, a service class, or a socket's link.
     pub is_of_few: bool,
-    /// Whether it does not count where the route that it finds is a default route (`suppress_prefixlength`).
-    pub suppresses_defaults: bool,
+    /// Whether it is for all packets but those (`not`).
+    pub is_inverted: bool,
+    /// It does not count where the route that it finds has a prefix of this length or a shorter one
+    /// (`suppress_prefixlength`).
+    pub suppresses: Option<u32>,
+}
+
+/// A packet as rules see it. It has no mark, and nothing that few packets have; what is forwarded is the superuser's to them,
+/// as what doctor itself would send is.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// Whose it is; of somebody anywhere without.
+    pub from: Option<IpAddr>,
+    /// Whom it is for; somebody anywhere without.
+    pub to: Option<IpAddr>,
+    /// The link that it came by.
+    pub by: &'a str,
+}
+
+impl Rule {
+    /// One for all packets.
+    #[must_use]
+    pub fn new(priority: u32, action: Action) -> Self {
+        let (from, to, by_link, users, mark, suppresses) = (None, None, None, None, None, None);
+        let (is_of_few, is_inverted) = (false, false);
+        Self { priority, action, from, to, by_link, users, mark, is_of_few, is_inverted, suppresses }
+    }
+
+    /// The table that it leads to.
+    #[must_use]
+    pub fn table(&self) -> Option<u32> {
+        if let Action::Table(table) = self.action { Some(table) } else { None }
+    }
+
+    /// Whether it is for a packet.
+    #[must_use]
+    pub fn is_for(&self, packet: &Packet<'_>) -> bool {
+        let holds = |range: Option<Cidr>, address: Option<IpAddr>| {
+            range.is_none_or(|range| {
+                range.prefix() == 0 || address.is_some_and(|address| range.contains(address))
+            })
+        };
+        let is_meant = holds(self.from, packet.from)
+            && holds(self.to, packet.to)
+            && self.by_link.as_ref().is_none_or(|link| link == packet.by)
+            && self.users.as_ref().is_none_or(|users| users.contains(&0))
+            && self.mark.is_none_or(|(mark, mask)| mark & mask == 0)
+            && !self.is_of_few;
+        is_meant != self.is_inverted
+    }
+
+    fn take(&mut self, attribute: RuleAttribute, lengths: (u8, u8)) {
+        let masked = |mark: u32, mask: Option<u32>| Some((mark, mask.unwrap_or(u32::MAX)));
+        match attribute {
+            RuleAttribute::Priority(priority) => self.priority = priority,
+            RuleAttribute::Table(table) if self.table().is_some() => self.action = Action::Table(table),
+            RuleAttribute::Goto(priority) => self.action = Action::GoTo(priority),
+            RuleAttribute::Source(from) => self.from = Cidr::new(from, lengths.0),
+            RuleAttribute::Destination(to) => self.to = Cidr::new(to, lengths.1),
+            // Where nothing is suppressed, it is the greatest number.
+            RuleAttribute::SuppressPrefixLen(length) => {
+                self.suppresses = (length != u32::MAX).then_some(length)
+            }
+            RuleAttribute::FwMark(mark) => self.mark = masked(mark, self.mark.map(|(_, mask)| mask)),
+            RuleAttribute::Iifname(link) => self.by_link = Some(link),
+            RuleAttribute::UidRange(users) => self.users = Some(users.start..=users.end),
+            RuleAttribute::Oifname(_)
+            | RuleAttribute::TunId(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::DestinationPortRange(_) => self.is_of_few = true,
+            RuleAttribute::Other(other) => match (other.kind(), value(&other).as_slice()) {
+                (FRA_FWMASK, [a, b, c, d]) => {
+                    let mark = self.mark.map_or(0, |(mark, _)| mark);
+                    self.mark = masked(mark, Some(u32::from_ne_bytes([*a, *b, *c, *d])));
+                }
+                (FRA_DSCP, class) => self.is_of_few |= *class != [0],
+                (FRA_FLOWLABEL, _) => self.is_of_few = true,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+/// As `ip rule del` takes it: what it leaves out is compared with nothing.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "priority {}", self.priority)?;
+        if self.is_inverted {
+            f.write_str(" not")?;
+        }
+        let (from, to) = (self.from.map(|from| ("from", from)), self.to.map(|to| ("to", to)));
+        for (word, range) in [from, to].into_iter().flatten() {
+            write!(f, " {word} {range}")?;
+        }
+        if let Some(link) = &self.by_link {
+            write!(f, " iif {link}")?;
+        }
+        if let Some(users) = &self.users {
+            write!(f, " uidrange {}-{}", users.start(), users.end())?;
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
+        }
+        match self.action {
+            Action::Table(table) => write!(f, " lookup {table}"),
+            Action::Refuse(kind) => write!(f, " {kind}"),
+            Action::GoTo(priority) => write!(f, " goto {priority}"),
+        }
+    }
 }
 
 /// The message that makes a packet from an address look into a table, before those of a higher priority number.
@@ -47,8 +174,8 @@ pub fn from_address(address: IpAddr, table: u8, priority: u32) -> Change {
     (RouteNetlinkMessage::NewRule(message), NLM_F_CREATE)
 }
 
-/// The rules of a family that lead to tables or refuse, in the order in which they are looked at. Those of VRFs, whose tables are
-/// for packets of their own links alone, are left out.
+/// The rules of a family, in the order in which they are looked at. Those of VRFs, whose tables are for packets of their own
+/// links alone, are left out, and those that do nothing.
 ///
 /// # Errors
 /// A refusal of the dump.
@@ -63,51 +190,77 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Rule>, KernelEr
 
 fn from_message(answer: RouteNetlinkMessage) -> Option<Rule> {
     let RouteNetlinkMessage::NewRule(message) = answer else { return None };
-    let refuses = match message.header.action {
-        RuleAction::ToTable => None,
-        RuleAction::Blackhole => Some("blackhole"),
-        RuleAction::Unreachable => Some("unreachable"),
-        RuleAction::Prohibit => Some("prohibit"),
+    let action = match message.header.action {
+        RuleAction::ToTable => Action::Table(u32::from(message.header.table)),
+        RuleAction::Blackhole => Action::Refuse("blackhole"),
+        RuleAction::Unreachable => Action::Refuse("unreachable"),
+        RuleAction::Prohibit => Action::Refuse("prohibit"),
+        // Its attribute says whereto.
+        RuleAction::Goto => Action::GoTo(0),
         _ => return None,
     };
-    let mut by_link = None;
-    let mut rule = Rule {
-        priority: 0,
-        table: u32::from(message.header.table),
-        refuses,
-        from: None,
-        to: None,
-        by_link: None,
-        is_by_mark: false,
-        is_of_few: message.header.tos != 0,
-        suppresses_defaults: false,
-    };
+    let lengths = (message.header.src_len, message.header.dst_len);
+    let mut rule = Rule::new(0, action);
+    rule.is_of_few = message.header.tos != 0;
+    rule.is_inverted = message.header.flags.contains(RuleFlags::Invert);
     for attribute in message.attributes {
-        match attribute {
-            RuleAttribute::L3MDev(true) => return None,
-            RuleAttribute::Priority(priority) => rule.priority = priority,
-            RuleAttribute::Table(table) => rule.table = table,
-            RuleAttribute::Source(from) => rule.from = Cidr::new(from, message.header.src_len),
-            RuleAttribute::Destination(to) => rule.to = Cidr::new(to, message.header.dst_len),
-            // Where nothing is suppressed, it is the greatest number.
-            RuleAttribute::SuppressPrefixLen(length) => rule.suppresses_defaults = length < 128,
-            RuleAttribute::FwMark(_) => rule.is_by_mark = true,
-            RuleAttribute::Iifname(link) => by_link = Some(link),
-            RuleAttribute::Oifname(_)
-            | RuleAttribute::TunId(_)
-            | RuleAttribute::UidRange(_)
-            | RuleAttribute::IpProtocol(_)
-            | RuleAttribute::SourcePortRange(_)
-            | RuleAttribute::DestinationPortRange(_) => rule.is_of_few = true,
-            _ => {}
+        if attribute == RuleAttribute::L3MDev(true) {
+            return None;
+        }
+        rule.take(attribute, lengths);
+    }
+    Some(rule)
+}
+
+fn value(attribute: &DefaultNla) -> Vec<u8> {
+    let mut bytes = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_for_what_all_its_words_hold_of() {
+        let cidr = |text: &str| Some(text.parse().unwrap());
+        let any = || Rule::new(9, Action::Table(52));
+        let to: IpAddr = "10.90.0.7".parse().unwrap();
+        let sent = Packet { from: None, to: Some(to), by: "lo" };
+        let comes = Packet { by: "eth0", ..sent };
+        let by = |link: &str| Some(link.to_owned());
+        for (rule, of_sent, of_comes) in [
+            (any(), true, true),
+            (Rule { by_link: by("lo"), ..any() }, true, false),
+            (Rule { by_link: by("eth0"), ..any() }, false, true),
+            (Rule { users: Some(0..=0), ..any() }, true, true),
+            (Rule { users: Some(1..=9), ..any() }, false, false),
+            (Rule { mark: Some((5, u32::MAX)), ..any() }, false, false),
+            (Rule { mark: Some((0, 5)), ..any() }, true, true),
+            (Rule { from: cidr("192.0.2.77/32"), ..any() }, false, false),
+            (Rule { from: cidr("0.0.0.0/0"), ..any() }, true, true),
+            (Rule { to: cidr("10.0.0.0/8"), ..any() }, true, true),
+            (Rule { to: cidr("192.0.2.0/24"), ..any() }, false, false),
+            (Rule { is_of_few: true, ..any() }, false, false),
+        ] {
+            assert_eq!((rule.is_for(&sent), rule.is_for(&comes)), (of_sent, of_comes), "{rule}");
+            let not = Rule { is_inverted: true, ..rule };
+            assert_eq!((not.is_for(&sent), not.is_for(&comes)), (!of_sent, !of_comes), "{not}");
         }
     }
-    // What it is not for may be anything, but for a mark: hardly a packet has one.
-    let is_inverted = message.header.flags.contains(RuleFlags::Invert);
-    let has_others = rule.from.is_some() || rule.to.is_some() || rule.is_of_few || by_link.is_some();
-    let is_of_fewer = rule.is_of_few || rule.is_by_mark || is_inverted;
-    rule.is_of_few = if is_inverted { has_others } else { is_of_fewer || by_link.is_some() };
-    rule.by_link = by_link.filter(|_| !is_of_fewer);
-    rule.is_by_mark &= !is_inverted;
-    Some(rule)
+
+    #[test]
+    fn a_rule_is_named_as_ip_rule_takes_it() {
+        let rule = Rule {
+            from: Some("192.0.2.0/24".parse().unwrap()),
+            by_link: Some("eth0".to_owned()),
+            users: Some(0..=9),
+            mark: Some((5, 15)),
+            is_inverted: true,
+            ..Rule::new(7, Action::Refuse("prohibit"))
+        };
+        let text = "priority 7 not from 192.0.2.0/24 iif eth0 uidrange 0-9 fwmark 0x5/0xf prohibit";
+        assert_eq!(rule.to_string(), text);
+    }
 }

@@ -4,6 +4,7 @@ mod firewalls;
 mod host;
 mod links;
 mod routes;
+mod selectors;
 
 use std::net::{IpAddr, SocketAddr};
 
