@@ -1,9 +1,10 @@
-//! Routing rules that refuse: those of the actions blackhole, unreachable and prohibit (ip-rule(8)).
+//! Routing rules that refuse (ip-rule(8)): those of the actions blackhole, unreachable and prohibit, and those to tables that
+//! lead nowhere.
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::kernel::route::{self, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
 
 use super::decisions::{Decision, decide, sent_to};
@@ -17,7 +18,7 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     for family in Family::ALL {
         let rules = rule::list(&mut around.found.route, family)?;
         let refuses = rules.iter().any(|rule| matches!(rule.action, Action::Refuse(_)));
-        if !refuses {
+        if !refuses && !around.found.routes.iter().any(ends_all) {
             continue;
         }
         let uplinks = uplinks(around, &rules);
@@ -51,6 +52,13 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     Ok(told)
 }
 
+/// Whether a route of another table than the main one ends all that finds no other.
+fn ends_all(route: &Route) -> bool {
+    route.destination.prefix() == 0
+        && !route.is_in_main()
+        && route.leads_nowhere.is_some_and(|kind| kind != "throw")
+}
+
 fn by_action(rule: &Rule, kind: &str, wanted: &Wanted, what: &str) -> Finding {
     Finding::new(
         format!("the routing rule {} ({kind}) ends what {what}", rule.priority),
@@ -62,12 +70,32 @@ fn by_action(rule: &Rule, kind: &str, wanted: &Wanted, what: &str) -> Finding {
 /// The rule that ends what a container sends by the host, whoever it is for.
 fn of_what_it_sends(rules: &[Rule], routes: &[Route], wanted: &Wanted) -> Option<Finding> {
     let packet = Packet { from: Some(wanted.address), to: None, by: &wanted.link };
-    match decide(rules, routes, &packet)? {
+    let (rule, table, route) = match decide(rules, routes, &packet)? {
         Decision::Refused(rule, kind) => {
-            Some(by_action(rule, kind, wanted, &format!("container {} sends", wanted.id)))
+            return Some(by_action(rule, kind, wanted, &format!("container {} sends", wanted.id)));
         }
-        Decision::Led(..) => None,
-    }
+        Decision::Led(rule, table, route) => (rule, table, route),
+    };
+    let kind = route.leads_nowhere.filter(|_| table != MAIN)?;
+    let own = |from: &Cidr| !rule.is_inverted && wanted.to.contains(from.address());
+    let from = rule.from.filter(own).unwrap_or(wanted.to);
+    let ip = ip(from.family());
+    // The kernel puts a rule behind those of the same priority.
+    let mend = match rule.priority.checked_sub(1) {
+        Some(before) => format!("{ip} rule add from {from} lookup main priority {before}"),
+        None => format!("{ip} rule del {rule}"),
+    };
+    Some(Finding::new(
+        format!(
+            "the routing rule {} leads what container {} sends to table {table}",
+            rule.priority, wanted.id
+        ),
+        format!(
+            "that table has no way out but a route of the type {kind} to {}: {} is cut off",
+            route.destination, wanted.address
+        ),
+        mend,
+    ))
 }
 
 /// The rule that refuses what is sent to a container, by the host if nobody else.
@@ -84,8 +112,6 @@ fn of_what_is_sent_to<'a>(
 
 #[cfg(test)]
 mod tests {
-    use ocinet_shared::kernel::route::MAIN;
-
     use super::*;
 
     fn route(to: &str, table: u32) -> Route {
@@ -133,6 +159,19 @@ mod tests {
             let mut rules = vec![rule.clone(), main.clone()];
             rules.sort_by_key(|rule| rule.priority);
             assert_eq!(refused(&rules), expected, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn the_rule_that_goes_before_is_no_wider_than_the_network_or_the_rule() {
+        let nowhere = Route { leads_nowhere: Some("blackhole"), ..route("0.0.0.0/0", 53) };
+        for (from, mended) in
+            [("10.0.0.0/8", "10.90.0.0/16"), ("10.90.0.0/24", "10.90.0.0/24"), ("0.0.0.0/0", "10.90.0.0/16")]
+        {
+            let rule = Rule { from: Some(from.parse().unwrap()), ..Rule::new(100, Action::Table(53)) };
+            let finding = of_what_it_sends(&[rule], std::slice::from_ref(&nowhere), &web()).unwrap();
+            let mend = format!("ip rule add from {mended} lookup main priority 99");
+            assert_eq!(finding.mend, [mend]);
         }
     }
 }
