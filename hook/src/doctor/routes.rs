@@ -39,7 +39,10 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             Some(Some(Decision::Led(rule, table, route))) if table != MAIN => {
                 by_rule(around, wanted, (rule, table, route), None)
             }
-            Some(Some(Decision::Led(_, _, route))) if !is_default(route) => by_route(around, wanted, route),
+            // A wider one is used where the container's own is gone.
+            Some(Some(Decision::Led(_, _, route))) if route.destination.prefix() >= wanted.to.prefix() => {
+                by_route(around, wanted, route)
+            }
             Some(Some(_)) => is_gone(around, wanted, hop),
             None if hop.is_none() => is_gone(around, wanted, hop),
             Some(None) | None => by_unknown(around, wanted, hop),
@@ -132,10 +135,6 @@ pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
     all
 }
 
-fn is_default(route: &Route) -> bool {
-    route.destination.prefix() == 0 && route.leads_nowhere.is_none()
-}
-
 fn name_of(around: &Surroundings, link: Option<u32>) -> String {
     let link = link.and_then(|index| around.found.link_at(index));
     link.map_or_else(|| "another link".to_owned(), |link| link.name.clone())
@@ -199,7 +198,7 @@ fn mend_of_rule(rule: &Rule, to: Cidr, by: Option<&str>) -> String {
     format!("{ip} rule add to {to} lookup main{before}")
 }
 
-/// The host's own route to a container is gone, and a default route is used in its place, or none.
+/// The host's own route to a container is gone, and a wider one is used in its place, or none.
 fn is_gone(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding {
     let Wanted { id, address, to, link, .. } = wanted;
     let (what, why) = match hop {

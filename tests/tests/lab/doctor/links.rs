@@ -110,6 +110,25 @@ fn a_containers_address_that_the_host_has_too() {
 }
 
 #[test]
+fn a_wide_route_where_the_networks_own_is_gone() {
+    for (own, wide, ipv6) in [
+        ("10.90.0.0/16", "10.0.0.0/8 dev vpn0", false),
+        ("fd00:90::/64", "fd00::/8 dev vpn0", true),
+        ("fd00:90::/64", "unreachable fd00::/8", true),
+    ] {
+        let ward = Ward::new("bridge");
+        let host = &ward.lab.host;
+        host.batch(&format!(
+            "link add vpn0 type bridge\nlink set vpn0 up\nroute add {wide}\nroute del {own} dev ocinet0\n"
+        ));
+        ward.is_silent(ipv6);
+        let mend = ward.finds("the host");
+        assert_eq!(mend, [format!("ip route add {own} dev ocinet0")]);
+        ward.mend(&mend);
+    }
+}
+
+#[test]
 fn a_route_that_leads_past_the_network() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
