@@ -7,8 +7,8 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::{self, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
 
-use super::decisions::{Decision, decide, sent_to};
-use super::routes::{Wanted, arriving, ip, is_of_own, uplinks, wanted};
+use super::decisions::{Decision, OWN, decide, sent_to};
+use super::routes::{Wanted, arriving, ip, is_of_own, is_reached, uplinks, wanted};
 use super::{Finding, Surroundings};
 use crate::error::Error;
 
@@ -23,7 +23,9 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         }
         let uplinks = uplinks(around, &rules);
         for wanted in wanted(around).into_iter().filter(|wanted| Family::of(wanted.address) == family) {
-            findings.extend(of_what_it_sends(&rules, &around.found.routes, &wanted));
+            // The host forwards nothing of an internal network, and itself sends from its subnet.
+            let by = if is_reached(around, &wanted) { wanted.link.as_str() } else { OWN };
+            findings.extend(of_what_it_sends(&rules, &around.found.routes, &wanted, by));
             if let Some((rule, kind)) = of_what_is_sent_to(&rules, &around.found.routes, wanted.address) {
                 // Rules may be passed over for a reason that ocinet does not know.
                 if route::towards(&mut around.found.route, wanted.address)?.is_none() {
@@ -68,8 +70,8 @@ fn by_action(rule: &Rule, kind: &str, wanted: &Wanted, what: &str) -> Finding {
 }
 
 /// The rule that ends what a container sends by the host, whoever it is for.
-fn of_what_it_sends(rules: &[Rule], routes: &[Route], wanted: &Wanted) -> Option<Finding> {
-    let packet = Packet { from: Some(wanted.address), to: None, by: &wanted.link };
+fn of_what_it_sends(rules: &[Rule], routes: &[Route], wanted: &Wanted, by: &str) -> Option<Finding> {
+    let packet = Packet { from: Some(wanted.address), to: None, by };
     let (rule, table, route) = match decide(rules, routes, &packet)? {
         Decision::Refused(rule, kind) => {
             return Some(by_action(rule, kind, wanted, &format!("container {} sends", wanted.id)));
@@ -132,7 +134,7 @@ mod tests {
     fn refused(rules: &[Rule]) -> [bool; 2] {
         let routes = [route("10.90.0.0/16", MAIN), route("0.0.0.0/0", MAIN)];
         [
-            of_what_it_sends(rules, &routes, &web()).is_some(),
+            of_what_it_sends(rules, &routes, &web(), "ocinet0").is_some(),
             of_what_is_sent_to(rules, &routes, web().address).is_some(),
         ]
     }
@@ -169,7 +171,8 @@ mod tests {
             [("10.0.0.0/8", "10.90.0.0/16"), ("10.90.0.0/24", "10.90.0.0/24"), ("0.0.0.0/0", "10.90.0.0/16")]
         {
             let rule = Rule { from: Some(from.parse().unwrap()), ..Rule::new(100, Action::Table(53)) };
-            let finding = of_what_it_sends(&[rule], std::slice::from_ref(&nowhere), &web()).unwrap();
+            let finding =
+                of_what_it_sends(&[rule], std::slice::from_ref(&nowhere), &web(), "ocinet0").unwrap();
             let mend = format!("ip rule add from {mended} lookup main priority 99");
             assert_eq!(finding.mend, [mend]);
         }

@@ -110,7 +110,7 @@ pub(super) fn arriving<'a>(
 }
 
 /// Whether anything from outside its network comes to a container through the host.
-fn is_reached(around: &Surroundings, wanted: &Wanted) -> bool {
+pub(super) fn is_reached(around: &Surroundings, wanted: &Wanted) -> bool {
     let link = around.found.link_at(wanted.index);
     link.is_some_and(|link| around.routed().any(|of| !of.internal && link.is_in_group_of(of)))
 }

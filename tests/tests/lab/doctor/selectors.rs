@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ocinet_tests::lab::{HOST4, HOST6, Server, WAN4, WAN6, ask_tcp};
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, Lab, Server, WAN4, WAN6, ask_tcp};
 
 use super::Ward;
 use crate::{PATIENCE, SILENCE};
@@ -149,5 +149,29 @@ fn a_rule_that_doctor_does_not_understand() {
         assert_eq!(asker.ask(SILENCE), [false; 3]);
         let look = asker.ward.finds("a routing rule that ocinet does not understand leads what is for ");
         assert_eq!(look, [if ipv6 { "ip -6 rule" } else { "ip rule" }]);
+    }
+}
+
+/// The host forwards nothing of an internal network, and itself sends from its subnet.
+#[test]
+fn a_rule_for_what_an_internal_network_sends() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.internal", "true")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let asks = |patience| ask_tcp(&lab.host, SocketAddr::new(web.address(false), 80), patience).is_some();
+    let ip = |words: &str| lab.host.ok(&["sh", "-c", &format!("ip {words}")]);
+    ip("route add blackhole default table 53");
+    ip("rule add iif ocinet0 prohibit");
+    ip("rule add iif ocinet0 lookup 53");
+    assert!(asks(PATIENCE));
+    assert_eq!(lab.run(&["doctor"], "").code, 0);
+    for rule in ["prohibit", "lookup 53"] {
+        ip(&format!("rule add priority 100 from 10.90.0.0/16 {rule}"));
+        assert!(!asks(SILENCE));
+        let said = lab.run(&["doctor"], "");
+        let mend = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
+        lab.host.ok(&["sh", "-c", mend]);
+        assert!(asks(PATIENCE));
+        assert_eq!(lab.run(&["doctor"], "").code, 0);
     }
 }
