@@ -29,7 +29,7 @@ impl Snapshot {
         ] {
             // Link-local addresses and their routes come and go by the kernel's own timers.
             // A link's operational state follows its flags when the kernel's worker comes to it.
-            let said = host.net.ok(arguments).replace(" UNKNOWN ", " UP ");
+            let said = host.net.ok(arguments).replace(" UNKNOWN        ", " UP             ");
             for line in said.lines().filter(|line| !(line.contains("fe80::") && line.contains("dev "))) {
                 text += line;
                 text.push('\n');
