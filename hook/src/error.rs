@@ -167,6 +167,10 @@ fn of_unsafe(danger: Danger) -> &'static str {
             "name a folder of root's with --state-dir or OCINET_STATE_DIR, or look into this one, remove what root did \
              not make, and give it to root"
         }
+        Danger::Unknown => {
+            "start the container as root (`sudo podman run …`): a container that is started without root has no network \
+             by ocinet"
+        }
         Danger::Content => "look into the folder, and remove what root did not make",
         Danger::Inside => "look into the folder that it is in, and remove what root did not make",
         Danger::Link => "remove the link: ocinet makes none",

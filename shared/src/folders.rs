@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 
+use crate::foreign::overflow_uid;
 use crate::locks::LOCK_FILE;
 use crate::record_dir::{Danger, StateError};
 
@@ -48,6 +49,7 @@ pub(crate) fn check(folder: &Path) -> Result<(), StateError> {
     if !metadata.is_dir() {
         return Err(not_safe(folder, Danger::Shared, "it is no folder".to_owned()));
     }
+    check_known(folder, &metadata)?;
     if !is_own(&metadata) {
         return Err(not_safe(folder, Danger::Owner, owner(&metadata)));
     }
@@ -183,6 +185,20 @@ fn metadata(path: &Path) -> Result<Option<Metadata>, StateError> {
 
 fn is_own(metadata: &Metadata) -> bool {
     metadata.uid() == geteuid().as_raw()
+}
+
+/// Refuses a state folder whose owner this user namespace does not know. The first namespace knows all 2^32 - 1 users
+/// (user_namespaces(7)).
+pub(crate) fn check_known(folder: &Path, metadata: &Metadata) -> Result<(), StateError> {
+    let knows_all = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let is_unknown = !is_own(metadata)
+        && metadata.uid() == overflow_uid()
+        && !fs::read_to_string("/proc/self/uid_map").is_ok_and(knows_all);
+    if !is_unknown {
+        return Ok(());
+    }
+    let reason = "the user namespace of this process does not know its owner".to_owned();
+    Err(not_safe(folder, Danger::Unknown, reason))
 }
 
 fn owner(metadata: &Metadata) -> String {

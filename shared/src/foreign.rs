@@ -125,7 +125,7 @@ impl StateDir {
 }
 
 /// Whom every user seems to be that a user namespace does not know (user_namespaces(7), proc_sys_kernel(5)).
-fn overflow_uid() -> u32 {
+pub(crate) fn overflow_uid() -> u32 {
     const USUAL: u32 = 65534;
     let read = fs::read_to_string("/proc/sys/kernel/overflowuid");
     read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)

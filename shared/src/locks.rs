@@ -300,6 +300,15 @@ impl StateDir {
         folders::check_inner(&self.path(""))
     }
 
+    /// Refuses a state folder of a user whom this process's user namespace does not know: nothing in it can be believed.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`].
+    pub fn check_known(&self) -> Result<(), StateError> {
+        let folder = self.path("");
+        fs::metadata(&folder).map_or(Ok(()), |metadata| folders::check_known(&folder, &metadata))
+    }
+
     /// The same with the folders in those, which takes longer the more networks there are.
     ///
     /// # Errors

@@ -92,6 +92,8 @@ pub enum Danger {
     Shared,
     /// It is another user's.
     Owner,
+    /// It is of a user whom the user namespace of this process does not know, as root's is without root.
+    Unknown,
     /// Others could write to it, and did.
     Content,
     /// What is in it is another user's, or no folder where ocinet makes one.

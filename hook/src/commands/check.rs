@@ -30,7 +30,8 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
         let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
         if scope == Scope::Host {
             let found = strays::find(state, &boot_id)?;
-            lines.extend(found.living.into_iter().chain(found.strays.iter().map(ToString::to_string)));
+            let strays = found.strays.iter().map(|stray| format!("{stray}: `ocinet gc` removes it"));
+            lines.extend(found.living.into_iter().chain(strays));
         }
         Ok(lines)
     };

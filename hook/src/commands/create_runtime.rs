@@ -19,7 +19,10 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Er
     let started = Instant::now();
     let container = input::parse_create(&input::read(stdin().lock())?)?;
     let config = remember(state, &container, config::load(config))?;
-    let driver_of = |network: &ContainerId| facts::driver_of(state, network);
+    let driver_of = |network: &ContainerId| {
+        state.check_known()?;
+        facts::driver_of(state, network)
+    };
     let request = policy::admit(&container.annotations, &config, &driver_of);
     let Some(request) = remember(state, &container, request)? else {
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));

@@ -101,8 +101,8 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
             ),
             _ => format!("the last start of container {id} failed: ocinet {}", failed.error),
         },
-        why: "a container that did not start has no network".to_owned(),
-        mend: vec!["# see the hint".to_owned()],
+        why: "a container that did not start has no network; the hint says what to do".to_owned(),
+        mend: Vec::new(),
     }));
     if record.as_ref().is_some_and(|record| !members::is_live(state, record, boot_id)) {
         findings.push(Finding {

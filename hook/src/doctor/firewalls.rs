@@ -243,10 +243,16 @@ fn trusted_zone_warning(chain: &Chain) -> &'static str {
 fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
     let both = |command: &dyn Fn(&str, &str) -> String| vec![command("in", link), command("out", link)];
     if chain.table == "firewalld" {
-        // The one now, the other for every reload and boot; a reload would empty its tables meanwhile.
-        return ["", "--permanent "]
+        // The one now, the other for every reload and boot; a reload would empty its tables meanwhile. A container's own link has
+        // another name at every start.
+        let is_of_one = around
+            .attachments()
+            .any(|(_, of)| of.host_interface.as_ref().is_some_and(|end| end.as_str() == link));
+        let when = if is_of_one { &[""][..] } else { &["", "--permanent "] };
+        return when
+            .iter()
             .map(|when| format!("firewall-cmd {when}--zone=trusted --change-interface={link}"))
-            .to_vec();
+            .collect();
     }
     if !is_iptables(chain) {
         let full = full_name(chain);

@@ -165,7 +165,7 @@ fn a_users_file_in_the_place_of_a_folder_blocks_no_start_and_no_stop() {
             plant();
             let said = lab.run(&[command], "");
             assert_eq!(said.code, i32::from(command == "check"), "{command} beside {place}: {}", said.stderr);
-            let says = format!("{} claims nothing: it belongs to the user {NOBODY}\n", path.display());
+            let says = format!("{} claims nothing: it belongs to the user {NOBODY}", path.display());
             assert_eq!(
                 said.stdout.contains(&says),
                 matches!(command, "gc" | "check"),
@@ -258,7 +258,7 @@ fn a_users_forwarding_json_is_in_nobodys_way() {
         let path = lab.state_dir().join(name);
         let _ = fs::remove_file(&path);
         by_a_user(&path, "evil\n");
-        let says = format!("{} claims nothing: it belongs to the user {NOBODY}\n", path.display());
+        let says = format!("{} claims nothing: it belongs to the user {NOBODY}", path.display());
         for (command, code) in [("list", 0), ("check", 1), ("doctor", 0), ("reload", 0), ("gc", 0)] {
             let said = lab.run(&[command], "");
             assert_eq!(said.code, code, "{command} beside {name}: {}", said.stdout + &said.stderr);

@@ -289,3 +289,20 @@ fn gc_removes_what_a_killed_start_wrote_and_leaves_a_start_alone() {
     assert_eq!(lab.poststop("slow").code, 0);
     before.assert_is_back(&lab, "a killed start");
 }
+
+/// podman without root runs its hooks in a user namespace, in which root's folder is nobody's.
+#[test]
+fn a_container_that_is_started_without_root_says_so() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.subnet", DUAL)]);
+    // The container's process is that user's, too.
+    let start = "unshare --net sleep 100 & sed \"s/PID/$!/\" | \"$@\"; code=$?; kill $!; exit $code";
+    let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+    let without_root =
+        [&user[..], &["unshare", "--user", "--map-root-user", "sh", "-c", start, "sh"]].concat();
+    let state = r#"{"ociVersion":"1.0.2","id":"rootless","status":"creating","pid":PID,"bundle":"/bundle","annotations":{"net.ports":"8080:80"}}"#;
+    let refused = lab.run_under(&without_root, &["createRuntime"], state);
+    assert_eq!(refused.code, 7, "{refused:?}");
+    let said = "the user namespace of this process does not know its owner; hint: start the container as root (`sudo podman run …`)";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+}
