@@ -4,6 +4,8 @@
 //! The kernel gives a lock up when its holder dies. Nothing is left of a lock that is given up, and nobody waits for a
 //! container or network that is not theirs. No wait is without an end.
 
+mod elements;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -393,6 +395,5 @@ fn lock_of(kind: i32, byte: i64) -> libc::flock {
     }
 }
 
-mod elements;
 #[cfg(test)]
 mod tests;
