@@ -160,6 +160,22 @@ fn a_configuration_that_anybody_may_have_written_is_refused() {
     refused(&lab, &WEB, 2, "UTF-8");
 }
 
+/// What new networks are made with, the living do not follow.
+#[test]
+fn default_subnets_that_changed_count_for_the_next_network() {
+    let lab = Lab::new();
+    let on_default = [("net.driver", "bridge")];
+    let has_ipv6 = |of: &Attached| addresses(&of.record).iter().any(IpAddr::is_ipv6);
+    lab.configure("default-subnets = [\"10.84.0.0/16\"]\n");
+    let first = lab.attach("first", &on_default);
+    lab.configure("default-subnets = [\"10.84.0.0/16\", \"fd00:84::/64\"]\n");
+    let second = lab.attach("second", &on_default);
+    assert!(!has_ipv6(&first) && !has_ipv6(&second), "{}", second.record);
+    lab.detach(first);
+    lab.detach(second);
+    assert!(has_ipv6(&lab.attach("third", &on_default)));
+}
+
 /// What a network is, its first container decided; a configuration that says otherwise since is not passed over in silence.
 #[test]
 fn a_configuration_that_changed_meets_the_living_network() {
