@@ -236,7 +236,9 @@ fn forwarding_is_left_on_for_another_programs_network_and_ends_after_it() {
     assert_eq!(runs(&lab, &["check"]), "everything is as recorded\n");
     guest.end(&lab);
     let said = lab.run(&["check"], "");
-    let idle = |family| format!("{family} forwarding, which ocinet turned on, was not given back\n");
+    let idle = |family| {
+        format!("{family} forwarding, which ocinet turned on, was not given back: `ocinet gc` mends it\n")
+    };
     assert_eq!((said.code, said.stdout), (1, idle("IPv4") + &idle("IPv6")));
     let said = lab.run(&["doctor"], "");
     assert!(said.code == 1 && said.stdout.contains("ocinet gc"), "{}", said.stdout);
