@@ -25,7 +25,7 @@ impl StateDir {
     pub(crate) fn open(&self, path: &Path) -> Result<Option<File>, StateError> {
         let (file, metadata) = match small_file::open(path, O_NOFOLLOW) {
             Ok(opened) => opened,
-            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) if is_absent(&error) && self.is_folder(&error) => return Ok(None),
             Err(error) => return Err(refused(path, error)),
         };
         self.check_owner(path, &metadata)?;
@@ -33,6 +33,11 @@ impl StateDir {
             return Err(StateError::Writable { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
         }
         Ok(Some(file))
+    }
+
+    /// Whether the state folder itself is not what a path fails for.
+    fn is_folder(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::NotFound || self.path("").is_dir()
     }
 
     /// Checks that a file is an ordinary one of root's or of the user that ocinet runs as. Where the exporter is neither,
