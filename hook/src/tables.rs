@@ -56,7 +56,7 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);
-    let mut live = staying_containers(state, &boot_id, &[])?;
+    let mut live = staying_containers(state, live_records(state, &boot_id)?)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     if let Err(error) = nft::install(&all) {
         // One record that makes no sense to nft does not keep the rest from coming back.
@@ -77,7 +77,9 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     {
         put_back(nft, &nat::network_elements(network))?;
     }
-    let late = staying_containers(state, &boot_id, &live)?;
+    let new = state.ids()?.into_iter().filter(|id| live.iter().all(|record| record.id != *id));
+    let read = new.filter_map(|id| state.read_record(&id).ok().flatten());
+    let late = staying_containers(state, read.filter(|record| is_attached(state, record, &boot_id)))?;
     for record in &late {
         put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
     }
@@ -131,10 +133,10 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
             return Ok(true);
         }
     }
-    for element in wanted_of_host(state)?.iter().take(1) {
-        if nft.get(element)?.is_none() {
-            return Ok(true);
-        }
+    if let Some(element) = wanted_of_host(state)?.first()
+        && nft.get(element)?.is_none()
+    {
+        return Ok(true);
     }
     let boot_id = process::boot_id()?;
     for id in state.ids()? {
@@ -157,22 +159,16 @@ fn staying_networks(state: &StateDir, networks: Networks) -> Result<Vec<Network>
     Ok(staying)
 }
 
-/// The containers that live and are not being taken back, without those that are known.
-fn staying_containers(state: &StateDir, boot_id: &str, known: &[Record]) -> Result<Vec<Record>, Error> {
+/// Those of these containers that are not being taken back.
+fn staying_containers(
+    state: &StateDir,
+    live: impl IntoIterator<Item = Record>,
+) -> Result<Vec<Record>, Error> {
     let mut staying = Vec::new();
-    for id in state.ids()? {
-        if known.iter().any(|record| record.id == id) {
-            continue;
-        }
-        match state.read_record(&id) {
-            Ok(Some(record)) if is_attached(state, &record, boot_id) => {
-                if is_staying(state, Locked::EndingContainer(&id), &record, || state.read_record(&id))? {
-                    staying.push(record);
-                }
-            }
-            Ok(_) => {}
-            Err(error) if known.is_empty() => crate::log::warn(error),
-            Err(_) => {}
+    for record in live {
+        let now = || state.read_record(&record.id);
+        if is_staying(state, Locked::EndingContainer(&record.id), &record, now)? {
+            staying.push(record);
         }
     }
     Ok(staying)

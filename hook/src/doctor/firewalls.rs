@@ -9,7 +9,7 @@ use ocinet_shared::record::Record;
 
 use super::fate::{self, Fate, Packet, Place, Transport};
 use super::forwarding::name;
-use super::{Finding, Surroundings};
+use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
@@ -130,9 +130,7 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                 "the filters on containers' links let in only what has the bit 0x20000000 of the mark; a rule may set other bits, with a mask",
                 format!("nft delete rule {table} {chain} handle {handle}"),
             );
-            if !findings.iter().any(|other| other.mend == finding.mend) {
-                findings.push(finding);
-            }
+            add(&mut findings, finding);
         }
     }
     Ok(findings)

@@ -54,6 +54,13 @@ impl Finding {
     }
 }
 
+/// What one command mends is told once.
+fn add(findings: &mut Vec<Finding>, finding: Finding) {
+    if !findings.iter().any(|other| other.mend == finding.mend) {
+        findings.push(finding);
+    }
+}
+
 /// A check: its name, and what it finds.
 type Check = (&'static str, fn(&mut Surroundings) -> Result<Vec<Finding>, Error>);
 

@@ -9,7 +9,7 @@ use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
 
 use super::decisions::{Decision, OWN, decide, sent_to};
 use super::routes::{Wanted, arriving, ip, is_of_own, is_reached, uplinks, wanted};
-use super::{Finding, Surroundings};
+use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
 /// Rules that end what containers send, or what is sent to them.
@@ -47,9 +47,7 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     }
     let mut told: Vec<Finding> = Vec::new();
     for finding in findings {
-        if !told.iter().any(|other| other.mend == finding.mend) {
-            told.push(finding);
-        }
+        add(&mut told, finding);
     }
     Ok(told)
 }

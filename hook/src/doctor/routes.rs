@@ -8,7 +8,7 @@ use ocinet_shared::kernel::route::{self, Hop, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
 
 use super::decisions::{Decision, OWN, decide, sent_to};
-use super::{Finding, Surroundings};
+use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
 /// What the host is to send where.
@@ -51,13 +51,6 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     }
     arrivals(around, &all, &mut findings)?;
     Ok(findings)
-}
-
-/// What one command mends is told once.
-fn add(findings: &mut Vec<Finding>, finding: Finding) {
-    if !findings.iter().any(|other| other.mend == finding.mend) {
-        findings.push(finding);
-    }
 }
 
 /// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule elsewhere that
