@@ -110,7 +110,7 @@ pub enum Command {
     },
     /// Put back every rule and element of ocinet's, as after a flush of the rule set; living connections go on.
     Reload {
-        /// Do nothing where the tables, their rules and this state folder's elements are there.
+        /// Do nothing where the tables, their rules and all elements of this state folder are there.
         #[arg(long)]
         if_missing: bool,
     },

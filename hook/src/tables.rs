@@ -46,13 +46,25 @@ pub fn add_restored(
             restore_alone(state, nft)?;
             Ok(nft.add(elements))
         }
-        done => Ok(done),
+        Ok(()) => {
+            restore_lost(state, nft)?;
+            Ok(Ok(()))
+        }
+        refused => Ok(refused),
     }
+}
+
+/// Another state folder may have made the tables that were missing. It knows nothing of this one's elements.
+fn restore_lost(state: &StateDir, nft: &mut Nft) -> Result<(), Error> {
+    if is_incomplete(state, nft)? {
+        restore_alone(state, nft)?;
+    }
+    Ok(())
 }
 
 fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id()?;
-    let staying_networks = staying_networks(state, Networks::read_and_warn(state)?)?;
+    let staying_networks = staying_networks(state, Networks::read_and_warn(state)?.readable)?;
     let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
     let uplinks = wanted_of_host(state)?;
     common.extend_from_slice(&uplinks);
@@ -71,7 +83,7 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
         forwarding::delete_uplinks(nft, &uplinks)?;
     }
     // The elements of what became complete meanwhile were perhaps flushed, and nobody else puts them back.
-    for network in self::staying_networks(state, Networks::read(state)?)?
+    for network in self::staying_networks(state, Networks::read(state)?.readable)?
         .iter()
         .filter(|network| !staying_networks.contains(network))
     {
@@ -106,22 +118,24 @@ fn end_untranslated(nft: &mut Nft, live: &[Record]) -> Result<(), Error> {
 /// back left them out.
 ///
 /// # Errors
-/// As [`restore`].
+/// As [`restore`]; that another container took what is this one's, meanwhile.
 pub fn keep(state: &StateDir, nft: &mut Nft, ready: &Record) -> Result<(), Error> {
     let Some(first) = ready.elements().next() else { return Ok(()) };
-    if nft.get(first)?.is_some() {
+    if nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()) {
         return Ok(());
     }
     let _alone = state.lock_elements_to_restore()?;
     let elements: Vec<Element> = ready.elements().cloned().collect();
     match nft.restore(&elements) {
-        Err(ChangeError::NoTable) => restore_alone(state, nft).map(drop),
-        restored => restored.map_err(change_error),
+        Err(ChangeError::NoTable) => return restore_alone(state, nft).map(drop),
+        restored => restored.map_err(change_error)?,
     }
+    restore_lost(state, nft)?;
+    end_untranslated(nft, std::slice::from_ref(ready))
 }
 
-/// Whether a table, a rule or this folder's elements are missing. The elements of one container stand for those of all, and
-/// another folder's restore leaves all of them out.
+/// Whether a table, a rule or an element of this folder's is missing. What is coming or going is not asked for, and neither
+/// is a record of which nothing is put back.
 ///
 /// # Errors
 /// Those of reading the folder, and a refusal of the kernel's.
@@ -133,24 +147,33 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
             return Ok(true);
         }
     }
-    if let Some(element) = wanted_of_host(state)?.first()
-        && nft.get(element)?.is_none()
-    {
-        return Ok(true);
-    }
     let boot_id = process::boot_id()?;
-    for id in state.ids()? {
-        let Ok(Some(record)) = state.read_record(&id) else { continue };
-        if let Some(first) = record.elements().next().filter(|_| is_attached(state, &record, &boot_id)) {
-            return Ok(nft.get(first)?.is_none());
-        }
-    }
-    Ok(false)
+    let records = state.records()?.into_iter().flatten();
+    let live: Vec<Record> = records.filter(|record| is_attached(state, record, &boot_id)).collect();
+    let networks = Networks::read(state)?.readable;
+    let of_host = wanted_of_host(state)?;
+    let there = counted::all_keys(nft.channel())?;
+    let is_lost = |element: &Element| !there.contains(&(element.set, element.key_bytes()));
+    let makes_sense = |element: &Element| Element::from_key(element.set, &element.key_bytes()).is_some();
+    let is_used = |network: &&Network| {
+        live.iter().flat_map(|record| &record.attachments).any(|of| of.network == network.name)
+    };
+    let networks = networks.iter().filter(is_used);
+    let networks = networks.filter(|network| nat::network_elements(network).iter().any(is_lost)).cloned();
+    let containers = live.iter().filter(|record| record.elements().all(makes_sense));
+    let containers = containers.filter(|record| record.elements().any(is_lost)).cloned();
+    Ok(of_host.iter().any(is_lost)
+        || !staying_networks(state, networks)?.is_empty()
+        || !staying_containers(state, containers)?.is_empty())
 }
 
-fn staying_networks(state: &StateDir, networks: Networks) -> Result<Vec<Network>, Error> {
+/// Those of these networks that are not being taken back.
+fn staying_networks(
+    state: &StateDir,
+    networks: impl IntoIterator<Item = Network>,
+) -> Result<Vec<Network>, Error> {
     let mut staying = Vec::new();
-    for network in networks.readable {
+    for network in networks {
         let now = || state.read_network(&network.name);
         if is_staying(state, Locked::EndingNetwork(&network.name), &network, now)? {
             staying.push(network);
@@ -221,19 +244,22 @@ pub fn is_attached(state: &StateDir, record: &Record, boot_id: &str) -> bool {
     record.phase == Phase::Ready && members::is_live(state, record, boot_id)
 }
 
+/// An element that another one has the place of does not keep the rest away. Of a record that makes no sense to the kernel,
+/// nothing is put back.
 fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
-    match nft.restore(elements) {
-        Ok(()) => Ok(()),
-        Err(ChangeError::Exists(index)) => {
-            let what = elements.get(index).map(ToString::to_string).unwrap_or_default();
-            crate::log::warn(format_args!("another element is where {what} was"));
-            Ok(())
+    let mut elements = elements.to_vec();
+    loop {
+        match nft.restore(&elements) {
+            Err(ChangeError::Exists(index)) if index < elements.len() => {
+                let element = elements.remove(index);
+                crate::log::warn(format_args!("another element is where {element} was"));
+            }
+            Err(ChangeError::Kernel(error)) if error.errno == Errno::EINVAL => {
+                crate::log::warn(format_args!("an element of a record is none: {error}"));
+                return Ok(());
+            }
+            other => return other.map_err(change_error),
         }
-        Err(ChangeError::Kernel(error)) if error.errno == Errno::EINVAL => {
-            crate::log::warn(format_args!("an element of a record is none: {error}"));
-            Ok(())
-        }
-        Err(error) => Err(change_error(error)),
     }
 }
 

@@ -14,6 +14,7 @@ mod dashboards;
 mod demo;
 mod disguise;
 mod doctor;
+mod elements;
 mod exporter;
 mod faults;
 mod flushed;

@@ -332,24 +332,6 @@ fn a_start_beside_a_flush_and_a_reload_has_its_elements() {
     assert_eq!(lab.run(&["check"], "").stdout, "everything is as recorded\n");
 }
 
-/// A start with another state folder makes the tables anew, and knows nothing of this folder's containers.
-#[test]
-fn another_folders_start_does_not_keep_this_ones_rules_away() {
-    let lab = Lab::new();
-    let web = lab.attach("web", &PUBLISHED);
-    let _server = Server::tcp(&web.net, 80, "web");
-    let sandbox = Sandbox::new("other");
-    flush(&lab);
-    let folder = lab.state_dir().with_file_name("other-state");
-    let state = lab.state_of(&sandbox, &[("net.network", "t"), ("net.subnet", "10.97.0.0/24")]);
-    let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
-    assert_eq!((started.code, started.stderr.as_str()), (0, ""));
-    reload(&lab, &["--if-missing"]);
-    for host in [HOST4, HOST6] {
-        reaches(&lab.peer, host, 8080, "web");
-    }
-}
-
 /// Where another table tracks connections, what is sent while ocinet's are gone is a connection of its own.
 #[test]
 fn what_was_sent_without_rules_is_translated_after_a_reload() {

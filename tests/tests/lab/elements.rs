@@ -1,0 +1,95 @@
+//! Elements that somebody took: `ocinet reload --if-missing`, which the timer runs, misses each and puts it back.
+
+use std::net::SocketAddr;
+
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, INTERNET4, Lab, Sandbox, Server, ask_tcp};
+
+use crate::PATIENCE;
+use crate::reach::reaches;
+
+const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80")];
+
+/// Runs what the timer runs, and returns what it says.
+fn run_timer(lab: &Lab) -> String {
+    let finished = lab.run(&["reload", "--if-missing"], "");
+    assert_eq!(finished.code, 0, "{finished:?}");
+    finished.stderr
+}
+
+#[test]
+fn elements_that_somebody_took_come_back_by_the_timer() {
+    let lab = Lab::new();
+    let _first = lab.attach("first", &[("net.subnet", DUAL)]);
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    for taken in [
+        "flush map inet ocinet publish4",
+        "flush set inet ocinet networks",
+        "flush set inet ocinet container4",
+        "flush set bridge ocinet links",
+    ] {
+        lab.host.ok(&["nft", taken]);
+        assert_eq!(lab.run(&["check"], "").code, 1, "{taken}");
+        assert_eq!(run_timer(&lab), "");
+        assert_eq!(lab.run(&["check"], "").stdout, "everything is as recorded\n", "{taken}");
+        reaches(&lab.peer, HOST4, 8080, "web");
+    }
+}
+
+/// A start with another state folder makes the tables anew, and knows nothing of this folder's containers. Those that this
+/// folder starts then find the tables there, and the links of their network as well.
+#[test]
+fn another_folders_start_does_not_keep_this_ones_rules_away() {
+    for starts_another in [false, true] {
+        let lab = Lab::new();
+        let web = lab.attach("web", &PUBLISHED);
+        let _server = Server::tcp(&web.net, 80, "web");
+        let sandbox = Sandbox::new("other");
+        lab.host.ok(&["nft", "flush", "ruleset"]);
+        let folder = lab.state_dir().with_file_name("other-state");
+        let state = lab.state_of(&sandbox, &[("net.network", "t"), ("net.subnet", "10.97.0.0/24")]);
+        let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
+        assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+        // Its id is listed before the other's.
+        let another =
+            starts_another.then(|| lab.attach("another", &[("net.subnet", DUAL), ("net.ports", "8081:80")]));
+        let _other_server = another.as_ref().map(|another| Server::tcp(&another.net, 80, "another"));
+        assert_eq!(run_timer(&lab), "");
+        for host in [HOST4, HOST6] {
+            reaches(&lab.peer, host, 8080, "web");
+            if another.is_some() {
+                reaches(&lab.peer, host, 8081, "another");
+            }
+        }
+        let checked = lab.run(&["check"], "").stdout;
+        assert!(!checked.contains("missing"), "{checked}");
+    }
+}
+
+/// A port that another state folder's container took, while the rules were gone, is that one's. The container that had it
+/// keeps all else, and the timer does not restore the rules for it again and again.
+#[test]
+fn a_port_that_was_lost_costs_its_container_nothing_else() {
+    let lab = Lab::new();
+    let _first = lab.attach("first", &[("net.subnet", DUAL)]);
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80,8081:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let outside = Server::tcp(&lab.wan, 81, "outside");
+    let sandbox = Sandbox::new("other");
+    lab.host.ok(&["nft", "flush", "ruleset"]);
+    let folder = lab.state_dir().with_file_name("other-state");
+    let annotations = [("net.network", "t"), ("net.subnet", "10.97.0.0/24"), ("net.ports", "8080:80")];
+    let state = lab.state_of(&sandbox, &annotations);
+    let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
+    assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    let _other_server = Server::tcp(&sandbox.net(), 80, "other");
+    let said = run_timer(&lab);
+    assert!(said.contains("another element is where") && said.contains("8080"), "{said}");
+    reaches(&lab.peer, HOST4, 8080, "other");
+    for host in [HOST4, HOST6] {
+        reaches(&lab.peer, host, 8081, "web");
+    }
+    assert!(ask_tcp(&web.net, SocketAddr::new(INTERNET4, 81), PATIENCE).is_some());
+    assert!(!outside.all_clients().contains(&web.address(false)), "it went out untranslated");
+    assert_eq!(run_timer(&lab), "", "it was restored again");
+}
