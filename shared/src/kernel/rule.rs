@@ -14,7 +14,6 @@ use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
 // Attributes of linux/fib_rules.h that netlink-packet-route does not know.
-const FRA_FWMASK: u16 = 16;
 const FRA_DSCP: u16 = 25;
 const FRA_FLOWLABEL: u16 = 26;
 
@@ -100,7 +99,6 @@ impl Rule {
     }
 
     fn take(&mut self, attribute: RuleAttribute, lengths: (u8, u8)) {
-        let masked = |mark: u32, mask: Option<u32>| Some((mark, mask.unwrap_or(u32::MAX)));
         match attribute {
             RuleAttribute::Priority(priority) => self.priority = priority,
             RuleAttribute::Table(table) if self.table().is_some() => self.action = Action::Table(table),
@@ -111,7 +109,13 @@ impl Rule {
             RuleAttribute::SuppressPrefixLen(length) => {
                 self.suppresses = (length != u32::MAX).then_some(length)
             }
-            RuleAttribute::FwMark(mark) => self.mark = masked(mark, self.mark.map(|(_, mask)| mask)),
+            // The mask comes behind the mark.
+            RuleAttribute::FwMark(mark) => self.mark = Some((mark, u32::MAX)),
+            RuleAttribute::FwMask(mask) => {
+                let mark = self.mark.map_or(0, |(mark, _)| mark);
+                // The kernel tells it of a rule that has neither, too.
+                self.mark = (mark != 0 || mask != 0).then_some((mark, mask));
+            }
             RuleAttribute::Iifname(link) => self.by_link = Some(link),
             RuleAttribute::UidRange(users) => self.users = Some(users.start..=users.end),
             RuleAttribute::Oifname(_)
@@ -120,10 +124,6 @@ impl Rule {
             | RuleAttribute::SourcePortRange(_)
             | RuleAttribute::DestinationPortRange(_) => self.is_of_few = true,
             RuleAttribute::Other(other) => match (other.kind(), value(&other).as_slice()) {
-                (FRA_FWMASK, [a, b, c, d]) => {
-                    let mark = self.mark.map_or(0, |(mark, _)| mark);
-                    self.mark = masked(mark, Some(u32::from_ne_bytes([*a, *b, *c, *d])));
-                }
                 (FRA_DSCP, class) => self.is_of_few |= *class != [0],
                 (FRA_FLOWLABEL, _) => self.is_of_few = true,
                 _ => {}

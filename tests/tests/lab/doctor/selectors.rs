@@ -11,7 +11,7 @@ use crate::{PATIENCE, SILENCE};
 /// Rules that end something of a container's, what `doctor` says, and what still arrives of [`Asker::ask`].
 ///
 /// Of their tables, 52 is a VPN's, which knows no containers; 53 and 54 lead nowhere.
-const RULES: [(&str, &str, [bool; 3]); 14] = [
+const RULES: [(&str, &str, [bool; 3]); 15] = [
     ("iif lo lookup 52", "100 leads what the host sends to ", [false, true, true]),
     (
         "iif lo to SUBNET prohibit",
@@ -23,6 +23,7 @@ const RULES: [(&str, &str, [bool; 3]); 14] = [
     ("not iif eth0 lookup 52", "100 leads what is for ", [false, true, true]),
     ("not iif eth0 prohibit", "100 (prohibit) ends what container web sends", [false, false, false]),
     ("not from ELSEWHERE prohibit", "100 (prohibit) ends what container web sends", [false, false, false]),
+    ("not fwmark 5/15 prohibit", "100 (prohibit) ends what container web sends", [false, false, false]),
     ("lookup main suppress_prefixlength LENGTH", "101 leads what is for ", [false, false, false]),
     ("goto 102", "102 leads what is for ", [false, false, false]),
     ("not iif lo lookup 52", "100 leads what comes by eth0 for ", [true, false, false]),
@@ -37,7 +38,7 @@ const RULES: [(&str, &str, [bool; 3]); 14] = [
 ];
 
 /// Rules that concern nobody's container.
-const OF_OTHERS: [&str; 12] = [
+const OF_OTHERS: [&str; 13] = [
     "from HOST lookup 52",
     "from HOST prohibit",
     "oif eth0 lookup 52",
@@ -46,6 +47,7 @@ const OF_OTHERS: [&str; 12] = [
     "uidrange 1234-1234 prohibit",
     "fwmark 5 lookup 52",
     "fwmark 5 to SUBNET prohibit",
+    "fwmark 5/15 prohibit",
     "not fwmark 0/5 lookup 53",
     "iif eth0 to ELSEWHERE prohibit",
     "iif lo to SUBNET ipproto udp dport 9 prohibit",
