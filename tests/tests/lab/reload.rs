@@ -278,6 +278,29 @@ fn a_killed_reload_leaves_the_rules() {
     assert!(killed >= 2, "{killed}");
 }
 
+/// What nft wrote later would be of containers that had ended in between.
+#[test]
+fn a_killed_reload_writes_nothing_later() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    for number in 0..1000 {
+        copy(&lab.state_dir().join("containers"), &web.record, number);
+    }
+    let rules = || lab.host.ok(&["nft", "-s", "list", "ruleset"]);
+    let mut killed_without_rules = 0;
+    for hundredths in [2, 4, 6, 8, 10, 15, 20, 30] {
+        flush(&lab);
+        // The process alone is killed, and not its children.
+        let kill = ["timeout", "--foreground", "-s", "KILL", &format!("0.{hundredths:02}")];
+        let finished = lab.run_under(&kill, &["reload"], "");
+        let at_its_end = rules();
+        sleep(Duration::from_secs(1));
+        assert_eq!(rules(), at_its_end, "killed after {hundredths} hundredths of a second");
+        killed_without_rules += i32::from(finished.code != 0 && at_its_end.is_empty());
+    }
+    assert!(killed_without_rules >= 2, "{killed_without_rules}");
+}
+
 #[test]
 fn rules_that_somebody_took_are_missed_and_come_back() {
     let lab = Lab::new();

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+use nix::libc::MFD_NOEXEC_SEAL;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
 
 use crate::element::{Element, Set};
 
@@ -41,6 +47,16 @@ pub fn install(elements: &[Element]) -> Result<(), InstallError> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(nft);
     let run = |error| InstallError::Run(nft, error);
+    let parent = getpid();
+    // It ends with this process, whose locks it relies on: what it wrote later would be of containers that have ended.
+    let end_with_parent = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The signal is not sent for a parent that ended before.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    #[expect(unsafe_code, reason = "what runs between fork(2) and execve(2) may make system calls alone")]
+    // SAFETY: prctl(2) and getppid(2) are all that it calls.
+    let command = unsafe { command.pre_exec(end_with_parent) };
     let child = command
         .args(["-f", "-"])
         .env_clear()
@@ -67,7 +83,11 @@ pub fn install(elements: &[Element]) -> Result<(), InstallError> {
 /// A file that holds all of it before nft reads the first line. Of a pipe whose writer is killed, nft would take what it got
 /// for all, and flush the rules without writing them anew.
 fn whole(texts: [&str; 3]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("ocinet.nft", MFdFlags::MFD_CLOEXEC)?);
+    let make = |flags| memfd_create("ocinet.nft", MFdFlags::MFD_CLOEXEC | flags);
+    // A kernel before 6.3 does not know the flag; a later one writes to its log of a file without it, or refuses it
+    // (memfd_create(2)).
+    let made = make(MFdFlags::from_bits_retain(MFD_NOEXEC_SEAL)).or_else(|_| make(MFdFlags::empty()))?;
+    let mut file = File::from(made);
     texts.into_iter().try_for_each(|text| file.write_all(text.as_bytes()))?;
     file.rewind()?;
     Ok(file)
