@@ -223,6 +223,24 @@ fn a_users_folder_in_the_state_folder_is_refused() {
     }
 }
 
+/// New containers are refused. Those that live get their rules back.
+#[test]
+fn a_users_folder_in_the_state_folder_does_not_keep_the_rules_away() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &PUBLISHED);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let theirs = lab.state_dir().join("leases/theirs");
+    fs::create_dir_all(&theirs).unwrap();
+    set_mode(&lab.state_dir().join("leases"), 0o777);
+    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(lab.create(&Sandbox::new("other"), &PUBLISHED).code, 7);
+    lab.host.ok(&["nft", "flush", "ruleset"]);
+    let finished = lab.run(&["reload", "--if-missing"], "");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stderr.contains("leases/theirs"), "{}", finished.stderr);
+    reaches(&lab.peer, HOST4, 8080, "web");
+}
+
 /// As /tmp is: its mode is everybody's business.
 #[test]
 fn a_folder_that_many_share_is_not_changed() {
