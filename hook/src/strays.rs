@@ -273,7 +273,10 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
             Ok(!sysctl::forwards(*family).unwrap_or_default())
         }
         Stray::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
-        Stray::Foreign { path, .. } => Ok(state.remove_foreign(path)?),
+        Stray::Foreign { path, .. } => {
+            let _alone = forwarding::is_file(state, path).then(|| state.lock_networks()).transpose()?;
+            Ok(state.remove_foreign(path)?)
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn check_unseen(folder: &Path) -> Result<(), StateError> {
     check_all(folder)
 }
 
-/// Checks the folders in the state folder and those in them, and closes each to others.
+/// Checks the folders in the state folder and those in them, and gives each its mode: others read, and write nothing.
 pub(crate) fn check_all(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |_| true)
 }

@@ -121,6 +121,8 @@ impl StateDir {
         let inside: Vec<&Path> = folder.ancestors().take_while(|path| *path != root).collect();
         for path in inside.into_iter().rev().filter(|path| self.why_foreign_folder(path).is_some()) {
             match fs::remove_file(path) {
+                // Another start was first, and made its folder.
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
                 Err(error) if !is_absent(&error) => return Err(StateError::io("remove", path, error)),
                 _ => {}
             }

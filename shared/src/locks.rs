@@ -48,7 +48,8 @@ pub enum Locked<'a> {
     /// The ids that are still to be looked at.
     Sweep,
     /// The elements of the records and the networks, while they are put back (exclusively) or some of them are deleted
-    /// (shared). Whoever has this lock takes no other. An element that no record and no network has is never put back.
+    /// (shared). Whoever has this lock takes no other. An element that no record, no network
+    /// and no forwarding of the host has is never put back.
     Elements,
     /// The turn to put elements back, from before [`Self::Elements`] is asked for.
     Restoring,
@@ -165,7 +166,7 @@ impl Locks {
     }
 
     /// Takes a lock exclusively for one who only looks, and makes no file of locks. `None` where there is none, where others
-    /// than root can open it, and on a read-only file system, where nothing changes.
+    /// than root can open it, and where it can only be read: what is found may change meanwhile.
     ///
     /// # Errors
     /// As [`Self::take`].

@@ -9,6 +9,8 @@ mod uplinks;
 pub(crate) use switch::{delete_uplinks, give_back, give_back_alone, remember};
 pub(crate) use uplinks::{Links, of_default_routes};
 
+use std::path::Path;
+
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Field, Set};
@@ -104,6 +106,11 @@ pub(crate) fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, E
     }
     let _alone = state.lock_networks_to_look()?;
     missing_in(&Found::ask()?)
+}
+
+/// Whether a path is that of the file. Whoever replaces or removes it holds the lock on the networks.
+pub(crate) fn is_file(state: &StateDir, path: &Path) -> bool {
+    path == state.path(FILE)
 }
 
 /// Whether a set's elements are the host's, and no network's.
