@@ -185,9 +185,12 @@ fn without_the_living(
     let is_known = |link: &Link| known.contains(link.name.as_str());
     let inhabitants = Inhabitants::find(&listed.links, &listed.elements, is_known, has_record)?;
     let by_name = |name: &str| listed.links.iter().find(|link| link.name == name);
-    // Where nothing says any more what ocinet turned on, what keeps the uplinks apart stays as long as anything lives.
+    // Where nothing says any more what ocinet turned on, or another state folder does, what keeps the uplinks apart stays as
+    // long as anything lives or the host forwards.
+    let is_elsewhere = forwarding::turned(state)?.is_empty();
+    let forwards = || Family::ALL.into_iter().any(|family| sysctl::forwards(family).unwrap_or_default());
     let keeps_apart =
-        inhabitants.has_unrecorded() || (!inhabitants.is_empty() && forwarding::turned(state)?.is_empty());
+        inhabitants.has_unrecorded() || (is_elsewhere && (!inhabitants.is_empty() || forwards()));
     let is_of_host = |stray: &Stray| match stray {
         Stray::Forwarding(_) => true,
         Stray::Element(element) => forwarding::is_of_host(element.set),

@@ -39,7 +39,8 @@ pub(crate) struct Turned {
     /// What turning it on overwrote.
     #[serde(default)]
     pub(crate) before: Before,
-    /// Whether no network of ocinet's needed it any more, and it was left on because another program's did.
+    /// Whether no network of ocinet's needs it any more, and it is left on because another program's may. The uplinks stay
+    /// apart.
     #[serde(default)]
     pub(crate) left_on: bool,
 }
@@ -78,8 +79,7 @@ impl Turned {
 /// The elements that keep the host's uplinks apart, in each family in which ocinet made the host a router.
 #[must_use]
 pub(crate) fn elements(turned: &[Turned], links: &Links<'_>) -> Vec<Element> {
-    let mut elements: Vec<Element> =
-        turned.iter().filter(|turned| !turned.left_on).map(|turned| no_transit(turned.family)).collect();
+    let mut elements: Vec<Element> = turned.iter().map(|turned| no_transit(turned.family)).collect();
     if !elements.is_empty() {
         elements.extend(links.elements());
     }

@@ -38,9 +38,8 @@ pub(crate) fn remember(
 }
 
 /// Turns forwarding off as it was, in each family in which ocinet turned it on and no network needs it any more. Where
-/// another program's network is there, it is left on for that one; where a container of another state folder lives, so are
-/// the elements that keep the uplinks apart. The caller holds the lock on the networks, so that no
-/// network is made meanwhile.
+/// another program's network is there, or a container of another state folder lives, it is left on for that one, and the
+/// uplinks stay apart. The caller holds the lock on the networks, so that no network is made meanwhile.
 ///
 /// # Errors
 /// Those of the file system, and the kernel's refusals; what is left is for the next try.
@@ -84,7 +83,8 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
                         "{family} forwarding is left on for {name}, which is not ocinet's"
                     ));
                 }
-                kept.push(Turned { left_on: true, ..turned.clone() });
+                kept.push(Turned { left_on: true, ..turned });
+                continue;
             }
             None if is_on => forwarding::turn_off(turned.family, &turned.before)?,
             None => {}

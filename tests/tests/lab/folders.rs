@@ -308,6 +308,10 @@ fn forwarding_stays_on_for_another_folders_containers() {
             drop(_server);
             drop(net);
             second.detach("other", other);
+            // It is the first folder's to give back.
+            assert_eq!(second.run(&["gc"], "").ok(), "");
+            assert_eq!(forwards(&lab), left);
+            does_not_reach(&lab.peer, INTERNET4, 80);
             assert!(lab.run(&["gc"], "").ok().contains("forwarding"));
             assert_eq!(forwards(&lab), ["0", "0"]);
         }

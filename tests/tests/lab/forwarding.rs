@@ -226,13 +226,25 @@ fn forwarding_is_left_on_for_another_programs_network_and_ends_after_it() {
     let web = dual(&lab, "web");
     let guest = Guest::new(&lab);
     lab.detach(web);
-    assert_eq!(forwards(&lab), ["1", "1"]);
-    guest.is_not_cut_off(&lab);
-    // A second life beside it changes nothing.
+    neighbour_routes_by_host(&lab);
+    let is_left_on = || {
+        assert_eq!(forwards(&lab), ["1", "1"]);
+        guest.is_not_cut_off(&lab);
+        // The host was no router before.
+        uplinks_are_apart(&lab);
+    };
+    is_left_on();
+    // A second life beside it changes nothing, and neither does a flush.
     let web = dual(&lab, "web");
-    guest.is_not_cut_off(&lab);
+    is_left_on();
     lab.detach(web);
-    guest.is_not_cut_off(&lab);
+    is_left_on();
+    runs(&lab, &["gc"]);
+    for table in ["inet", "bridge"] {
+        lab.host.ok(&["nft", "delete", "table", table, "ocinet"]);
+    }
+    runs(&lab, &["reload", "--if-missing"]);
+    is_left_on();
     assert_eq!(runs(&lab, &["check"]), "everything is as recorded\n");
     guest.end(&lab);
     let said = lab.run(&["check"], "");
