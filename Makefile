@@ -73,11 +73,11 @@ test-machines: machine-deps packages
 # Two hundred containers start and stop at once, with hooks killed at random moments; CI does so for two minutes.
 SOAK_SECONDS ?= 1800
 soak: deps build
-	cargo run --release --locked -p ocinet-tests --bin soak -- $(SOAK_SECONDS)
+	cargo run --locked -p ocinet-tests --bin soak -- $(SOAK_SECONDS)
 
 # The attacks of the lab on ocinet's containers and on netavark's, with rules and without.
 attacks: bench-deps build
-	cargo run --release --locked -p ocinet-tests --bin attacks
+	cargo run --locked -p ocinet-tests --bin attacks
 
 deny:
 	cargo deny check
