@@ -5,6 +5,7 @@ use std::fmt;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::nft::InstallError;
 use ocinet_shared::one_line::one_line;
+use ocinet_shared::quoted::word;
 use ocinet_shared::record_dir::{Danger, StateError};
 
 /// What a person needs to read: what was to be done, why it was not, what to do now.
@@ -146,8 +147,8 @@ impl From<StateError> for Error {
                 "move the file away once the containers that it is about have ended"
             }
             StateError::Writable { path, .. } => {
-                let quoted = path.display().to_string().replace('\'', r"'\''");
-                let hint = format!("look at it, and run `chmod 644 '{quoted}'`, or remove it");
+                let path = path.display().to_string();
+                let hint = format!("look at it, and run `chmod 644 {}`, or remove it", word(&path));
                 return Self::State(report("use the state folder", &error, hint));
             }
             StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",

@@ -12,6 +12,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::route::{self, Hop, Route};
 use ocinet_shared::network::Network;
+use ocinet_shared::quoted::word;
 
 use crate::drivers::Pool;
 use crate::error::{Error, annotation, report};
@@ -164,7 +165,7 @@ fn check_fit(request: &AttachmentRequest, link: &Link) -> Result<(), Error> {
     } else if request.driver.pool() == Pool::Lan && !link.is_ethernet {
         ("it is not an Ethernet link".to_owned(), another.to_owned())
     } else if !link.is_up {
-        ("it is down".to_owned(), format!("bring it up with `ip link set {} up`", link.name))
+        ("it is down".to_owned(), format!("bring it up with `ip link set {} up`", word(&link.name)))
     } else {
         return Ok(());
     };

@@ -8,7 +8,7 @@
 //! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
 //! | `locks.rs` `folders.rs` `foreign.rs` | the locks of the state folder; that root alone writes to it; whose its files are |
 //! | `small_file.rs` | files that others write, opened without a wait and read with bounds |
-//! | `one_line.rs` | texts that quote what came from outside |
+//! | `one_line.rs` `quoted.rs` | texts and commands that quote what came from outside |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls: the only code that touches the kernel |
 //!
 //! Nothing here reads an annotation or a configuration file.
@@ -30,6 +30,7 @@ pub mod network;
 pub mod network_files;
 pub mod one_line;
 pub mod port;
+pub mod quoted;
 pub mod record;
 pub mod record_dir;
 pub mod small_file;

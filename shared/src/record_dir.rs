@@ -17,6 +17,7 @@ use crate::container_id::ContainerId;
 use crate::foreign::is_absent;
 use crate::locks::Locks;
 pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
+use crate::quoted::word;
 use crate::record::{Record, VERSION};
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
@@ -48,7 +49,7 @@ pub enum StateError {
         reason: String,
     },
     /// Another process holds a lock for longer than is waited.
-    #[error("cannot lock {what}: another ocinet did not let go of it for {waited:?} (`fuser {path}` names those that may hold it)", path = .path.display())]
+    #[error("cannot lock {what}: another ocinet did not let go of it for {waited:?} (`fuser {path}` names those that may hold it)", path = word(&.path.display().to_string()))]
     Busy {
         /// What is locked.
         what: String,

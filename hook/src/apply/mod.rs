@@ -28,6 +28,7 @@ use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, rate, route, sysctl};
 use ocinet_shared::mac::Mac;
+use ocinet_shared::quoted::word;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{Lock, StateDir};
 
@@ -215,7 +216,7 @@ impl<'a> Applier<'a> {
                 "the host learned its route to {} from a router advertisement, which it ignores on {} once it forwards IPv6",
                 route.destination, link.name
             );
-            let hint = format!("run `sysctl -w {key}=2`, and start the container again");
+            let hint = format!("run `sysctl -w {}=2`, and start the container again", word(&key));
             return Err(Error::Kernel(report("turn on IPv6 forwarding", cause, hint)).into());
         }
         Ok(())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::user_namespace;
+use ocinet_shared::quoted::word;
 use serde::de::{Deserialize as _, Deserializer, Error as _};
 
 pub use network::NetworkTable;
@@ -202,7 +203,7 @@ fn check_writers(path: &Path, file: Option<&Metadata>) -> Result<(), (String, St
     let of_file = file.map(|file| (("it", path), file, false));
     let of_folder = (("the folder that it is in", folder), &of_folder, is_sticky);
     for ((of, at), metadata, is_safe) in of_file.into_iter().chain([of_folder]) {
-        let hint = format!("take the right away with `chmod go-w {}`", at.display());
+        let hint = format!("take the right away with `chmod go-w {}`", word(&at.display().to_string()));
         if metadata.mode() & 0o002 != 0 && !is_safe {
             return Err((format!("everybody may write to {of}"), hint));
         }

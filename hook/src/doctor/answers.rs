@@ -6,6 +6,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::route::{MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
+use ocinet_shared::quoted;
 
 use super::decisions::OWN;
 use super::routes::ip;
@@ -88,7 +89,10 @@ fn by_mark(uplink: &str, table: u32, family: Family) -> Vec<String> {
     vec![
         format!("nft add table inet answers_{table}"),
         format!("nft 'add chain {chain} {{ type filter hook prerouting priority -150; }}'"),
-        format!("nft add rule {chain} iifname {uplink} ct state new ct mark set ct mark or {ANSWER:#x}"),
+        format!(
+            "nft add rule {chain} iifname {} ct state new ct mark set ct mark or {ANSWER:#x}",
+            quoted::nft(uplink)
+        ),
         format!(
             "nft add rule {chain} ct direction reply ct mark and {ANSWER:#x} != 0 meta mark set meta mark or {ANSWER:#x}"
         ),

@@ -5,6 +5,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::element::Set;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
+use ocinet_shared::quoted::{nft, word};
 use ocinet_shared::record::Record;
 
 use super::fate::{self, Fate, Packet, Place, Transport};
@@ -128,7 +129,7 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                     place.name
                 ),
                 "the filters on containers' links let in only what has the bit 0x20000000 of the mark; a rule may set other bits, with a mask",
-                format!("nft delete rule {table} {chain} handle {handle}"),
+                format!("nft delete rule {} {} handle {handle}", table_in_nft(base), nft(&chain)),
             );
             add(&mut findings, finding);
         }
@@ -199,6 +200,11 @@ pub(super) fn full_name(chain: &Chain) -> String {
     format!("{} {} {}", family_name(chain.family), chain.table, chain.name)
 }
 
+/// Its table as commands of nft name it.
+pub(super) fn table_in_nft(chain: &Chain) -> String {
+    format!("{} {}", family_name(chain.family), nft(&chain.table))
+}
+
 fn has(around: &Surroundings, chain: &Chain, name: &str) -> bool {
     around
         .chains
@@ -249,20 +255,20 @@ fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
         let when = if is_of_one { &[""][..] } else { &["", "--permanent "] };
         return when
             .iter()
-            .map(|when| format!("firewall-cmd {when}--zone=trusted --change-interface={link}"))
+            .map(|when| format!("firewall-cmd {when}--zone=trusted --change-interface={}", word(link)))
             .collect();
     }
     if !is_iptables(chain) {
-        let full = full_name(chain);
+        let (table, name) = (table_in_nft(chain), nft(&chain.name));
         return both(&|way, link| {
             let key = if way == "in" { "iifname" } else { "oifname" };
-            format!("nft insert rule {full} {key} {link} accept")
+            format!("nft insert rule {table} {name} {key} {} accept", nft(link))
         });
     }
     if is_ufw(around, chain) {
-        return both(&|way, link| format!("ufw route allow {way} on {link}"));
+        return both(&|way, link| format!("ufw route allow {way} on {}", word(link)));
     }
     let program = if chain.family == IPV4 { "iptables" } else { "ip6tables" };
     let to = if has(around, chain, "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
-    both(&|way, link| format!("{program} -I {to} -{} {link} -j ACCEPT", &way[..1]))
+    both(&|way, link| format!("{program} -I {to} -{} {} -j ACCEPT", &way[..1], word(link)))
 }

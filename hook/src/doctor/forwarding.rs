@@ -3,6 +3,7 @@
 use ocinet_shared::cidr::Family;
 use ocinet_shared::element::{Element, Set};
 use ocinet_shared::kernel::{forwarding as kernel, sysctl};
+use ocinet_shared::quoted::word;
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -51,7 +52,7 @@ fn by_link(around: &Surroundings) -> Vec<Finding> {
         Finding::new(
             format!("{name} does not forward IPv4"),
             "what comes in by it reaches the host alone: no request, and no answer, passes to a container",
-            format!("sysctl -w net/ipv4/conf/{name}/forwarding=1"),
+            format!("sysctl -w {}=1", word(&format!("net/ipv4/conf/{name}/forwarding"))),
         )
     };
     names.into_iter().map(finding).collect()
@@ -124,7 +125,7 @@ pub(super) fn reverse_path(around: &mut Surroundings) -> Result<Vec<Finding>, Er
                      not reached by it from afar",
                     link.name
                 ),
-                format!("sysctl -w net/ipv4/conf/{}/rp_filter=2", link.name),
+                format!("sysctl -w {}=2", word(&format!("net/ipv4/conf/{}/rp_filter", link.name))),
             ));
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::{neighbour, route};
+use ocinet_shared::quoted::word;
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
@@ -85,7 +86,7 @@ pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
                 findings.push(Finding::new(
                     format!("{} of container {} is also the host's own, on {link}", own.address(), record.id),
                     "the host answers for it, and sends the container nothing",
-                    format!("ip address del {cidr} dev {link}"),
+                    format!("ip address del {cidr} dev {}", word(link)),
                 ));
             }
         }

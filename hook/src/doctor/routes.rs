@@ -6,6 +6,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::route::{self, Hop, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
+use ocinet_shared::quoted::word;
 
 use super::decisions::{Decision, OWN, decide, sent_to};
 use super::{Finding, Surroundings, add};
@@ -237,7 +238,7 @@ fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
             Finding::new(
                 format!("the host's route to {to} by {link} leads past {own}"),
                 format!("what is for {address} of container {id} leaves by {link}"),
-                format!("ip route del {to} dev {link}"),
+                format!("ip route del {to} dev {}", word(&link)),
             )
         }
     }

@@ -3,9 +3,12 @@
 use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::port::PublishedPort;
+use ocinet_shared::quoted::nft;
 
 use super::fate::{self, Packet, Place, Transport};
-use super::firewalls::{family_name, full_name, others, outside, priority, routed_places, serves};
+use super::firewalls::{
+    family_name, full_name, others, outside, priority, routed_places, serves, table_in_nft,
+};
 use super::{Finding, Surroundings};
 use crate::error::Error;
 
@@ -42,6 +45,8 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 /// A rule, and which packets it hits.
 struct Hit {
     table: String,
+    /// The same in a command.
+    in_nft: String,
     base: String,
     chain: String,
     handle: u64,
@@ -82,6 +87,7 @@ fn note(hits: &mut Vec<Hit>, around: &Surroundings, hook: u32, (packet, what): (
             }
             None => hits.push(Hit {
                 table,
+                in_nft: table_in_nft(base),
                 base: full_name(base),
                 chain,
                 handle,
@@ -93,7 +99,7 @@ fn note(hits: &mut Vec<Hit>, around: &Surroundings, hook: u32, (packet, what): (
 }
 
 fn finding(hit: &Hit) -> Finding {
-    let Hit { table, base, chain, handle, is_certain, packets } = hit;
+    let Hit { table, in_nft, base, chain, handle, is_certain, packets } = hit;
     let keeps = if *is_certain { "keeps" } else { "may keep" };
     let mut named = packets.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     if packets.len() > NAMED {
@@ -102,6 +108,6 @@ fn finding(hit: &Hit) -> Finding {
     Finding::new(
         format!("rule {handle} of chain {table} {chain} {keeps} from connection tracking: {named}"),
         format!("{base} is asked before; what is not tracked is neither led to a container nor answered"),
-        format!("nft delete rule {table} {chain} handle {handle}"),
+        format!("nft delete rule {in_nft} {} handle {handle}", nft(chain)),
     )
 }

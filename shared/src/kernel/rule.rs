@@ -12,6 +12,7 @@ use super::addr::netlink_family;
 use super::channel::Channel;
 use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
+use crate::quoted::word;
 
 // Attributes of linux/fib_rules.h that netlink-packet-route does not know.
 const FRA_DSCP: u16 = 25;
@@ -145,7 +146,7 @@ impl fmt::Display for Rule {
             write!(f, " {word} {range}")?;
         }
         if let Some(link) = &self.by_link {
-            write!(f, " iif {link}")?;
+            write!(f, " iif {}", word(link))?;
         }
         if let Some(users) = &self.users {
             write!(f, " uidrange {}-{}", users.start(), users.end())?;

@@ -61,7 +61,7 @@ fn a_record_that_others_can_write_to_is_named_and_its_things_stay() {
     }
     let refused = lab.poststop("web");
     assert_eq!(refused.code, 7, "{}", refused.stderr);
-    let hint = format!("; hint: look at it, and run `chmod 644 '{}'`, or remove it", file.display());
+    let hint = format!("; hint: look at it, and run `chmod 644 {}`, or remove it", file.display());
     assert!(refused.stderr.contains(&hint), "{}", refused.stderr);
     assert_eq!(mode(&file), 0o666);
     reaches(&lab.peer, HOST4, 8080, "web");
@@ -106,7 +106,7 @@ fn a_damaged_network_is_named_and_stops_nothing_else() {
         // Its subnet, and what keeps it apart, are not known.
         let refused = lab.create(&Sandbox::new("new"), &[("net.network", "new")]);
         assert_eq!(refused.code, 7, "{damage:?}: {}", refused.stderr);
-        let hint = format!("hint: look at it, and run `chmod 644 '{}'`, or remove it", at.display());
+        let hint = format!("hint: look at it, and run `chmod 644 {}`, or remove it", at.display());
         let is_open = matches!(damage, Damage::OpenToOthers);
         assert_eq!(refused.stderr.contains(&hint), is_open, "{}", refused.stderr);
         fs::remove_file(&at).unwrap();

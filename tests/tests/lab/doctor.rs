@@ -13,6 +13,18 @@ use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Sandbox, Server, ask_
 use crate::PATIENCE;
 use crate::ipvlan::kernel_has_ipvlan;
 
+/// A link's name that a shell would read as commands.
+const EVIL: &str = "e;touch${IFS}P";
+
+/// The commands that name a link do nothing else.
+#[track_caller]
+fn does_nothing_else() {
+    let made = std::path::Path::new("P");
+    let is_made = made.exists();
+    let _ = std::fs::remove_file(made);
+    assert!(!is_made, "a shell ran what a link's name says");
+}
+
 /// A container with a published port, on a sound host.
 struct Ward {
     lab: Lab,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ocinet_tests::lab::{HOST4, Lab, WAN4, ask_tcp, full_size_ping, link_address, ping, until};
 
-use super::Ward;
+use super::{EVIL, Ward, does_nothing_else};
 use crate::{PATIENCE, SILENCE};
 
 fn host_end(ward: &Ward) -> String {
@@ -130,10 +130,14 @@ fn a_wide_route_where_the_networks_own_is_gone() {
 
 #[test]
 fn a_route_that_leads_past_the_network() {
-    for driver in ["bridge", "veth"] {
+    for (driver, link) in [("bridge", "eth0"), ("bridge", EVIL), ("veth", "")] {
         let ward = Ward::new(driver);
         let own = ward.web.address(false);
-        if driver == "bridge" {
+        if link == EVIL {
+            ward.lab.host.batch(&format!(
+                "link add '{EVIL}' type bridge\nlink set '{EVIL}' up\nroute add {own}/32 dev '{EVIL}'\n"
+            ));
+        } else if driver == "bridge" {
             ward.lab.host.batch(&format!("route add {own}/32 via {WAN4} dev eth0\n"));
         } else {
             ward.lab.host.batch(&format!("route del {own}/32\n"));
@@ -141,6 +145,7 @@ fn a_route_that_leads_past_the_network() {
         ward.is_silent(false);
         let mend = ward.finds("the host's route to ");
         ward.mend(&mend);
+        does_nothing_else();
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, Server, ask_tcp};
 
-use super::Ward;
+use super::{EVIL, Ward, does_nothing_else};
 use crate::{PATIENCE, SILENCE};
 
 #[test]
@@ -56,16 +56,19 @@ fn a_route_that_leads_nowhere() {
 /// The second uplink's router takes back what came by it alone: what leaves by the first is lost.
 #[test]
 fn a_second_uplink_with_routes_by_source() {
-    for (ipv6, family, subnet, own, router, internet) in [
-        (false, "-4", "192.0.2.0/24", "192.0.2.10/24", "192.0.2.1/24", INTERNET4),
-        (true, "-6", "2001:db8:2::/64", "2001:db8:2::10/64", "2001:db8:2::1/64", INTERNET6),
+    for (ipv6, family, uplink, own, router, internet) in [
+        (false, "-4", "eth1", "192.0.2.10/24", "192.0.2.1/24", INTERNET4),
+        (false, "-4", EVIL, "192.0.2.10/24", "192.0.2.1/24", INTERNET4),
+        (true, "-6", "eth1", "2001:db8:2::10/64", "2001:db8:2::1/64", INTERNET6),
     ] {
+        let subnet = if ipv6 { "2001:db8:2::/64" } else { "192.0.2.0/24" };
         let ward = Ward::new("bridge");
         let (host, wan) = (&ward.lab.host, &ward.lab.wan);
         let address = |cidr: &str| cidr.split('/').next().unwrap().parse::<IpAddr>().unwrap();
         let nodad = if ipv6 { "nodad" } else { "" };
         host.batch(&format!(
-            "link add eth1 type veth peer name back netns {}\naddr add {own} dev eth1 {nodad}\nlink set eth1 up\n",
+            "link add '{uplink}' type veth peer name back netns {}\naddr add {own} dev '{uplink}' {nodad}\n\
+             link set '{uplink}' up\n",
             wan.path()
         ));
         wan.batch(&format!("addr add {router} dev back {nodad}\nlink set back up\n"));
@@ -94,16 +97,17 @@ fn a_second_uplink_with_routes_by_source() {
             "via",
             &address(router).to_string(),
             "dev",
-            "eth1",
+            uplink,
             "table",
             "100",
         ]);
         if !ipv6 {
-            host.sysctl("ipv4/conf/eth1/rp_filter", "0");
+            host.sysctl(&format!("ipv4/conf/{uplink}/rp_filter"), "0");
         }
         assert!(!asks(SILENCE));
-        let mend = ward.finds(&format!("to who asks {} leave by eth0, and not by eth1", address(own)));
+        let mend = ward.finds(&format!("to who asks {} leave by eth0, and not by {uplink}", address(own)));
         ward.mend(&mend);
+        does_nothing_else();
         assert!(asks(PATIENCE));
     }
 }
