@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
+use ocinet_shared::one_line::{in_json, is_unseen};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -82,12 +83,12 @@ fn line(format: Format, time: &str, level: Level, fields: &Fields) -> String {
 }
 
 fn is_bare(value: &str) -> bool {
-    !value.is_empty() && !value.chars().any(|c| c.is_whitespace() || c.is_control() || "=\"\\".contains(c))
+    !value.is_empty() && !value.chars().any(|c| c.is_whitespace() || is_unseen(c) || "=\"\\".contains(c))
 }
 
 /// As JSON has it, which is how logfmt is quoted too.
 fn quoted(value: &str) -> String {
-    serde_json::Value::from(value).to_string()
+    in_json(&serde_json::Value::from(value).to_string())
 }
 
 #[cfg(test)]
@@ -98,15 +99,15 @@ mod tests {
     fn a_line_is_a_line_in_both_formats_whatever_is_in_it() {
         let fields = Fields {
             message: "Listening on".to_owned(),
-            others: vec![("address", "[::]:9477".to_owned()), ("odd", "a\n\"b\"".to_owned())],
+            others: vec![("address", "[::]:9477".to_owned()), ("odd", "a\n\"b\"\u{202e}".to_owned())],
         };
         assert_eq!(
             line(Format::Logfmt, "T", Level::INFO, &fields),
-            "time=T level=info msg=\"Listening on\" address=[::]:9477 odd=\"a\\n\\\"b\\\"\"\n"
+            "time=T level=info msg=\"Listening on\" address=[::]:9477 odd=\"a\\n\\\"b\\\"\\u202e\"\n"
         );
         let json = line(Format::Json, "T", Level::WARN, &fields);
         let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&parsed["level"], &parsed["odd"]), (&"warn".into(), &"a\n\"b\"".into()));
+        assert_eq!((&parsed["level"], &parsed["odd"]), (&"warn".into(), &"a\n\"b\"\u{202e}".into()));
         assert_eq!(json.matches('\n').count(), 1);
     }
 }

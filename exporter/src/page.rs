@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ocinet_shared::one_line::is_unseen;
 use ring::digest::{SHA256, digest};
 
 use crate::snapshot::Snapshot;
@@ -142,17 +143,12 @@ impl fmt::Write for Escape<'_, '_> {
                 '"' => self.0.write_str("&quot;")?,
                 '\'' => self.0.write_str("&#39;")?,
                 // Nothing can turn the direction of the text around it, or hide in it.
-                c if c.is_control() || is_invisible(c) => write!(self.0, "{}", c.escape_unicode())?,
+                c if is_unseen(c) => write!(self.0, "{}", c.escape_unicode())?,
                 c => self.0.write_char(c)?,
             }
         }
         Ok(())
     }
-}
-
-/// Marks of direction, and characters without a width.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// An amount of bytes, in decimal units with two or three digits.

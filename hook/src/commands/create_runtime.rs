@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::one_line::in_json;
+use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
@@ -42,7 +43,7 @@ fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>
         });
         // A folder that others can write to is left as it is.
         let is_left_alone = matches!(state.check(), Err(StateError::Unsafe { .. }));
-        let write = || state.replace(&path, &to_json(&json, &path)?);
+        let write = || state.replace(&path, format!("{}\n", in_json(&json.to_string())).as_bytes());
         if !is_left_alone && let Err(error) = write() {
             crate::log::warn(error);
         }

@@ -7,6 +7,7 @@ use ocinet_shared::counted;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::nft::{Counter, Nft};
+use ocinet_shared::one_line::one_line;
 use ocinet_shared::port::Protocol;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
@@ -115,7 +116,7 @@ fn counters(record: &Record) -> Result<Counters, Error> {
 
 fn describe(record: &Record, counters: &Counters) -> String {
     let mut text = format!("container    {}\n", record.id);
-    let mut line = |label: &str, value: String| text.push_str(&format!("{label:<12} {value}\n"));
+    let mut line = |label: &str, value: String| text.push_str(&format!("{label:<12} {}\n", one_line(&value)));
     if let Some(name) = &record.labels.name {
         line("name", name.clone());
     }

@@ -1,5 +1,6 @@
 //! `ocinet list`.
 
+use ocinet_shared::one_line::{in_json, one_line};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
@@ -28,6 +29,7 @@ pub(super) fn run(state: &StateDir, json: bool) -> Result<(), Error> {
 /// JSON for programs.
 pub(super) fn to_text(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string_pretty(value)
+        .map(|json| in_json(&json))
         .map_err(|error| Error::Usage(report("print JSON", error, "report this as a bug")))
 }
 
@@ -49,7 +51,7 @@ fn rows_of(record: &Record) -> Vec<[String; 7]> {
             phase.clone(),
         ]
     };
-    record.attachments.iter().map(row).collect()
+    record.attachments.iter().map(row).map(|cells| cells.map(|cell| one_line(&cell))).collect()
 }
 
 fn join<T: ToString>(items: &[T]) -> String {

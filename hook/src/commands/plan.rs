@@ -42,7 +42,8 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         asks_host: false,
         has_way_out: false,
     };
-    super::print(&assembly.plan(&request)?.to_string())
+    let plan = assembly.plan(&request)?.to_string();
+    plan.lines().try_for_each(super::print_line)
 }
 
 /// A start finds out by the process, which is not there yet.

@@ -81,7 +81,11 @@ fn into_bundle(
     let written = shown(&value, &text).map_err(|error| refuse(error.to_string(), hint))?;
     let room = "make room in the bundle, and make it writable";
     replace(&path, &written, Some(&text)).map_err(|error| refuse(error.to_string(), room))?;
-    super::print(&format!("{}: its createRuntime and poststop hooks are {}\n", path.display(), hook.path))
+    super::print_line(format_args!(
+        "{}: its createRuntime and poststop hooks are {}",
+        path.display(),
+        hook.path
+    ))
 }
 
 fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
@@ -96,7 +100,7 @@ fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
         let path = folder.join(name);
         let old = read_config(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         replace(&path, &written, old.as_deref()).map_err(refuse)?;
-        super::print(&format!("{}: the hook is {}\n", path.display(), hook.path))?;
+        super::print_line(format_args!("{}: the hook is {}", path.display(), hook.path))?;
     }
     Ok(())
 }
