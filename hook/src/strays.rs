@@ -114,15 +114,19 @@ pub struct Strays {
     pub strays: Vec<Stray>,
     /// A line for each container that lives without a record here: what is its is no stray.
     pub living: Vec<String>,
+    /// What is said of each file that cannot be believed.
+    pub faults: Vec<String>,
 }
 
 /// Finds everything that no container owns.
 ///
 /// # Errors
-/// A folder or a dump that cannot be read. An unreadable record is logged; what it may own is not known to be a stray.
+/// A folder or a dump that cannot be read. What an unreadable record may own is not known to be a stray.
 pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let listed = list(state)?;
-    let networks = Networks::read_and_warn(state)?;
+    let networks = Networks::read(state)?;
+    let mut faults: Vec<String> = networks.faults().map(ToString::to_string).collect();
+    faults.extend(forwarding::turned(state)?.err().map(|fault| fault.to_string()));
     let mut records = Vec::new();
     let mut all_known = networks.unreadable().is_none();
     let networks = networks.readable;
@@ -132,7 +136,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
             Err(error) => {
                 // What ocinet did not write owns nothing; whose record it took the place of is found by what lives.
                 all_known &= matches!(error, StateError::Foreign { .. });
-                crate::log::warn(error);
+                faults.push(error.to_string());
             }
         }
     }
@@ -163,7 +167,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     }
     strays.extend(idle_forwarding(state, &listed)?.into_iter().map(Stray::Forwarding));
     strays.extend(listed.temporary.iter().cloned().map(Stray::Temporary));
-    without_the_living(state, strays, &listed, &records)
+    Ok(Strays { faults, ..without_the_living(state, strays, &listed, &records)? })
 }
 
 /// Takes out what belongs to containers that live, whether they have a record here or not. They are looked for only where
@@ -178,7 +182,7 @@ fn without_the_living(
         .iter()
         .any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. }))
     {
-        return Ok(Strays { strays, living: Vec::new() });
+        return Ok(Strays { strays, ..Strays::default() });
     }
     let known = links_of(records);
     let has_record = |id: &ContainerId| records.iter().any(|record| record.id == *id);
@@ -187,7 +191,7 @@ fn without_the_living(
     let by_name = |name: &str| listed.links.iter().find(|link| link.name == name);
     // Where nothing says any more what ocinet turned on, or another state folder does, what keeps the uplinks apart stays as
     // long as anything lives or the host forwards.
-    let is_elsewhere = forwarding::turned(state)?.is_empty();
+    let is_elsewhere = forwarding::turned(state)?.map_or(true, |turned| turned.is_empty());
     let forwards = || Family::ALL.into_iter().any(|family| sysctl::forwards(family).unwrap_or_default());
     let keeps_apart =
         inhabitants.has_unrecorded() || (is_elsewhere && (!inhabitants.is_empty() || forwards()));
@@ -203,7 +207,7 @@ fn without_the_living(
             left.push(stray);
         }
     }
-    Ok(Strays { strays: left, living: inhabitants.lines(&listed.links) })
+    Ok(Strays { strays: left, living: inhabitants.lines(&listed.links), ..Strays::default() })
 }
 
 fn links_of(records: &[Record]) -> BTreeSet<&str> {
@@ -230,7 +234,7 @@ fn stray_elements(
 ) -> Result<Vec<Element>, Error> {
     let mut known: BTreeSet<(Set, Vec<u8>)> = BTreeSet::new();
     let of_networks = networks.iter().flat_map(nat::network_elements);
-    let turned = forwarding::turned(state)?;
+    let turned = forwarding::kept_apart(state, |element| Ok(listed.elements.contains(element)))?;
     let of_host = forwarding::elements(&turned, &listed.around());
     known.extend(of_networks.chain(of_host).map(|element| (element.set, element.key_bytes())));
     known.extend(records.iter().flat_map(Record::elements).map(|element| (element.set, element.key_bytes())));
@@ -240,11 +244,13 @@ fn stray_elements(
 
 /// Under the lock, no start is about to need it and no stop about to turn it off.
 fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Error> {
-    if forwarding::turned(state)?.is_empty() || !state.path("networks").exists() {
+    let turned =
+        || -> Result<Vec<forwarding::Turned>, Error> { Ok(forwarding::turned(state)?.unwrap_or_default()) };
+    if turned()?.is_empty() || !state.path("networks").exists() {
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
-    Ok(forwarding::idle(&forwarding::turned(state)?, &Networks::read(state)?, &listed.around())?)
+    Ok(forwarding::idle(&turned()?, &Networks::read(state)?, &listed.around())?)
 }
 
 /// Removes a stray; false where it turned out to be somebody's.
@@ -322,7 +328,7 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
 /// A start that turns forwarding on adds such elements under the lock.
 fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<bool, Error> {
     let _alone = state.lock_networks()?;
-    if tables::wanted_of_host(state)?.contains(element) {
+    if tables::wanted_of_host(state, nft)?.contains(element) {
         return Ok(false);
     }
     Ok(nft.delete(std::slice::from_ref(element)).map(|()| true)?)

@@ -66,7 +66,10 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     let boot_id = process::boot_id()?;
     let staying_networks = staying_networks(state, Networks::read_and_warn(state)?.readable)?;
     let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
-    let uplinks = wanted_of_host(state)?;
+    if let Err(fault) = forwarding::turned(state)? {
+        crate::log::warn(fault);
+    }
+    let uplinks = wanted_of_host(state, nft)?;
     common.extend_from_slice(&uplinks);
     let mut live = staying_containers(state, live_records(state, &boot_id)?)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
@@ -151,7 +154,7 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     let records = state.records()?.into_iter().flatten();
     let live: Vec<Record> = records.filter(|record| is_attached(state, record, &boot_id)).collect();
     let networks = Networks::read(state)?.readable;
-    let of_host = wanted_of_host(state)?;
+    let of_host = wanted_of_host(state, nft)?;
     let there = counted::all_keys(nft.channel())?;
     let is_lost = |element: &Element| !there.contains(&(element.set, element.key_bytes()));
     let makes_sense = |element: &Element| Element::from_key(element.set, &element.key_bytes()).is_some();
@@ -212,8 +215,8 @@ fn is_staying<T: PartialEq>(
 ///
 /// # Errors
 /// Those of reading the folder, and a refusal of a dump.
-pub fn wanted_of_host(state: &StateDir) -> Result<Vec<Element>, Error> {
-    let turned = forwarding::turned(state)?;
+pub fn wanted_of_host(state: &StateDir, nft: &mut Nft) -> Result<Vec<Element>, Error> {
+    let turned = forwarding::kept_apart(state, |element| Ok(nft.get(element)?.is_some()))?;
     if turned.is_empty() {
         return Ok(Vec::new());
     }

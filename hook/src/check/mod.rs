@@ -96,6 +96,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
     differences.extend(of_networks);
     wanted.extend(elements);
     if *scope == Scope::Host {
+        differences.extend(forwarding::turned(state)?.err().iter().map(of_folder));
         let elements = forwarding::missing(state, &found)?;
         let whats = elements.iter().map(|element| format!("the element {element} is missing"));
         differences.extend(whats.map(|what| Difference { of: "this host".to_owned(), what }));

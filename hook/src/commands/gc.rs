@@ -3,7 +3,7 @@
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
-use crate::strays;
+use crate::{log, strays};
 
 /// Prints a line for each thing that no container owns, and removes it unless this is a dry run. What cannot be removed
 /// does not keep the rest.
@@ -12,10 +12,16 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     if !dry_run {
         state.check_all()?;
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut said) = (Vec::new(), Vec::new());
     // One stray may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {
         let found = strays::find(state, &boot_id)?;
+        for fault in found.faults {
+            if !said.contains(&fault) {
+                log::warn(&fault);
+                said.push(fault);
+            }
+        }
         if round == 0 {
             found.living.iter().try_for_each(|line| super::print_line(format_args!("kept: {line}")))?;
         }

@@ -9,7 +9,7 @@ use crate::{filters, forwarding, log, tables};
 /// Puts back every rule and every element of a living container and its network, in one transaction. A host on which
 /// ocinet never made its tables needs none.
 pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
-    if state.ids()?.is_empty() && forwarding::turned(state)?.is_empty() {
+    if state.ids()?.is_empty() && forwarding::turned(state)?.is_ok_and(|turned| turned.is_empty()) {
         return Ok(());
     }
     let mut nft = Nft::open()?;

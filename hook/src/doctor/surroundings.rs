@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::forwarding;
 use crate::found::Found;
 use crate::networks::Networks;
-use crate::{members, tables};
+use crate::{log, members, tables};
 
 /// What the checks know.
 pub(crate) struct Surroundings {
@@ -60,7 +60,11 @@ impl Surroundings {
         let mut found = Found::ask()?;
         let uplinks = forwarding::missing(state, &found)?;
         let networks = Networks::read_and_warn(state)?;
-        let idle = forwarding::idle(&forwarding::turned(state)?, &networks, &found.around())?;
+        let turned = forwarding::turned(state)?.unwrap_or_else(|fault| {
+            log::warn(fault);
+            Vec::new()
+        });
+        let idle = forwarding::idle(&turned, &networks, &found.around())?;
         let mut networks = networks.readable;
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)

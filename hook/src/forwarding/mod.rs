@@ -54,20 +54,53 @@ enum Written {
 }
 
 /// The families whose forwarding ocinet turned on since the boot. A file that ocinet cannot have written says nothing: who can
-/// put it there can delete ocinet's own as well.
+/// put it there can delete ocinet's own as well. The inner error is of a damaged file, or of one that others can write to:
+/// which families they are is not known then, and forwarding stays as it is.
 ///
 /// # Errors
-/// A file that cannot be read, or a boot that cannot be told from others.
-pub(crate) fn turned(state: &StateDir) -> Result<Vec<Turned>, Error> {
+/// A file that the file system does not let ocinet read, or a boot that cannot be told from others.
+pub(crate) fn turned(state: &StateDir) -> Result<Result<Vec<Turned>, StateError>, Error> {
     let written = match state.read_json(&state.path(FILE)) {
         Err(StateError::Foreign { .. }) => None,
+        Err(fault @ (StateError::Malformed { .. } | StateError::Writable { .. })) => return Ok(Err(fault)),
         read => read?,
     };
-    Ok(match written {
+    Ok(Ok(match written {
         Some(Written::Now { boot_id, families }) if process::boot_id()? == boot_id => families,
         Some(Written::Earlier(families)) => families.into_iter().map(Turned::new).collect(),
         Some(Written::Now { .. }) | None => Vec::new(),
-    })
+    }))
+}
+
+/// The same for whoever keeps the uplinks apart. Where the file cannot be believed, the elements that are there tell. Where
+/// none is, as after a flush, it is each family that the host forwards and a network needs: the file is there because ocinet
+/// turned one of them on.
+///
+/// # Errors
+/// As [`turned`], and those of asking the kernel.
+pub(crate) fn kept_apart(
+    state: &StateDir,
+    mut is_there: impl FnMut(&Element) -> Result<bool, KernelError>,
+) -> Result<Vec<Turned>, Error> {
+    if let Ok(turned) = turned(state)? {
+        return Ok(turned);
+    }
+    let mut families = Vec::new();
+    for family in Family::ALL {
+        if is_there(&no_transit(family))? {
+            families.push(family);
+        }
+    }
+    if families.is_empty() {
+        let networks = Networks::read(state)?;
+        let may_need = |family| networks.unreadable().is_some() || is_needed(&networks.readable, family);
+        families.extend(
+            Family::ALL
+                .into_iter()
+                .filter(|family| may_need(*family) && sysctl::forwards(*family).unwrap_or_default()),
+        );
+    }
+    Ok(families.into_iter().map(Turned::new).collect())
 }
 
 impl Turned {
@@ -98,7 +131,8 @@ fn no_transit(family: Family) -> Element {
 /// A file that cannot be read, those of the lock, and a refusal of a dump.
 pub(crate) fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, Error> {
     let missing_in = |found: &Found| -> Result<Vec<Element>, Error> {
-        let wanted = elements(&turned(state)?, &found.around());
+        let is_there = |element: &Element| Ok(found.missing(std::iter::once(element)).next().is_none());
+        let wanted = elements(&kept_apart(state, is_there)?, &found.around());
         Ok(found.missing(wanted.iter()).cloned().collect())
     };
     if missing_in(found)?.is_empty() {

@@ -24,7 +24,14 @@ pub(crate) fn remember(
     channel: &mut Channel,
     family: Family,
 ) -> Result<Vec<Element>, Error> {
-    let mut families = turned(state)?;
+    let mut families = match turned(state)? {
+        Ok(families) => families,
+        // What it said has been given back.
+        Err(_) if !Family::ALL.into_iter().any(|family| sysctl::forwards(family).unwrap_or_default()) => {
+            Vec::new()
+        }
+        Err(fault) => return Err(fault.into()),
+    };
     let before = Before::read(family)
         .map_err(|error| KernelError::from_io("read how links forward".to_owned(), &error))?;
     // An earlier start that was killed half-way wrote down what was before.
@@ -52,7 +59,13 @@ pub(crate) fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) 
         return Ok(());
     }
     let networks = networks.readable;
-    let all = turned(state)?;
+    let all = match turned(state)? {
+        Ok(all) => all,
+        Err(fault) => {
+            crate::log::info(format_args!("forwarding stays as it is: {fault}"));
+            return Ok(());
+        }
+    };
     let (mut kept, ended): (Vec<Turned>, Vec<Turned>) =
         all.into_iter().partition(|turned| is_needed(&networks, turned.family));
     if ended.is_empty() {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocinet_tests::lab::{DUAL, HOST4, Lab, Sandbox, Server, Snapshot};
+use ocinet_tests::lab::{DUAL, HOST4, INTERNET4, Lab, Sandbox, Server, Snapshot};
 
+use crate::forwarding::forwards;
 use crate::life::used;
-use crate::reach::reaches;
+use crate::reach::{does_not_reach, reaches};
 use crate::trust::{mode, set_mode};
 
 const WEB: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80")];
@@ -112,6 +113,74 @@ fn a_damaged_network_is_named_and_stops_nothing_else() {
         fs::remove_file(&at).unwrap();
         fs::write(&file, &whole).unwrap();
         lab.detach(blue);
+        assert_eq!(lab.run(&["gc"], "").code, 0);
+        before.assert_is_back(&lab, &format!("{damage:?}"));
+    }
+}
+
+/// What happened to the file that says which families' forwarding ocinet turned on.
+#[derive(Debug, Clone, Copy)]
+enum OfForwarding {
+    Empty,
+    OpenToOthers,
+}
+
+#[test]
+fn a_damaged_forwarding_file_is_named_and_stops_nothing() {
+    for damage in [OfForwarding::Empty, OfForwarding::OpenToOthers] {
+        let lab = Lab::new();
+        used(&lab);
+        let before = Snapshot::of(&lab);
+        let _internet = Server::tcp(&lab.wan, 80, "internet");
+        lab.peer.batch(&format!("route add {INTERNET4} via {HOST4}\n"));
+        let mut web = lab.attach("web", &WEB);
+        let server = Server::tcp(&web.net, 80, "web");
+        let file = lab.state_dir().join("forwarding.json");
+        let whole = fs::read(&file).unwrap();
+        match damage {
+            OfForwarding::Empty => fs::write(&file, "").unwrap(),
+            OfForwarding::OpenToOthers => set_mode(&file, 0o666),
+        }
+        let is_well = |what: &str| {
+            reaches(&lab.peer, HOST4, 8080, "web");
+            reaches(&web.net, INTERNET4, 80, "internet");
+            // The host was no router before.
+            does_not_reach(&lab.peer, INTERNET4, 80);
+            assert_eq!(forwards(&lab), ["1", "1"], "{what}, {damage:?}");
+        };
+        for flushed in [false, true] {
+            for (command, code) in [("reload", 0), ("gc", 0), ("check", 1)] {
+                if flushed && command == "reload" {
+                    lab.host.ok(&["nft", "flush", "ruleset"]);
+                }
+                let said = lab.run(&[command], "");
+                assert_eq!(said.code, code, "{command}, {damage:?}: {}", said.stderr);
+                let all = said.stdout + &said.stderr;
+                let named = all.lines().filter(|line| line.contains(file.to_str().unwrap())).count();
+                assert_eq!(named, 1, "{command}, {damage:?}: {all}");
+                is_well(command);
+            }
+        }
+        let doctor = lab.run(&["doctor"], "");
+        assert!(doctor.code < 2 && doctor.stderr.contains(file.to_str().unwrap()), "{}", doctor.stderr);
+        // A start that finds the tables gone puts them back, and stops go on.
+        lab.host.ok(&["nft", "flush", "ruleset"]);
+        let again = Sandbox::new("again");
+        let started = lab.create(&again, &BLUE);
+        assert_eq!(started.code, 0, "{damage:?}: {}", started.stderr);
+        is_well("a start");
+        drop(again);
+        let stopped = lab.poststop("again");
+        assert_eq!(stopped.code, 0, "{damage:?}: {}", stopped.stderr);
+        is_well("a stop");
+        drop(server);
+        drop(web.net);
+        web.sandbox.end();
+        assert_eq!(lab.poststop("web").code, 0, "{damage:?}");
+        assert_eq!(forwards(&lab), ["1", "1"], "{damage:?}");
+        does_not_reach(&lab.peer, INTERNET4, 80);
+        fs::write(&file, &whole).unwrap();
+        set_mode(&file, 0o644);
         assert_eq!(lab.run(&["gc"], "").code, 0);
         before.assert_is_back(&lab, &format!("{damage:?}"));
     }
