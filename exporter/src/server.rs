@@ -1,6 +1,7 @@
 //! Accepts connections and serves them until it is told to end.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::path::Path;
@@ -104,6 +105,16 @@ fn read_config(path: &Path) -> Result<(WebConfig, Option<Acceptors>), Error> {
             "see docs/web-configuration.md of prometheus/exporter-toolkit for its format",
         )
     };
+    if let Err(error) = File::open(path) {
+        let cause = format!("{}: {error}", path.display());
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "the exporter's user must be able to read it: with systemd, give it by LoadCredential= (systemd.exec(5))"
+            }
+            _ => "name a file that is there",
+        };
+        return Err(Error::usage("use the file of --web.config.file", cause, hint));
+    }
     let config = WebConfig::read(path).map_err(wrong)?;
     let acceptors = config.tls.is_enabled().then(|| Acceptors::new(path));
     if let Some(acceptors) = &acceptors {

@@ -233,6 +233,15 @@ impl Annotations {
         Names { interface: self.interface.clone(), said: said.collect() }
     }
 
+    /// A key as it is written here: about this interface, if it can be about one.
+    fn in_full(&self, name: &str) -> String {
+        let is_of_container = key(name).is_some_and(|key| key.subject == Subject::Container);
+        match &self.interface {
+            Some(interface) if !is_of_container => format!("{PREFIX}{interface}.{name}"),
+            _ => format!("{PREFIX}{name}"),
+        }
+    }
+
     /// Says what is left over.
     ///
     /// # Errors
@@ -241,7 +250,7 @@ impl Annotations {
         let Some(name) = self.left.keys().next() else { return Ok(()) };
         let label = self.label(name);
         Err(match key(name).map(|key| key.subject) {
-            None => label.error("there is no such key", instead_of(name, |key| format!("{PREFIX}{key}"))),
+            None => label.error("there is no such key", instead_of(name, |key| self.in_full(key))),
             Some(Subject::Later) => {
                 label.error("this version does not have it yet", "leave it out, or wait for a later version")
             }

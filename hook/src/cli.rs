@@ -66,7 +66,8 @@ pub enum Command {
     Poststop,
     /// Print what createRuntime would do, and touch nothing.
     ///
-    /// A bundle has no id yet: the folder's name stands for it, so that the container may get another address.
+    /// A bundle has no id yet: the folder's name stands for it, so that the container may get another address. Whether ports
+    /// are free, host addresses and bridges are there and ocinet's, and sysctls exist, only a start finds out.
     Plan {
         /// A bundle whose config.json has the annotations; `-`, the default, reads the state from standard input.
         #[arg(long, value_name = "DIR", default_value = "-")]

@@ -215,7 +215,9 @@ fn other_subnet(request: &AttachmentRequest, config: &Config) -> String {
     match request.driver.pool() {
         _ if !is_annotation => format!("set a free {key}"),
         Pool::Lan => {
-            format!("share that network by net.network, or give this one a {key} of its own")
+            format!(
+                "a LAN is one network: share that network by net.network, with its driver and mode, or give this one a {key} that overlaps none"
+            )
         }
         Pool::Host if request.subnets.is_empty() && config.default_subnets.is_named => {
             format!("set free default-subnets in the configuration {file}, or give the network a free {key}")

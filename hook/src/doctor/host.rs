@@ -10,6 +10,10 @@ use crate::error::Error;
 /// How full a table of connections is where the next burst finds no room, in percent.
 const FULL: u64 = 95;
 
+/// The process that Docker has listen on a port that it publishes, so that nobody else takes it.
+const DOCKER_PROXY: &str = "docker-proxy";
+const ONLY_CONTAINER: &str = "clients reach the container, and never that process";
+
 /// Published ports that a process of the host listens on as well.
 pub(super) fn ports(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
@@ -23,17 +27,24 @@ pub(super) fn ports(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                 let holder = ports::holder(address, port.protocol, port.host_port);
                 let pid =
                     holder.as_deref().and_then(|holder| holder.rsplit_once("(pid ")?.1.strip_suffix(')'));
-                let mend = pid.map_or_else(
-                    || format!("ss --listening --processes --numeric 'sport = :{}'", port.host_port),
-                    |pid| format!("kill {pid}"),
-                );
+                let (why, mend) = match pid {
+                    _ if holder.as_deref().is_some_and(|holder| holder.contains(DOCKER_PROXY)) => (
+                        "Docker publishes it as well, and its rules may come first: stop its container, or publish another port",
+                        format!("docker ps --filter publish={}/{}", port.host_port, port.protocol),
+                    ),
+                    Some(pid) => (ONLY_CONTAINER, format!("kill {pid}")),
+                    None => (
+                        ONLY_CONTAINER,
+                        format!("ss --listening --processes --numeric 'sport = :{}'", port.host_port),
+                    ),
+                };
                 let holder = holder.unwrap_or_else(|| "a process of the host".to_owned());
                 findings.push(Finding::new(
                     format!(
                         "{holder} listens on port {}/{}, which container {} publishes",
                         port.host_port, port.protocol, record.id
                     ),
-                    "clients reach the container, and never that process",
+                    why,
                     mend,
                 ));
                 break;

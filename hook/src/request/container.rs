@@ -61,9 +61,10 @@ pub fn default_route(
     from: &mut Annotations,
     attachments: &[AttachmentRequest],
 ) -> Result<Option<IfName>, Error> {
-    let hint = "name one of the container's interfaces, as eth1";
+    let names: Vec<&str> = attachments.iter().map(|attachment| attachment.interface.as_str()).collect();
+    let hint = &format!("name one of the container's interfaces: {}", names.join(", "));
     let Some(name): Option<IfName> = parsed(from, "default-route", hint)? else { return Ok(None) };
-    if attachments.iter().any(|attachment| attachment.interface == name) {
+    if names.contains(&name.as_str()) {
         return Ok(Some(name));
     }
     Err(annotation("net.default-route", format!("the container has no interface {name}"), hint))

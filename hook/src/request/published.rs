@@ -11,7 +11,7 @@ use crate::error::{Error, annotation};
 impl For<'_> {
     /// The ports to publish.
     pub fn ports(&mut self, config: &Config) -> Result<Vec<PublishedPort>, Error> {
-        let hint = "write it as for docker run -p, as 8080:80 or 127.0.0.1:53:53/udp";
+        let hint = "write it as for docker run -p, as 8080:80, 127.0.0.1:53:53/udp or [2001:db8::7]:8080:80";
         let Some((text, label)) = self.take("ports")? else { return Ok(Vec::new()) };
         let mut ports: Vec<PublishedPort> = Vec::new();
         for item in items(&text) {

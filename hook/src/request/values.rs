@@ -249,7 +249,7 @@ impl For<'_> {
             Some(rate) => Ok(Some(rate)),
             None => Err(label.error(
                 format!("\"{text}\" is not a rate from 16kbit to 400gbit"),
-                "give bits per second with bit, kbit, mbit or gbit behind them, as 100mbit",
+                "give bits per second with bit, kbit, mbit or gbit behind them, in small letters, as 100mbit",
             )),
         }
     }

@@ -1,8 +1,14 @@
 //! The locks that keep what is put back apart from what is taken back. A container that is being taken back has its record
 //! until the end, but its elements only at first: whoever puts elements back in between must leave out that container's.
 
+use std::time::Duration;
+
 use super::{LOCK_DEADLINE, Lock, Locked, Mode};
 use crate::record_dir::{StateDir, StateError};
+
+/// How long somebody who restores is waited for. nft takes tens of seconds on a busy host that has just booted, and its
+/// containers, which an engine starts all at once, wait for each other.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(60);
 
 impl StateDir {
     /// For putting elements back: nobody deletes any meanwhile. Those who would delete some later wait behind whoever waits
@@ -11,7 +17,7 @@ impl StateDir {
     /// # Errors
     /// As [`Self::lock`].
     pub fn lock_elements_to_restore(&self) -> Result<(Lock, Lock), StateError> {
-        let turn = self.lock(Locked::Restoring)?;
+        let turn = self.locks.take(Locked::Restoring, Mode::Exclusive, RESTORE_DEADLINE)?;
         // In this order: they are given up in it.
         Ok((self.lock(Locked::Elements)?, turn))
     }
@@ -21,7 +27,7 @@ impl StateDir {
     /// # Errors
     /// As [`Self::lock`].
     pub fn lock_elements_to_delete(&self) -> Result<Lock, StateError> {
-        self.locks.wait_while_held(Locked::Restoring, LOCK_DEADLINE)?;
+        self.locks.wait_while_held(Locked::Restoring, RESTORE_DEADLINE)?;
         self.locks.take(Locked::Elements, Mode::Shared, LOCK_DEADLINE)
     }
 

@@ -127,6 +127,22 @@ fn a_process_of_the_host_on_a_published_port() {
     ward.is_sound();
 }
 
+/// Docker's own rules lead to its container, whatever becomes of the process that holds the port.
+#[test]
+fn docker_on_a_published_port() {
+    let ward = Ward::new("bridge");
+    let proxy = ward.lab.dir().join("docker-proxy");
+    std::fs::copy(ward.lab.host.ok(&["sh", "-c", "command -v busybox"]).trim(), &proxy).unwrap();
+    let mut listener = command("bash");
+    listener
+        .args(["-c", &format!("exec -a busybox {} nc -l -p 8080", proxy.display())])
+        .stdout(Stdio::null());
+    let _listener = Background(ward.lab.host.spawn(listener));
+    assert!(until(|| ward.lab.run(&["doctor"], "").code == 1), "doctor sees the listener");
+    let mend = ward.finds("process docker-proxy (pid ");
+    assert_eq!(mend, ["docker ps --filter publish=8080/tcp"]);
+}
+
 /// The limit is of all namespaces, and only the machine's own first one may change it: the table is filled instead.
 #[test]
 fn a_connection_table_that_is_full() {

@@ -162,7 +162,7 @@ fn ranges_and_networks_that_do_not_fit_are_refused() {
         &lab,
         &other,
         4,
-        "it overlaps the subnet of network macvlan; hint: share that network by net.network",
+        "it overlaps the subnet of network macvlan; hint: a LAN is one network: share that network by net.network",
     );
     refused(&lab, &[("net.ip", IP2), ("net.mode", "private")], 4, "the network was made with bridge");
     lab.detach(web);
