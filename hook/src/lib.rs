@@ -14,7 +14,7 @@
 //! | `facts.rs` `underlay.rs` `occupied.rs` `network.rs` `fit.rs` `ipam/` `ports.rs` `host_resolver.rs` | which network, address, host ports and name servers |
 //! | `setup.rs` `assemble.rs` | the course of a start |
 //! | `plan.rs` `step.rs` `drivers/` `nat.rs` `filters.rs` `resolver.rs` | what is to be done, pure |
-//! | `apply/` `tables.rs` | doing it |
+//! | `apply/` `tables.rs` `connections.rs` | doing it |
 //! | `bundle.rs` `oci_bundle.rs` | what is registered in a bundle, and what is read there |
 //! | `members.rs` `networks.rs` | containers that share a network namespace; networks that have containers |
 //! | `forwarding/` | forwarding that ocinet itself turned on, the host's uplinks, and giving it back |
@@ -37,6 +37,7 @@ mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod connections;
 mod doctor;
 mod drivers;
 mod error;

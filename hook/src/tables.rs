@@ -13,7 +13,7 @@ use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 use crate::error::{Error, report};
 use crate::forwarding::{self, Links};
 use crate::networks::Networks;
-use crate::{members, nat};
+use crate::{connections, members, nat};
 
 /// Makes the base tables with the elements of every network and of every container that lives, in one transaction: what
 /// a packet meets is all of the rules or none, and no connection is tracked that they would have translated. Returns the
@@ -106,7 +106,8 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
 /// What was sent while there were no rules was not translated, and would not be as long as its sender goes on.
 fn end_untranslated(nft: &mut Nft, live: &[Record]) -> Result<(), Error> {
     let elements = || live.iter().flat_map(Record::elements);
-    conntrack::end_all_unpublished(nft.channel(), &nat::udp_ports(elements()))?;
+    let mut route = Channel::open(NETLINK_ROUTE)?;
+    connections::end_in_the_way(nft, &mut route, &nat::udp_ports(elements()))?;
     let leaves_translated =
         |of: &&Element| matches!(of.set, Set::Masquerade4 | Set::Masquerade6 | Set::Snat4 | Set::Snat6);
     let source = |of: &Element| match of.key.first() {

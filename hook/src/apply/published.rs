@@ -7,7 +7,6 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
-use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
@@ -18,7 +17,7 @@ use super::{Applier, Failure};
 use crate::error::{Error, report};
 use crate::holder::{self, Taken};
 use crate::ipam::files;
-use crate::{members, nat, tables};
+use crate::{connections, members, nat, tables};
 
 impl Applier<'_> {
     /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
@@ -109,7 +108,8 @@ impl Applier<'_> {
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.
     fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
-        Ok(conntrack::end_all_unpublished(self.nft.channel(), &nat::udp_ports(elements.iter()))?)
+        let ports = nat::udp_ports(elements.iter());
+        Ok(connections::end_in_the_way(&mut self.nft, &mut self.route, &ports)?)
     }
 }
 

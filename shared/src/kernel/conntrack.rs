@@ -1,6 +1,9 @@
 //! Connection tracking: which connections are open, and the end of those whose container is another's or nobody's now.
+//! `published.rs` finds what is in the way of a published port.
 
-use std::collections::{HashMap, HashSet};
+mod published;
+
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use nix::errno::Errno;
@@ -9,7 +12,8 @@ use super::KernelError;
 use super::channel::Channel;
 use super::raw::{Attributes, NESTED, Request};
 use crate::cidr::Family;
-use crate::port::Protocol;
+
+pub use published::{Found, InTheWay, NowPublished, in_the_way};
 
 /// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h) with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`
 /// (nfnetlink_conntrack.h).
@@ -22,6 +26,7 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
 /// `IPS_NAT_MASK`, of nf_conntrack_common.h: the source or the destination is translated.
@@ -35,14 +40,12 @@ const CTA_TUPLE_PROTO: u16 = 2;
 /// `CTA_IP_V4_SRC` to `CTA_IP_V6_DST`.
 const CTA_IP: std::ops::RangeInclusive<u16> = 1..=4;
 const CTA_IP_SRC: [u16; 2] = [1, 3];
-const CTA_IP_DST: [u16; 2] = [2, 4];
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 // What a filter compares, from the kernel's net/netfilter/nf_conntrack_netlink.c.
 const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
-const CTA_FILTER_F_CTA_IP_DST: u32 = 1 << 1;
 const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
 const CTA_FILTER_F_CTA_PROTO_DST_PORT: u32 = 1 << 5;
 
@@ -87,7 +90,7 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
         directions.iter().any(|(direction, _)| ends(payload, *direction).first() == Some(&address))
     };
     if family == Family::Ipv6 {
-        return end_some(channel, &of_family(CT_GET, family), family, is_meant);
+        return end_some(channel, &of_family(CT_GET, family), is_meant);
     }
     let question = |(direction, flags)| {
         let filter = move |request: Request| {
@@ -112,80 +115,6 @@ struct Question<'a> {
 type Filter<'a> = Box<dyn Fn(Request) -> Request + 'a>;
 type IsMeant<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
 
-/// A UDP port of the host that is published now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NowPublished {
-    /// The family.
-    pub family: Family,
-    /// The one host address that it is published on.
-    pub bound: Option<IpAddr>,
-    /// Its number.
-    pub port: u16,
-}
-
-/// What was sent to a UDP port before anybody published it, untranslated, on one host address or on any: such a
-/// connection would never be led to the container, as long as its sender goes on. Untranslated connections to that
-/// port elsewhere are begun anew by their next packet, and do not differ.
-fn unpublished(NowPublished { family, bound, port }: NowPublished) -> Question<'static> {
-    let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
-    // By an IPv6 address, the kernel's filter would find the others (see `end_all_of`).
-    let bound = bound.filter(IpAddr::is_ipv4);
-    let flags = flags | if bound.is_some() { CTA_FILTER_F_CTA_IP_DST } else { 0 };
-    let filter = move |request: Request| {
-        request
-            .with_nested(CTA_TUPLE_ORIG, |tuple| {
-                let tuple = match bound {
-                    Some(bound) => tuple.with_nested(CTA_TUPLE_IP, |ip| with_address(ip, CTA_IP_DST, bound)),
-                    None => tuple,
-                };
-                with_udp_port(tuple, port)
-            })
-            .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_ORIG_FLAGS, &flags.to_ne_bytes()))
-            .with(CTA_STATUS, &0_u32.to_be_bytes())
-            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
-    };
-    let is_meant = move |payload: &[u8]| is_unpublished(payload, bound, port);
-    Question { family, filter: Box::new(filter), is_meant: Box::new(is_meant) }
-}
-
-/// The UDP connections of containers that leave by a port which is published now: what is sent to the port would be
-/// taken for their answers. They go on by another port with their next packet.
-fn leaving_by(NowPublished { family, port, .. }: NowPublished) -> Question<'static> {
-    let flags = CTA_FILTER_F_CTA_PROTO_NUM | CTA_FILTER_F_CTA_PROTO_DST_PORT;
-    let filter = move |request: Request| {
-        request
-            .with_nested(CTA_TUPLE_REPLY, |tuple| with_udp_port(tuple, port))
-            .with_nested(CTA_FILTER, |filter| filter.with(CTA_FILTER_REPLY_FLAGS, &flags.to_ne_bytes()))
-            .with(CTA_STATUS, &IPS_SRC_NAT.to_be_bytes())
-            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
-    };
-    Question { family, filter: Box::new(filter), is_meant: Box::new(move |payload| leaves_by(payload, port)) }
-}
-
-fn with_udp_port(tuple: Request, port: u16) -> Request {
-    tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-        of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
-    })
-}
-
-/// Ends what was sent to the UDP ports of a container before anybody published them, and what leaves by them. The kernel is asked
-/// once. Each question of it looks through all connections: where there are many ports, the connections are listed once.
-///
-/// # Errors
-/// As [`end_all_of`].
-pub fn end_all_unpublished(channel: &mut Channel, ports: &[NowPublished]) -> Result<(), KernelError> {
-    const FEW: usize = 16;
-    if ports.len() <= FEW {
-        let leaving = ports.iter().filter(|of| of.bound.is_none()).copied().map(leaving_by);
-        let questions: Vec<Question<'_>> = ports.iter().copied().map(unpublished).chain(leaving).collect();
-        return end_by(channel, &questions);
-    }
-    Family::ALL.into_iter().try_for_each(|family| {
-        let of_family: Vec<_> = ports.iter().filter(|of| of.family == family).collect();
-        if of_family.is_empty() { Ok(()) } else { end_listed(channel, family, &of_family) }
-    })
-}
-
 /// Ends what these addresses began and nobody answered, untranslated: without rules, it left as it was sent, and would
 /// go on so as long as its sender does. Its next packet begins it anew.
 ///
@@ -197,7 +126,7 @@ pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Resu
             let request = of_family(CT_GET, family)
                 .with(CTA_STATUS, &0_u32.to_be_bytes())
                 .with(CTA_STATUS_MASK, &(IPS_NAT_MASK | IPS_SEEN_REPLY).to_be_bytes());
-            end_some(channel, &request, family, |payload| {
+            end_some(channel, &request, |payload| {
                 status(payload) & (IPS_NAT_MASK | IPS_SEEN_REPLY) == 0
                     && ends(payload, CTA_TUPLE_ORIG).first().is_some_and(|source| of.contains(source))
             })?;
@@ -206,52 +135,10 @@ pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Resu
     Ok(())
 }
 
-fn end_listed(channel: &mut Channel, family: Family, ports: &[&NowPublished]) -> Result<(), KernelError> {
-    let mut by_port: HashMap<u16, Vec<Option<IpAddr>>> = HashMap::new();
-    for of in ports {
-        by_port.entry(of.port).or_default().push(of.bound);
-    }
-    let bounds = |direction, payload: &[u8]| by_port.get_key_value(&sent_to(payload, direction)?);
-    end_some(channel, &of_family(CT_GET, family), family, |payload| {
-        let unpublished = bounds(CTA_TUPLE_ORIG, payload)
-            .is_some_and(|(port, bounds)| bounds.iter().any(|bound| is_unpublished(payload, *bound, *port)));
-        unpublished
-            || bounds(CTA_TUPLE_REPLY, payload)
-                .is_some_and(|(port, bounds)| bounds.contains(&None) && leaves_by(payload, *port))
-    })
-}
-
-/// The port that a connection's packets of one direction are sent to.
-fn sent_to(payload: &[u8], direction: u16) -> Option<u16> {
-    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction)?;
-    let of = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_PROTO)?);
-    of.clone().find(CTA_PROTO_DST_PORT)?.try_into().ok().map(u16::from_be_bytes)
-}
-
-fn leaves_by(payload: &[u8], port: u16) -> bool {
-    status(payload) & IPS_NAT_MASK == IPS_SRC_NAT && is_udp_to(payload, CTA_TUPLE_REPLY, port)
-}
-
 /// `IPS_…` of an entry.
 fn status(payload: &[u8]) -> u32 {
     let status = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_STATUS);
     status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes)
-}
-
-/// Whether packets of one direction are UDP's to that port.
-fn is_udp_to(payload: &[u8], direction: u16, port: u16) -> bool {
-    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction).unwrap_or_default();
-    let of = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_PROTO).unwrap_or_default());
-    of.clone().find(CTA_PROTO_NUM) == Some(&[Protocol::Udp.number()])
-        && of.clone().find(CTA_PROTO_DST_PORT) == Some(&port.to_be_bytes())
-}
-
-fn is_unpublished(payload: &[u8], bound: Option<IpAddr>, port: u16) -> bool {
-    let is_port = is_udp_to(payload, CTA_TUPLE_ORIG, port);
-    let sent = ends(payload, CTA_TUPLE_ORIG);
-    let mut answered = ends(payload, CTA_TUPLE_REPLY);
-    answered.reverse();
-    is_port && sent == answered && bound.is_none_or(|bound| sent.get(1) == Some(&bound))
 }
 
 /// Ends the connections that questions find, which are asked together. Kernels before 6.10 do not delete by a filter:
@@ -261,40 +148,51 @@ fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), Kerne
     let requests: Vec<Request> = questions.iter().map(|of| request(CT_DELETE, of)).collect();
     match refused(channel, &requests)? {
         None => Ok(()),
-        Some(Errno::EINVAL | Errno::EOPNOTSUPP) => questions
-            .iter()
-            .try_for_each(|of| end_some(channel, &request(CT_GET, of), of.family, &of.is_meant)),
+        Some(Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            questions.iter().try_for_each(|of| end_some(channel, &request(CT_GET, of), &of.is_meant))
+        }
         Some(errno) => Err(KernelError::new("end connections", errno)),
     }
 }
 
 fn with_address(request: Request, kinds: [u16; 2], address: IpAddr) -> Request {
-    let kind = kinds[usize::from(address.is_ipv6())];
-    match address {
-        IpAddr::V4(address) => request.with(kind, &address.octets()),
-        IpAddr::V6(address) => request.with(kind, &address.octets()),
-    }
+    request.with_address(kinds[usize::from(address.is_ipv6())], address)
 }
 
 /// Ends those of the connections that a filter finds which are meant. A kernel that does not know filters finds all.
 fn end_some(
     channel: &mut Channel,
     request: &Request,
-    family: Family,
     is_meant: impl Fn(&[u8]) -> bool,
 ) -> Result<(), KernelError> {
     let mut found = Vec::new();
-    let listed = channel.stream(request, "list the open connections", &mut |payload| {
+    list(channel, request, &mut |payload| {
         if is_meant(payload) {
             found.push(payload.to_vec());
         }
-    });
-    match listed {
-        // nf_conntrack is not loaded: there is no connection to end.
-        Err(KernelError { errno: Errno::EINVAL | Errno::EOPNOTSUPP, .. }) => return Ok(()),
-        other => other?,
+    })?;
+    end_listed(channel, found.iter().map(Vec::as_slice))
+}
+
+/// Hands over the connections that a filter finds.
+fn list(channel: &mut Channel, request: &Request, take: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
+    match channel.stream(request, "list the open connections", take) {
+        // nf_conntrack is not loaded: there is no connection.
+        Err(KernelError { errno: Errno::EINVAL | Errno::EOPNOTSUPP, .. }) => Ok(()),
+        listed => listed,
     }
-    let deletions: Vec<Request> = found.iter().filter_map(|payload| deletion(payload, family)).collect();
+}
+
+/// Ends connections that were found.
+///
+/// # Errors
+/// What the kernel says besides that a connection has ended already.
+pub fn end_found(channel: &mut Channel, found: &[Found]) -> Result<(), KernelError> {
+    end_listed(channel, found.iter().map(Found::entry))
+}
+
+fn end_listed<'a>(channel: &mut Channel, found: impl Iterator<Item = &'a [u8]>) -> Result<(), KernelError> {
+    let deletions: Vec<Request> = found.filter_map(deletion).collect();
     match refused(channel, &deletions)? {
         None | Some(Errno::ENOENT) => Ok(()),
         Some(errno) => Err(KernelError::new("end a connection", errno)),
@@ -302,10 +200,16 @@ fn end_some(
 }
 
 /// The message that ends one connection, by how it was begun and by its number, lest it is a newer one.
-fn deletion(payload: &[u8], family: Family) -> Option<Request> {
-    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_TUPLE_ORIG)?;
-    let id = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_ID)?;
-    Some(of_family(CT_DELETE, family).with(CTA_TUPLE_ORIG | NESTED, tuple).with(CTA_ID, id))
+fn deletion(payload: &[u8]) -> Option<Request> {
+    let attributes = || Attributes::behind(payload, NFGENMSG_LENGTH);
+    let tuple = attributes().find(CTA_TUPLE_ORIG)?;
+    let id = attributes().find(CTA_ID)?;
+    let request = Request::new(CT_DELETE, &[*payload.first()?, 0, 0, 0]);
+    let request = request.with(CTA_TUPLE_ORIG | NESTED, tuple).with(CTA_ID, id);
+    Some(match attributes().find(CTA_ZONE) {
+        Some(zone) => request.with(CTA_ZONE, zone),
+        None => request,
+    })
 }
 
 fn of_family(kind: u16, family: Family) -> Request {

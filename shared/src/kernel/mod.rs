@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `channel.rs` | one netlink socket: several messages in one call, one answer each |
 //! | `raw.rs` `dump.rs` | many answers, read as bytes |
-//! | `counters.rs` `device.rs` `conntrack.rs` | what links counted, how they are set; open connections |
+//! | `counters.rs` `device.rs` `conntrack.rs` `conntrack/` | what links counted, how they are set; open connections |
 //! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
 //! | `probe.rs` | whether others on a link have an address |
 //! | `rate.rs` | traffic shaping, by rtnetlink |

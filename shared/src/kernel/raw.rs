@@ -2,6 +2,8 @@
 //!
 //! Nothing here trusts a length: what does not fit ends the reading, and what was read until then stands.
 
+use std::net::IpAddr;
+
 /// `struct nlmsghdr` of linux/netlink.h: length, type at 4, flags at 6, sequence number at 8, port at 12.
 pub const HEADER_LENGTH: usize = 16;
 /// `struct nlattr` of linux/netlink.h: length, type at 2.
@@ -37,6 +39,15 @@ impl Request {
         self.body.extend(payload);
         self.body.resize(self.body.len().next_multiple_of(ALIGNMENT), 0);
         self
+    }
+
+    /// The same with a further attribute that is an address.
+    #[must_use]
+    pub fn with_address(self, kind: u16, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.with(kind, &address.octets()),
+            IpAddr::V6(address) => self.with(kind, &address.octets()),
+        }
     }
 
     /// The same with a further attribute that holds attributes.

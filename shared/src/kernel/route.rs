@@ -13,6 +13,7 @@ use nix::libc;
 
 use super::addr::netlink_family;
 use super::channel::Channel;
+use super::raw::Request;
 use super::{Change, KernelError};
 use crate::cidr::{Cidr, Family};
 
@@ -24,6 +25,10 @@ pub const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 /// Who made a route (`rtm_protocol` of rtnetlink(7)): ocinet itself, for a container. The number is free in
 /// linux/rtnetlink.h and in iproute2's rt_protos.
 const OCINET: RouteProtocol = RouteProtocol::Other(111);
+
+/// `struct rtmsg` of linux/rtnetlink.h: the family, the destination's bits, and the type at 7.
+const RTMSG_LENGTH: usize = 12;
+const RTM_TYPE: usize = 7;
 
 /// A shorter prefix than this is a part of everywhere: VPNs lead `0.0.0.0/1` and `128.0.0.0/1` in place of a default
 /// route, or what is left of the Internet without private ranges. No network of one owner is wider than an IPv4 /8.
@@ -295,6 +300,29 @@ fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage
 /// Any refusal but that there is no way.
 pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelError> {
     Ok(towards(channel, address)? == Some(Hop::Local))
+}
+
+/// Which of these addresses are the host's own, as [`is_own`] says of one. They are asked for together.
+///
+/// # Errors
+/// Only where the socket itself fails.
+pub fn own_of(channel: &mut Channel, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, KernelError> {
+    let requests: Vec<Request> = addresses.iter().map(|address| lookup(*address)).collect();
+    let mut own = Vec::new();
+    let asked = channel.ask_each(&requests, &mut |index, answer| {
+        if answer.is_ok_and(|route| route.get(RTM_TYPE) == Some(&libc::RTN_LOCAL)) {
+            own.extend(addresses.get(index));
+        }
+    });
+    asked.map_err(|errno| KernelError::new("look up routes", errno))?;
+    Ok(own)
+}
+
+fn lookup(address: IpAddr) -> Request {
+    let family = Family::of(address);
+    let mut header = [0; RTMSG_LENGTH];
+    (header[0], header[1]) = (family.number(), family.bits());
+    Request::new(libc::RTM_GETROUTE, &header).with_address(libc::RTA_DST, address)
 }
 
 fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {

@@ -1,5 +1,7 @@
 //! What belongs to a container that has ended, or to nobody, does not stick to what clients go on sending.
 
+mod others;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 

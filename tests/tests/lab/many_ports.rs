@@ -73,24 +73,31 @@ fn before_but_for_the_tables(lab: &Lab) {
     assert_eq!(lab.run(&["list"], "").ok().lines().count(), 1);
 }
 
-/// Their connections with the host are looked for by one question, however many ports there are.
+/// The kernel filters the connections by a few questions, however many ports there are, and nothing else is asked where none
+/// is in the way.
 #[test]
-fn a_start_asks_once_for_the_connections_of_its_udp_ports() {
+fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
     let lab = Lab::new();
     used(&lab);
     let trace = lab.dir().join("trace");
     let under = ["strace", "-qq", "-e", "trace=sendto", "-o", trace.to_str().unwrap()];
     // None of them is dead, and swept by the next.
     let mut alive = Vec::new();
-    for (id, ports) in
-        [("one", "5300:53/udp"), ("several", "6000-6003:6000-6003/udp,198.51.100.10:6004:6004/udp")]
-    {
+    for (id, ports, wanted) in [
+        ("none", "5300:53", 0),
+        // What was sent to it and what leaves by it, in each family.
+        ("one", "5300:53/udp", 4),
+        // What was sent to it.
+        ("bound", "198.51.100.10:6004:6004/udp", 1),
+        ("many", "7000-7099:7000-7099/udp", 2),
+    ] {
         let sandbox = Sandbox::new(id);
         let asked = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", ports)];
         let _ = lab.run_under(&under, &["createRuntime"], &lab.state_of(&sandbox, &asked)).ok();
         let sent = std::fs::read_to_string(&trace).unwrap();
-        let questions = sent.lines().filter(|line| line.contains("IPCTNL_MSG_CT_DELETE")).count();
-        assert_eq!(questions, 1, "{id}: {sent}");
+        let questions = |kind: &str| sent.lines().filter(|line| line.contains(kind)).count();
+        assert_eq!(questions("IPCTNL_MSG_CT_GET"), wanted, "{id}: {sent}");
+        assert_eq!(questions("IPCTNL_MSG_CT_DELETE"), 0, "{id}: {sent}");
         alive.push(sandbox);
     }
 }

@@ -1,5 +1,8 @@
+use super::published::{Bounds, bounds, why};
 use super::*;
 use crate::kernel::raw::{captured, every_beginning};
+
+const CTA_IP_DST: [u16; 2] = [2, 4];
 
 /// What a kernel before 6.10 has to be shown one by one.
 #[test]
@@ -12,60 +15,68 @@ fn connections_to_end_are_told_in_a_dump_too() {
     let (began, led_to) = (of(CTA_TUPLE_ORIG), of(CTA_TUPLE_REPLY));
     assert_eq!((began.len(), led_to.len()), (1, 1));
     let mut message = Vec::new();
-    deletion(led_to[0], Family::Ipv4).unwrap().write(0, 1, &mut message);
+    deletion(led_to[0]).unwrap().write(0, 1, &mut message);
     let payload = &message[crate::kernel::raw::HEADER_LENGTH..];
     assert_eq!(payload[0], 2);
     assert_eq!(ends(payload, CTA_TUPLE_ORIG), ends(led_to[0], CTA_TUPLE_ORIG));
     assert!(Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_ID).is_some_and(|id| id.len() == 4));
     // TCP, and translated: nothing that was sent before a UDP port was published.
-    assert!(!answers.iter().any(|answer| is_unpublished(answer, None, 8080)));
+    assert!(!answers.iter().any(|answer| why(answer, &published(8080, None)).is_some()));
 }
+
+fn published(port: u16, bound: Option<IpAddr>) -> Bounds {
+    let other = NowPublished { family: Family::Ipv4, bound: None, port: 5354 };
+    bounds([NowPublished { bound, port, ..other }, other].iter())
+}
+
+/// An entry whose packets of both directions are sent to one port.
+fn entry(status: u32, protocol: u8, port: u16, [source, target]: [IpAddr; 2]) -> Vec<u8> {
+    let tuple = |request: Request, kind, [source, target]: [IpAddr; 2]| {
+        request.with_nested(kind, |tuple| {
+            let ends = |ip| with_address(with_address(ip, CTA_IP_SRC, source), CTA_IP_DST, target);
+            tuple.with_nested(CTA_TUPLE_IP, ends).with_nested(CTA_TUPLE_PROTO, |of| {
+                of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
+            })
+        })
+    };
+    let request = tuple(of_family(CT_GET, Family::Ipv4), CTA_TUPLE_ORIG, [source, target]);
+    let request = tuple(request, CTA_TUPLE_REPLY, [target, source]).with(CTA_STATUS, &status.to_be_bytes());
+    let mut message = Vec::new();
+    request.write(0, 1, &mut message);
+    message[crate::kernel::raw::HEADER_LENGTH..].to_vec()
+}
+
+/// Bits of a status that say nothing about translation.
+const CONFIRMED: u32 = 1 << 3;
 
 #[test]
 fn what_was_sent_before_a_port_was_published_is_told() {
     let (client, host): (IpAddr, IpAddr) = ([198, 51, 100, 20].into(), [198, 51, 100, 10].into());
-    let tuple = |request: Request, kind, [source, target]: [IpAddr; 2], protocol: u8| {
-        request.with_nested(kind, |tuple| {
-            let ends = |ip| with_address(with_address(ip, CTA_IP_SRC, source), CTA_IP_DST, target);
-            tuple.with_nested(CTA_TUPLE_IP, ends).with_nested(CTA_TUPLE_PROTO, |of| {
-                of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &5353_u16.to_be_bytes())
-            })
-        })
-    };
-    let payload = |answered_by, protocol| {
-        let request = tuple(of_family(CT_GET, Family::Ipv4), CTA_TUPLE_ORIG, [client, host], protocol);
-        let mut message = Vec::new();
-        tuple(request, CTA_TUPLE_REPLY, [answered_by, client], protocol).write(0, 1, &mut message);
-        message[crate::kernel::raw::HEADER_LENGTH..].to_vec()
-    };
-    let untranslated = payload(host, 17);
-    assert!(is_unpublished(&untranslated, None, 5353) && is_unpublished(&untranslated, Some(host), 5353));
-    assert!(!is_unpublished(&untranslated, None, 5354) && !is_unpublished(&untranslated, Some(client), 5353));
-    assert!(!is_unpublished(&payload([10, 90, 0, 7].into(), 17), None, 5353));
-    assert!(!is_unpublished(&payload(host, 6), None, 5353));
+    let untranslated = entry(CONFIRMED, 17, 5353, [client, host]);
+    for bound in [None, Some(host)] {
+        let found = why(&untranslated, &published(5353, bound));
+        assert_eq!(found, Some(InTheWay::SentTo(host)));
+    }
+    assert_eq!(why(&untranslated, &published(5353, Some(client))), None);
+    for other in
+        [entry(CONFIRMED | IPS_NAT_MASK, 17, 5353, [client, host]), entry(CONFIRMED, 6, 5353, [client, host])]
+    {
+        assert_eq!(why(&other, &published(5353, None)), None);
+    }
+    for never in ["::1", "fe80::1"].map(|address| address.parse().unwrap()) {
+        assert_eq!(why(&entry(CONFIRMED, 17, 5353, [client, never]), &published(5353, None)), None);
+    }
 }
 
 #[test]
 fn what_leaves_by_a_port_is_told() {
-    let payload = |status: u32, protocol: u8, port: u16| {
-        let request = of_family(CT_GET, Family::Ipv4).with_nested(CTA_TUPLE_REPLY, |tuple| {
-            tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-                of.with(CTA_PROTO_NUM, &[protocol]).with(CTA_PROTO_DST_PORT, &port.to_be_bytes())
-            })
-        });
-        let mut message = Vec::new();
-        request.with(CTA_STATUS, &status.to_be_bytes()).write(0, 1, &mut message);
-        message[crate::kernel::raw::HEADER_LENGTH..].to_vec()
-    };
-    let confirmed = 1 << 3;
-    assert!(leaves_by(&payload(IPS_SRC_NAT | confirmed, 17, 10101), 10101));
-    for other in [
-        payload(confirmed, 17, 10101),
-        payload(IPS_NAT_MASK, 17, 10101),
-        payload(IPS_SRC_NAT, 6, 10101),
-        payload(IPS_SRC_NAT, 17, 10102),
-    ] {
-        assert!(!leaves_by(&other, 10101));
+    let ends: [IpAddr; 2] = [[10, 90, 0, 7].into(), [198, 51, 100, 20].into()];
+    let left = |status: u32, protocol: u8| entry(status | CONFIRMED, protocol, 10101, ends);
+    let found = why(&left(IPS_SRC_NAT, 17), &published(10101, None));
+    assert_eq!(found, Some(InTheWay::BegunBy(ends[0])));
+    assert_eq!(why(&left(IPS_SRC_NAT, 17), &published(10101, Some(ends[1]))), None);
+    for other in [left(IPS_NAT_MASK, 17), left(IPS_SRC_NAT, 6)] {
+        assert_eq!(why(&other, &published(10101, None)), None);
     }
 }
 

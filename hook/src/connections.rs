@@ -1,0 +1,39 @@
+//! The end of the connections that are in the way of a container's published ports. Others' go on: the host's own to other
+//! machines, and those of other programs' machines.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::conntrack::{self, Found, InTheWay, NowPublished};
+use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::{KernelError, route};
+
+/// Ends what was sent to addresses of the host before these ports were published, and what leaves by them of containers,
+/// of whatever state folder.
+///
+/// # Errors
+/// Refusals of the kernel.
+pub fn end_in_the_way(nft: &mut Nft, route: &mut Channel, ports: &[NowPublished]) -> Result<(), KernelError> {
+    let mut found = conntrack::in_the_way(nft.channel(), ports)?;
+    let addresses = |of: &dyn Fn(&InTheWay) -> Option<IpAddr>| -> Vec<IpAddr> {
+        found.iter().filter_map(|found| of(&found.why)).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let sent_to = addresses(&|why| if let InTheWay::SentTo(address) = why { Some(*address) } else { None });
+    let begun_by = addresses(&|why| if let InTheWay::BegunBy(address) = why { Some(*address) } else { None });
+    let own: HashSet<IpAddr> = route::own_of(route, &sent_to)?.into_iter().collect();
+    let mut containers = HashSet::new();
+    for address in begun_by {
+        let set = Set::by_family(Family::of(address), Set::Container4, Set::Container6);
+        if nft.get(&Element::new(set, vec![Field::Address(address)]))?.is_some() {
+            containers.insert(address);
+        }
+    }
+    found.retain(|Found { why, .. }| match why {
+        InTheWay::SentTo(address) => own.contains(address),
+        InTheWay::BegunBy(address) => containers.contains(address),
+    });
+    conntrack::end_found(nft.channel(), &found)
+}
