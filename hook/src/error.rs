@@ -1,6 +1,7 @@
 //! Why ocinet did not do what it was asked, as a value until the edge.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::nft::InstallError;
@@ -140,6 +141,14 @@ impl From<KernelError> for Error {
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {
         let hint = match &error {
+            StateError::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                "look at what is there, and remove it: ocinet did not make it"
+            }
             StateError::Io { .. } => {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"
             }

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 
 use crate::foreign::overflow_uid;
 use crate::locks::LOCK_FILE;
-use crate::record_dir::{Danger, StateError};
+use crate::record_dir::{Danger, StateDir, StateError};
 
 /// The folders that hold the state, each with how many levels of folders it has of its own.
 const FOLDERS: [(&str, usize); 7] = [
@@ -24,6 +24,8 @@ const FOLDERS: [(&str, usize); 7] = [
 ];
 /// The files beside them.
 const FILES: [&str; 4] = [LOCK_FILE, "sweep", "stats.json", "forwarding.json"];
+/// What begins the names of other users' folders that were in the place of a file. Nothing reads them.
+const ASIDE: &str = "aside-";
 /// Their mode.
 const MODE: u32 = 0o755;
 /// Whoever can write to a folder or a file besides its owner.
@@ -31,6 +33,43 @@ pub(crate) const OTHERS_WRITE: u32 = 0o022;
 /// As /tmp has it: many share the folder.
 const STICKY: u32 = 0o1000;
 const MANY_SHARE: &str = "it is one that many share";
+
+impl StateDir {
+    /// Checks that nobody but root can write to the folder and to those in it, and closes them to others where they left
+    /// them alone. Whoever makes new files there asks first. Any other command relies on that: it checks the state
+    /// folder alone, and the folders in it only where there is no lock file yet.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`], and those of the file system.
+    pub fn check(&self) -> Result<(), StateError> {
+        self.locks.file()?;
+        check_inner(&self.path(""))
+    }
+
+    /// What [`Self::check_all`] refuses in the place of folders.
+    #[must_use]
+    pub fn faulty_folders(&self) -> Vec<StateError> {
+        faults(&self.path(""))
+    }
+
+    /// Refuses a state folder of a user whom this process's user namespace does not know: nothing in it can be believed.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`].
+    pub fn check_known(&self) -> Result<(), StateError> {
+        let folder = self.path("");
+        fs::metadata(&folder).map_or(Ok(()), |metadata| check_known(&folder, &metadata))
+    }
+
+    /// The same with the folders in those, which takes longer the more networks there are.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_all(&self) -> Result<(), StateError> {
+        self.locks.file()?;
+        check_all(&self.path(""))
+    }
+}
 
 /// Makes the state folder where it is missing. One of another user's is not used, and neither is one that others could
 /// write to and did: whatever is in it may be theirs. One that they left alone is closed to them. One that many share is
@@ -74,6 +113,28 @@ pub(crate) fn check(folder: &Path) -> Result<(), StateError> {
     check_content().or_else(|refused| close(mode).and(Err(refused)))
 }
 
+/// Moves another user's folder out of the way, into the state folder itself, in which root alone writes.
+///
+/// # Errors
+/// Those of rename(2), and root's own folder.
+pub(crate) fn put_aside(state: &Path, path: &Path) -> io::Result<()> {
+    if is_own(&fs::symlink_metadata(path)?) {
+        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+    }
+    let free = (0_u32..).map(|number| state.join(format!("{ASIDE}{number}")));
+    for aside in free {
+        match fs::rename(path, &aside) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory
+                ) => {}
+            moved => return moved,
+        }
+    }
+    Ok(())
+}
+
 /// Something in the state folder that is not ocinet's, and what that means.
 fn of_others(folder: &Path) -> io::Result<Option<(String, Danger)>> {
     for entry in fs::read_dir(folder)? {
@@ -95,8 +156,10 @@ fn of_others(folder: &Path) -> io::Result<Option<(String, Danger)>> {
 /// who could write to it before. What in it is root's, and no folder of ocinet's, is not looked at.
 pub(crate) fn check_unseen(folder: &Path) -> Result<(), StateError> {
     for entry in fs::read_dir(folder).map_err(|error| StateError::io("read", folder, error))? {
-        let path = entry.map_err(|error| StateError::io("read", folder, error))?.path();
-        if let Some(metadata) = metadata(&path)? {
+        let entry = entry.map_err(|error| StateError::io("read", folder, error))?;
+        let path = entry.path();
+        let is_aside = entry.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE));
+        if !is_aside && let Some(metadata) = metadata(&path)? {
             check_owner(&path, &metadata)?;
         }
     }
@@ -104,13 +167,13 @@ pub(crate) fn check_unseen(folder: &Path) -> Result<(), StateError> {
 }
 
 /// Checks the folders in the state folder and those in them, and gives each its mode: others read, and write nothing.
-pub(crate) fn check_all(folder: &Path) -> Result<(), StateError> {
+fn check_all(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |_| true)
 }
 
 /// Checks the folders in the state folder, which an earlier ocinet made as the umask of its time would have it. Those that
 /// others can write to are closed to them.
-pub(crate) fn check_inner(folder: &Path) -> Result<(), StateError> {
+fn check_inner(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |metadata| metadata.mode() & OTHERS_WRITE != 0)
 }
 
@@ -121,21 +184,46 @@ fn check_each(folder: &Path, is_to_be_closed: impl Fn(&Metadata) -> bool) -> Res
         if metadata.is_symlink() {
             return Err(link(&path));
         }
+        if !metadata.is_dir() && !is_own(&metadata) {
+            // It claims nothing. A start that makes the folder removes it, and so does gc.
+            continue;
+        }
         check_owner(&path, &metadata)?;
         if !metadata.is_dir() {
             return Err(not_safe(&path, Danger::Inside, "it is no folder".to_owned()));
         }
         if is_to_be_closed(&metadata) {
-            close(&path, levels)?;
+            close(folder, &path, levels)?;
         }
     }
     Ok(())
 }
 
+/// The links in the place of folders, and the folders of other users, for which starts are refused.
+fn faults(folder: &Path) -> Vec<StateError> {
+    FOLDERS.into_iter().flat_map(|(name, levels)| faults_in(&folder.join(name), levels)).collect()
+}
+
+fn faults_in(path: &Path, levels: usize) -> Vec<StateError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Vec::new() };
+    if metadata.is_symlink() {
+        return vec![link(path)];
+    }
+    if !metadata.is_dir() {
+        return Vec::new();
+    }
+    if let Err(fault) = check_owner(path, &metadata) {
+        return vec![fault];
+    }
+    let Some(levels) = levels.checked_sub(1) else { return Vec::new() };
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.flat_map(|entry| faults_in(&entry.path(), levels)).collect()
+}
+
 /// Closes a folder and those in it, as deep as ocinet makes any. No link is followed: in a folder that is closed, none takes
 /// the place of what was looked at. Where something in it is another user's, the folder itself is opened again, so that
 /// the next start finds out, too. Others that were closed before stay closed.
-fn close(path: &Path, levels: usize) -> Result<(), StateError> {
+fn close(state: &Path, path: &Path, levels: usize) -> Result<(), StateError> {
     let fail = |error| StateError::io("close to others", path, error);
     let folder = OpenOptions::new().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(path);
     let folder = folder.map_err(fail)?;
@@ -150,26 +238,32 @@ fn close(path: &Path, levels: usize) -> Result<(), StateError> {
         Err(error) if mode & OTHERS_WRITE != 0 => return Err(fail(error)),
         _ => {}
     }
-    close_inside(path, levels).inspect_err(|_| {
+    close_inside(state, path, levels).inspect_err(|_| {
         if mode != MODE {
             let _ = set(mode);
         }
     })
 }
 
-/// Files are judged when they are opened.
-fn close_inside(path: &Path, levels: usize) -> Result<(), StateError> {
+/// Files are judged when they are opened. Another user's folder where ocinet makes files alone is moved out of the way. A link
+/// is refused, whoever's, where ocinet makes folders.
+fn close_inside(state: &Path, path: &Path, levels: usize) -> Result<(), StateError> {
     let fail = |error| StateError::io("read", path, error);
     for entry in fs::read_dir(path).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         let Some(metadata) = metadata(&path)? else { continue };
-        if metadata.is_dir() || metadata.is_symlink() {
-            check_owner(&path, &metadata)?;
+        let Some(levels) = levels.checked_sub(1) else {
+            if metadata.is_dir() && !is_own(&metadata) {
+                put_aside(state, &path).map_err(|error| StateError::io("move away", &path, error))?;
+            }
+            continue;
+        };
+        if metadata.is_symlink() {
+            return Err(link(&path));
         }
-        if metadata.is_dir()
-            && let Some(levels) = levels.checked_sub(1)
-        {
-            close(&path, levels)?;
+        if metadata.is_dir() {
+            check_owner(&path, &metadata)?;
+            close(state, &path, levels)?;
         }
     }
     Ok(())
@@ -189,7 +283,7 @@ fn is_own(metadata: &Metadata) -> bool {
 
 /// Refuses a state folder whose owner this user namespace does not know. The first namespace knows all 2^32 - 1 users
 /// (user_namespaces(7)).
-pub(crate) fn check_known(folder: &Path, metadata: &Metadata) -> Result<(), StateError> {
+fn check_known(folder: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let knows_all = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     let is_unknown = !is_own(metadata)
         && metadata.uid() == overflow_uid()
@@ -213,7 +307,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StateError> {
     }
 }
 
-fn link(path: &Path) -> StateError {
+pub(crate) fn link(path: &Path) -> StateError {
     not_safe(path, Danger::Link, "it is a symbolic link".to_owned())
 }
 

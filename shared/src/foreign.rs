@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;
 use nix::unistd::geteuid;
 
-use crate::folders::OTHERS_WRITE;
+use crate::folders::{self, OTHERS_WRITE};
 use crate::record_dir::{Locked, StateDir, StateError};
 use crate::small_file::{self, NOT_ORDINARY};
 
@@ -36,7 +36,7 @@ impl StateDir {
     }
 
     /// Whether the state folder itself is not what a path fails for.
-    fn is_folder(&self, error: &io::Error) -> bool {
+    pub(crate) fn is_folder(&self, error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::NotFound || self.path("").is_dir()
     }
 
@@ -107,9 +107,37 @@ impl StateDir {
         if !self.is_foreign(path) {
             return Ok(true);
         }
-        let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-        let removed = if is_folder { fs::remove_dir(path) } else { fs::remove_file(path) };
-        removed.map(|()| true).map_err(|error| StateError::io("remove", path, error))
+        self.clear(path).map(|()| true).map_err(|error| StateError::io("remove", path, error))
+    }
+
+    /// Removes what is in the place of a file. ocinet makes no folder there: one that is empty goes, and another user's is
+    /// moved into the state folder itself, with what is in it.
+    ///
+    /// # Errors
+    /// Those of unlink(2), rmdir(2) and rename(2).
+    pub fn clear(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+            removed => return removed,
+        }
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            removed => return removed,
+        }
+        folders::put_aside(&self.path(""), path)
+    }
+
+    /// Refuses a link in the place of a folder of ocinet's in which a file is.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`].
+    pub fn check_way(&self, file: &Path) -> Result<(), StateError> {
+        let root = self.path("");
+        let folders = file.ancestors().skip(1).take_while(|folder| *folder != root);
+        match folders.into_iter().find(|folder| folder.is_symlink()) {
+            Some(link) => Err(folders::link(link)),
+            None => Ok(()),
+        }
     }
 
     /// Removes what another user put in the place of a folder, or of one above it inside the state folder.

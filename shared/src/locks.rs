@@ -184,7 +184,8 @@ impl Locks {
             }
             Ok(_) => Ok(None),
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem) =>
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem)
+                    || is_no_file(&error) =>
             {
                 Ok(None)
             }
@@ -251,7 +252,8 @@ impl Locks {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self) -> Result<Arc<File>, StateError> {
+    /// Opens the file, once.
+    pub(crate) fn file(&self) -> Result<Arc<File>, StateError> {
         let mut slot = self.slot();
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
@@ -285,6 +287,11 @@ impl Locks {
                         Err(error) => return Err(fail(error)),
                     }
                 }
+                // Another process may have been first.
+                Err(error) if is_no_file(&error) => match StateDir::new(&self.folder).clear(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+                    _ => {}
+                },
                 Err(error) => return Err(fail(error)),
             }
         }
@@ -292,35 +299,6 @@ impl Locks {
 }
 
 impl StateDir {
-    /// Checks that nobody but root can write to the folder and to those in it, and closes them to others where they left
-    /// them alone. Whoever makes new files there asks first. Any other command relies on that: it checks the state
-    /// folder alone, and the folders in it only where there is no lock file yet.
-    ///
-    /// # Errors
-    /// [`StateError::Unsafe`], and those of the file system.
-    pub fn check(&self) -> Result<(), StateError> {
-        self.locks.file()?;
-        folders::check_inner(&self.path(""))
-    }
-
-    /// Refuses a state folder of a user whom this process's user namespace does not know: nothing in it can be believed.
-    ///
-    /// # Errors
-    /// [`StateError::Unsafe`].
-    pub fn check_known(&self) -> Result<(), StateError> {
-        let folder = self.path("");
-        fs::metadata(&folder).map_or(Ok(()), |metadata| folders::check_known(&folder, &metadata))
-    }
-
-    /// The same with the folders in those, which takes longer the more networks there are.
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn check_all(&self) -> Result<(), StateError> {
-        self.locks.file()?;
-        folders::check_all(&self.path(""))
-    }
-
     /// Takes a lock, exclusively.
     ///
     /// # Errors
@@ -361,6 +339,12 @@ impl StateDir {
     pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
         self.locks.take(what, Mode::Exclusive, patience)
     }
+}
+
+/// Whether a link, a folder or a socket is in the place of the file.
+fn is_no_file(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ELOOP | Errno::EISDIR | Errno::ENXIO))
 }
 
 fn is_of_root_alone(file: &File) -> io::Result<bool> {

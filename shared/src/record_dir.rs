@@ -180,7 +180,13 @@ impl StateDir {
     /// Those of the file system; the old content is left then.
     pub fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
         let temporary = self.temporary(path, content)?;
-        fs::rename(&temporary, path).map_err(|error| {
+        let renamed = match fs::rename(&temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.clear(path).and_then(|()| fs::rename(&temporary, path))
+            }
+            renamed => renamed,
+        };
+        renamed.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             StateError::io("write", path, error)
         })
@@ -194,12 +200,12 @@ impl StateDir {
         }
         let temporary = temporary_path(path);
         let mut file = match open_new(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 self.make_parent(path)?;
                 open_new(&temporary)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&temporary).and_then(|()| open_new(&temporary))
+                self.clear(&temporary).and_then(|()| open_new(&temporary))
             }
             other => other,
         }
@@ -216,11 +222,11 @@ impl StateDir {
     /// Removes a file and what an interrupted write left beside it; one that is not there counts as removed.
     ///
     /// # Errors
-    /// Those of unlink(2).
+    /// As [`Self::clear`].
     pub fn remove(&self, path: &Path) -> Result<(), StateError> {
         // In this order: what is left of an interrupted write is found by the file itself.
         for path in [&*temporary_path(path), path] {
-            match fs::remove_file(path) {
+            match self.clear(path) {
                 Err(error) if !is_absent(&error) => return Err(StateError::io("remove", path, error)),
                 _ => {}
             }
@@ -295,7 +301,8 @@ impl StateDir {
         let folder = self.path(folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // What is no folder in its place has no files.
+            Err(error) if is_absent(&error) && self.is_folder(&error) => return Ok(Vec::new()),
             Err(error) => return Err(StateError::io("read", &folder, error)),
         };
         let mut ids: Vec<ContainerId> =

@@ -138,6 +138,14 @@ fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
     found.extend(
         ["forwarding.json", "sweep", "stats.json"].map(|name| state.path(name)).into_iter().filter_map(file),
     );
+    // A link is not gc's to remove: it is refused until root has looked at it.
+    let folder = |path: PathBuf| folder(path).filter(|(path, _)| !path.is_symlink());
+    found.extend(
+        ["containers", "networks", "macs", "last-error"]
+            .map(|top| state.path(top))
+            .into_iter()
+            .filter_map(folder),
+    );
     for top in ["leases", "ports", "members", "macs/networks", "macs/parents"].map(|top| state.path(top)) {
         found.extend(folder(top.clone()));
         for entry in read(&top)? {

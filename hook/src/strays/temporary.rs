@@ -1,6 +1,5 @@
 //! Files that an interrupted write left: under their lock, no write is under way.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,14 +67,14 @@ pub(super) fn list(state: &StateDir) -> Result<Vec<Temporary>, StateError> {
 /// Removes one; false where it is a start's that is under way, or has become what it was to be.
 ///
 /// # Errors
-/// Those of the lock and of unlink(2).
+/// Those of the lock and of [`StateDir::clear`].
 pub(super) fn remove(state: &StateDir, temporary: &Temporary) -> Result<bool, StateError> {
     let lock = state.lock_within(temporary.of.lock(), Duration::ZERO).map(Some);
     let Some(_lock) = free(lock)? else { return Ok(false) };
     if !temporary.is_left(state) {
         return Ok(false);
     }
-    let removed = fs::remove_file(&temporary.path);
+    let removed = state.clear(&temporary.path);
     removed.map(|()| true).map_err(|error| StateError::io("remove", &temporary.path, error))
 }
 

@@ -25,6 +25,7 @@ mod host_routes;
 mod hosts;
 mod identity;
 mod impersonation;
+mod in_the_place;
 mod ipvlan;
 mod life;
 mod locks;
