@@ -53,6 +53,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         |error: &StateError| Difference { of: "the state folder".to_owned(), what: error.to_string() };
     if *scope == Scope::Host {
         differences.extend(networks.faults().map(of_folder));
+        differences.extend(state.faulty_folders().iter().map(of_folder));
     }
     let mut found = Found::ask()?;
     // Who comes, goes or changes meanwhile is not compared.

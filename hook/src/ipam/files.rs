@@ -59,11 +59,12 @@ fn source_path(state: &StateDir, id: &ContainerId) -> PathBuf {
     state.path(&format!("containers/.{id}.claim"))
 }
 
-/// Takes a name for a container; false where somebody has it.
+/// Takes a name for a container; false where somebody has it. A link in the place of a folder is not followed.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system, and such a link.
 pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, StateError> {
+    state.check_way(path)?;
     let source = source_path(state, id);
     let fail = |error| StateError::io("make", path, error);
     // What another user put there is replaced.
@@ -131,12 +132,12 @@ pub fn holders(state: &StateDir, network: &ContainerId) -> Result<BTreeSet<Conta
     leases.filter_map(Result::transpose).collect()
 }
 
-/// Gives a name back, if it is this container's.
+/// Gives a name back, if it is this container's. One behind a link is not.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn release(state: &StateDir, path: &Path, id: &ContainerId) -> Result<(), StateError> {
-    if holder(state, path)?.as_ref() != Some(id) {
+    if state.check_way(path).is_err() || holder(state, path)?.as_ref() != Some(id) {
         return Ok(());
     }
     match fs::remove_file(path) {

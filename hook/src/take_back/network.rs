@@ -30,7 +30,7 @@ impl TakeBack<'_> {
             self.state.remove_unmade_network(name)?;
             return forwarding::give_back_alone(self.state, &mut self.route, &mut self.nft);
         };
-        if leases.is_dir() {
+        if leases.is_dir() && !leases.is_symlink() {
             return Ok(());
         }
         let _ending = self.state.lock(Locked::EndingNetwork(name))?;

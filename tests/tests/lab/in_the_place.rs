@@ -165,3 +165,56 @@ fn what_is_in_the_place_of_the_lock_file_is_replaced() {
         before.assert_is_back(&lab, "the lock");
     }
 }
+
+/// Nothing is written or removed where it leads, and the stop takes back what is the container's.
+#[test]
+fn a_link_one_level_down_is_not_followed() {
+    for of_root in [false, true] {
+        for place in ["leases", "leases/default", "ports/tcp-8080", "macs/networks/default", "macs/networks"]
+        {
+            let lab = Lab::new();
+            used(&lab);
+            let before = Snapshot::of(&lab);
+            let elsewhere = lab.dir().join("elsewhere");
+            fs::create_dir_all(&elsewhere).unwrap();
+            let path = lab.state_dir().join(place);
+            let plant = || {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let _ = fs::remove_dir_all(&path);
+                symlink(&elsewhere, &path).unwrap();
+                if !of_root {
+                    lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+                }
+            };
+            plant();
+            let asked =
+                [PUBLISHED[0], PUBLISHED[1], ("net.ip", "10.90.0.9"), ("net.ports", "127.0.0.1:8080:80")];
+            let said = lab.create(&Sandbox::new("web"), &asked);
+            assert_eq!((said.code, said.stderr.lines().count()), (7, 1), "{}", said.stderr);
+            let says = format!("cannot use {}: it is a symbolic link; hint: remove the link", path.display());
+            assert!(said.stderr.contains(&says), "{}", said.stderr);
+            assert_eq!(lab.poststop("web").code, 0, "{place}");
+            let gc = lab.run(&["gc"], "");
+            assert!(gc.code == 7 && gc.stderr.contains(&says), "{place}: {}", gc.stderr);
+            let check = lab.run(&["check"], "");
+            let names = format!("the state folder: cannot use {}: it is a symbolic link\n", path.display());
+            assert_eq!((check.code, check.stdout.as_str()), (1, names.as_str()), "{place}");
+            fs::remove_file(&path).unwrap();
+            // One that came while the container ran.
+            let mut web = lab.attach("web", &asked);
+            plant();
+            fs::create_dir_all(elsewhere.join("default")).unwrap();
+            let names = ["default/10.90.0.9", "10.90.0.9", "127.0.0.1"].map(|name| elsewhere.join(name));
+            names.iter().for_each(|name| fs::write(name, "web\n").unwrap());
+            drop(web.net);
+            web.sandbox.end();
+            let stopped = lab.poststop("web");
+            assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""), "{place}");
+            assert!(names.iter().all(|name| name.exists()), "{place}");
+            fs::remove_file(&path).unwrap();
+            let _ = fs::remove_dir_all(lab.state_dir().join("macs/networks"));
+            assert_eq!(lab.run(&["gc"], "").code, 0, "{place}");
+            before.assert_is_back(&lab, place);
+        }
+    }
+}
