@@ -1,5 +1,6 @@
 //! `ocinet poststop`: takes a container back from its record alone.
 
+use std::fs;
 use std::io::stdin;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let stopped = input::parse_stop(&input::read(stdin().lock())?)?;
     let id = stopped.id.clone();
     let is_another = |record: &Record| !identity::is_over(record, &stopped);
-    if !state.record_path(&id).exists() {
+    // What is no file of ocinet's in its place, also a link that leads nowhere, is an error.
+    if fs::symlink_metadata(state.record_path(&id)).is_err() {
         return forget_unrecorded(state, &id).map(|()| Work::None);
     }
     let locked = match state.lock_record_within(&id, Duration::ZERO) {

@@ -218,3 +218,23 @@ fn a_link_one_level_down_is_not_followed() {
         }
     }
 }
+
+/// The container's things are not taken back then, and the stop says so.
+#[test]
+fn a_link_in_the_place_of_a_record_is_named_by_the_stop() {
+    let lab = Lab::new();
+    used(&lab);
+    let web = lab.attach("web", &PUBLISHED);
+    let record = lab.state_dir().join("containers/web.json");
+    let away = lab.dir().join("web.json");
+    fs::rename(&record, &away).unwrap();
+    for target in [Path::new("/nowhere"), away.as_path()] {
+        symlink(target, &record).unwrap();
+        let said = lab.poststop("web");
+        assert_eq!(said.code, 7, "{}", said.stderr);
+        assert!(said.stderr.contains("web.json: it is a symbolic link"), "{}", said.stderr);
+        fs::remove_file(&record).unwrap();
+    }
+    fs::rename(&away, &record).unwrap();
+    lab.detach(web);
+}
