@@ -3,7 +3,7 @@
 //! A start looks at a few records only, in turn, so that its cost does not grow with the number of containers: the
 //! file `sweep` holds the ids still to be looked at, and is filled again from the folder when it is empty.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -75,7 +75,7 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
 fn open(state: &StateDir, path: &Path) -> Result<File, StateError> {
     let fail = |error: io::Error| StateError::io("write", path, error);
     if state.is_foreign(path) {
-        fs::remove_file(path).map_err(fail)?;
+        state.clear(path).map_err(fail)?;
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -107,18 +107,28 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
     };
     let mut file = open(state, &path)?;
     let mut length = file.metadata().map_err(fail)?.len() as i64;
-    if length == 0 {
+    let mut tail = tail_of(&mut file, length).map_err(fail)?;
+    if length == 0 || tail.is_none() {
+        // A damaged one begins anew.
+        file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
         let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
         file.write_all(all.as_bytes()).map_err(fail)?;
         length = all.len() as i64;
+        tail = tail_of(&mut file, length).map_err(fail)?;
     }
-    file.seek(SeekFrom::End(-length.min(TAIL))).map_err(fail)?;
-    let mut tail = String::new();
-    file.read_to_string(&mut tail).map_err(fail)?;
+    let tail = tail.unwrap_or_default();
     let taken: Vec<&str> = tail.lines().rev().take(PER_START).collect();
     let bytes: usize = taken.iter().map(|line| line.len() + 1).sum();
     file.set_len((length as u64).saturating_sub(bytes as u64)).map_err(fail)?;
     Ok(taken.into_iter().filter_map(|line| line.parse().ok()).collect())
+}
+
+/// The last ids; `None` of what ocinet did not write.
+fn tail_of(file: &mut File, length: i64) -> io::Result<Option<String>> {
+    file.seek(SeekFrom::End(-length.min(TAIL)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    Ok(String::from_utf8(tail).ok().filter(|tail| tail.is_ascii()))
 }
 
 #[cfg(test)]
@@ -137,6 +147,8 @@ mod tests {
             (0..5).flat_map(|_| next(&state).unwrap()).map(|id| id.to_string()).collect();
         seen.sort();
         assert_eq!(seen, (0..10).map(|number| format!("c{number}")).collect::<Vec<_>>());
+        assert_eq!(next(&state).unwrap().len(), PER_START);
+        std::fs::write(state.path("sweep"), b"\xff\xfe\n").unwrap();
         assert_eq!(next(&state).unwrap().len(), PER_START);
         std::fs::remove_dir_all(folder).unwrap();
     }
