@@ -4,9 +4,10 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use ocinet_shared::element::{Element, Field, Set, Table};
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::nft::{self, ChangeError, Nft, counted};
+use ocinet_shared::kernel::nft::{self, ChangeError, Flaw, InstallError, Nft, counted};
 use ocinet_shared::kernel::{conntrack, link, process, route};
 use ocinet_shared::network::Network;
+use ocinet_shared::quoted;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 
@@ -73,9 +74,10 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     common.extend_from_slice(&uplinks);
     let mut live = staying_containers(state, live_records(state, &boot_id)?)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
+    wake(nft)?;
     if let Err(error) = nft::install(&all) {
         // One record that makes no sense to nft does not keep the rest from coming back.
-        nft::install(&[]).map_err(|_| error)?;
+        nft::install(&[]).map_err(|_| refused(nft, error))?;
         put_back(nft, &common)?;
         for record in &live {
             put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
@@ -101,6 +103,69 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     live.extend(late);
     end_untranslated(nft, &live)?;
     Ok(live)
+}
+
+/// Tables that somebody put to sleep are asked again.
+fn wake(nft: &mut Nft) -> Result<(), Error> {
+    let mut dormant = Vec::new();
+    for table in [Table::Inet, Table::Bridge] {
+        if counted::is_dormant(nft.channel(), table)? {
+            dormant.push(table);
+        }
+    }
+    if dormant.is_empty() { Ok(()) } else { Ok(nft::wake(&dormant)?) }
+}
+
+/// Where a table is there and lacks what nft does not add to it, something in it has another form.
+fn refused(nft: &mut Nft, error: InstallError) -> Error {
+    let channel = nft.channel();
+    let mut is_odd = |table: &Table| {
+        counted::table(channel, *table).is_ok_and(|there| there.is_some())
+            && nft::flaws(channel, *table).is_ok_and(|flaws| !flaws.is_empty())
+    };
+    let odd: Vec<Table> = [Table::Inet, Table::Bridge].into_iter().filter(|table| is_odd(table)).collect();
+    if odd.is_empty() || !matches!(error, InstallError::Refused(_)) {
+        return error.into();
+    }
+    let commands = anew(&odd).join("; ");
+    let hint = format!("a set or a chain is there in another form than ocinet's: run `{commands}`");
+    Error::Nftables(report("make the table inet ocinet", error, hint))
+}
+
+/// A flaw of a table in words.
+#[must_use]
+pub fn flaw(flaw: &Flaw, table: &str) -> String {
+    match flaw {
+        Flaw::Dormant => format!("{table} is dormant: `ocinet reload` wakes it"),
+        Flaw::Lacks(chain) => format!("chain {chain} of {table} lacks rules: `ocinet reload` puts them back"),
+        Flaw::Others(chain) => {
+            format!(
+                "chain {chain} of {table} has other rules than ocinet's: `ocinet reload` puts its own back"
+            )
+        }
+        Flaw::Policy(chain) => {
+            format!(
+                "chain {chain} of {table} drops what no rule decides: `ocinet reload` puts its policy back"
+            )
+        }
+        Flaw::Foreign(chain) => format!(
+            "chain {chain} of {table} is not ocinet's, and decides about packets: `{}` deletes it",
+            deletion(chain, table.trim_start_matches("table "))
+        ),
+    }
+}
+
+/// The command that deletes a chain which somebody added to a table, as `inet ocinet`.
+#[must_use]
+pub fn deletion(chain: &str, table: &str) -> String {
+    format!("nft delete chain {table} {}", quoted::nft(chain))
+}
+
+/// The commands that make tables anew.
+#[must_use]
+pub fn anew(tables: &[Table]) -> Vec<String> {
+    let deletions = tables.iter().map(|table| format!("nft delete table {} ocinet", table.family()));
+    deletions.chain(["ocinet reload".to_owned()]).collect()
 }
 
 /// What was sent while there were no rules was not translated, and would not be as long as its sender goes on.
@@ -146,7 +211,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &Record) -> Result<(), Error
 pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     for table in [Table::Inet, Table::Bridge] {
         if counted::table(nft.channel(), table)?.is_none()
-            || nft::incomplete_chain(nft.channel(), table)?.is_some()
+            || nft::flaws(nft.channel(), table)?.iter().any(Flaw::is_mended_by_reload)
         {
             return Ok(true);
         }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Table};
-use ocinet_shared::kernel::nft::incomplete_chain;
+use ocinet_shared::kernel::nft;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
@@ -114,9 +114,9 @@ fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, E
         let name = format!("table {} ocinet", table.family());
         if !found.has(table) {
             whats.push(format!("the {name} is missing: `ocinet reload` puts it back"));
-        } else if let Some(chain) = incomplete_chain(found.nft.channel(), table)? {
-            whats.push(format!("chain {chain} of {name} lacks rules: `ocinet reload` puts them back"));
+            continue;
         }
+        whats.extend(nft::flaws(found.nft.channel(), table)?.iter().map(|flaw| tables::flaw(flaw, &name)));
     }
     Ok(whats.into_iter().map(|what| Difference { of: "this host".to_owned(), what }).collect())
 }

@@ -1,13 +1,13 @@
 //! ocinet's own tables, elements and filters.
 
 use ocinet_shared::element::{Element, Table};
-use ocinet_shared::kernel::nft::incomplete_chain;
+use ocinet_shared::kernel::nft::{self, Flaw};
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
 use crate::error::Error;
 use crate::filters::with_filters;
-use crate::nat;
+use crate::{nat, tables};
 
 /// What puts the rules back.
 const RELOAD: &str = "ocinet reload";
@@ -26,15 +26,49 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                 "something flushed the rules: no published port works, and nothing is let in to containers",
                 RELOAD,
             ));
-        } else if let Some(chain) = incomplete_chain(around.found.nft.channel(), table)? {
-            findings.push(Finding::new(
-                format!("chain {chain} of table {name} lacks rules"),
-                "something flushed or deleted them: what they let through does not pass, and what they drop does",
-                RELOAD,
-            ));
+            continue;
         }
+        let flaws = nft::flaws(around.found.nft.channel(), table)?;
+        if flaws.is_empty() {
+            continue;
+        }
+        let mend = if nft::refusal().is_ok_and(|why| why.is_some()) {
+            tables::anew(&[table])
+        } else {
+            vec![RELOAD.to_owned()]
+        };
+        findings.extend(flaws.iter().map(|flaw| of_flaw(flaw, name, &mend)));
     }
     Ok(findings)
+}
+
+fn of_flaw(flaw: &Flaw, table: &str, mend: &[String]) -> Finding {
+    let (what, why) = match flaw {
+        Flaw::Dormant => (
+            format!("table {table} is dormant"),
+            "somebody put it to sleep: no published port works, and nothing is let in to containers",
+        ),
+        Flaw::Lacks(chain) => (
+            format!("chain {chain} of table {table} lacks rules"),
+            "something flushed or deleted them: what they let through does not pass, and what they drop does",
+        ),
+        Flaw::Others(chain) => (
+            format!("chain {chain} of table {table} has other rules than ocinet's"),
+            "somebody added or replaced them: what they drop does not pass, and what they accept does",
+        ),
+        Flaw::Policy(chain) => (
+            format!("chain {chain} of table {table} drops what no rule decides"),
+            "somebody changed its policy: what is not ocinet's does not pass either",
+        ),
+        Flaw::Foreign(chain) => {
+            return Finding::new(
+                format!("chain {chain} of table {table} is not ocinet's, and decides about packets"),
+                "somebody added it, so that a reload leaves it there",
+                tables::deletion(chain, table),
+            );
+        }
+    };
+    Finding { what, why: why.to_owned(), mend: mend.to_vec() }
 }
 
 /// Elements that records and networks name, and the tables do not have.

@@ -5,6 +5,7 @@ mod host;
 mod links;
 mod routes;
 mod selectors;
+mod tables;
 
 use std::net::{IpAddr, SocketAddr};
 

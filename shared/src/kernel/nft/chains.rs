@@ -6,7 +6,7 @@ use super::super::raw::{Attributes, Request, long_be};
 use super::batch::{NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_LIST_ELEM};
 
 // Messages, from linux/netfilter/nf_tables.h.
-const NFT_MSG_GETCHAIN: u16 = 4;
+pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
 // Attributes, from the same file.
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -16,8 +16,8 @@ const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 pub(super) const NFTA_RULE_TABLE: u16 = 1;
-pub(super) const NFTA_RULE_CHAIN: u16 = 2;
-pub(super) const NFTA_RULE_HANDLE: u16 = 3;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
@@ -70,16 +70,25 @@ pub struct Rule {
 /// A refusal of a dump: a kernel without nftables.
 pub fn list(channel: &mut Channel) -> Result<Vec<Chain>, KernelError> {
     let request = |kind| Request::new(NFNL_SUBSYS_NFTABLES << 8 | kind, &[0; NFGENMSG_LENGTH]);
+    answers(channel, &request(NFT_MSG_GETCHAIN), &request(NFT_MSG_GETRULE))
+}
+
+/// The chains that one request asks for, with the rules of another one's.
+pub(super) fn answers(
+    channel: &mut Channel,
+    of_chains: &Request,
+    of_rules: &Request,
+) -> Result<Vec<Chain>, KernelError> {
     let mut chains: Vec<Chain> = Vec::new();
     // A dump that a change interrupted hands over the same once more.
-    channel.stream(&request(NFT_MSG_GETCHAIN), "list the chains of nftables", &mut |payload| {
+    channel.stream(of_chains, "list the chains of nftables", &mut |payload| {
         if let Some(chain) = chain(payload)
             && !chains.iter().any(|other| is_same(other, (chain.family, &chain.table, &chain.name)))
         {
             chains.push(chain);
         }
     })?;
-    channel.stream(&request(NFT_MSG_GETRULE), "list the rules of nftables", &mut |payload| {
+    channel.stream(of_rules, "list the rules of nftables", &mut |payload| {
         let Some((family, table, name, rule)) = rule(payload) else { return };
         let found = chains.iter_mut().find(|chain| is_same(chain, (family, &table, &name)));
         if let Some(chain) = found

@@ -12,6 +12,7 @@ use super::batch::{
     NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR,
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, TABLE,
 };
+use super::chains::number;
 use crate::element::{Element, Set, Table};
 
 /// The subsystem in a message's type.
@@ -21,6 +22,7 @@ const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_GETSETELEM: u16 = 13;
 // Attributes, from linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
@@ -28,6 +30,8 @@ const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
+/// A flag of a table, from the same file.
+const NFT_TABLE_F_DORMANT: u32 = 1;
 
 /// `NFPROTO_INET` and `NFPROTO_BRIDGE` of linux/netfilter.h, in `struct nfgenmsg`.
 pub(super) fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
@@ -155,10 +159,29 @@ pub(super) fn counter(expression: &[u8]) -> Option<Counter> {
 /// # Errors
 /// Any other refusal.
 pub fn table(channel: &mut Channel, table: Table) -> Result<Option<u64>, KernelError> {
+    ask_of_table(channel, table, table_answer)
+}
+
+/// Whether a table is there and is not asked (`flags dormant`).
+///
+/// # Errors
+/// Any other refusal.
+pub fn is_dormant(channel: &mut Channel, table: Table) -> Result<bool, KernelError> {
+    let flags = ask_of_table(channel, table, |payload| {
+        number(Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_TABLE_FLAGS)?)
+    })?;
+    Ok(flags.unwrap_or_default() & NFT_TABLE_F_DORMANT != 0)
+}
+
+fn ask_of_table<T>(
+    channel: &mut Channel,
+    table: Table,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, KernelError> {
     let request = Request::new(NFTABLES | NFT_MSG_GETTABLE, &header(table)).with_text(NFTA_TABLE_NAME, TABLE);
     let mut found = Ok(None);
     let asked = channel.ask_each(&[request], &mut |_, answer| match answer {
-        Ok(payload) => found = Ok(table_answer(payload)),
+        Ok(payload) => found = Ok(read(payload)),
         Err(Errno::ENOENT) => {}
         Err(errno) => found = Err(errno),
     });

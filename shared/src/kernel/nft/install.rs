@@ -14,7 +14,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-use crate::element::{Element, Set};
+use crate::element::{Element, Set, Table};
 
 /// The whole rule set, as nft reads it.
 pub(super) const BASE: &str = include_str!("base.nft");
@@ -43,6 +43,32 @@ pub enum InstallError {
 /// # Errors
 /// [`InstallError`]; nft's own only where its exit status can be had.
 pub fn install(elements: &[Element]) -> Result<(), InstallError> {
+    run(&["-f", "-"], [PREAMBLE, BASE, &text(elements)])
+}
+
+/// Has dormant tables asked again. The kernel refuses to do it in one transaction with new chains.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn wake(tables: &[Table]) -> Result<(), InstallError> {
+    let commands: String =
+        tables.iter().map(|table| format!("add table {} ocinet\n", table.family())).collect();
+    run(&["-f", "-"], [&commands, "", ""])
+}
+
+/// Why nft would refuse the base tables as things are, in its own words; nothing is changed. `None` where it would not.
+///
+/// # Errors
+/// [`InstallError`], but for what nft refuses.
+pub fn refusal() -> Result<Option<String>, InstallError> {
+    match run(&["-c", "-f", "-"], [PREAMBLE, BASE, ""]) {
+        Ok(()) => Ok(None),
+        Err(InstallError::Refused(why)) => Ok(Some(why)),
+        Err(error) => Err(error),
+    }
+}
+
+fn run(arguments: &[&str], texts: [&str; 3]) -> Result<(), InstallError> {
     let nft = NFT.into_iter().find(|path| Path::new(path).exists()).ok_or(InstallError::Missing)?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(nft);
@@ -58,10 +84,10 @@ pub fn install(elements: &[Element]) -> Result<(), InstallError> {
     // SAFETY: prctl(2) and getppid(2) are all that it calls.
     let command = unsafe { command.pre_exec(end_with_parent) };
     let child = command
-        .args(["-f", "-"])
+        .args(arguments)
         .env_clear()
         .current_dir("/")
-        .stdin(whole([PREAMBLE, BASE, &text(elements)]).map_err(run)?)
+        .stdin(whole(texts).map_err(run)?)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -2,7 +2,7 @@
 //!
 //! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
-//! `complete.rs` looks whether the base tables have all their rules;
+//! `complete.rs` looks whether the base tables are as ocinet made them;
 //! `chains.rs` reads the rules of all tables, other programs' too;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
 
@@ -13,5 +13,5 @@ pub mod counted;
 mod install;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};
-pub use complete::incomplete_chain;
-pub use install::{InstallError, install};
+pub use complete::{Flaw, flaws};
+pub use install::{InstallError, install, refusal, wake};
