@@ -1,5 +1,6 @@
 //! Answers of published ports that leave by another uplink than they were asked by.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
@@ -13,7 +14,7 @@ use super::routes::ip;
 use super::{Finding, Surroundings};
 use crate::error::Error;
 
-/// A mark of an answer for the commands of [`answers`]: any bit that nobody uses.
+/// A mark of an answer for the commands of [`answers`] where nobody uses it; else one of the bits beside it.
 const ANSWER: u32 = 0x0100_0000;
 const _: () = assert!(ANSWER & MARK == 0);
 
@@ -21,6 +22,7 @@ const _: () = assert!(ANSWER & MARK == 0);
 /// answers leave by the first uplink, because the kernel chooses their way before it gives them the host's address.
 pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
+    let mut marks = Marks::read(around)?;
     for family in Family::ALL {
         let serves = around.records.iter().any(|record| record.ports().any(|port| port.serves(family)));
         if !serves {
@@ -29,14 +31,19 @@ pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
         let rules = rule::list(&mut around.found.route, family)?;
         let by_source = rules.iter().filter(|rule| !rule.is_inverted);
         for (rule, from) in by_source.filter_map(|rule| Some((rule, rule.from?))) {
-            findings.extend(astray(around, &rules, rule, from));
+            findings.extend(astray(around, (&rules, &mut marks), rule, from));
         }
     }
     Ok(findings)
 }
 
 /// What a rule by source leads elsewhere that containers' answers do not follow.
-fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Option<Finding> {
+fn astray(
+    around: &Surroundings,
+    (rules, marks): (&[Rule], &mut Marks),
+    rule: &Rule,
+    from: Cidr,
+) -> Option<Finding> {
     let table = rule.table().filter(|table| *table != MAIN)?;
     let own = around.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
     let address = own.1.address();
@@ -48,7 +55,7 @@ fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Opt
     let uplink = around.found.link_at(way.link?)?;
     let first = around.way_out(from.family())?;
     let of_table = || rules.iter().filter(|other| other.table() == Some(table) && !other.is_inverted);
-    let is_marked = of_table().any(|other| other.mark.is_some_and(|(mark, mask)| mark & mask != 0));
+    let is_marked = of_table().any(|other| leads_by_mark(other, rules));
     if first.index == uplink.index || is_marked {
         return None;
     }
@@ -73,7 +80,7 @@ fn astray(around: &Surroundings, rules: &[Rule], rule: &Rule, from: Cidr) -> Opt
         why: format!(
             "the rule \"from {from} lookup {table}\" sees the container's address, which the answer has until it leaves"
         ),
-        mend: by_mark(&uplink.name, table, from.family()),
+        mend: by_mark(&uplink.name, table, marks.of(table), from.family()),
     })
 }
 
@@ -82,20 +89,59 @@ fn is_of_source(rule: &Rule, from: IpAddr, by: &str) -> bool {
     rule.is_for(&Packet { from: Some(from), to: rule.to.map(|to| to.address()), by })
 }
 
+/// Whether a rule leads what bears its mark, and no earlier one leads that elsewhere.
+fn leads_by_mark(rule: &Rule, rules: &[Rule]) -> bool {
+    let Some((mark, mask)) = rule.mark.filter(|(mark, mask)| mark & mask != 0) else { return false };
+    let takes = |other: &Rule| {
+        let is_for = |(of, by): (u32, u32)| of & by != 0 && mark & mask & by == of & by;
+        other.table() != rule.table() && !other.is_inverted && other.mark.is_some_and(is_for)
+    };
+    !rules.iter().take_while(|other| !std::ptr::eq(*other, rule)).any(takes)
+}
+
+/// The marks of the host's rules, and those that this look gave to tables.
+struct Marks {
+    rules: Vec<Rule>,
+    given: BTreeMap<u32, u32>,
+}
+
+impl Marks {
+    fn read(around: &mut Surroundings) -> Result<Self, Error> {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            rules.extend(rule::list(&mut around.found.route, family)?);
+        }
+        Ok(Self { rules, given: BTreeMap::new() })
+    }
+
+    /// A bit for the answers of a table that no rule to another table asks for.
+    fn of(&mut self, table: u32) -> u32 {
+        let others = self.rules.iter().filter(|rule| rule.table() != Some(table));
+        // A rule may compare the whole mark: then the bits that it wants are taken.
+        let used = others
+            .filter_map(|rule| rule.mark)
+            .fold(MARK, |used, (mark, mask)| used | if mask == u32::MAX { mark } else { mask });
+        let is_free = |bit: &u32| used & bit == 0 && self.given.values().all(|given| given != bit);
+        let free = (0..u32::BITS).map(|turn| ANSWER.rotate_left(turn)).find(is_free).unwrap_or(ANSWER);
+        *self.given.entry(table).or_insert(free)
+    }
+}
+
 /// Commands that let a connection's packets leave by the link that it came by: the connection is marked, and its
 /// answers are. The marks of others, by which ocinet's filters know what was let in, are kept.
-fn by_mark(uplink: &str, table: u32, family: Family) -> Vec<String> {
+fn by_mark(uplink: &str, table: u32, mark: u32, family: Family) -> Vec<String> {
     let chain = format!("inet answers_{table} prerouting");
     vec![
         format!("nft add table inet answers_{table}"),
         format!("nft 'add chain {chain} {{ type filter hook prerouting priority -150; }}'"),
+        format!("nft flush chain {chain}"),
         format!(
-            "nft add rule {chain} iifname {} ct state new ct mark set ct mark or {ANSWER:#x}",
+            "nft add rule {chain} iifname {} ct state new ct mark set ct mark or {mark:#x}",
             quoted::nft(uplink)
         ),
         format!(
-            "nft add rule {chain} ct direction reply ct mark and {ANSWER:#x} != 0 meta mark set meta mark or {ANSWER:#x}"
+            "nft add rule {chain} ct direction reply ct mark and {mark:#x} != 0 meta mark set meta mark or {mark:#x}"
         ),
-        format!("{} rule add fwmark {ANSWER:#x}/{ANSWER:#x} lookup {table}", ip(family)),
+        format!("{} rule add fwmark {mark:#x}/{mark:#x} lookup {table}", ip(family)),
     ]
 }

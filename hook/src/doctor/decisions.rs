@@ -1,8 +1,9 @@
 //! Which routing rule and which route decide where a packet goes (ip-rule(8)).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::{Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{Action, Packet, Rule};
 
@@ -68,8 +69,8 @@ pub(super) fn decide<'a>(
             Action::GoTo(priority) if rules.iter().any(|rule| rule.priority == priority) => least = priority,
             Action::GoTo(_) | Action::Table(LOCAL) => {}
             Action::Table(table) => {
-                let of_table = routes.iter().filter(|route| route.table == table);
-                let best = best(of_table, packet);
+                let of_table: Vec<&Route> = routes.iter().filter(|route| route.table == table).collect();
+                let best = best(&of_table, packet);
                 if let Some(route) = best.filter(|route| counts(rule, route)) {
                     return Some(Decision::Led(rule, table, route));
                 }
@@ -80,16 +81,34 @@ pub(super) fn decide<'a>(
 }
 
 /// Of a table's routes, the longest prefix is used, and of those the least metric.
-fn best<'a>(routes: impl Iterator<Item = &'a Route>, packet: &Packet<'_>) -> Option<&'a Route> {
+fn best<'a>(routes: &[&'a Route], packet: &Packet<'_>) -> Option<&'a Route> {
     let family = packet.to.or(packet.from).map(Family::of);
+    let of_family = || routes.iter().copied().filter(|route| Some(route.destination.family()) == family);
+    let ends_all = packet.to.is_none() && end_all(of_family());
     let leads = |route: &&Route| match packet.to {
         Some(to) => route.destination.contains(to),
         None => {
-            Some(route.destination.family()) == family
-                && (route.destination.prefix() == 0 || route.is_of_everywhere())
+            let is_part = ends_all && is_wide_end(route);
+            route.destination.prefix() == 0 || route.is_of_everywhere() || is_part
         }
     };
-    routes.filter(leads).min_by_key(|route| (u8::MAX - route.destination.prefix(), route.metric))
+    of_family().filter(leads).min_by_key(|route| (u8::MAX - route.destination.prefix(), route.metric))
+}
+
+/// Whether a route ends what goes to a large part of everywhere, or to all of it.
+pub(super) fn is_wide_end(route: &Route) -> bool {
+    route.is_wide() && route.leads_nowhere.is_some_and(|kind| kind != "throw")
+}
+
+/// Whether routes of one family that end what they are for are together for everywhere, such as the two halves.
+fn end_all<'a>(routes: impl Iterator<Item = &'a Route>) -> bool {
+    let parts: BTreeSet<Cidr> =
+        routes.filter(|route| is_wide_end(route)).map(|route| route.destination).collect();
+    let is_of_another = |part: &Cidr| {
+        parts.iter().any(|other| other.prefix() < part.prefix() && other.contains(part.address()))
+    };
+    let size = |part: &Cidr| 1_u64 << (32 - u32::from(part.prefix()).min(32));
+    parts.iter().filter(|part| !is_of_another(part)).map(size).sum::<u64>() == 1 << 32
 }
 
 fn counts(rule: &Rule, route: &Route) -> bool {

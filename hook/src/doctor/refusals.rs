@@ -7,7 +7,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::{self, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
 
-use super::decisions::{Decision, OWN, decide, sent_to};
+use super::decisions::{Decision, OWN, decide, is_wide_end, sent_to};
 use super::routes::{Wanted, arriving, ip, is_of_own, is_reached, uplinks, wanted};
 use super::{Finding, Surroundings, add};
 use crate::error::Error;
@@ -18,7 +18,7 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     for family in Family::ALL {
         let rules = rule::list(&mut around.found.route, family)?;
         let refuses = rules.iter().any(|rule| matches!(rule.action, Action::Refuse(_)));
-        if !refuses && !around.found.routes.iter().any(ends_all) {
+        if !refuses && !around.found.routes.iter().any(may_end_all) {
             continue;
         }
         let uplinks = uplinks(around, &rules);
@@ -52,11 +52,9 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     Ok(told)
 }
 
-/// Whether a route of another table than the main one ends all that finds no other.
-fn ends_all(route: &Route) -> bool {
-    route.destination.prefix() == 0
-        && !route.is_in_main()
-        && route.leads_nowhere.is_some_and(|kind| kind != "throw")
+/// Whether a route of another table than the main one ends all that finds no other, or a part of that.
+fn may_end_all(route: &Route) -> bool {
+    !route.is_in_main() && is_wide_end(route)
 }
 
 fn by_action(rule: &Rule, kind: &str, wanted: &Wanted, what: &str) -> Finding {

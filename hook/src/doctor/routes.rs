@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::kernel::route::{self, Hop, MAIN, Route};
+use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
 use ocinet_shared::quoted::word;
 
@@ -34,11 +34,15 @@ pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         let rules = rule::list(&mut around.found.route, wanted.to.family())?;
         let routes = &around.found.routes;
         let decision = decide(&rules, routes, &sent_to(wanted.address));
+        if let Some(route) = thrown(&rules, routes, wanted, decision.as_ref()) {
+            add(&mut findings, by_route(around, wanted, route));
+            continue;
+        }
         let finding = match decision.map(|decision| decision.agreed(hop, routes)) {
             // It is named among the rules that refuse.
             Some(Some(Decision::Refused(..))) => continue,
             Some(Some(Decision::Led(rule, table, route))) if table != MAIN => {
-                by_rule(around, wanted, (rule, table, route), None)
+                by_rule(around, wanted, (&rules, rule, table, route), None)
             }
             // A wider one is used where the container's own is gone.
             Some(Some(Decision::Led(_, _, route))) if route.destination.prefix() >= wanted.to.prefix() => {
@@ -65,7 +69,7 @@ fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Findin
             for (link, decision) in arriving(around, &rules, &uplinks, wanted) {
                 let Some((rule, table, route)) = decision.elsewhere() else { continue };
                 if route.link != Some(wanted.index) || route.leads_nowhere.is_some() {
-                    add(findings, by_rule(around, wanted, (rule, table, route), Some(link)));
+                    add(findings, by_rule(around, wanted, (&rules, rule, table, route), Some(link)));
                 }
             }
         }
@@ -146,7 +150,7 @@ pub(super) fn ip(family: Family) -> &'static str {
 fn by_rule(
     around: &Surroundings,
     wanted: &Wanted,
-    (rule, table, route): (&Rule, u32, &Route),
+    (rules, rule, table, route): (&[Rule], &Rule, u32, &Route),
     by: Option<&str>,
 ) -> Finding {
     let Wanted { id, address, to, .. } = wanted;
@@ -165,14 +169,14 @@ fn by_rule(
         None if is_of_own(rule) => "what the host sends to".to_owned(),
         None => "what is for".to_owned(),
     };
-    Finding::new(
-        format!(
+    Finding {
+        what: format!(
             "the routing rule {} leads {what} {address} of container {id} to table {table}",
             rule.priority
         ),
         why,
-        mend_of_rule(rule, *to, by),
-    )
+        mend: mend_of_rule(rules, rule, *to, by),
+    }
 }
 
 /// Whether a rule is for what the host itself sends alone.
@@ -180,16 +184,42 @@ pub(super) fn is_of_own(rule: &Rule) -> bool {
     rule.by_link.as_deref() == Some(OWN) && !rule.is_inverted
 }
 
-/// The command that has packets to containers find the host's own routes before a rule.
-fn mend_of_rule(rule: &Rule, to: Cidr, by: Option<&str>) -> String {
+/// The commands that have packets to containers find the host's own routes before a rule.
+fn mend_of_rule(rules: &[Rule], rule: &Rule, to: Cidr, by: Option<&str>) -> Vec<String> {
     let ip = ip(to.family());
     // The kernel puts a rule behind those of the same priority.
     if rule.priority == 0 {
-        return format!("{ip} rule del {rule}");
+        return vec![format!("{ip} rule del {rule}")];
     }
     // The kernel puts a rule without a priority before the second rule, which need not be before this one.
-    let before = by.map(|_| format!(" priority {}", rule.priority - 1)).unwrap_or_default();
-    format!("{ip} rule add to {to} lookup main{before}")
+    let is_before = rules.get(1).is_some_and(|second| second.priority <= rule.priority);
+    let at_place = by.is_some() || !is_before;
+    let before = if at_place { format!(" priority {}", rule.priority - 1) } else { String::new() };
+    // The gateway is the host's own address, which the main table knows nothing of.
+    let is_local_first =
+        rules.iter().any(|first| first.table() == Some(LOCAL) && first.priority < rule.priority);
+    let local = (!is_local_first).then(|| format!("{ip} rule add to {to} lookup local{before}"));
+    local.into_iter().chain([format!("{ip} rule add to {to} lookup main{before}")]).collect()
+}
+
+/// The route of the main table by which a packet to a container is led on to later rules (`throw`), where none of those
+/// before it decides.
+fn thrown<'a>(
+    rules: &[Rule],
+    routes: &'a [Route],
+    wanted: &Wanted,
+    decision: Option<&Decision<'_>>,
+) -> Option<&'a Route> {
+    let main =
+        rules.iter().find(|rule| rule.table() == Some(MAIN) && rule.is_for(&sent_to(wanted.address)))?;
+    if decision.is_some_and(|decision| decision.rule().priority <= main.priority) {
+        return None;
+    }
+    let of_main =
+        routes.iter().filter(|route| route.is_in_main() && route.destination.contains(wanted.address));
+    let best = of_main.min_by_key(|route| (u8::MAX - route.destination.prefix(), route.metric))?;
+    let is_narrow = best.destination.prefix() >= wanted.to.prefix();
+    (is_narrow && best.leads_nowhere == Some("throw")).then_some(best)
 }
 
 /// The host's own route to a container is gone, and a wider one is used in its place, or none.
@@ -238,7 +268,12 @@ fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
             Finding::new(
                 format!("the host's route to {to} by {link} leads past {own}"),
                 format!("what is for {address} of container {id} leaves by {link}"),
-                format!("ip route del {to} dev {}", word(&link)),
+                // The kernel finds a route by several links, or by a nexthop object, without any of them alone.
+                if route.is_by_several {
+                    format!("ip route del {to}")
+                } else {
+                    format!("ip route del {to} dev {}", word(&link))
+                },
             )
         }
     }

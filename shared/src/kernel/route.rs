@@ -58,6 +58,8 @@ pub struct Route {
     pub from_router_advertisement: bool,
     /// Whether ocinet made it for a container.
     pub to_container: bool,
+    /// Whether it leaves by several links, or by a nexthop object (ip-nexthop(8)).
+    pub is_by_several: bool,
 }
 
 impl Route {
@@ -74,6 +76,7 @@ impl Route {
             is_connected: false,
             from_router_advertisement: false,
             to_container: false,
+            is_by_several: false,
         }
     }
 
@@ -344,6 +347,7 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
     let (mut link, mut metric, mut source) = (None, 0, None);
     let gateway = gateway_of(&message.attributes);
     let mut hops = Vec::new();
+    let mut is_by_object = false;
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(to)) => address = to.into(),
@@ -358,12 +362,14 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
                     several.iter().map(|hop| (Some(hop.interface_index), gateway_of(&hop.attributes))),
                 );
             }
+            RouteAttribute::NhId(_) => is_by_object = true,
             _ => {}
         }
     }
     let Some(destination) = Cidr::new(address, message.header.destination_prefix_length) else {
         return Vec::new();
     };
+    let is_by_several = is_by_object || !hops.is_empty();
     if hops.is_empty() {
         hops.push((link, gateway));
     }
@@ -378,6 +384,7 @@ fn from_message(answer: RouteNetlinkMessage, family: Family) -> Vec<Route> {
         is_connected: has_own && gateway.is_none(),
         from_router_advertisement: message.header.protocol == RouteProtocol::Ra,
         to_container: message.header.protocol == OCINET,
+        is_by_several,
         ..Route::new(destination, link)
     };
     hops.into_iter().map(route).collect()

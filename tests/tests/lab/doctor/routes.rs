@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, Server, ask_tcp};
+use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, INTERNET6, Server, ask_tcp, ping};
 
 use super::{EVIL, Ward, does_nothing_else};
 use crate::{PATIENCE, SILENCE};
@@ -42,7 +42,7 @@ fn a_rule_that_leads_past_the_network() {
 #[test]
 fn a_route_that_leads_nowhere() {
     for (kind, ipv6) in
-        [("blackhole", false), ("unreachable", true), ("prohibit", false), ("blackhole", true)]
+        [("blackhole", false), ("unreachable", true), ("prohibit", false), ("throw", false), ("throw", true)]
     {
         let ward = Ward::new("bridge");
         let own = ward.web.address(ipv6);
@@ -50,6 +50,115 @@ fn a_route_that_leads_nowhere() {
         ward.is_silent(ipv6);
         let mend = ward.finds(&format!("the host's {kind} route to {own}/"));
         ward.mend(&mend);
+    }
+}
+
+/// The kernel finds such a route by its destination alone.
+#[test]
+fn a_route_by_several_links_that_leads_past_the_network() {
+    for (ipv6, ways) in [
+        (false, "nexthop via 198.51.100.1 dev eth0 nexthop via 198.51.100.20 dev eth0"),
+        (true, "nexthop via 2001:db8:1::1 dev eth0 nexthop via 2001:db8:1::20 dev eth0"),
+        (false, "nhid 7"),
+        (true, "nhid 8"),
+    ] {
+        let ward = Ward::new("bridge");
+        let host = &ward.lab.host;
+        host.batch(
+            "nexthop add id 7 via 198.51.100.1 dev eth0\nnexthop add id 8 via 2001:db8:1::1 dev eth0\n",
+        );
+        let own = ward.web.address(ipv6);
+        host.batch(&format!("route add {own} {ways}\n"));
+        ward.is_silent(ipv6);
+        let mend = ward.finds(&format!("the host's route to {own}/"));
+        ward.mend(&mend);
+    }
+}
+
+/// A VPN's rule, and the rule of the host's own addresses behind it.
+#[test]
+fn a_rule_before_that_of_the_hosts_own_addresses() {
+    for (ipv6, family, to, gateway) in
+        [(false, "-4", "10.0.0.0/8", "10.90.0.1"), (true, "-6", "fd00::/8", "fd00:90::1")]
+    {
+        let ward = Ward::new("bridge");
+        let host = &ward.lab.host;
+        host.batch("link add ts0 type bridge\nlink set ts0 up\n");
+        for words in [
+            "rule add pref 200 lookup local",
+            "rule del pref 0",
+            &format!("route add {to} dev ts0 table 98"),
+            "rule add pref 51 lookup 98",
+        ] {
+            host.ok(&["sh", "-c", &format!("ip {family} {words}")]);
+        }
+        ward.is_silent(ipv6);
+        let mend = ward.finds("the routing rule 51 leads what is for ");
+        ward.mend(&mend);
+        // The gateway is in the network, and is the host's own.
+        assert!(ping(&ward.web.net, gateway.parse().unwrap(), PATIENCE));
+    }
+}
+
+/// The commands for both are run as they are printed, one after the other.
+#[test]
+fn two_further_uplinks_with_routes_by_source() {
+    for (ipv6, family, source) in [(false, "-4", INTERNET4), (true, "-6", INTERNET6)] {
+        let ward = Ward::new("bridge");
+        let (host, wan) = (&ward.lab.host, &ward.lab.wan);
+        let (ip, nodad) = if ipv6 { ("ip6", "nodad") } else { ("ip", "") };
+        // The kernel's own route has the metric 0, of IPv6 256.
+        let metric = if ipv6 { "1" } else { "0" };
+        wan.ok(&["nft", "add table inet strict"]);
+        wan.ok(&["nft", "add chain inet strict input { type filter hook input priority 0; }"]);
+        let of = |number: u8| if ipv6 { format!("2001:db8:{number}::") } else { format!("192.0.{number}.") };
+        let (length, ends) = if ipv6 { ("64", ["0", "10", "1"]) } else { ("24", ["0", "10", "1"]) };
+        let mut owns: Vec<IpAddr> = Vec::new();
+        for number in [2, 3] {
+            let [subnet, own, router] = ends.map(|end| format!("{}{end}", of(number)));
+            host.batch(&format!(
+                "link add eth{number} type veth peer name back{number} netns {}\n\
+                 addr add {own}/{length} dev eth{number} {nodad}\nlink set eth{number} up\n",
+                wan.path()
+            ));
+            wan.batch(&format!(
+                "addr add {router}/{length} dev back{number} {nodad}\nlink set back{number} up\n"
+            ));
+            let run = |net: &ocinet_tests::lab::Netns, words: String| drop(net.ok(&["sh", "-c", &words]));
+            run(
+                wan,
+                format!(
+                    "ip {family} route replace {subnet}/{length} dev back{number} src {source} metric {metric}"
+                ),
+            );
+            run(wan, format!("nft add rule inet strict input iifname != back{number} {ip} saddr {own} drop"));
+            run(host, format!("ip {family} rule add from {own} lookup 7{number}"));
+            run(host, format!("ip {family} route add default via {router} dev eth{number} table 7{number}"));
+            if !ipv6 {
+                host.sysctl(&format!("ipv4/conf/eth{number}/rp_filter"), "0");
+            }
+            owns.push(own.parse().unwrap());
+        }
+        let asks = |own: IpAddr, patience| {
+            let asked = SocketAddr::new(own, 8080);
+            ask_tcp(wan, asked, patience).map(|answer| answer.from).as_deref() == Some("web")
+        };
+        assert!(owns.iter().all(|own| !asks(*own, SILENCE)));
+        let mend = ward.finds("leave by eth0, and not by eth3");
+        ward.mend(&mend);
+        assert_eq!(owns.iter().map(|own| asks(*own, PATIENCE)).collect::<Vec<_>>(), [true, true]);
+        // A mark that another uplink's rule has leads there.
+        let marked = host.ok(&["sh", "-c", &format!("ip {family} rule | grep 'lookup 72' | grep fwmark")]);
+        let mark = marked.split_whitespace().skip_while(|word| *word != "fwmark").nth(1).unwrap();
+        host.ok(&[
+            "sh",
+            "-c",
+            &format!(
+                "ip {family} rule | grep 'lookup 73' | grep -o 'fwmark [^ ]*' | xargs ip {family} rule del"
+            ),
+        ]);
+        host.ok(&["sh", "-c", &format!("ip {family} rule add fwmark {mark} lookup 73 priority 32765")]);
+        ward.finds("leave by eth0, and not by eth3");
     }
 }
 

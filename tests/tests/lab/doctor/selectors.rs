@@ -10,8 +10,8 @@ use crate::{PATIENCE, SILENCE};
 
 /// Rules that end something of a container's, what `doctor` says, and what still arrives of [`Asker::ask`].
 ///
-/// Of their tables, 52 is a VPN's, which knows no containers; 53 and 54 lead nowhere.
-const RULES: [(&str, &str, [bool; 3]); 15] = [
+/// Of their tables, 52 is a VPN's, which knows no containers; 53 to 55 lead nowhere.
+const RULES: [(&str, &str, [bool; 3]); 16] = [
     ("iif lo lookup 52", "100 leads what the host sends to ", [false, true, true]),
     (
         "iif lo to SUBNET prohibit",
@@ -34,6 +34,7 @@ const RULES: [(&str, &str, [bool; 3]); 15] = [
     ),
     ("from SUBNET lookup 53", "100 leads what container web sends to table 53", [false, false, false]),
     ("iif ocinet0 lookup 54", "100 leads what container web sends to table 54", [true, false, false]),
+    ("from SUBNET lookup 55", "100 leads what container web sends to table 55", [false, false, false]),
     ("not iif lo lookup 53", "100 leads what container web sends to table 53", [true, false, false]),
 ];
 
@@ -71,6 +72,9 @@ impl Asker {
         asker.ip(&format!("route add default via {router} dev eth0 table 52"));
         asker.ip("route add blackhole default table 53");
         asker.ip("route add unreachable default table 54");
+        for half in if ipv6 { ["::/1", "8000::/1"] } else { ["0.0.0.0/1", "128.0.0.0/1"] } {
+            asker.ip(&format!("route add blackhole {half} table 55"));
+        }
         asker
     }
 
