@@ -83,8 +83,12 @@ fn look(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
 }
 
 fn has_verdict(chain: &Chain) -> bool {
+    // A map of verdicts writes what it finds into the register of the verdict (NFTA_LOOKUP_DREG).
+    let is_map_of_verdicts = |name: &str, data: &[u8]| {
+        name == "lookup" && Attributes::new(data).find(3).and_then(chains::number) == Some(NFT_REG_VERDICT)
+    };
     let mut expressions = chain.rules.iter().flat_map(|rule| &rule.expressions);
-    expressions.any(|(name, _)| DECIDES.contains(&name.as_str()))
+    expressions.any(|(name, data)| DECIDES.contains(&name.as_str()) || is_map_of_verdicts(name, data))
 }
 
 /// What is compared of a rule: the sets that it names, and its verdict.
