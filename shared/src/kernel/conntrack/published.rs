@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::{
     CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_PROTO_DST_PORT, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS,
     CTA_FILTER_REPLY_FLAGS, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family,
-    status,
+    CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list,
+    of_family, status,
 };
 use crate::cidr::Family;
 use crate::kernel::KernelError;
@@ -119,6 +119,11 @@ fn of_udp(family: Family, direction: u16, port: Option<u16>) -> Request {
 
 /// Why a connection is in the way of one of these ports, all of its family; `None` where it is not.
 pub(super) fn why(payload: &[u8], bounds: &Bounds) -> Option<InTheWay> {
+    // What another program tracks in a zone of its own, the rules never see.
+    let zone = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_ZONE);
+    if zone.is_some_and(|zone| zone.iter().any(|byte| *byte != 0)) {
+        return None;
+    }
     let published = |direction| bounds.get(&udp_port(payload, direction)?);
     match status(payload) & IPS_NAT_MASK {
         0 => {

@@ -63,6 +63,9 @@ fn what_was_sent_before_a_port_was_published_is_told() {
     {
         assert_eq!(why(&other, &published(5353, None)), None);
     }
+    // A zone of another program's: attribute 18, of two bytes, with two more behind it.
+    let elsewhere = [untranslated.as_slice(), &[6, 0, 18, 0, 0, 7, 0, 0]].concat();
+    assert_eq!(why(&elsewhere, &published(5353, None)), None);
     for never in ["::1", "fe80::1"].map(|address| address.parse().unwrap()) {
         assert_eq!(why(&entry(CONFIRMED, 17, 5353, [client, never]), &published(5353, None)), None);
     }
