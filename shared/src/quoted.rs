@@ -26,6 +26,20 @@ pub fn nft(text: &str) -> Cow<'_, str> {
     Cow::Owned(word(&format!("\"{string}\"")).into_owned())
 }
 
+/// The name of a table or a chain, which nft's language knows without quotes alone. Another name, as a netlink program may give
+/// it, cannot be written: the command is refused.
+#[must_use]
+pub fn nft_name(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if text.starts_with(|first: char| first.is_ascii_alphabetic() || "_.".contains(first))
+        && text.chars().all(is_plain)
+    {
+        return Cow::Borrowed(text);
+    }
+    let shown: String = text.chars().map(|c| if is_plain(c) { c } else { '?' }).collect();
+    Cow::Owned(word(&format!("?{shown}")).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +65,9 @@ mod tests {
         assert_eq!(nft("x\";flush"), "'\"x?;flush\"'");
         assert_eq!(nft("eth*"), r#"'"eth\*"'"#);
         assert_eq!(nft("0a"), "'\"0a\"'");
+        for plain in ["forward", "_fwd", ".x", "filter_FORWARD-in"] {
+            assert_eq!(nft_name(plain), plain);
+        }
+        assert_eq!(nft_name("x; flush ruleset"), "'?x??flush?ruleset'");
     }
 }

@@ -5,7 +5,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::element::Set;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
-use ocinet_shared::quoted::{nft, word};
+use ocinet_shared::quoted::{nft, nft_name, word};
 use ocinet_shared::record::Record;
 
 use super::fate::{self, Fate, Packet, Place, Transport};
@@ -129,7 +129,7 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                     place.name
                 ),
                 "the filters on containers' links let in only what has the bit 0x20000000 of the mark; a rule may set other bits, with a mask",
-                format!("nft delete rule {} {} handle {handle}", table_in_nft(base), nft(&chain)),
+                format!("nft delete rule {} {} handle {handle}", table_in_nft(base), nft_name(&chain)),
             );
             add(&mut findings, finding);
         }
@@ -202,7 +202,7 @@ pub(super) fn full_name(chain: &Chain) -> String {
 
 /// Its table as commands of nft name it.
 pub(super) fn table_in_nft(chain: &Chain) -> String {
-    format!("{} {}", family_name(chain.family), nft(&chain.table))
+    format!("{} {}", family_name(chain.family), nft_name(&chain.table))
 }
 
 fn has(around: &Surroundings, chain: &Chain, name: &str) -> bool {
@@ -259,7 +259,7 @@ fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
             .collect();
     }
     if !is_iptables(chain) {
-        let (table, name) = (table_in_nft(chain), nft(&chain.name));
+        let (table, name) = (table_in_nft(chain), nft_name(&chain.name));
         return both(&|way, link| {
             let key = if way == "in" { "iifname" } else { "oifname" };
             format!("nft insert rule {table} {name} {key} {} accept", nft(link))

@@ -3,7 +3,7 @@
 use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::port::PublishedPort;
-use ocinet_shared::quoted::nft;
+use ocinet_shared::quoted::nft_name;
 
 use super::fate::{self, Packet, Place, Transport};
 use super::firewalls::{
@@ -108,6 +108,6 @@ fn finding(hit: &Hit) -> Finding {
     Finding::new(
         format!("rule {handle} of chain {table} {chain} {keeps} from connection tracking: {named}"),
         format!("{base} is asked before; what is not tracked is neither led to a container nor answered"),
-        format!("nft delete rule {in_nft} {} handle {handle}", nft(chain)),
+        format!("nft delete rule {in_nft} {} handle {handle}", nft_name(chain)),
     )
 }
