@@ -193,11 +193,12 @@ fn mend_of_rule(rules: &[Rule], rule: &Rule, to: Cidr, by: Option<&str>) -> Vec<
     }
     // The kernel puts a rule without a priority before the second rule, which need not be before this one.
     let is_before = rules.get(1).is_some_and(|second| second.priority <= rule.priority);
-    let at_place = by.is_some() || !is_before;
-    let before = if at_place { format!(" priority {}", rule.priority - 1) } else { String::new() };
     // The gateway is the host's own address, which the main table knows nothing of.
     let is_local_first =
         rules.iter().any(|first| first.table() == Some(LOCAL) && first.priority < rule.priority);
+    // Of two without a priority, the later one comes to be before the earlier one.
+    let at_place = by.is_some() || !is_before || !is_local_first;
+    let before = if at_place { format!(" priority {}", rule.priority - 1) } else { String::new() };
     let local = (!is_local_first).then(|| format!("{ip} rule add to {to} lookup local{before}"));
     local.into_iter().chain([format!("{ip} rule add to {to} lookup main{before}")]).collect()
 }

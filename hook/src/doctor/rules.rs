@@ -32,7 +32,8 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         if flaws.is_empty() {
             continue;
         }
-        let mend = if nft::refusal().is_ok_and(|why| why.is_some()) {
+        // A reload wakes a dormant table before nft looks at it.
+        let mend = if !flaws.contains(&Flaw::Dormant) && nft::refusal().is_ok_and(|why| why.is_some()) {
             tables::anew(&[table])
         } else {
             vec![RELOAD.to_owned()]

@@ -78,21 +78,22 @@ fn a_route_by_several_links_that_leads_past_the_network() {
 /// A VPN's rule, and the rule of the host's own addresses behind it.
 #[test]
 fn a_rule_before_that_of_the_hosts_own_addresses() {
-    for (ipv6, family, to, gateway) in
-        [(false, "-4", "10.0.0.0/8", "10.90.0.1"), (true, "-6", "fd00::/8", "fd00:90::1")]
+    let families =
+        [("-4", "10.0.0.0/8", "10.90.0.1", INTERNET4), ("-6", "fd00::/8", "fd00:90::1", INTERNET6)];
+    for ((family, to, gateway, elsewhere), is_first) in
+        families.into_iter().flat_map(|family| [(family, true), (family, false)])
     {
         let ward = Ward::new("bridge");
-        let host = &ward.lab.host;
-        host.batch("link add ts0 type bridge\nlink set ts0 up\n");
-        for words in [
-            "rule add pref 200 lookup local",
-            "rule del pref 0",
-            &format!("route add {to} dev ts0 table 98"),
-            "rule add pref 51 lookup 98",
-        ] {
-            host.ok(&["sh", "-c", &format!("ip {family} {words}")]);
+        let ip = |words: &str| ward.lab.host.ok(&["sh", "-c", &format!("ip {family} {words}")]);
+        ward.lab.host.batch("link add ts0 type bridge\nlink set ts0 up\n");
+        ip("rule add pref 200 lookup local");
+        ip("rule del pref 0");
+        ip(&format!("route add {to} dev ts0 table 98"));
+        if !is_first {
+            ip(&format!("rule add pref 10 from {elsewhere} lookup 97"));
         }
-        ward.is_silent(ipv6);
+        ip("rule add pref 51 lookup 98");
+        ward.is_silent(family == "-6");
         let mend = ward.finds("the routing rule 51 leads what is for ");
         ward.mend(&mend);
         // The gateway is in the network, and is the host's own.
