@@ -127,7 +127,9 @@ pub(crate) fn put_aside(state: &Path, path: &Path) -> io::Result<()> {
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory
+                    io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::AlreadyExists
                 ) => {}
             moved => return moved,
         }
@@ -141,6 +143,9 @@ fn of_others(folder: &Path) -> io::Result<Option<(String, Danger)>> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let shown = name.escape_debug();
+        if name.starts_with(ASIDE) {
+            continue;
+        }
         if !is_own(&entry.metadata()?) {
             return Ok(Some((format!("{shown} is not root's"), Danger::Content)));
         }
@@ -254,6 +259,10 @@ fn close_inside(state: &Path, path: &Path, levels: usize) -> Result<(), StateErr
         let Some(metadata) = metadata(&path)? else { continue };
         let Some(levels) = levels.checked_sub(1) else {
             if metadata.is_dir() && !is_own(&metadata) {
+                // Without the file of locks, the folder may never have been ocinet's.
+                if fs::symlink_metadata(state.join(LOCK_FILE)).is_err() {
+                    check_owner(&path, &metadata)?;
+                }
                 put_aside(state, &path).map_err(|error| StateError::io("move away", &path, error))?;
             }
             continue;

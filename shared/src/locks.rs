@@ -288,6 +288,7 @@ impl Locks {
                     }
                 }
                 // Another process may have been first.
+                Err(error) if is_no_file(&error) && is_file(&path) => {}
                 Err(error) if is_no_file(&error) => match StateDir::new(&self.folder).clear(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
                     _ => {}
@@ -339,6 +340,10 @@ impl StateDir {
     pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
         self.locks.take(what, Mode::Exclusive, patience)
     }
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Whether a link, a folder or a socket is in the place of the file.
