@@ -25,6 +25,7 @@ impl TakeBack<'_> {
         if !files::remove_if_empty(&leases)? {
             return Ok(());
         }
+        self.state.wait_for_restore()?;
         let Some(_lock) = self.state.lock_network_to_leave(name)? else { return Ok(()) };
         let Some(network) = self.state.read_network(name)? else {
             self.state.remove_unmade_network(name)?;

@@ -22,12 +22,21 @@ impl StateDir {
         Ok((self.lock(Locked::Elements)?, turn))
     }
 
+    /// Waits while somebody restores: whoever is to delete elements later, and holds other locks then, waits before it takes
+    /// them. Those who want them wait less long.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub fn wait_for_restore(&self) -> Result<(), StateError> {
+        self.locks.wait_while_held(Locked::Restoring, RESTORE_DEADLINE)
+    }
+
     /// For deleting elements: nobody puts any back meanwhile.
     ///
     /// # Errors
     /// As [`Self::lock`].
     pub fn lock_elements_to_delete(&self) -> Result<Lock, StateError> {
-        self.locks.wait_while_held(Locked::Restoring, RESTORE_DEADLINE)?;
+        self.wait_for_restore()?;
         self.locks.take(Locked::Elements, Mode::Shared, LOCK_DEADLINE)
     }
 
