@@ -119,6 +119,17 @@ pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[Publish
     elements
 }
 
+/// The element that publishes a port which this one keeps others from leaving by: the two come and go together.
+#[must_use]
+pub fn publishing(element: &Element) -> Option<Element> {
+    let set = match element.set {
+        Set::Taken4 => Set::Publish4,
+        Set::Taken6 => Set::Publish6,
+        _ => return None,
+    };
+    Some(Element::new(set, element.key.clone()))
+}
+
 /// The elements of a network, which come and go with it.
 #[must_use]
 pub fn network_elements(network: &Network) -> Vec<Element> {

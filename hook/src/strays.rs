@@ -334,16 +334,6 @@ fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<
     Ok(nft.delete(std::slice::from_ref(element)).map(|()| true)?)
 }
 
-/// The element that publishes a port which this one keeps others from leaving by: the two come and go together.
-fn publishing(element: &Element) -> Option<Element> {
-    let set = match element.set {
-        Set::Taken4 => Set::Publish4,
-        Set::Taken6 => Set::Publish6,
-        _ => return None,
-    };
-    Some(Element::new(set, element.key.clone()))
-}
-
 /// Whoever took the address since has made the element his own: it is deleted only while nobody can.
 fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     let id = collector()?;
@@ -375,7 +365,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    if let Some(publishing) = publishing(element)
+    if let Some(publishing) = nat::publishing(element)
         && nft.get(&publishing)?.is_some()
     {
         return Ok(false);

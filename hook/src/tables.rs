@@ -48,19 +48,23 @@ pub fn add_restored(
             Ok(nft.add(elements))
         }
         Ok(()) => {
-            restore_lost(state, nft)?;
+            restore_lost(state, nft);
             Ok(Ok(()))
         }
         refused => Ok(refused),
     }
 }
 
-/// Another state folder may have made the tables that were missing. It knows nothing of this one's elements.
-fn restore_lost(state: &StateDir, nft: &mut Nft) -> Result<(), Error> {
-    if is_incomplete(state, nft)? {
-        restore_alone(state, nft)?;
+/// Another state folder may have made the tables that were missing. It knows nothing of this one's elements. Where they cannot
+/// be put back now, no start fails for what is others': the timer tries again.
+fn restore_lost(state: &StateDir, nft: &mut Nft) {
+    let restored = is_incomplete(state, nft).and_then(|is_incomplete| match is_incomplete {
+        true => restore_alone(state, nft).map(drop),
+        false => Ok(()),
+    });
+    if let Err(error) = restored {
+        crate::log::warn(error);
     }
-    Ok(())
 }
 
 fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
@@ -101,7 +105,7 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
         put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
     }
     live.extend(late);
-    end_untranslated(nft, &live)?;
+    end_untranslated(nft, &live.iter().flat_map(Record::elements).cloned().collect::<Vec<_>>())?;
     Ok(live)
 }
 
@@ -158,7 +162,7 @@ pub fn flaw(flaw: &Flaw, table: &str) -> String {
 /// The command that deletes a chain which somebody added to a table, as `inet ocinet`.
 #[must_use]
 pub fn deletion(chain: &str, table: &str) -> String {
-    format!("nft delete chain {table} {}", quoted::nft(chain))
+    format!("nft delete chain {table} {}", quoted::nft_name(chain))
 }
 
 /// The commands that make tables anew.
@@ -169,17 +173,16 @@ pub fn anew(tables: &[Table]) -> Vec<String> {
 }
 
 /// What was sent while there were no rules was not translated, and would not be as long as its sender goes on.
-fn end_untranslated(nft: &mut Nft, live: &[Record]) -> Result<(), Error> {
-    let elements = || live.iter().flat_map(Record::elements);
+fn end_untranslated(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
     let mut route = Channel::open(NETLINK_ROUTE)?;
-    connections::end_in_the_way(nft, &mut route, &nat::udp_ports(elements()))?;
+    connections::end_in_the_way(nft, &mut route, &nat::udp_ports(elements.iter()))?;
     let leaves_translated =
         |of: &&Element| matches!(of.set, Set::Masquerade4 | Set::Masquerade6 | Set::Snat4 | Set::Snat6);
     let source = |of: &Element| match of.key.first() {
         Some(Field::Address(address)) => Some(*address),
         _ => None,
     };
-    let sources = elements().filter(leaves_translated).filter_map(source).collect();
+    let sources = elements.iter().filter(leaves_translated).filter_map(source).collect();
     Ok(conntrack::end_all_untranslated(nft.channel(), &sources)?)
 }
 
@@ -187,20 +190,27 @@ fn end_untranslated(nft: &mut Nft, live: &[Record]) -> Result<(), Error> {
 /// back left them out.
 ///
 /// # Errors
-/// As [`restore`]; that another container took what is this one's, meanwhile.
-pub fn keep(state: &StateDir, nft: &mut Nft, ready: &Record) -> Result<(), Error> {
-    let Some(first) = ready.elements().next() else { return Ok(()) };
+/// As [`restore`]. What the kernel says of these elements is the inner result: another container may have taken one.
+pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result<(), ChangeError>, Error> {
+    let Some(first) = ready.first() else { return Ok(Ok(())) };
     if nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()) {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let _alone = state.lock_elements_to_restore()?;
-    let elements: Vec<Element> = ready.elements().cloned().collect();
-    match nft.restore(&elements) {
-        Err(ChangeError::NoTable) => return restore_alone(state, nft).map(drop),
-        restored => restored.map_err(change_error)?,
+    let mut kept = nft.restore(ready);
+    match kept {
+        Err(ChangeError::NoTable) => {
+            restore_alone(state, nft)?;
+            // It puts back what others left of them.
+            kept = nft.restore(ready);
+        }
+        Ok(()) => {
+            restore_lost(state, nft);
+            end_untranslated(nft, ready)?;
+        }
+        Err(_) => {}
     }
-    restore_lost(state, nft)?;
-    end_untranslated(nft, std::slice::from_ref(ready))
+    Ok(kept)
 }
 
 /// Whether a table, a rule or an element of this folder's is missing. What is coming or going is not asked for, and neither

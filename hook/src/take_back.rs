@@ -14,14 +14,14 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
 
 use crate::error::{Error, report};
 use crate::ipam::files;
-use crate::members;
+use crate::{members, nat};
 
 /// How long the links of a namespace that has ended may take to go.
 pub const DEPARTURE: Duration = Duration::from_secs(2);
@@ -184,12 +184,22 @@ impl<'a> TakeBack<'a> {
         Ok(self.nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()))
     }
 
+    /// A port may be another container's by now, which took it while the rules were gone.
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
         let _not_restored = self.state.lock_elements_to_delete()?;
         if !self.were_added(elements, certainty)? {
             return Ok(());
         }
-        Ok(self.nft.delete(elements)?)
+        let others = counted::of_others(self.nft.channel(), elements)?;
+        if others.is_empty() {
+            return Ok(self.nft.delete(elements)?);
+        }
+        let is_others = |element: &Element| others.contains(&(element.set, element.key_bytes()));
+        let is_own = |element: &&Element| {
+            !is_others(element) && !nat::publishing(element).is_some_and(|of| is_others(&of))
+        };
+        let own: Vec<Element> = elements.iter().filter(is_own).cloned().collect();
+        Ok(self.nft.delete(&own)?)
     }
 
     /// A link that is in the container's namespace as a whole goes with that namespace. Where that lives on, it is

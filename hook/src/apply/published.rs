@@ -78,17 +78,7 @@ impl Applier<'_> {
             self.nft.delete(std::slice::from_ref(element))?;
             result = self.nft.add(elements);
         }
-        match result {
-            Ok(()) => {}
-            Err(ChangeError::Exists(index)) => {
-                let Some(element) = elements.get(index) else {
-                    return Err(tables::change_error(ChangeError::Exists(index)).into());
-                };
-                let value = self.nft.get(element)?.map(|state| state.value).unwrap_or_default();
-                return Err(Failure::Taken(Box::new(holder::of_element(self.state, element, &value))));
-            }
-            Err(error) => return Err(tables::change_error(error).into()),
-        }
+        self.judge(result, elements)?;
         match bound_claim(self.state, self.subject.id, elements)? {
             Some(taken) => {
                 self.nft.delete(elements)?;
@@ -98,12 +88,25 @@ impl Applier<'_> {
         }
     }
 
+    fn judge(&mut self, result: Result<(), ChangeError>, elements: &[Element]) -> Result<(), Failure> {
+        match result {
+            Err(ChangeError::Exists(index)) if index < elements.len() => {
+                let element = &elements[index];
+                let value = self.nft.get(element)?.map(|state| state.value).unwrap_or_default();
+                Err(Failure::Taken(Box::new(holder::of_element(self.state, element, &value))))
+            }
+            result => Ok(result.map_err(tables::change_error)?),
+        }
+    }
+
     /// Sees to the elements of the container, which has become ready, after a flush that came in between.
     ///
     /// # Errors
-    /// As [`tables::keep`].
-    pub fn keep_elements(&mut self, ready: &Record) -> Result<(), Error> {
-        tables::keep(self.state, &mut self.nft, ready)
+    /// As [`tables::keep`]; another container that took one of them.
+    pub fn keep_elements(&mut self, ready: &Record) -> Result<(), Failure> {
+        let elements: Vec<Element> = ready.elements().cloned().collect();
+        let kept = tables::keep(self.state, &mut self.nft, &elements)?;
+        self.judge(kept, &elements)
     }
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.

@@ -92,4 +92,7 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     assert!(ask_tcp(&web.net, SocketAddr::new(INTERNET4, 81), PATIENCE).is_some());
     assert!(!outside.all_clients().contains(&web.address(false)), "it went out untranslated");
     assert_eq!(run_timer(&lab), "", "it was restored again");
+    // Its end leaves the port to who has it.
+    lab.detach(web);
+    reaches(&lab.peer, HOST4, 8080, "other");
 }
