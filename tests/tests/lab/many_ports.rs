@@ -1,8 +1,8 @@
 //! Hundreds and thousands of published ports: they come and go whole, also where somebody flushed the rules.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Sandbox, Server, Snapshot, ask_tcp};
+use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, INTERNET4, Lab, Sandbox, Server, Snapshot, ask_tcp};
 
 use crate::PATIENCE;
 use crate::life::used;
@@ -74,7 +74,7 @@ fn before_but_for_the_tables(lab: &Lab) {
 }
 
 /// The kernel filters the connections by a few questions, however many ports there are, and nothing else is asked where none
-/// is in the way.
+/// is in the way. On a host without a connection, nothing is asked.
 #[test]
 fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
     let lab = Lab::new();
@@ -84,6 +84,7 @@ fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
     // None of them is dead, and swept by the next.
     let mut alive = Vec::new();
     for (id, ports, wanted) in [
+        ("idle", "5301:53/udp", 0),
         ("none", "5300:53", 0),
         // What was sent to it and what leaves by it, in each family.
         ("one", "5300:53/udp", 4),
@@ -91,6 +92,11 @@ fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
         ("bound", "198.51.100.10:6004:6004/udp", 1),
         ("many", "7000-7099:7000-7099/udp", 2),
     ] {
+        if id != "idle" {
+            let sent =
+                lab.host.within(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", (INTERNET4, 9)));
+            assert_eq!(sent.unwrap(), 5);
+        }
         let sandbox = Sandbox::new(id);
         let asked = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", ports)];
         let _ = lab.run_under(&under, &["createRuntime"], &lab.state_of(&sandbox, &asked)).ok();
