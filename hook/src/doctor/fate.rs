@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use ocinet_shared::kernel::filter::MARK;
-use ocinet_shared::kernel::nft::chains::{Chain, IPV4, IPV6, Rule, number, text};
+use ocinet_shared::kernel::nft::chains::{
+    Chain, IPV4, IPV6, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, Rule, VERDICT_REGISTER, number, text,
+};
 use ocinet_shared::kernel::raw::{Attributes, word};
 
 use super::conditions;
@@ -81,13 +83,8 @@ const NFT_CT_STATE: u32 = 0;
 const NFT_CT_MARK: u32 = 1;
 const NFT_CT_STATUS: u32 = 2;
 const NFT_EXTHDR_OP_IPV6: u32 = 0;
-const VERDICT_REGISTER: u32 = 0;
-const NF_DROP: i32 = 0;
 const NFT_CONTINUE: i32 = -1;
 const NFT_BREAK: i32 = -2;
-const NFT_JUMP: i32 = -3;
-const NFT_GOTO: i32 = -4;
-const NFT_RETURN: i32 = -5;
 /// The bit of `ct state new`.
 pub(super) const NEW: u32 = 8;
 /// The bit of `ct status dnat`, of linux/netfilter/nf_conntrack_common.h.

@@ -8,6 +8,18 @@ use super::batch::{NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_LIST_ELEM};
 // Messages, from linux/netfilter/nf_tables.h.
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
+/// The register of the verdict (`NFT_REG_VERDICT`).
+pub const VERDICT_REGISTER: u32 = 0;
+/// The packet is dropped (linux/netfilter.h, as the next).
+pub const NF_DROP: i32 = 0;
+/// The packet passes.
+pub const NF_ACCEPT: i32 = 1;
+/// Another chain is asked, and then the next rule.
+pub const NFT_JUMP: i32 = -3;
+/// Another chain is asked in place of this one.
+pub const NFT_GOTO: i32 = -4;
+/// The chain that jumped here is asked on.
+pub const NFT_RETURN: i32 = -5;
 // Attributes, from the same file.
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;

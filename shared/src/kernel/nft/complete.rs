@@ -4,18 +4,14 @@ use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::{Attributes, Request};
 use super::batch::{NFNL_SUBSYS_NFTABLES, TABLE};
-use super::chains::{self, Chain, NFT_MSG_GETRULE, NFTA_RULE_TABLE, Rule};
+use super::chains::{
+    self, Chain, NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_MSG_GETRULE, NFT_RETURN, NFTA_RULE_TABLE, Rule,
+    VERDICT_REGISTER,
+};
 use super::counted::{header, is_dormant};
 use super::install::BASE;
 use crate::element::Table;
 
-// Numbers of linux/netfilter/nf_tables.h and linux/netfilter.h.
-const NFT_REG_VERDICT: u32 = 0;
-const NF_DROP: i32 = 0;
-const NF_ACCEPT: i32 = 1;
-const NFT_JUMP: i32 = -3;
-const NFT_GOTO: i32 = -4;
-const NFT_RETURN: i32 = -5;
 /// What decides about a packet, or changes it, in a chain of somebody else's.
 const DECIDES: [&str; 10] =
     ["immediate", "reject", "nat", "masq", "redir", "tproxy", "queue", "notrack", "fwd", "synproxy"];
@@ -85,7 +81,7 @@ fn look(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
 fn has_verdict(chain: &Chain) -> bool {
     // A map of verdicts writes what it finds into the register of the verdict (NFTA_LOOKUP_DREG).
     let is_map_of_verdicts = |name: &str, data: &[u8]| {
-        name == "lookup" && Attributes::new(data).find(3).and_then(chains::number) == Some(NFT_REG_VERDICT)
+        name == "lookup" && Attributes::new(data).find(3).and_then(chains::number) == Some(VERDICT_REGISTER)
     };
     let mut expressions = chain.rules.iter().flat_map(|rule| &rule.expressions);
     expressions.any(|(name, data)| DECIDES.contains(&name.as_str()) || is_map_of_verdicts(name, data))
@@ -99,7 +95,7 @@ fn print(rule: &Rule) -> Vec<String> {
     for (name, data) in &rule.expressions {
         match name.as_str() {
             "lookup" => words.extend(Attributes::new(data).find(1).map(chains::text)),
-            "immediate" if number(data, 1) == Some(NFT_REG_VERDICT) => {
+            "immediate" if number(data, 1) == Some(VERDICT_REGISTER) => {
                 let data = Attributes::new(data).find(2).unwrap_or_default();
                 let of = Attributes::new(Attributes::new(data).find(2).unwrap_or_default());
                 let code = Attributes::new(data).find(2).and_then(|verdict| number(verdict, 1));
