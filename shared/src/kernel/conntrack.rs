@@ -30,9 +30,11 @@ const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
 /// `IPS_NAT_MASK`, of nf_conntrack_common.h: the source or the destination is translated.
-const IPS_NAT_MASK: u32 = IPS_SRC_NAT | 1 << 5;
+const IPS_NAT_MASK: u32 = IPS_SRC_NAT | IPS_DST_NAT;
 /// The source is.
 const IPS_SRC_NAT: u32 = 1 << 4;
+/// The destination is.
+const IPS_DST_NAT: u32 = 1 << 5;
 /// An answer was seen.
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 const CTA_TUPLE_IP: u16 = 1;
@@ -47,7 +49,6 @@ const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 // What a filter compares, from the kernel's net/netfilter/nf_conntrack_netlink.c.
 const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
 const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
-const CTA_FILTER_F_CTA_PROTO_DST_PORT: u32 = 1 << 5;
 
 /// Hands over the addresses of every open connection: source and destination as they were sent, and as they are
 /// answered. One may come several times.

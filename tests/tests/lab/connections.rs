@@ -71,11 +71,26 @@ fn a_client_that_goes_on_sending_reaches_the_next_container_at_once() {
     }
 }
 
+/// More connections of the host than are looked at one by one, none of which has to do with a port below 20,000.
+pub fn crowd(lab: &Lab) {
+    let socket = lab.host.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    for port in 20000..21100 {
+        socket.send_to(b"?", SocketAddr::new(INTERNET4, port)).unwrap();
+    }
+    let count = lab.host.ok(&["cat", "/proc/sys/net/netfilter/nf_conntrack_count"]);
+    assert!(count.trim().parse::<usize>().unwrap() >= 1100, "{count}");
+}
+
 #[test]
 fn a_client_that_sent_before_the_port_was_published_is_served() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL), ("net.ports", "80")]);
-    for (_, host, _) in BOTH {
+    for (crowded, (_, host, _)) in
+        [false, true].into_iter().flat_map(|crowded| BOTH.map(|both| (crowded, both)))
+    {
+        if crowded {
+            crowd(&lab);
+        }
         let client = Client::new(&lab.peer, 4001, SocketAddr::new(host, 5353));
         assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
         let web = web(&lab, "web", "10.90.0.7,fd00:90::7");

@@ -1,13 +1,13 @@
 //! What is in the way of a UDP port that is published now, and whose it may be: the kernel filters, and whoever asks judges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::IpAddr;
 
 use super::{
-    CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_PROTO_DST_PORT, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS,
-    CTA_FILTER_REPLY_FLAGS, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list,
-    of_family, status,
+    CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
+    CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, IPS_DST_NAT,
+    IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family, status,
 };
 use crate::cidr::Family;
 use crate::kernel::KernelError;
@@ -18,9 +18,10 @@ use crate::port::Protocol;
 
 /// How many connections there are in this network namespace.
 const COUNT: &str = "net/netfilter/nf_conntrack_count";
-/// From how many ports of a family on the UDP connections are listed once. Below, each port is two questions, with
-/// which the kernel looks through all connections and answers with few.
-const MANY: usize = 8;
+/// The connections as text, where the kernel has it (`CONFIG_NF_CONNTRACK_PROCFS`).
+const TEXT: &str = "/proc/thread-self/net/nf_conntrack";
+/// Up to how many connections are looked at as text, of which a kernel writes a thousand in a millisecond.
+const FEW: usize = 1000;
 
 /// A UDP port of the host that is published now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,20 +65,45 @@ impl Found {
 /// What the kernel says besides that there is no connection tracking.
 pub fn in_the_way(channel: &mut Channel, ports: &[NowPublished]) -> Result<Vec<Found>, KernelError> {
     let mut found = Vec::new();
-    // To list a table, the kernel walks all of its buckets, which takes milliseconds also where it is empty.
-    if ports.is_empty() || sysctl::read(COUNT).as_deref() == Some("0") {
+    if ports.is_empty() || !may_be_in_the_way(ports) {
         return Ok(found);
     }
     for family in Family::ALL {
         let bounds = bounds(ports.iter().filter(|of| of.family == family));
-        for question in questions(family, &bounds) {
-            list(channel, &question, &mut |payload| {
-                let why = why(payload, &bounds);
-                found.extend(why.map(|why| Found { why, entry: payload.to_vec() }));
-            })?;
+        if bounds.is_empty() {
+            continue;
         }
+        list(channel, &of_udp(family), &mut |payload| {
+            let why = why(payload, &bounds);
+            found.extend(why.map(|why| Found { why, entry: payload.to_vec() }));
+        })?;
     }
     Ok(found)
+}
+
+/// Whether a list could find something. To list a table, the kernel locks each of its buckets, 262,144 on a host with
+/// memory enough, which takes milliseconds however few connections there are. To write it as text, it passes over the
+/// empty ones.
+fn may_be_in_the_way(ports: &[NowPublished]) -> bool {
+    match sysctl::read(COUNT).and_then(|count| count.parse().ok()) {
+        Some(0_usize) => false,
+        Some(count) if count <= FEW => fs::read_to_string(TEXT).map_or(true, |text| is_named(&text, ports)),
+        _ => true,
+    }
+}
+
+/// Whether the text of the connections has one by UDP that is sent to one of the ports, in any direction.
+pub(super) fn is_named(text: &str, ports: &[NowPublished]) -> bool {
+    let ports: BTreeSet<u16> = ports.iter().map(|of| of.port).collect();
+    text.lines().any(|line| {
+        // The family by name and number, the protocol by name and number, and what is known of the connection.
+        let mut words = line.split_ascii_whitespace().skip(3);
+        words.next().and_then(|number| number.parse().ok()) == Some(Protocol::Udp.number())
+            && words.any(|word| {
+                let port = word.strip_prefix("dport=").and_then(|port| port.parse().ok());
+                port.is_some_and(|port: u16| ports.contains(&port))
+            })
+    })
 }
 
 /// The published ports of a family, and the addresses that each is published on.
@@ -91,37 +117,17 @@ pub(super) fn bounds<'a>(ports: impl Iterator<Item = &'a NowPublished>) -> Bound
     bounds
 }
 
-fn questions(family: Family, bounds: &Bounds) -> Vec<Request> {
-    if bounds.len() >= MANY {
-        return vec![of_udp(family, CTA_TUPLE_ORIG, None)];
-    }
-    let sent_to = bounds.keys().map(|port| (CTA_TUPLE_ORIG, port, 0));
-    let on_all = bounds.iter().filter(|(_, bounds)| bounds.contains(&None));
-    let left_by = on_all.map(|(port, _)| (CTA_TUPLE_REPLY, port, IPS_SRC_NAT));
-    let question = |(direction, port, nat): (u16, &u16, u32)| {
-        of_udp(family, direction, Some(*port))
-            .with(CTA_STATUS, &nat.to_be_bytes())
-            .with(CTA_STATUS_MASK, &IPS_NAT_MASK.to_be_bytes())
-    };
-    sent_to.chain(left_by).map(question).collect()
-}
-
-/// Asks for what one direction sends by UDP, to one port or to any.
-fn of_udp(family: Family, direction: u16, port: Option<u16>) -> Request {
-    let flags_of = if direction == CTA_TUPLE_ORIG { CTA_FILTER_ORIG_FLAGS } else { CTA_FILTER_REPLY_FLAGS };
-    let of_port = if port.is_some() { CTA_FILTER_F_CTA_PROTO_DST_PORT } else { 0 };
-    let flags = CTA_FILTER_F_CTA_PROTO_NUM | of_port;
+/// Asks for what is sent by UDP and led to nobody.
+fn of_udp(family: Family) -> Request {
     of_family(CT_GET, family)
-        .with_nested(direction, |tuple| {
-            tuple.with_nested(CTA_TUPLE_PROTO, |of| {
-                let of = of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()]);
-                match port {
-                    Some(port) => of.with(CTA_PROTO_DST_PORT, &port.to_be_bytes()),
-                    None => of,
-                }
-            })
+        .with_nested(CTA_TUPLE_ORIG, |tuple| {
+            tuple.with_nested(CTA_TUPLE_PROTO, |of| of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()]))
         })
-        .with_nested(CTA_FILTER, |filter| filter.with(flags_of, &flags.to_ne_bytes()))
+        .with_nested(CTA_FILTER, |filter| {
+            filter.with(CTA_FILTER_ORIG_FLAGS, &CTA_FILTER_F_CTA_PROTO_NUM.to_ne_bytes())
+        })
+        .with(CTA_STATUS, &0_u32.to_be_bytes())
+        .with(CTA_STATUS_MASK, &IPS_DST_NAT.to_be_bytes())
 }
 
 /// Why a connection is in the way of one of these ports, all of its family; `None` where it is not.

@@ -1,4 +1,4 @@
-use super::published::{Bounds, bounds, why};
+use super::published::{Bounds, bounds, is_named, why};
 use super::*;
 use crate::kernel::raw::{captured, every_beginning};
 
@@ -81,6 +81,27 @@ fn what_leaves_by_a_port_is_told() {
     for other in [left(IPS_NAT_MASK, 17), left(IPS_SRC_NAT, 6)] {
         assert_eq!(why(&other, &published(10101, None)), None);
     }
+}
+
+/// As Linux 6.18 writes it: a connection by TCP, one by UDP over IPv6, and one that leaves by a port.
+#[test]
+fn a_port_that_no_connection_by_udp_names_is_told_from_the_text() {
+    let text = "\
+ipv4     2 tcp      6 119 SYN_SENT src=198.51.100.20 dst=198.51.100.10 sport=4000 dport=80 [UNREPLIED] \
+src=198.51.100.10 dst=198.51.100.20 sport=80 dport=4000 mark=0 zone=0 use=2
+ipv6     10 udp      17 30 src=2001:0db8:0000:0000:0000:0000:0000:0001 dst=2001:0db8:0000:0000:0000:0000:0000:0002 \
+sport=4001 dport=5353 [UNREPLIED] src=2001:0db8:0000:0000:0000:0000:0000:0002 \
+dst=2001:0db8:0000:0000:0000:0000:0000:0001 sport=5353 dport=4001 mark=0 zone=0 use=2
+ipv4     2 udp      17 30 src=10.90.0.7 dst=198.51.100.7 sport=51820 dport=700 [UNREPLIED] src=198.51.100.7 \
+dst=198.51.100.10 sport=700 dport=10101 mark=0 zone=0 use=3
+";
+    let named = |port: u16| {
+        let other = NowPublished { family: Family::Ipv4, bound: None, port: 1 };
+        is_named(text, &[other, NowPublished { port, ..other }])
+    };
+    assert!([5353, 4001, 700, 10101].into_iter().all(named));
+    // By TCP, as a source that is translated, part of another number, and nowhere.
+    assert!(![80, 4000, 51820, 535, 101, 53530, 9].into_iter().any(named));
 }
 
 #[test]
