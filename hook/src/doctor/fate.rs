@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ocinet_shared::kernel::conntrack::IPS_DST_NAT;
 use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::nft::chains::{
     Chain, IPV4, IPV6, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN, Rule, VERDICT_REGISTER, number, text,
@@ -87,8 +88,6 @@ const NFT_CONTINUE: i32 = -1;
 const NFT_BREAK: i32 = -2;
 /// The bit of `ct state new`.
 pub(super) const NEW: u32 = 8;
-/// The bit of `ct status dnat`, of linux/netfilter/nf_conntrack_common.h.
-const IPS_DST_NAT: u32 = 1 << 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {

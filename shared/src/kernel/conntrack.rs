@@ -33,8 +33,8 @@ const CTA_STATUS_MASK: u16 = 26;
 const IPS_NAT_MASK: u32 = IPS_SRC_NAT | IPS_DST_NAT;
 /// The source is.
 const IPS_SRC_NAT: u32 = 1 << 4;
-/// The destination is.
-const IPS_DST_NAT: u32 = 1 << 5;
+/// The destination is: the bit of `ct status dnat`.
+pub const IPS_DST_NAT: u32 = 1 << 5;
 /// An answer was seen.
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 const CTA_TUPLE_IP: u16 = 1;

@@ -94,6 +94,7 @@ fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
         assert_eq!(questions("IPCTNL_MSG_CT_DELETE"), 0, "{id}: {sent}");
         alive.push(sandbox);
     };
+    assert_eq!(lab.host.ok(&["cat", "/proc/sys/net/netfilter/nf_conntrack_count"]).trim(), "0");
     start("idle", "5301:53/udp", 0);
     // The host's own with another machine.
     let asks = |port| {

@@ -1,4 +1,4 @@
-use super::published::{Bounds, bounds, is_named, why};
+use super::published::{Bounds, Looked, bounds, look, why};
 use super::*;
 use crate::kernel::raw::{captured, every_beginning};
 
@@ -46,6 +46,11 @@ fn entry(status: u32, protocol: u8, port: u16, [source, target]: [IpAddr; 2]) ->
     message[crate::kernel::raw::HEADER_LENGTH..].to_vec()
 }
 
+/// An entry in a zone: attribute 18, of two bytes, with two more behind it.
+fn in_zone(entry: &[u8]) -> Vec<u8> {
+    [entry, &[6, 0, 18, 0, 0, 7, 0, 0]].concat()
+}
+
 /// Bits of a status that say nothing about translation.
 const CONFIRMED: u32 = 1 << 3;
 
@@ -63,9 +68,7 @@ fn what_was_sent_before_a_port_was_published_is_told() {
     {
         assert_eq!(why(&other, &published(5353, None)), None);
     }
-    // A zone of another program's: attribute 18, of two bytes, with two more behind it.
-    let elsewhere = [untranslated.as_slice(), &[6, 0, 18, 0, 0, 7, 0, 0]].concat();
-    assert_eq!(why(&elsewhere, &published(5353, None)), None);
+    assert_eq!(why(&in_zone(&untranslated), &published(5353, None)), Some(InTheWay::SentTo(host)));
     for never in ["::1", "fe80::1"].map(|address| address.parse().unwrap()) {
         assert_eq!(why(&entry(CONFIRMED, 17, 5353, [client, never]), &published(5353, None)), None);
     }
@@ -78,7 +81,7 @@ fn what_leaves_by_a_port_is_told() {
     let found = why(&left(IPS_SRC_NAT, 17), &published(10101, None));
     assert_eq!(found, Some(InTheWay::BegunBy(ends[0])));
     assert_eq!(why(&left(IPS_SRC_NAT, 17), &published(10101, Some(ends[1]))), None);
-    for other in [left(IPS_NAT_MASK, 17), left(IPS_SRC_NAT, 6)] {
+    for other in [left(IPS_NAT_MASK, 17), left(IPS_SRC_NAT, 6), in_zone(&left(IPS_SRC_NAT, 17))] {
         assert_eq!(why(&other, &published(10101, None)), None);
     }
 }
@@ -95,13 +98,17 @@ dst=2001:0db8:0000:0000:0000:0000:0000:0001 sport=5353 dport=4001 mark=0 zone=0 
 ipv4     2 udp      17 30 src=10.90.0.7 dst=198.51.100.7 sport=51820 dport=700 [UNREPLIED] src=198.51.100.7 \
 dst=198.51.100.10 sport=700 dport=10101 mark=0 zone=0 use=3
 ";
-    let named = |port: u16| {
+    let looked = |port: u16, count: usize| {
         let other = NowPublished { family: Family::Ipv4, bound: None, port: 1 };
-        is_named(text, &[other, NowPublished { port, ..other }])
+        look(text, count, &[other, NowPublished { port, ..other }])
     };
-    assert!([5353, 4001, 700, 10101].into_iter().all(named));
+    for named in [5353, 4001, 700, 10101] {
+        assert_eq!((looked(named, 3), looked(named, 4)), (Looked::Named, Looked::Named));
+    }
     // By TCP, as a source that is translated, part of another number, and nowhere.
-    assert!(![80, 4000, 51820, 535, 101, 53530, 9].into_iter().any(named));
+    for other in [80, 4000, 51820, 535, 101, 53530, 9] {
+        assert_eq!((looked(other, 3), looked(other, 4)), (Looked::NotNamed, Looked::Part));
+    }
 }
 
 #[test]

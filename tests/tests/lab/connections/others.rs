@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ocinet_tests::lab::{Attached, DUAL, Forwarding, HOST4, HOST6, Lab, Netns, PEER4, PEER6, Server, until};
 
-use super::Client;
+use super::{Client, crowd};
 use crate::PATIENCE;
 
 /// The port of the neighbour that is asked.
@@ -90,13 +90,11 @@ impl Stream {
     }
 }
 
-/// The ways to publish a port: alone, on the host's first addresses, and as one of many.
-fn published(port: u16) -> [String; 3] {
-    [
-        format!("{port}:80/udp"),
-        format!("{HOST4}:{port}:80/udp,[{HOST6}]:{port}:80/udp"),
-        format!("{port}:80/udp,20000-20020:20000-20020/udp"),
-    ]
+/// The ways to publish a port: alone, on the host's first addresses, and on a host that has many connections.
+fn published(port: u16) -> [(String, bool); 3] {
+    let alone = format!("{port}:80/udp");
+    let bound = format!("{HOST4}:{port}:80/udp,[{HOST6}]:{port}:80/udp");
+    [(alone.clone(), false), (bound, false), (alone, true)]
 }
 
 /// The container answers new clients, and has heard of no others.
@@ -146,11 +144,14 @@ fn pass_over(lab: &Lab, streams: impl Fn() -> Vec<Stream>, ports: &str, port: u1
 /// The machine keeps the port that it leaves by, for whom it talks to.
 #[test]
 fn another_programs_connection_that_leaves_by_a_published_port_goes_on() {
-    for ports in published(ASKING) {
+    for (ports, crowded) in published(ASKING) {
         let lab = Lab::with(Forwarding::Unchecked);
         let guest = machine(&lab);
         lab.host.ok(&["nft", MASQUERADES]);
         let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+        if crowded {
+            crowd(&lab);
+        }
         let streams = || {
             let streams = machines_own().map(|own| Stream::new(&lab, &guest, own, ASKING));
             assert!(streams.iter().all(|stream| stream.seen_as.port() == ASKING), "the port is kept");
@@ -163,10 +164,13 @@ fn another_programs_connection_that_leaves_by_a_published_port_goes_on() {
 /// The firewall lets in what answers a connection, and the far side may be the only one that speaks for long.
 #[test]
 fn the_hosts_own_connection_to_the_same_port_number_elsewhere_goes_on() {
-    for ports in published(ASKED) {
+    for (ports, crowded) in published(ASKED) {
         let lab = Lab::with(Forwarding::Unchecked);
         lab.host.ok(&["nft", STATEFUL]);
         let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+        if crowded {
+            crowd(&lab);
+        }
         let streams = || [HOST4, HOST6].map(|own| Stream::new(&lab, &lab.host, own, 0)).into();
         pass_over(&lab, streams, &ports, ASKED);
     }
@@ -174,13 +178,16 @@ fn the_hosts_own_connection_to_the_same_port_number_elsewhere_goes_on() {
 
 #[test]
 fn an_untranslated_connection_through_the_host_to_the_same_port_number_goes_on() {
-    for ports in published(ASKED) {
+    for (ports, crowded) in published(ASKED) {
         let lab = Lab::with(Forwarding::Unchecked);
         let guest = machine(&lab);
         lab.host.ok(&["nft", STATEFUL]);
         lab.peer
             .batch(&format!("route add 172.20.0.0/24 via {HOST4}\nroute add fd00:172::/64 via {HOST6}\n"));
         let _other = lab.attach("other", &[("net.subnet", DUAL)]);
+        if crowded {
+            crowd(&lab);
+        }
         let streams = || machines_own().map(|own| Stream::new(&lab, &guest, own, 0)).into();
         pass_over(&lab, streams, &ports, ASKED);
     }
