@@ -119,9 +119,10 @@ pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[Publish
     elements
 }
 
-/// The element that publishes a port which this one keeps others from leaving by: the two come and go together.
+/// For an element of `taken4` or `taken6`, that of the published port which nobody may leave by, without its value: the two
+/// come and go together.
 #[must_use]
-pub fn publishing(element: &Element) -> Option<Element> {
+pub fn publish_of_taken(element: &Element) -> Option<Element> {
     let set = match element.set {
         Set::Taken4 => Set::Publish4,
         Set::Taken6 => Set::Publish6,

@@ -365,7 +365,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    if let Some(publishing) = nat::publishing(element)
+    if let Some(publishing) = nat::publish_of_taken(element)
         && nft.get(&publishing)?.is_some()
     {
         return Ok(false);

@@ -14,7 +14,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::{self, Nft, Place};
 use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
@@ -184,19 +184,21 @@ impl<'a> TakeBack<'a> {
         Ok(self.nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()))
     }
 
-    /// A port may be another container's by now, which took it while the rules were gone.
+    /// A port may be another container's by now, which took it while the rules were gone: of maps, what leads to this one is
+    /// deleted. Nothing but the moment between the two questions to the kernel is left for another to take a port in.
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
         let _not_restored = self.state.lock_elements_to_delete()?;
         if !self.were_added(elements, certainty)? {
             return Ok(());
         }
-        let others = counted::of_others(self.nft.channel(), elements)?;
-        if others.is_empty() {
+        let places = nft::places(self.nft.channel(), elements)?;
+        if places.values().all(|place| *place == Place::Own) {
             return Ok(self.nft.delete(elements)?);
         }
-        let is_others = |element: &Element| others.contains(&(element.set, element.key_bytes()));
-        let is_own = |element: &&Element| {
-            !is_others(element) && !nat::publishing(element).is_some_and(|of| is_others(&of))
+        let place = |of: &Element| places.get(&(of.set, of.key_bytes())).copied();
+        let is_own = |element: &&Element| match place(element) {
+            Some(place) => place == Place::Own,
+            None => nat::publish_of_taken(element).and_then(|of| place(&of)) != Some(Place::Others),
         };
         let own: Vec<Element> = elements.iter().filter(is_own).cloned().collect();
         Ok(self.nft.delete(&own)?)

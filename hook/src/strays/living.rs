@@ -196,7 +196,7 @@ impl Inhabitants {
         if let (Set::Overlays, [Field::Port(port), Field::Vni(vni)]) = (element.set, element.key.as_slice()) {
             return Ok(self.overlays.contains(&(*port, *vni)));
         }
-        let publishing = nat::publishing(element);
+        let publishing = nat::publish_of_taken(element);
         let element = publishing.as_ref().unwrap_or(element);
         if matches!(element.set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound) {
             let value = Nft::open()?.get(element)?.map(|found| found.value).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Elements that somebody took: `ocinet reload --if-missing`, which the timer runs, misses each and puts it back.
 
 use std::net::SocketAddr;
+use std::thread;
 
-use ocinet_tests::lab::{DUAL, HOST4, HOST6, INTERNET4, Lab, Sandbox, Server, ask_tcp};
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, INTERNET4, Lab, Sandbox, Server, ask_tcp, until};
 
 use crate::PATIENCE;
 use crate::reach::reaches;
@@ -95,4 +96,33 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     // Its end leaves the port to who has it.
     lab.detach(web);
     reaches(&lab.peer, HOST4, 8080, "other");
+    lab.host.ok(&["nft", "get element inet ocinet taken4 { tcp . 8080 }"]);
+}
+
+/// Between adding its elements and being ready, a start may lose a port to another state folder's container, which finds no
+/// tables. It says who has the port, and takes nothing from that one.
+#[test]
+fn a_port_that_a_start_lost_before_it_was_ready_refuses_it() {
+    let lab = Lab::new();
+    let _first = lab.attach("first", &[("net.subnet", DUAL)]);
+    let (web, other) = (Sandbox::new("web"), Sandbox::new("other"));
+    let slow = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=rename:delay_enter=1500000"];
+    let folder = lab.state_dir().with_file_name("other-state");
+    let state = lab.state_of(&web, &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
+    let refused = thread::scope(|scope| {
+        let start = scope.spawn(|| lab.run_under(&slow, &["createRuntime"], &state));
+        let map = ["nft", "list", "map", "inet", "ocinet", "publish4"];
+        assert!(until(|| lab.host.ok(&map).contains("8080")));
+        lab.host.ok(&["nft", "flush ruleset"]);
+        let annotations = [("net.network", "t"), ("net.subnet", "10.97.0.0/24"), ("net.ports", "8080:80")];
+        let state = lab.state_of(&other, &annotations);
+        let _ = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state).ok();
+        start.join().unwrap()
+    });
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("port 8080/tcp"), "{}", refused.stderr);
+    assert!(lab.record("web").is_none());
+    let _server = Server::tcp(&other.net(), 80, "other");
+    reaches(&lab.peer, HOST4, 8080, "other");
+    lab.host.ok(&["nft", "get element inet ocinet taken4 { tcp . 8080 }"]);
 }

@@ -293,7 +293,7 @@ fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMe
 }
 
 /// Reads the answer to [`Nft::get`]: `struct nfgenmsg`, then attributes as linux/netfilter/nf_tables.h nests them.
-fn state(answer: &[u8]) -> Option<ElementState> {
+pub(super) fn state(answer: &[u8]) -> Option<ElementState> {
     let elements = attribute(answer.get(NFGENMSG_LENGTH..)?, NFTA_SET_ELEM_LIST_ELEMENTS)?;
     let element = attribute(elements, NFTA_LIST_ELEM)?;
     let value = attribute(element, NFTA_SET_ELEM_DATA).and_then(|data| attribute(data, NFTA_DATA_VALUE));

@@ -26,8 +26,7 @@ const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_DATA: u16 = 2;
+pub(super) const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
@@ -86,41 +85,6 @@ pub fn all_keys(channel: &mut Channel) -> Result<BTreeSet<(Set, Vec<u8>)>, Kerne
         })?;
     }
     Ok(all)
-}
-
-/// Of these elements, the places of those that are there with another value.
-///
-/// # Errors
-/// A socket that fails.
-pub fn of_others(
-    channel: &mut Channel,
-    elements: &[Element],
-) -> Result<BTreeSet<(Set, Vec<u8>)>, KernelError> {
-    let mapped: Vec<&Element> = elements.iter().filter(|element| !element.value.is_empty()).collect();
-    let request = |element: &&Element| {
-        let key = element.key_bytes();
-        elements_request(element.set).with_nested(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-            list.with_nested(NFTA_LIST_ELEM, |of| {
-                of.with_nested(NFTA_SET_ELEM_KEY, |of| of.with(NFTA_DATA_VALUE, &key))
-            })
-        })
-    };
-    let requests: Vec<Request> = mapped.iter().map(request).collect();
-    let mut others = BTreeSet::new();
-    let asked = channel.ask_each(&requests, &mut |index, answer| {
-        let (Some(element), Ok(payload)) = (mapped.get(index), answer) else { return };
-        let found = listed(payload).find_map(value_of);
-        if found.is_some_and(|value| value != element.value_bytes()) {
-            others.insert((element.set, element.key_bytes()));
-        }
-    });
-    asked.map_err(|errno| KernelError::new("look up nftables elements", errno))?;
-    Ok(others)
-}
-
-/// What an element of a map leads to.
-fn value_of(element: &[u8]) -> Option<&[u8]> {
-    Attributes::new(Attributes::new(element).find(NFTA_SET_ELEM_DATA)?).find(NFTA_DATA_VALUE)
 }
 
 /// The elements of a set, without their values; none where the set is not there.

@@ -2,6 +2,7 @@
 //!
 //! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
+//! `places.rs` tells whose elements are;
 //! `complete.rs` looks whether the base tables are as ocinet made them;
 //! `chains.rs` reads the rules of all tables, other programs' too;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
@@ -11,7 +12,9 @@ pub mod chains;
 mod complete;
 pub mod counted;
 mod install;
+mod places;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};
 pub use complete::{Flaw, flaws};
 pub use install::{InstallError, install, refusal, wake};
+pub use places::{Place, places};
