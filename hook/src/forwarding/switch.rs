@@ -123,6 +123,7 @@ pub(crate) fn give_back_alone(state: &StateDir, channel: &mut Channel, nft: &mut
     if ![FILE, UNDER_WAY].into_iter().any(|file| state.path(file).exists()) {
         return Ok(());
     }
+    state.wait_for_restore()?;
     let _alone = state.lock_networks()?;
     give_back(state, channel, nft)
 }

@@ -36,6 +36,7 @@ impl TakeBack<'_> {
         }
         let _ending = self.state.lock(Locked::EndingNetwork(name))?;
         self.take_network_back(&network)?;
+        self.state.wait_for_restore()?;
         let _alone = self.state.lock_networks()?;
         self.state.remove(&self.state.network_path(name))?;
         forwarding::give_back(self.state, &mut self.route, &mut self.nft)

@@ -22,8 +22,8 @@ impl StateDir {
         Ok((self.lock(Locked::Elements)?, turn))
     }
 
-    /// Waits while somebody restores: whoever is to delete elements later, and holds other locks then, waits before it takes
-    /// them. Those who want them wait less long.
+    /// Waits while somebody restores. Whoever deletes elements under other locks calls this before it takes those, which others
+    /// wait for no longer than [`LOCK_DEADLINE`]. A restore that begins afterwards is waited for under them.
     ///
     /// # Errors
     /// As [`Self::lock`].
