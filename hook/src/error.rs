@@ -147,7 +147,7 @@ impl From<StateError> for Error {
                     ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::DirectoryNotEmpty
                 ) =>
             {
-                "look at what is there: ocinet did not make it; or name another folder with --state-dir"
+                "ocinet did not make what is there: look at it, or name another folder with --state-dir"
             }
             StateError::Io { .. } => {
                 "make room in the state folder and make it writable for root, or name another with --state-dir"

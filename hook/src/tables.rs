@@ -55,8 +55,8 @@ pub fn add_restored(
     }
 }
 
-/// Another state folder may have made the tables that were missing. It knows nothing of this one's elements. Where they cannot
-/// be put back now, no start fails for what is others': the timer tries again.
+/// Another state folder may have made the tables that were missing. It knows nothing of this one's elements. They belong to
+/// other containers than the one that starts: where they cannot be put back, that is told, and the timer tries again.
 fn restore_lost(state: &StateDir, nft: &mut Nft) {
     let restored = is_incomplete(state, nft).and_then(|is_incomplete| match is_incomplete {
         true => restore_alone(state, nft).map(drop),
@@ -201,7 +201,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
     match kept {
         Err(ChangeError::NoTable) => {
             restore_alone(state, nft)?;
-            // It puts back what others left of them.
+            // It passes over an element in whose place is another's. This tells which one that is.
             kept = nft.restore(ready);
         }
         Ok(()) => {

@@ -287,7 +287,7 @@ impl Locks {
                         Err(error) => return Err(fail(error)),
                     }
                 }
-                // Another process may have been first.
+                // Another process has put a file there meanwhile: it is opened.
                 Err(error) if is_no_file(&error) && is_file(&path) => {}
                 Err(error) if is_no_file(&error) => match StateDir::new(&self.folder).clear(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),

@@ -26,8 +26,8 @@ pub fn nft(text: &str) -> Cow<'_, str> {
     Cow::Owned(word(&format!("\"{string}\"")).into_owned())
 }
 
-/// The name of a table or a chain, which nft's language knows without quotes alone. Another name, as a netlink program may give
-/// it, cannot be written: the command is refused.
+/// The name of a table or a chain, which nft takes without quotes alone. A name that cannot be written so, as a netlink program
+/// may give one, is printed with `?`, and nft refuses the command.
 #[must_use]
 pub fn nft_name(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);

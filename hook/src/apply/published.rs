@@ -78,7 +78,7 @@ impl Applier<'_> {
             self.nft.delete(std::slice::from_ref(element))?;
             result = self.nft.add(elements);
         }
-        self.judge(result, elements)?;
+        self.refuse_taken(result, elements)?;
         match bound_claim(self.state, self.subject.id, elements)? {
             Some(taken) => {
                 self.nft.delete(elements)?;
@@ -88,7 +88,8 @@ impl Applier<'_> {
         }
     }
 
-    fn judge(&mut self, result: Result<(), ChangeError>, elements: &[Element]) -> Result<(), Failure> {
+    /// Where an element was there already, the failure names the container that has it.
+    fn refuse_taken(&mut self, result: Result<(), ChangeError>, elements: &[Element]) -> Result<(), Failure> {
         match result {
             Err(ChangeError::Exists(index)) if index < elements.len() => {
                 let element = &elements[index];
@@ -106,7 +107,7 @@ impl Applier<'_> {
     pub fn keep_elements(&mut self, ready: &Record) -> Result<(), Failure> {
         let elements: Vec<Element> = ready.elements().cloned().collect();
         let kept = tables::keep(self.state, &mut self.nft, &elements)?;
-        self.judge(kept, &elements)
+        self.refuse_taken(kept, &elements)
     }
 
     /// A client that went on sending while nobody published the port has a connection with the host itself by now.

@@ -8,9 +8,10 @@ use super::batch::{NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_LIST_ELEM};
 // Messages, from linux/netfilter/nf_tables.h.
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
+// Verdicts, from the same file and from linux/netfilter.h.
 /// The register of the verdict (`NFT_REG_VERDICT`).
 pub const VERDICT_REGISTER: u32 = 0;
-/// The packet is dropped (linux/netfilter.h, as the next).
+/// The packet is dropped.
 pub const NF_DROP: i32 = 0;
 /// The packet passes.
 pub const NF_ACCEPT: i32 = 1;
@@ -18,7 +19,7 @@ pub const NF_ACCEPT: i32 = 1;
 pub const NFT_JUMP: i32 = -3;
 /// Another chain is asked in place of this one.
 pub const NFT_GOTO: i32 = -4;
-/// The chain that jumped here is asked on.
+/// The rules behind the jump are asked next.
 pub const NFT_RETURN: i32 = -5;
 // Attributes, from the same file.
 const NFTA_CHAIN_TABLE: u16 = 1;
@@ -118,7 +119,8 @@ fn is_same(chain: &Chain, (family, table, name): (u8, &str, &str)) -> bool {
 
 fn chain(payload: &[u8]) -> Option<Chain> {
     let find = |kind| Attributes::behind(payload, NFGENMSG_LENGTH).find(kind);
-    let drops = find(NFTA_CHAIN_POLICY).and_then(number).is_some_and(|policy| policy == 0);
+    let drops =
+        find(NFTA_CHAIN_POLICY).and_then(number).is_some_and(|policy| policy.cast_signed() == NF_DROP);
     let hook = find(NFTA_CHAIN_HOOK).and_then(|hook| {
         Some(Hook {
             number: number(Attributes::new(hook).find(NFTA_HOOK_HOOKNUM)?)?,

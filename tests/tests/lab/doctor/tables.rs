@@ -70,6 +70,16 @@ fn a_chain_of_others_in_ocinets_table() {
     host.ok(&["nft", "add chain inet ocinet watch { type filter hook forward priority 10; }"]);
     host.ok(&["nft", "add rule inet ocinet watch counter"]);
     ward.is_sound();
+    // A map of verdicts decides, too.
+    host.ok(&[
+        "nft",
+        "add chain inet ocinet mapped { type filter hook forward priority 10; }; \
+         add rule inet ocinet mapped ct state vmap { new : drop }",
+    ]);
+    ward.is_silent(false);
+    check_says(&ward, "chain mapped of table inet ocinet is not ocinet's, and decides about packets");
+    host.ok(&["nft", "delete chain inet ocinet mapped"]);
+    ward.is_sound();
     host.ok(&["nft", "add chain inet ocinet mine { type filter hook forward priority 10; policy drop; }"]);
     ward.is_silent(false);
     let says = "chain mine of table inet ocinet is not ocinet's";
