@@ -66,6 +66,23 @@ is_removed_beside_containers() {
 	nothing_is_amiss
 }
 
+# No record of the package's own folder is about such a container, which lives by the same tables.
+is_removed_beside_another_folders_container() {
+	local state folder=/run/checks/other
+	unshare --net sleep 600 &
+	until [[ $(readlink "/proc/$!/ns/net") != "$(readlink /proc/self/ns/net)" ]]; do sleep 0.1; done
+	state='{"ociVersion":"1.0.2","id":"other","pid":'$!',"bundle":"/run/checks","annotations":{"net.driver":"bridge"}}'
+	mkdir -p "$folder"
+	ocinet --state-dir "$folder" createRuntime <<<"$state"
+	dpkg -r ocinet 2>&1 | tee /run/checks/removal
+	grep "containers are running" /run/checks/removal
+	nft list table inet ocinet >/dev/null
+	dpkg -i "$package"
+	kill "$!"
+	ocinet --state-dir "$folder" poststop <<<"$state"
+	rm -r "$folder"
+}
+
 is_removed() {
 	dpkg -r ocinet
 	[[ ! -e /usr/bin/ocinet && ! -e /usr/bin/ocinet-exporter ]]
@@ -109,6 +126,7 @@ kill $(cat /run/checks/holders) 2>/dev/null
 check "what an administrator changed in /etc stays" a_changed_configuration_stays
 check "removed and installed again while a container runs" is_removed_beside_containers
 check "the container ends" stop web
+check "removed and installed again while a container of another state folder runs" is_removed_beside_another_folders_container
 check "dpkg -r removes it" is_removed
 check "dpkg -P leaves nothing" is_purged
 check "podman goes on without it" others_go_on
