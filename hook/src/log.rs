@@ -9,6 +9,7 @@ use std::sync::Once;
 use ocinet_shared::one_line::one_line;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Something that somebody should look at, though this command goes on.
@@ -22,6 +23,15 @@ pub fn info(message: impl Display) {
     start();
     tracing::info!("{}", one_line(&message.to_string()));
 }
+
+/// Why a hook fails, for the journal alone: standard error has the line already, and crun shows nothing of it.
+pub fn failure(message: impl Display) {
+    start();
+    tracing::error!(target: JOURNAL_ALONE, "{}", one_line(&message.to_string()));
+}
+
+/// What is not for standard error.
+const JOURNAL_ALONE: &str = "ocinet::journal";
 
 /// Something for whoever looks for a fault.
 pub fn debug(message: impl Display) {
@@ -43,7 +53,7 @@ fn start() {
             .with_ansi(false)
             .without_time()
             .with_target(false)
-            .with_filter(level);
+            .with_filter(level.and(filter_fn(|of| of.target() != JOURNAL_ALONE)));
         let journal =
             tracing_journald::layer().ok().map(|layer| layer.with_filter(LevelFilter::INFO.max(level)));
         let _ = tracing::subscriber::set_global_default(

@@ -36,6 +36,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Er
 
 fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>) -> Result<T, Error> {
     if let Err(error) = &result {
+        crate::log::failure(format_args!("the start of container {} failed: {error}", container.id));
         let path = last_error(state, &container.id);
         let json = serde_json::json!({
             "id": container.id, "pid": container.pid, "bundle": container.bundle,

@@ -10,6 +10,7 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
+use crate::input::Stopped;
 use crate::take_back::{TakeBack, forget_unrecorded};
 use crate::{identity, input, members};
 
@@ -17,8 +18,14 @@ use crate::{identity, input, members};
 /// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let stopped = input::parse_stop(&input::read(stdin().lock())?)?;
+    take_back(state, &stopped).inspect_err(|error| {
+        crate::log::failure(format_args!("the stop of container {} failed: {error}", stopped.id));
+    })
+}
+
+fn take_back(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
     let id = stopped.id.clone();
-    let is_another = |record: &Record| !identity::is_over(record, &stopped);
+    let is_another = |record: &Record| !identity::is_over(record, stopped);
     // What is no file of ocinet's in its place, also a link that leads nowhere, is an error.
     if fs::symlink_metadata(state.record_path(&id)).is_err() {
         return forget_unrecorded(state, &id).map(|()| Work::None);

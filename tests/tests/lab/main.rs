@@ -27,6 +27,7 @@ mod identity;
 mod impersonation;
 mod in_the_place;
 mod ipvlan;
+mod journal;
 mod life;
 mod locks;
 mod macs;
