@@ -11,7 +11,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::Filter;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::Namespace;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::{self, Nft, Place, counted};
 use ocinet_shared::kernel::route::{self, Route};
 use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::record::{Attachment, Record};
@@ -68,6 +68,16 @@ impl Found {
         elements.filter(|element| {
             self.has(element.set.place().0) && !self.elements.contains(&(element.set, element.key_bytes()))
         })
+    }
+
+    /// The elements in whose place another one is that leads elsewhere: another state folder's container may have taken a port.
+    ///
+    /// # Errors
+    /// A refusal of the kernel's.
+    pub fn led_elsewhere(&mut self, elements: &[Element]) -> Result<Vec<String>, KernelError> {
+        let places = nft::places(self.nft.channel(), elements)?;
+        let is_others = |of: &&Element| places.get(&(of.set, of.key_bytes())) == Some(&Place::Others);
+        Ok(elements.iter().filter(is_others).map(ToString::to_string).collect())
     }
 
     /// The links and routes, to tell uplinks from others' networks.

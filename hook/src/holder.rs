@@ -199,6 +199,6 @@ pub fn of_interface(id: &ContainerId, name: &IfName) -> Error {
     Error::Conflict(report(
         format!("attach container {id}"),
         format!("its network namespace has an interface {name} already"),
-        "give net.ifname another name, or let the runtime make a network namespace without interfaces (podman: --network=none)",
+        "let the runtime make a network namespace without interfaces (podman: --network=none), or give net.ifname another name beside it",
     ))
 }

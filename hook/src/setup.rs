@@ -318,7 +318,7 @@ pub fn no_own_namespace(id: &ContainerId) -> Error {
     Error::Usage(report(
         format!("attach container {id}"),
         "it shares the host's network namespace",
-        "give it a network namespace of its own, or use net.driver=host",
+        "give it a network namespace of its own (podman: --network=none), or use net.driver=host",
     ))
 }
 

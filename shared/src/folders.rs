@@ -206,10 +206,11 @@ fn check_each(folder: &Path, is_to_be_closed: impl Fn(&Metadata) -> bool) -> Res
 
 /// The links in the place of folders, and the folders of other users, for which starts are refused.
 fn faults(folder: &Path) -> Vec<StateError> {
-    FOLDERS.into_iter().flat_map(|(name, levels)| faults_in(&folder.join(name), levels)).collect()
+    let is_known = fs::symlink_metadata(folder.join(LOCK_FILE)).is_ok();
+    FOLDERS.into_iter().flat_map(|(name, levels)| faults_in(&folder.join(name), levels, is_known)).collect()
 }
 
-fn faults_in(path: &Path, levels: usize) -> Vec<StateError> {
+fn faults_in(path: &Path, levels: usize, is_known: bool) -> Vec<StateError> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Vec::new() };
     if metadata.is_symlink() {
         return vec![link(path)];
@@ -220,9 +221,19 @@ fn faults_in(path: &Path, levels: usize) -> Vec<StateError> {
     if let Err(fault) = check_owner(path, &metadata) {
         return vec![fault];
     }
-    let Some(levels) = levels.checked_sub(1) else { return Vec::new() };
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries.flat_map(|entry| faults_in(&entry.path(), levels)).collect()
+    let paths = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    match levels.checked_sub(1) {
+        Some(levels) => paths.flat_map(|path| faults_in(&path, levels, is_known)).collect(),
+        None if is_known => Vec::new(),
+        // As where they are closed: without the file of locks, folders of others are refused in the place of files, too.
+        None => paths
+            .filter(|path| path.is_dir() && !path.is_symlink())
+            .filter_map(|path| {
+                let metadata = fs::symlink_metadata(&path).ok()?;
+                check_owner(&path, &metadata).err()
+            })
+            .collect(),
+    }
 }
 
 /// Closes a folder and those in it, as deep as ocinet makes any. No link is followed: in a folder that is closed, none takes

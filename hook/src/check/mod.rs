@@ -26,6 +26,9 @@ pub enum Scope {
     Container(ContainerId),
 }
 
+/// What becomes of a port whose publishing element leads elsewhere.
+pub(crate) const TAKEN: &str = "what is sent there does not reach the container";
+
 /// Something that is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -90,6 +93,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         }
         differences.extend(whats.into_iter().map(|what| Difference { of: of.clone(), what }));
         differences.extend(missing(&found, &of, record.elements()));
+        differences.extend(led_elsewhere(&mut found, &of, &record)?);
         wanted.extend(record.elements().cloned());
         compared.push(record);
     }
@@ -147,6 +151,13 @@ fn of_networks(
         wanted.extend(elements);
     }
     (differences, wanted)
+}
+
+fn led_elsewhere(found: &mut Found, of: &str, record: &Record) -> Result<Vec<Difference>, Error> {
+    let elements: Vec<Element> = record.elements().cloned().collect();
+    let what = |element: String| format!("another element is where {element} was: {TAKEN}");
+    let elsewhere = found.led_elsewhere(&elements)?.into_iter();
+    Ok(elsewhere.map(|element| Difference { of: of.to_owned(), what: what(element) }).collect())
 }
 
 /// Where a table is missing, one line says so, instead of one for each of its elements.

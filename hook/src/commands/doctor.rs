@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::one_line::one_line;
+use ocinet_shared::quoted::word;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 use serde::Deserialize;
@@ -27,10 +30,12 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) 
     let mut text = String::new();
     if only.is_some() || id.is_none() {
         let (mut containers, mut networks) = (0, 0);
+        findings.extend(of_folder(state));
         findings.extend(super::seen_again(|| {
             let mut around = Surroundings::read(state, &config, only.as_ref(), &boot_id)?;
             (containers, networks) = (around.records.len(), around.networks.len());
-            Ok(look(&mut around))
+            let ended = if only.is_none() { ended(state, &boot_id)? } else { Vec::new() };
+            Ok(ended.into_iter().chain(look(&mut around)).collect())
         })?);
         let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
         let _ =
@@ -62,6 +67,42 @@ fn look(around: &mut Surroundings) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A state folder in which no start can write.
+fn of_folder(state: &StateDir) -> Option<Finding> {
+    let path = state.path("");
+    let found = statvfs(&path).ok()?;
+    let (what, why, mend) = if found.flags().contains(FsFlags::ST_RDONLY) {
+        ("read-only", "no container starts", "findmnt --target")
+    } else if found.blocks_available() == 0 || (found.files() > 0 && found.files_available() == 0) {
+        ("full", "no container starts until there is room", "df --human-readable")
+    } else {
+        return None;
+    };
+    let path = path.to_string_lossy();
+    let path = path.trim_end_matches('/');
+    Some(Finding {
+        what: format!("the file system of the state folder {path} is {what}"),
+        why: format!("{why}, and what has ended is not taken back whole"),
+        mend: vec![format!("{mend} {}", word(path))],
+    })
+}
+
+/// The containers that have ended and were never taken back.
+fn ended(state: &StateDir, boot_id: &str) -> Result<Vec<Finding>, Error> {
+    let records = state.records()?.into_iter().flatten();
+    let ended = records.filter(|record| !members::is_live(state, record, boot_id));
+    Ok(ended.map(|record| has_ended(&record.id)).collect())
+}
+
+fn has_ended(id: &ContainerId) -> Finding {
+    Finding {
+        what: format!("container {id} has ended"),
+        why: "what it had is still there, as nobody ran `ocinet poststop`: its ports are held, and lead to nobody"
+            .to_owned(),
+        mend: vec!["ocinet gc".to_owned()],
+    }
 }
 
 /// Why a container's last set-up failed, as createRuntime writes it down.
@@ -105,11 +146,7 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
         mend: Vec::new(),
     }));
     if record.as_ref().is_some_and(|record| !members::is_live(state, record, boot_id)) {
-        findings.push(Finding {
-            what: format!("container {id} has ended"),
-            why: "what it had is still there, as nobody ran `ocinet poststop`".to_owned(),
-            mend: vec!["ocinet gc".to_owned()],
-        });
+        findings.push(has_ended(&id));
     }
     Ok((record, findings))
 }

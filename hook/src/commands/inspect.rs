@@ -78,8 +78,10 @@ pub(super) fn run(state: &StateDir, id: &str, json: bool) -> Result<(), Error> {
 
 fn counters(record: &Record) -> Result<Counters, Error> {
     let mut nft = Nft::open()?;
+    // What leads to another container counts that one's.
     let mut count = |element: &Element| -> Result<Counter, Error> {
-        Ok(nft.get(element)?.map(|state| state.counter).unwrap_or_default())
+        let own = nft.get(element)?.filter(|found| found.value == element.value_bytes());
+        Ok(own.map(|found| found.counter).unwrap_or_default())
     };
     let mut counters = Counters::default();
     for address in record.addresses() {

@@ -5,6 +5,7 @@ use ocinet_shared::kernel::nft::{self, Flaw};
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
+use crate::check::TAKEN;
 use crate::error::Error;
 use crate::filters::with_filters;
 use crate::{nat, tables};
@@ -72,17 +73,31 @@ fn of_flaw(flaw: &Flaw, table: &str, mend: &[String]) -> Finding {
     Finding { what, why: why.to_owned(), mend: mend.to_vec() }
 }
 
-/// Elements that records and networks name, and the tables do not have.
+/// Elements that records and networks name, and the tables do not have, or have with another value.
 pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let of_networks: Vec<Element> = around.networks.iter().flat_map(nat::network_elements).collect();
     let of_containers = around.records.iter().flat_map(Record::elements);
-    let mut missing = around.found.missing(of_networks.iter().chain(of_containers));
-    let Some(first) = missing.next() else { return Ok(Vec::new()) };
-    Ok(vec![Finding::new(
-        format!("{} elements of ocinet's tables are gone, such as {first}", 1 + missing.count()),
-        "something deleted them: what they let through does not pass",
-        RELOAD,
-    )])
+    let missing: Vec<&Element> = around.found.missing(of_networks.iter().chain(of_containers)).collect();
+    let mut findings = Vec::new();
+    if let Some(first) = missing.first() {
+        findings.push(Finding::new(
+            format!("{} elements of ocinet's tables are gone, such as {first}", missing.len()),
+            "something deleted them: what they let through does not pass",
+            RELOAD,
+        ));
+    }
+    for record in &around.records {
+        let elements: Vec<Element> = record.elements().cloned().collect();
+        findings.extend(around.found.led_elsewhere(&elements)?.into_iter().map(|element| Finding {
+            what: format!("another element is where container {}'s {element} was", record.id),
+            why: format!(
+                "another state folder's container took the port while the rules were gone, or somebody changed the element: \
+                 {TAKEN}; publish another port, or stop what holds this one and run `ocinet reload`"
+            ),
+            mend: Vec::new(),
+        }));
+    }
+    Ok(findings)
 }
 
 /// The filters on the host's ends of containers' links, which hold senders to their addresses.

@@ -247,11 +247,14 @@ fn a_read_only_state_folder_is_looked_at() {
     let read_only =
         "mount --bind $0 $0 && mount -o remount,bind,ro $0 && ! touch $0/lock 2>/dev/null && exec \"$@\"";
     let under = ["unshare", "--mount", "sh", "-c", read_only, folder.to_str().unwrap()];
-    for (arguments, said) in
-        [(&["check"][..], "everything is as recorded\n"), (&["gc", "--dry-run"], ""), (&["doctor"], "")]
-    {
+    let amiss = format!("the file system of the state folder {} is read-only", folder.display());
+    for (arguments, code, said) in [
+        (&["check"][..], 0, "everything is as recorded\n"),
+        (&["gc", "--dry-run"], 0, ""),
+        (&["doctor"], 1, &amiss),
+    ] {
         let finished = lab.run_under(&under, arguments, "");
-        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{arguments:?}");
+        assert_eq!((finished.code, finished.stderr.as_str()), (code, ""), "{arguments:?}");
         assert!(finished.stdout.contains(said), "{arguments:?}: {}", finished.stdout);
     }
 }

@@ -173,15 +173,30 @@ fn a_pod_whose_owner_has_ended() {
 fn a_container_that_has_ended() {
     let mut ward = Ward::new("bridge");
     ward.web.sandbox.end();
-    let said = ward.lab.run(&["doctor", "web"], "");
-    assert_eq!(said.code, 1, "{}", said.stdout);
-    assert!(
-        said.stdout.contains("container web has ended\n") && said.stdout.contains("$ ocinet gc\n"),
-        "{}",
-        said.stdout
-    );
+    for arguments in [&["doctor", "web"][..], &["doctor"]] {
+        let said = ward.lab.run(arguments, "");
+        assert_eq!(said.code, 1, "{}", said.stdout);
+        assert!(
+            said.stdout.contains("container web has ended\n") && said.stdout.contains("$ ocinet gc\n"),
+            "{}",
+            said.stdout
+        );
+    }
     assert_eq!(ward.lab.run(&["gc"], "").code, 0);
+    assert!(!ward.lab.run(&["doctor"], "").stdout.contains("has ended"));
     assert_eq!(ward.lab.run(&["doctor", "web"], "").code, 2);
+}
+
+/// Where the folder cannot be written, the reason of a failed start is nowhere else.
+#[test]
+fn a_state_folder_that_is_full() {
+    let lab = Lab::new();
+    let folder = lab.state_dir().to_str().unwrap().to_owned();
+    let full = "mount -t tmpfs -o nr_inodes=1 none $0 && exec \"$@\"";
+    let said = lab.run_under(&["unshare", "--mount", "sh", "-c", full, &folder], &["doctor"], "");
+    assert_eq!(said.code, 1, "{said:?}");
+    let finding = format!("the file system of the state folder {folder} is full\n");
+    assert!(said.stdout.contains(&finding), "{said:?}");
 }
 
 #[test]

@@ -93,6 +93,13 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     assert!(ask_tcp(&web.net, SocketAddr::new(INTERNET4, 81), PATIENCE).is_some());
     assert!(!outside.all_clients().contains(&web.address(false)), "it went out untranslated");
     assert_eq!(run_timer(&lab), "", "it was restored again");
+    for command in [&["check"][..], &["check", "web"], &["doctor"], &["doctor", "web"]] {
+        let said = lab.run(command, "");
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.stdout.contains("another element is where") && said.stdout.contains("8080"), "{said:?}");
+    }
+    let counted = lab.run(&["inspect", "web"], "").ok();
+    assert!(counted.contains("8080:80/tcp: 0 connections"), "{counted}");
     // Its end leaves the port to who has it.
     lab.detach(web);
     reaches(&lab.peer, HOST4, 8080, "other");
