@@ -82,6 +82,16 @@ pub fn crowd(lab: &Lab) {
     assert!(count.trim().parse::<usize>().unwrap() >= 300, "{count}");
 }
 
+#[track_caller]
+fn is_served_though_it_sent_before(lab: &Lab, host: IpAddr) {
+    let client = Client::new(&lab.peer, 4001, SocketAddr::new(host, 5353));
+    assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
+    let web = web(lab, "web", "10.90.0.7,fd00:90::7");
+    let _served = Server::udp(&web.net, 53, "web");
+    client.is_answered_by("web");
+    lab.detach(web);
+}
+
 #[test]
 fn a_client_that_sent_before_the_port_was_published_is_served() {
     let lab = Lab::new();
@@ -92,12 +102,7 @@ fn a_client_that_sent_before_the_port_was_published_is_served() {
         if crowded {
             crowd(&lab);
         }
-        let client = Client::new(&lab.peer, 4001, SocketAddr::new(host, 5353));
-        assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
-        let web = web(&lab, "web", "10.90.0.7,fd00:90::7");
-        let _served = Server::udp(&web.net, 53, "web");
-        client.is_answered_by("web");
-        lab.detach(web);
+        is_served_though_it_sent_before(&lab, host);
     }
 }
 
@@ -112,12 +117,7 @@ fn a_client_that_a_firewall_tracks_in_a_zone_is_served_though_it_sent_before() {
          chain leaves { type filter hook output priority raw; ct zone set 7; }; }",
     ]);
     for (_, host, _) in BOTH {
-        let client = Client::new(&lab.peer, 4001, SocketAddr::new(host, 5353));
-        assert!((0..3).all(|_| client.ask().is_none()), "nobody publishes the port yet");
-        let web = web(&lab, "web", "10.90.0.7,fd00:90::7");
-        let _served = Server::udp(&web.net, 53, "web");
-        client.is_answered_by("web");
-        lab.detach(web);
+        is_served_though_it_sent_before(&lab, host);
     }
 }
 
