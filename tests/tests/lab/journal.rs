@@ -31,8 +31,8 @@ fn a_hook_that_fails_says_why_in_the_journal() {
     assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
     let journal = said();
     assert!(journal.contains(&format!("the start of container other failed: {line}")), "{journal}");
-    // The field's length, of eight bytes, and LOG_ERR of syslog(3).
-    assert!(journal.contains("PRIORITY\n\u{1}\0\0\0\0\0\0\03\n"), "{journal}");
+    // The field's name, its length of eight bytes, and LOG_ERR of syslog(3).
+    assert!(journal.contains("PRIORITY\n\u{1}\0\0\0\0\0\0\u{0}3\n"), "{journal}");
     std::fs::remove_file(lab.state_dir().join("containers/web.json")).unwrap();
     std::os::unix::fs::symlink("nowhere", lab.state_dir().join("containers/web.json")).unwrap();
     let refused = lab.run_under(&under, &["poststop"], r#"{"id":"web"}"#);
