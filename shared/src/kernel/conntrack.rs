@@ -1,7 +1,8 @@
 //! Connection tracking: which connections are open, and the end of those whose container is another's or nobody's now.
-//! `published.rs` finds what is in the way of a published port.
+//! `published.rs` finds what is in the way of a published port; `text.rs` looks whether there is anything to ask for.
 
 mod published;
+mod text;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -85,6 +86,9 @@ pub fn answer(payload: &[u8], addresses: &mut Vec<IpAddr>) {
 /// # Errors
 /// What the kernel says besides that there is no connection tracking.
 pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
+    if !text::may_have(is_sent_by(address)) {
+        return Ok(());
+    }
     let directions = [(CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS), (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS)];
     let family = Family::of(address);
     let is_meant = |payload: &[u8]| {
@@ -104,6 +108,11 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
         Question { family, filter: Box::new(filter), is_meant: Box::new(is_meant) }
     };
     end_by(channel, &directions.map(question))
+}
+
+/// Whether an address began a connection or answers on it: by its line of text.
+fn is_sent_by(address: IpAddr) -> impl Fn(&str) -> bool {
+    move |line| text::values(line, "src").any(|source| source.parse() == Ok(address))
 }
 
 /// Which connections are to end: by the kernel's filter, and by what a kernel that does not know it is asked.

@@ -1,30 +1,19 @@
-//! What is in the way of a UDP port that is published now, and whose it may be. Few connections are looked at as text first, for
-//! which the kernel needs least; then it lists those by UDP whose destination is not translated, and whoever asks judges.
+//! What is in the way of a UDP port that is published now, and whose it may be: the kernel lists the connections by UDP whose
+//! destination is not translated, and whoever asks judges.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::IpAddr;
 
 use super::{
     CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
     CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, IPS_DST_NAT,
-    IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family, status,
+    IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family, status, text,
 };
 use crate::cidr::Family;
 use crate::kernel::KernelError;
 use crate::kernel::channel::Channel;
 use crate::kernel::raw::{Attributes, Request};
-use crate::kernel::sysctl;
 use crate::port::Protocol;
-
-/// How many connections there are in this network namespace.
-const COUNT: &str = "net/netfilter/nf_conntrack_count";
-/// The connections as text, where the kernel has it (`CONFIG_NF_CONNTRACK_PROCFS`).
-const TEXT: &str = "/proc/thread-self/net/nf_conntrack";
-/// Up to how many connections are looked at as text. Linux 6.18 writes 300 in 0.9 ms, where a list takes 5.5 ms or more for
-/// each family; kernels before 6.16 look for their place in the table anew for each 25.
-const FEW: usize = 256;
 
 /// A UDP port of the host that is published now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +57,7 @@ impl Found {
 /// What the kernel says besides that there is no connection tracking.
 pub fn in_the_way(channel: &mut Channel, ports: &[NowPublished]) -> Result<Vec<Found>, KernelError> {
     let mut found = Vec::new();
-    if ports.is_empty() || !may_be_in_the_way(ports) {
+    if ports.is_empty() || !text::may_have(names(ports)) {
         return Ok(found);
     }
     for family in Family::ALL {
@@ -84,64 +73,14 @@ pub fn in_the_way(channel: &mut Channel, ports: &[NowPublished]) -> Result<Vec<F
     Ok(found)
 }
 
-/// Whether a list could find something. To list a table, the kernel locks each of its buckets, 262,144 on a host with
-/// memory enough, which takes milliseconds however few connections there are. To write it as text, it passes over the
-/// empty ones.
-fn may_be_in_the_way(ports: &[NowPublished]) -> bool {
-    // A connection that has ended is counted until somebody meets it. The first text may be without the ones behind such a
-    // one, and the second finds them gone.
-    for _ in 0..2 {
-        match sysctl::read(COUNT).and_then(|count| count.parse().ok()) {
-            Some(0) => return false,
-            Some(count) if count <= FEW => match text().map(|text| look(&text, count, ports)) {
-                Ok(Looked::Named) | Err(_) => return true,
-                Ok(Looked::NotNamed) => return false,
-                Ok(Looked::Part) => {}
-            },
-            _ => return true,
-        }
-    }
-    true
-}
-
-/// What the text of the connections tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looked {
-    /// One by UDP is sent to one of the ports, in any direction.
-    Named,
-    /// None is.
-    NotNamed,
-    /// None of those is that are told. Before Linux 6.16, a read goes on by the number of connections that were told, and
-    /// passes over living ones where it met some that have ended.
-    Part,
-}
-
-/// Looks for the ports in the text of this many connections or more.
-pub(super) fn look(text: &str, count: usize, ports: &[NowPublished]) -> Looked {
+/// Whether a connection by UDP is sent to one of the ports, in any direction: by its line of text.
+pub(super) fn names(ports: &[NowPublished]) -> impl Fn(&str) -> bool + use<> {
     let ports: BTreeSet<u16> = ports.iter().map(|of| of.port).collect();
-    let is_named = |line: &str| {
-        // The family by name and number, the protocol by name and number, and what is known of the connection.
-        let mut words = line.split_ascii_whitespace().skip(3);
-        words.next().and_then(|number| number.parse().ok()) == Some(Protocol::Udp.number())
-            && words.any(|word| {
-                let port = word.strip_prefix("dport=").and_then(|port| port.parse().ok());
-                port.is_some_and(|port: u16| ports.contains(&port))
-            })
-    };
-    if text.lines().any(is_named) {
-        Looked::Named
-    } else if text.lines().count() < count {
-        Looked::Part
-    } else {
-        Looked::NotNamed
+    move |line| {
+        text::protocol(line) == Some(Protocol::Udp.number())
+            && text::values(line, "dport")
+                .any(|port| port.parse().is_ok_and(|port: u16| ports.contains(&port)))
     }
-}
-
-/// The connections as text. For each read, the kernel looks for its place in the table anew: few reads.
-fn text() -> io::Result<String> {
-    let mut text = String::with_capacity(1 << 16);
-    File::open(TEXT)?.read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// The published ports of a family, and the addresses that each is published on.

@@ -1,4 +1,5 @@
-use super::published::{Bounds, Looked, bounds, look, why};
+use super::published::{Bounds, bounds, names, why};
+use super::text::{Looked, look};
 use super::*;
 use crate::kernel::raw::{captured, every_beginning};
 
@@ -86,10 +87,8 @@ fn what_leaves_by_a_port_is_told() {
     }
 }
 
-/// As Linux 6.18 writes it: a connection by TCP, one by UDP over IPv6, and one that leaves by a port.
-#[test]
-fn a_port_that_no_connection_by_udp_names_is_told_from_the_text() {
-    let text = "\
+/// As Linux 6.18 writes them: a connection by TCP, one by UDP over IPv6, and one that leaves by a port.
+const TEXT: &str = "\
 ipv4     2 tcp      6 119 SYN_SENT src=198.51.100.20 dst=198.51.100.10 sport=4000 dport=80 [UNREPLIED] \
 src=198.51.100.10 dst=198.51.100.20 sport=80 dport=4000 mark=0 zone=0 use=2
 ipv6     10 udp      17 30 src=2001:0db8:0000:0000:0000:0000:0000:0001 dst=2001:0db8:0000:0000:0000:0000:0000:0002 \
@@ -98,16 +97,30 @@ dst=2001:0db8:0000:0000:0000:0000:0000:0001 sport=5353 dport=4001 mark=0 zone=0 
 ipv4     2 udp      17 30 src=10.90.0.7 dst=198.51.100.7 sport=51820 dport=700 [UNREPLIED] src=198.51.100.7 \
 dst=198.51.100.10 sport=700 dport=10101 mark=0 zone=0 use=3
 ";
+
+#[test]
+fn a_port_that_no_connection_by_udp_names_is_told_from_the_text() {
     let looked = |port: u16, count: usize| {
         let other = NowPublished { family: Family::Ipv4, bound: None, port: 1 };
-        look(text, count, &[other, NowPublished { port, ..other }])
+        look(TEXT, count, names(&[other, NowPublished { port, ..other }]))
     };
     for named in [5353, 4001, 700, 10101] {
-        assert_eq!((looked(named, 3), looked(named, 4)), (Looked::Named, Looked::Named));
+        assert_eq!((looked(named, 3), looked(named, 4)), (Looked::Found, Looked::Found));
     }
     // By TCP, as a source that is translated, part of another number, and nowhere.
     for other in [80, 4000, 51820, 535, 101, 53530, 9] {
-        assert_eq!((looked(other, 3), looked(other, 4)), (Looked::NotNamed, Looked::Part));
+        assert_eq!((looked(other, 3), looked(other, 4)), (Looked::NotThere, Looked::Part));
+    }
+}
+
+#[test]
+fn an_address_that_sends_on_no_connection_is_told_from_the_text() {
+    let looked = |address: &str| look(TEXT, 3, is_sent_by(address.parse().unwrap()));
+    for sends in ["10.90.0.7", "198.51.100.7", "198.51.100.20", "2001:db8::1", "2001:db8::2"] {
+        assert_eq!(looked(sends), Looked::Found, "{sends}");
+    }
+    for other in ["10.90.0.70", "0.90.0.7", "198.51.100.2", "2001:db8::", "2001:db8::10"] {
+        assert_eq!(looked(other), Looked::NotThere, "{other}");
     }
 }
 
