@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::probe::Probe;
-use ocinet_shared::kernel::{neighbour, route};
+use ocinet_shared::kernel::{KernelError, neighbour, route};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::quoted::word;
 
 use super::{Applier, Failure};
 use crate::error::{Error, report};
+use crate::take_back::DEPARTURE;
 
 /// How long the LAN has to answer, from the question on. A machine that is awake answers within a millisecond, one whose
 /// processor is busy within one or two of its kernel's ticks, of 10 ms at most. The second that RFC 5227 and RFC 4862
@@ -88,8 +91,8 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// A macvlan of this very host is none of the LAN's machines: it is one of a container that has ended, whose links the
-    /// kernel has yet to remove.
+    /// A macvlan on the parent is none of the LAN's machines: it is one of a container that has ended, whose links the kernel
+    /// has yet to remove.
     fn hear(&mut self, question: &Question) -> Result<(), Failure> {
         let Question { probe, parent: (parent, index), addresses, for_host, deadline } = question;
         for (address, mac) in probe.answers_until(*deadline) {
@@ -99,7 +102,11 @@ impl Applier<'_> {
             {
                 continue;
             }
-            let cause = format!("a machine of its LAN with the Ethernet address {mac} has it");
+            let cause = match link::list(&mut self.route)?.into_iter().find(|link| link.mac == Some(mac)) {
+                Some(_) if departs(probe, (address, mac))? => continue,
+                Some(link) => format!("something on this host's link {} has it", word(&link.name)),
+                None => format!("a machine of its LAN with the Ethernet address {mac} has it"),
+            };
             return Err(if is_hosts {
                 taken_for_host(parent, address, cause).into()
             } else {
@@ -108,6 +115,20 @@ impl Applier<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether who answered soon answers no more. An ipvlan, and a macvlan in mode passthru, has the Ethernet address of its
+/// parent, which may be another link of this host, and that of a container that has ended is there until the kernel
+/// removes it.
+fn departs(probe: &Probe, answer: (IpAddr, Mac)) -> Result<bool, KernelError> {
+    let deadline = Instant::now() + DEPARTURE;
+    while Instant::now() < deadline {
+        probe.ask(answer.0)?;
+        if !probe.answers_until(Instant::now() + PATIENCE).any(|again| again == answer) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn taken_for_host(parent: &IfName, address: IpAddr, cause: String) -> Error {

@@ -1,11 +1,14 @@
 //! Addresses that somebody on the LAN has already: they are asked for before a container says that they are its own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
-use ocinet_tests::lab::{Capture, Lab, PEER4, PEER6, Server, ask_tcp, link_address, until};
+use ocinet_tests::lab::{Capture, Lab, Netns, PEER4, PEER6, Server, ask_tcp, link_address, until};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
+use crate::ipvlan::kernel_has_ipvlan;
 use crate::life::used;
 use crate::macvlan::faults::thirty_in_a_row;
 use crate::macvlan::{IP, RANGE, on_lan, second_link, text, with};
@@ -107,6 +110,39 @@ fn the_question_claims_nothing() {
         let known = net.ok(&["ip", "neighbour"]);
         let wrong = known.lines().any(|line| line.starts_with("198.51.100.50 ") && line.contains(&host));
         assert!(!wrong, "{known}");
+    }
+}
+
+/// An ipvlan, and a macvlan in mode passthru, has the Ethernet address of its parent, and that of a container that has ended
+/// is there until the kernel removes it.
+#[test]
+fn a_link_of_this_host_that_goes_has_no_address() {
+    let kinds = ["macvlan mode passthru", "ipvlan mode l2"];
+    for kind in kinds.into_iter().filter(|kind| !kind.starts_with("ipvlan") || kernel_has_ipvlan()) {
+        let lab = Lab::new();
+        used(&lab);
+        second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
+        let ended = Netns::new();
+        lab.host.batch(&format!("link add link eth1 name last netns {} type {kind}\n", ended.path()));
+        ended.sysctl("ipv6/conf/last/accept_dad", "0");
+        ended.batch(
+            "addr add 198.51.100.50/24 dev last\naddr add 2001:db8:1::50/64 dev last\nlink set last up\n",
+        );
+        for own in [IP, "198.51.100.50,2001:db8:1::51", "198.51.100.51,2001:db8:1::50"] {
+            refused(&lab, &with(&[("net.ip", own)]), 4, "something on this host's link eth1 has it");
+        }
+        let going = ended.again();
+        let goes = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(500));
+            going.batch("link del last\n");
+        });
+        let web = on_lan(&lab, "web", &[("net.ip", IP)]);
+        assert!(goes.is_finished(), "{kind}: the start has waited");
+        goes.join().unwrap();
+        let _server = Server::tcp(&web.net, 80, "web");
+        for ipv6 in [false, true] {
+            reaches(&lab.peer, web.address(ipv6), 80, "web");
+        }
     }
 }
 
