@@ -44,6 +44,8 @@ pub struct Taken {
     pub what: Wanted,
     /// Who has it, where that could be found out.
     pub by: Option<ContainerId>,
+    /// Whether it was given back before that was asked: nobody has it any more.
+    pub is_given_back: bool,
     /// The conflict, for people.
     pub error: Error,
 }
@@ -82,47 +84,58 @@ fn name(container: Option<&ContainerId>) -> String {
     container.map_or_else(|| "another container".to_owned(), |id| format!("container {id}"))
 }
 
+/// What a file of the state folder says that somebody has.
+fn of_file(state: &StateDir, path: &Path, what: Wanted, error: impl Fn(&str) -> Error) -> Taken {
+    let found = files::holder(state, path);
+    let is_given_back = matches!(found, Ok(None));
+    let by = found.ok().flatten();
+    Taken { what, is_given_back, error: error(&name(by.as_ref())), by }
+}
+
 /// An address that is leased.
 #[must_use]
 pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Taken {
-    let by = files::holder(state, &files::lease_path(state, network, address)).ok().flatten();
-    let error = Error::Conflict(report(
-        format!("lease {address} from network {network}"),
-        format!("{} has it", name(by.as_ref())),
-        "give another net.ip, leave it out, or stop that container",
-    ));
-    Taken { what: Wanted::Address(address), by, error }
+    let path = files::lease_path(state, network, address);
+    of_file(state, &path, Wanted::Address(address), |by| {
+        Error::Conflict(report(
+            format!("lease {address} from network {network}"),
+            format!("{by} has it"),
+            "give another net.ip, leave it out, or stop that container",
+        ))
+    })
 }
 
 /// An Ethernet address that is claimed.
 #[must_use]
 pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
-    let by = files::holder(state, &files::mac_path(state, on, mac)).ok().flatten();
-    let error = Error::Conflict(report(
-        format!("use the Ethernet address {mac} on {on}"),
-        format!("{} has it", name(by.as_ref())),
-        "give another net.mac, leave it out, or stop that container",
-    ));
-    Taken { what: Wanted::Mac(mac), by, error }
+    of_file(state, &files::mac_path(state, on, mac), Wanted::Mac(mac), |by| {
+        Error::Conflict(report(
+            format!("use the Ethernet address {mac} on {on}"),
+            format!("{by} has it"),
+            "give another net.mac, leave it out, or stop that container",
+        ))
+    })
 }
 
 /// A port that is claimed on one host address.
 #[must_use]
 pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Taken {
-    let by = files::holder(state, claim).ok().flatten();
-    let error = port_taken(format_args!("{}/{}", port.host_port, port.protocol), &name(by.as_ref()));
-    Taken { what: Wanted::Port(port.host_port), by, error }
+    of_file(state, claim, Wanted::Port(port.host_port), |by| {
+        port_taken(format_args!("{}/{}", port.host_port, port.protocol), by)
+    })
 }
 
-/// A port whose element is there already; its value's bytes begin with the address of the container it leads to.
+/// A port whose element was there already; its value's bytes, if it is there still, begin with the address of the container
+/// that it leads to.
 #[must_use]
-pub fn of_element(state: &StateDir, element: &Element, value: &[u8]) -> Taken {
-    let by = by_value(state, value);
+pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> Taken {
+    let by = value.and_then(|value| by_value(state, value));
     let (port, text) = match published(element) {
         Some((_, port)) => (port.host_port, format!("{}/{}", port.host_port, port.protocol)),
         None => (0, element.to_string()),
     };
-    Taken { what: Wanted::Port(port), error: port_taken(text, &name(by.as_ref())), by }
+    let error = port_taken(text, &name(by.as_ref()));
+    Taken { what: Wanted::Port(port), by, is_given_back: value.is_none(), error }
 }
 
 /// The container's address in the value of a publishing element.

@@ -44,6 +44,8 @@ struct Found {
     way_out: bool,
     /// The addresses of all containers that live on this host; empty until the kernel refused one.
     living: BTreeSet<IpAddr>,
+    /// Whoever had something that this container wants, and had no record any more when it was looked for.
+    gone: BTreeSet<ContainerId>,
 }
 
 /// One set-up.
@@ -118,7 +120,7 @@ impl<'a> Setup<'a> {
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
                 Err(Failure::Taken(taken)) => match self.pod_mate(&taken)? {
                     Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
-                    _ if self.is_worth_another_try(&taken)? => last = Some(taken.error),
+                    _ if self.is_worth_another_try(&taken, &mut found.gone)? => last = Some(taken.error),
                     _ => return Err(taken.error),
                 },
                 Err(Failure::Final(error)) => return Err(error),
@@ -187,8 +189,19 @@ impl<'a> Setup<'a> {
         identity::check_free(self.state, record, &self.container, &self.boot_id, netns_is_same)
     }
 
-    /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead.
-    fn is_worth_another_try(&self, taken: &Taken) -> Result<bool, Error> {
+    /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead, or may have given
+    /// it back since: a stop removes the record last. What is left without a record stays.
+    fn is_worth_another_try(&self, taken: &Taken, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
+        if taken.is_given_back {
+            return Ok(true);
+        }
+        let other = taken.by.as_ref().filter(|holder| **holder != self.container.id);
+        if let Some(holder) = other
+            && (sweep::if_dead(self.state, holder, &self.boot_id)?
+                || (self.state.read_record(holder)?.is_none() && gone.insert(holder.clone())))
+        {
+            return Ok(true);
+        }
         let asked_for = match taken.what {
             Wanted::Address(address) => self.asks_for(address),
             Wanted::Port(wanted) => self.request.ports().any(|port| port.host_port == wanted),
@@ -197,14 +210,7 @@ impl<'a> Setup<'a> {
                 asked.mac == Some(mac) || asked.addresses.first().is_some_and(by_address)
             }),
         };
-        match &taken.by {
-            Some(holder)
-                if *holder != self.container.id && sweep::if_dead(self.state, holder, &self.boot_id)? =>
-            {
-                Ok(true)
-            }
-            _ => Ok(!asked_for),
-        }
+        Ok(!asked_for)
     }
 
     fn asks_for(&self, address: IpAddr) -> bool {

@@ -361,7 +361,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     // A published port may be another container's by now: its address is leased then.
     if is_publish
         && let Some(found) = nft.get(element)?
-        && holder::of_element(state, element, &found.value).by.is_some()
+        && holder::of_element(state, element, Some(&found.value)).by.is_some()
     {
         return Ok(false);
     }

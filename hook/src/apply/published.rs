@@ -54,7 +54,7 @@ impl Applier<'_> {
         let everywhere = nat::wildcard_element(port, Family::of(address));
         match self.nft.get(&everywhere)? {
             Some(found) => {
-                Err(Failure::Taken(Box::new(holder::of_element(self.state, &everywhere, &found.value))))
+                Err(Failure::Taken(Box::new(holder::of_element(self.state, &everywhere, Some(&found.value)))))
             }
             None => Ok(()),
         }
@@ -93,8 +93,8 @@ impl Applier<'_> {
         match result {
             Err(ChangeError::Exists(index)) if index < elements.len() => {
                 let element = &elements[index];
-                let value = self.nft.get(element)?.map(|state| state.value).unwrap_or_default();
-                Err(Failure::Taken(Box::new(holder::of_element(self.state, element, &value))))
+                let found = self.nft.get(element)?.map(|found| found.value);
+                Err(Failure::Taken(Box::new(holder::of_element(self.state, element, found.as_deref()))))
             }
             result => Ok(result.map_err(tables::change_error)?),
         }

@@ -50,7 +50,7 @@ impl Applier<'_> {
         for family in Family::ALL {
             let everywhere = nat::wildcard_element(&port, family);
             if let Some(found) = self.nft.get(&everywhere)? {
-                taken = Some(holder::of_element(self.state, &everywhere, &found.value));
+                taken = Some(holder::of_element(self.state, &everywhere, Some(&found.value)));
             }
         }
         let claims = fs::read_dir(files::claim_folder(self.state, &port)).into_iter().flatten().flatten();

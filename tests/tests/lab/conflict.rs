@@ -1,12 +1,15 @@
 //! What is taken: one line that names the holder, exit code 4, and nothing changed.
 
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
     DUAL, Endpoint, Frame, HOST4, HOST6, Lab, PEER4, PEER6, Sandbox, Server, Snapshot, link_address,
     send_frame, until,
 };
 
+use crate::faults::inject;
 use crate::reach::reaches;
 
 #[track_caller]
@@ -264,5 +267,37 @@ fn router_advertisements_that_forwarding_does_not_end_are_no_reason_to_refuse() 
         lab.detach(dual);
         assert!(accept_ra == "0" || hears(), "an advertisement is heard after the last network");
         assert!(has_default());
+    }
+}
+
+/// A start plans with what is free, another is quicker, and its stop gives it back before the first looks who has it.
+#[test]
+fn what_is_given_back_in_the_middle_of_a_start_is_free() {
+    const STEP: Duration = Duration::from_secs(2);
+    // The first link(2) makes the record, the next ones take the address, the Ethernet address and the port.
+    let asked = [
+        ("net.ip", "10.90.0.7", 2),
+        ("net.mac", "02:00:5e:10:00:07", 3),
+        ("net.ports", "127.0.0.1:8080:80", 4),
+    ];
+    let delay = STEP.as_micros();
+    for (key, value, nth) in asked {
+        let lab = Lab::new();
+        let annotations = [("net.driver", "bridge"), ("net.subnet", "10.90.0.0/16"), (key, value)];
+        let _friend = lab.attach("friend", &annotations[..2]);
+        let slow = Sandbox::new("slow");
+        let words = inject("linkat", nth, &format!("delay_enter={delay}:delay_exit={delay}"));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let started = thread::scope(|scope| {
+            let start =
+                scope.spawn(|| lab.run_under(&words, &["createRuntime"], &lab.state_of(&slow, &annotations)));
+            assert!(until(|| lab.record("slow").is_some()));
+            let began = Instant::now();
+            let quick = lab.attach("quick", &annotations);
+            thread::sleep((STEP + STEP / 2).saturating_sub(began.elapsed()));
+            lab.detach(quick);
+            start.join().unwrap()
+        });
+        assert_eq!((started.code, started.stderr.as_str()), (0, ""), "{key}");
     }
 }
