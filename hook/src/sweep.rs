@@ -4,8 +4,8 @@
 //! file `sweep` holds the ids still to be looked at, and is filled again from the folder when it is empty.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::take_back::TakeBack;
 /// How many records a start looks at.
 const PER_START: usize = 2;
 /// The most bytes that hold that many ids: an id has at most 200 bytes.
-const TAIL: i64 = 1024;
+const TAIL: u64 = 1024;
 
 /// Takes back the dead among the next few containers. What cannot be taken back is logged: it is not the business of
 /// the container that is being started.
@@ -50,6 +50,9 @@ pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool
 
 fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration) -> Result<bool, Error> {
     // Looked at without the lock first: the living, nearly all of them, are not to be held up.
+    if state.read_process(id)?.is_none_or(|process| !process.is_dead(boot_id)) {
+        return Ok(false);
+    }
     let has_ended = |record: &Record| !members::is_live(state, record, boot_id);
     if !state.read_record(id)?.is_some_and(|record| has_ended(&record)) {
         return Ok(false);
@@ -72,11 +75,19 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
 }
 
 /// Opens the file of the ids. What ocinet cannot have written in its place goes, and the ids are listed anew.
-fn open(state: &StateDir, path: &Path) -> Result<File, StateError> {
-    let fail = |error: io::Error| StateError::io("write", path, error);
-    if state.is_foreign(path) {
-        state.clear(path).map_err(fail)?;
+fn open(state: &StateDir, path: &Path) -> Result<(File, u64), StateError> {
+    match open_own(state, path) {
+        Err(_) if state.is_foreign(path) => {
+            state.clear(path).map_err(|error| StateError::io("write", path, error))?;
+            open_own(state, path)
+        }
+        opened => opened,
     }
+}
+
+/// The file and its length in bytes.
+fn open_own(state: &StateDir, path: &Path) -> Result<(File, u64), StateError> {
+    let fail = |error: io::Error| StateError::io("write", path, error);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -94,7 +105,7 @@ fn open(state: &StateDir, path: &Path) -> Result<File, StateError> {
         // An earlier ocinet left it to the umask.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(fail)?;
     }
-    Ok(file)
+    Ok((file, metadata.len()))
 }
 
 fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
@@ -105,29 +116,32 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
         Err(StateError::Busy { .. }) => return Ok(Vec::new()),
         taken => taken?,
     };
-    let mut file = open(state, &path)?;
-    let mut length = file.metadata().map_err(fail)?.len() as i64;
-    let mut tail = tail_of(&mut file, length).map_err(fail)?;
-    if length == 0 || tail.is_none() {
-        // A damaged one begins anew.
-        file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
-        let all: String = state.ids()?.into_iter().map(|id| format!("{id}\n")).collect();
-        file.write_all(all.as_bytes()).map_err(fail)?;
-        length = all.len() as i64;
-        tail = tail_of(&mut file, length).map_err(fail)?;
+    let (file, length) = open(state, &path)?;
+    if let Some(tail) = tail_of(&file, length).map_err(fail)? {
+        let taken: Vec<&str> = tail.lines().rev().take(PER_START).collect();
+        let bytes: usize = taken.iter().map(|line| line.len() + 1).sum();
+        file.set_len(length.saturating_sub(bytes as u64)).map_err(fail)?;
+        return Ok(taken.into_iter().filter_map(|line| line.parse().ok()).collect());
     }
-    let tail = tail.unwrap_or_default();
-    let taken: Vec<&str> = tail.lines().rev().take(PER_START).collect();
-    let bytes: usize = taken.iter().map(|line| line.len() + 1).sum();
-    file.set_len((length as u64).saturating_sub(bytes as u64)).map_err(fail)?;
-    Ok(taken.into_iter().filter_map(|line| line.parse().ok()).collect())
+    if length > 0 {
+        // A damaged one begins anew.
+        file.set_len(0).map_err(fail)?;
+    }
+    let mut later = state.ids()?;
+    let taken = later.split_off(later.len().saturating_sub(PER_START));
+    let later: String = later.into_iter().map(|id| format!("{id}\n")).collect();
+    file.write_all_at(later.as_bytes(), 0).map_err(fail)?;
+    Ok(taken)
 }
 
-/// The last ids; `None` of what ocinet did not write.
-fn tail_of(file: &mut File, length: i64) -> io::Result<Option<String>> {
-    file.seek(SeekFrom::End(-length.min(TAIL)))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
+/// The last ids; `None` where there are none, and of what ocinet did not write.
+fn tail_of(file: &File, length: u64) -> io::Result<Option<String>> {
+    if length == 0 {
+        return Ok(None);
+    }
+    let size = length.min(TAIL);
+    let mut tail = vec![0; size as usize];
+    file.read_exact_at(&mut tail, length - size)?;
     Ok(String::from_utf8(tail).ok().filter(|tail| tail.is_ascii()))
 }
 

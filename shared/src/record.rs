@@ -203,7 +203,7 @@ impl Record {
     /// Whether the container that the record is about has ended, or never belonged to this boot.
     #[must_use]
     pub fn is_dead(&self, boot_id: &str) -> bool {
-        self.boot_id != boot_id || !process::is_alive(self.pid, self.pid_start)
+        is_dead(&self.boot_id, (self.pid, self.pid_start), boot_id)
     }
 
     /// All elements that the container's steps added.
@@ -223,4 +223,24 @@ impl Record {
     pub fn ports(&self) -> impl Iterator<Item = &PublishedPort> {
         self.attachments.iter().flat_map(|attachment| &attachment.ports)
     }
+}
+
+/// Which process a record is about: what tells the living, nearly all of them, without reading the rest.
+#[derive(Debug, Deserialize)]
+pub struct Process {
+    boot_id: String,
+    pid: u32,
+    pid_start: u64,
+}
+
+impl Process {
+    /// As [`Record::is_dead`].
+    #[must_use]
+    pub fn is_dead(&self, boot_id: &str) -> bool {
+        is_dead(&self.boot_id, (self.pid, self.pid_start), boot_id)
+    }
+}
+
+fn is_dead(of_boot: &str, (pid, started): (u32, u64), boot_id: &str) -> bool {
+    of_boot != boot_id || !process::is_alive(pid, started)
 }
