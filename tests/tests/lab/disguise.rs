@@ -202,6 +202,32 @@ fn what_is_no_neighbour_discovery_passes_in_fragments_and_behind_headers() {
     });
 }
 
+/// A filter looks behind three extension headers, and only where the hop limit is that of neighbour discovery.
+#[test]
+fn what_may_hide_neighbour_discovery_is_dropped() {
+    const HOP_LIMIT: usize = 14 + 7;
+    let lab = Lab::new();
+    let [attacker, victim] = ["attacker", "victim"].map(|id| lab.attach(id, &bridge_driver("bridge")));
+    let (me, to) = (end(&attacker, true, 40000), end(&victim, true, 9));
+    let frame = Frame::new(me, to);
+    let datagram = frame.udp(b"behind options")[54..].to_vec();
+    let behind = |headers: usize, hop_limit: u8| {
+        let options = [60, 0, 1, 4, 0, 0, 0, 0].repeat(headers - 1);
+        let mut frame = frame.ipv6(60, &[&options[..], &[17, 0, 1, 4, 0, 0, 0, 0], &datagram].concat());
+        frame[HOP_LIMIT] = hop_limit;
+        frame
+    };
+    let capture = Capture::new(&victim.net);
+    for (headers, hop_limit, passes) in [(3, 255, true), (4, 255, false), (4, 64, true), (8, 254, true)] {
+        send_frame(&attacker.net, "eth0", &behind(headers, hop_limit));
+        send_frame(&attacker.net, "eth0", &behind(1, 64));
+        let mine = |seen: &Seen| seen.source() == Some(me.ip) && seen.ends_with(b"behind options");
+        let is_last = |seen: &Seen| mine(seen) && seen.length() == behind(1, 64).len();
+        let seen = capture.wait_for("the frame behind it", is_last).iter().filter(|seen| mine(seen)).count();
+        assert_eq!(seen, 1 + usize::from(passes), "{headers} headers, hop limit {hop_limit}");
+    }
+}
+
 /// How many ICMPv6 messages of a type the host has taken from a link.
 fn taken(lab: &Lab, link: &str, kind: u8) -> u64 {
     let text = lab.host.ok(&["cat", &format!("/proc/net/dev_snmp6/{link}")]);

@@ -98,14 +98,14 @@ impl Program {
         self.push(TAX, 0);
     }
 
-    /// Keeps the accumulator.
-    pub fn keep(&mut self) {
-        self.push(ST, 0);
+    /// Keeps the accumulator in one of the 16 cells that a program has (`BPF_MEMWORDS`).
+    pub fn keep(&mut self, cell: u32) {
+        self.push(ST, cell);
     }
 
-    /// Loads what was kept.
-    pub fn recall(&mut self) {
-        self.push(LD | MEMORY, 0);
+    /// Loads what was kept in a cell.
+    pub fn recall(&mut self, cell: u32) {
+        self.push(LD | MEMORY, cell);
     }
 
     /// Adds a number to the accumulator.

@@ -1,7 +1,7 @@
 //! IPv6's neighbour discovery (RFC 4861), wherever in a packet it is.
 
 use super::assembler::{Is, Label, Program, Size};
-use super::programs::{BEHIND_IP6, NEXT_HEADER6};
+use super::programs::{BEHIND_IP6, HOP_LIMIT6, NEXT_HEADER6};
 use crate::kernel::frame::{ICMPV6, NEIGHBOUR_ADVERTISEMENT};
 
 /// Extension headers that say their own length in the same way: hop-by-hop options, routing, destination options.
@@ -9,8 +9,15 @@ const EXTENSIONS: [u32; 3] = [0, 43, 60];
 /// The next headers of a fragment (RFC 8200) and of an authentication header (RFC 4302).
 const FRAGMENT: u32 = 44;
 const AUTHENTICATION: u32 = 51;
-/// How many extension headers are looked behind; a frame with more is dropped.
-const EXTENSIONS_AT_MOST: usize = 6;
+/// How many extension headers are looked behind; a frame with more is dropped. Each costs 34 instructions, which the kernel
+/// compiles at every start.
+const EXTENSIONS_AT_MOST: usize = 3;
+/// The hop limit without which nobody believes neighbour discovery: no router has decreased it (RFC 4861, section 7.1).
+pub(super) const UNROUTED: u32 = 255;
+
+// What the program keeps of an extension header.
+const KIND: u32 = 0;
+const NEXT_HEADER: u32 = 1;
 
 // The first and the last type of neighbour discovery, and one between.
 const ROUTER_SOLICITATION: u32 = 133;
@@ -33,6 +40,9 @@ impl Program {
         self.go_if(Is::Equal, NEIGHBOUR_ADVERTISEMENT, advertises);
         self.go(other);
         self.here(behind);
+        self.load(Size::Byte, HOP_LIMIT6);
+        self.ask(Is::Equal, UNROUTED, None, Some(other));
+        self.load(Size::Byte, NEXT_HEADER6);
         for _ in 0..EXTENSIONS_AT_MOST {
             self.skip_extension(found, other);
         }
@@ -54,16 +64,26 @@ impl Program {
     /// one's kind. Goes to `found` where it is no extension header, and to `other` where it is that of a later fragment,
     /// which is nothing without the first.
     fn skip_extension(&mut self, found: Label, other: Label) {
-        let (options, fragment, authentication) = (self.label(), self.label(), self.label());
+        let (extension, fragment, authentication) = (self.label(), self.label(), self.label());
         let next = self.label();
-        for kind in EXTENSIONS {
-            self.ask(Is::Equal, kind, Some(options), None);
+        for kind in [&EXTENSIONS[..], &[FRAGMENT, AUTHENTICATION]].concat() {
+            self.ask(Is::Equal, kind, Some(extension), None);
         }
+        self.go(found);
+        self.here(extension);
+        self.keep(KIND);
+        self.drop_shorter_than(8);
+        self.load_behind(Size::Byte, 0);
+        self.keep(NEXT_HEADER);
+        self.recall(KIND);
         self.ask(Is::Equal, FRAGMENT, Some(fragment), None);
         self.ask(Is::Equal, AUTHENTICATION, Some(authentication), None);
-        self.go(found);
+        // The length is in units of 8 bytes, without the first (RFC 8200, section 4).
+        self.load_behind(Size::Byte, 1);
+        self.add(1);
+        self.shift_left(3);
+        self.go(next);
         self.here(fragment);
-        self.keep_next_header();
         self.load_behind(Size::Half, 2);
         self.and(0xfff8);
         let first = self.label();
@@ -74,27 +94,13 @@ impl Program {
         self.go(next);
         // The length is in units of 4 bytes, without the first two (RFC 4302, section 2.2).
         self.here(authentication);
-        self.keep_next_header();
         self.load_behind(Size::Byte, 1);
         self.add(2);
         self.shift_left(2);
-        self.go(next);
-        // The length is in units of 8 bytes, without the first (RFC 8200, section 4).
-        self.here(options);
-        self.keep_next_header();
-        self.load_behind(Size::Byte, 1);
-        self.add(1);
-        self.shift_left(3);
         self.here(next);
         self.add_index();
         self.copy_to_index();
-        self.recall();
-    }
-
-    fn keep_next_header(&mut self) {
-        self.drop_shorter_than(8);
-        self.load_behind(Size::Byte, 0);
-        self.keep();
+        self.recall(NEXT_HEADER);
     }
 
     /// Goes on at a label that may be far away.

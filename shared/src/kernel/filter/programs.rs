@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::assembler::{Is, Label, Program, Size};
+use super::discovery::UNROUTED;
 use super::{MARK, Sender};
 use crate::cidr::{Cidr, Family};
 use crate::kernel::frame::{
@@ -25,7 +26,7 @@ const IP: u32 = 14;
 const SOURCE4: u32 = IP + 12;
 const DESTINATION4: u32 = IP + 16;
 pub(super) const NEXT_HEADER6: u32 = IP + 6;
-const HOP_LIMIT6: u32 = IP + 7;
+pub(super) const HOP_LIMIT6: u32 = IP + 7;
 const SOURCE6: u32 = IP + 8;
 const DESTINATION6: u32 = IP + 24;
 pub(super) const BEHIND_IP6: u32 = IP + 40;
@@ -97,7 +98,7 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
     program.drop_unless(Is::Equal, ICMPV6);
     // What was routed has another hop limit (RFC 4861, section 7.1.1).
     program.load(Size::Byte, HOP_LIMIT6);
-    program.drop_unless(Is::Equal, 255);
+    program.drop_unless(Is::Equal, UNROUTED);
     program.load(Size::Byte, BEHIND_IP6);
     program.ask(Is::Equal, NEIGHBOUR_SOLICITATION, Some(pass), None);
     program.drop_unless(Is::Equal, NEIGHBOUR_ADVERTISEMENT);
