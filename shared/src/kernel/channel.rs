@@ -5,7 +5,7 @@
 
 use netlink_packet_core::{
     DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
@@ -15,12 +15,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::KernelError;
-use super::raw::HEADER_LENGTH;
+use super::raw::{Attributes, HEADER_LENGTH};
 
 /// `NLMSGERR_ATTR_MSG` of linux/netlink.h: the kernel's sentence about an error.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// One datagram of a dump is at most 32 KiB (`NLMSG_GOODSIZE` as the kernel raises it).
-const RECEIVE_BUFFER: usize = 64 * 1024;
+const RECEIVE_BUFFER: usize = 32 * 1024;
 /// Above this, a batch needs a larger send buffer than the default of 208 KiB.
 const LARGE_BATCH: usize = 64 * 1024;
 /// How many acknowledgements the default socket buffer has room for, at nearly 1 KiB each with the kernel's bookkeeping.
@@ -356,14 +356,6 @@ impl<T> NetlinkDeserializable for Question<T> {
     }
 }
 
-/// The payload of the first attribute of a kind in a row of attributes.
-#[must_use]
-pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    let found = NlasIterator::new(bytes).filter_map(Result::ok).find(|attribute| attribute.kind() == kind)?;
-    let start = found.value().as_ptr() as usize - bytes.as_ptr() as usize;
-    bytes.get(start..start + found.value_length())
-}
-
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
@@ -371,9 +363,6 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 /// With `NETLINK_CAP_ACK`, an error answer is the request's header and then attributes.
 fn sentence<T>(message: &NetlinkMessage<T>) -> Option<String> {
     let NetlinkPayload::Error(error) = &message.payload else { return None };
-    let attributes = error.header.get(HEADER_LENGTH..)?;
-    NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
-        .map(|attribute| String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned())
+    let sentence = Attributes::behind(&error.header, HEADER_LENGTH).find(NLMSGERR_ATTR_MSG)?;
+    Some(String::from_utf8_lossy(sentence).trim_end_matches('\0').to_owned())
 }

@@ -138,8 +138,20 @@ impl<'a> Attributes<'a> {
 
     /// The payload of the first attribute of a type.
     #[must_use]
-    pub fn find(mut self, kind: u16) -> Option<&'a [u8]> {
-        self.find_map(|(found, payload)| (found == kind).then_some(payload))
+    pub fn find(&self, kind: u16) -> Option<&'a [u8]> {
+        self.clone().find_map(|(found, payload)| (found == kind).then_some(payload))
+    }
+
+    /// The same for each type below a number, in one pass.
+    #[must_use]
+    pub fn by_type<const TYPES: usize>(self) -> [Option<&'a [u8]>; TYPES] {
+        let mut found = [None; TYPES];
+        for (kind, payload) in self {
+            if let Some(first) = found.get_mut(usize::from(kind)) {
+                first.get_or_insert(payload);
+            }
+        }
+        found
     }
 }
 
@@ -216,6 +228,10 @@ mod tests {
         assert_eq!(attributes, [(46, &7_u32.to_ne_bytes()[..]), (3, &b"eth0\0"[..])]);
         assert_eq!(Attributes::behind(messages[0].payload, 16).find(3), Some(&b"eth0\0"[..]));
         assert_eq!(Attributes::behind(messages[0].payload, 64).find(3), None);
+        let twice = [messages[0].payload, &datagram()[16 + 16..]].concat();
+        let by_type = Attributes::behind(&twice, 16).by_type::<46>();
+        assert_eq!(by_type[3], Some(&b"eth0\0"[..]));
+        assert_eq!(by_type.iter().flatten().count(), 1);
     }
 
     #[test]

@@ -14,8 +14,10 @@ use std::net::IpAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 
-use super::channel::{Channel, Question, attribute};
+use super::channel::{Channel, Question};
+use super::raw::{Attributes, word};
 use super::{Change, KernelError};
 use crate::ifname::IfName;
 use crate::mac::Mac;
@@ -95,41 +97,42 @@ impl Link {
 
     /// Reads `struct ifinfomsg` and the attributes behind it (rtnetlink(7), linux/if_link.h).
     fn from_answer(bytes: &[u8]) -> Option<Self> {
-        let (header, attributes) = bytes.split_at_checked(IFINFOMSG_LENGTH)?;
-        let number = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
-        let word = |kind| attribute(attributes, kind)?.try_into().ok().map(u32::from_ne_bytes);
-        let info = attribute(attributes, IFLA_LINKINFO).unwrap_or_default();
-        let kind = attribute(info, IFLA_INFO_KIND).map(text).unwrap_or_default();
-        let flags = number(8)?;
+        let header = bytes.get(..IFINFOMSG_LENGTH)?;
+        let found = Attributes::behind(bytes, IFINFOMSG_LENGTH).by_type::<IFLA_TYPES>();
+        let attribute = |kind: u16| found[usize::from(kind)];
+        let number = |kind| attribute(kind).and_then(|bytes| word(bytes, 0));
+        let info = Attributes::new(attribute(IFLA_LINKINFO).unwrap_or_default());
+        let kind = info.find(IFLA_INFO_KIND).map(text).unwrap_or_default();
+        let flags = word(header, 8)?;
         let hardware = u16::from_ne_bytes(header.get(2..4)?.try_into().ok()?);
         Some(Self {
-            index: number(4)?,
-            name: text(attribute(attributes, IFLA_IFNAME)?),
-            mac: attribute(attributes, IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
+            index: word(header, 4)?,
+            name: text(attribute(IFLA_IFNAME)?),
+            mac: attribute(IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
             is_up: flags & LinkFlags::Up.bits() != 0,
             has_carrier: flags & LinkFlags::LowerUp.bits() != 0,
             is_settling: flags & SETTLING_MASK == SETTLING,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
             is_ethernet: hardware == ARPHRD_ETHER,
-            mtu: word(IFLA_MTU).unwrap_or_default(),
-            group: word(IFLA_GROUP).unwrap_or_default(),
-            controller: word(IFLA_MASTER),
-            alias: attribute(attributes, IFLA_IFALIAS).map(text).unwrap_or_default(),
-            peer: word(IFLA_LINK),
-            peer_namespace: word(IFLA_LINK_NETNSID).map(u32::cast_signed),
-            vxlan: if kind == "vxlan" { vxlan(info) } else { None },
+            mtu: number(IFLA_MTU).unwrap_or_default(),
+            group: number(IFLA_GROUP).unwrap_or_default(),
+            controller: number(IFLA_MASTER),
+            alias: attribute(IFLA_IFALIAS).map(text).unwrap_or_default(),
+            peer: number(IFLA_LINK),
+            peer_namespace: number(IFLA_LINK_NETNSID).map(u32::cast_signed),
+            vxlan: if kind == "vxlan" { vxlan(&info) } else { None },
             kind,
         })
     }
 }
 
-fn vxlan(info: &[u8]) -> Option<Vxlan> {
-    let data = attribute(info, IFLA_INFO_DATA)?;
-    let ipv4 = attribute(data, IFLA_VXLAN_GROUP).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    let ipv6 = attribute(data, IFLA_VXLAN_GROUP6).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+fn vxlan(info: &Attributes<'_>) -> Option<Vxlan> {
+    let data = Attributes::new(info.find(IFLA_INFO_DATA)?);
+    let ipv4 = data.find(IFLA_VXLAN_GROUP).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let ipv6 = data.find(IFLA_VXLAN_GROUP6).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     Some(Vxlan {
-        vni: u32::from_ne_bytes(attribute(data, IFLA_VXLAN_ID)?.try_into().ok()?),
-        port: u16::from_be_bytes(attribute(data, IFLA_VXLAN_PORT)?.try_into().ok()?),
+        vni: word(data.find(IFLA_VXLAN_ID)?, 0)?,
+        port: u16::from_be_bytes(data.find(IFLA_VXLAN_PORT)?.try_into().ok()?),
         remote: ipv4.map(IpAddr::from).or(ipv6.map(IpAddr::from)),
     })
 }
@@ -150,6 +153,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
+/// One more than the last of them that is looked for.
+const IFLA_TYPES: usize = IFLA_LINK_NETNSID as usize + 1;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_GROUP: u16 = 2;
 const IFLA_VXLAN_GROUP6: u16 = 16;
@@ -193,6 +198,14 @@ fn ask(channel: &mut Channel, mut message: LinkMessage, doing: &str) -> Result<O
 /// Any refusal but "no such link", which is `None`.
 pub fn find(channel: &mut Channel, name: &IfName) -> Result<Option<Link>, KernelError> {
     ask(channel, named(name), &format!("look up the link {name}"))
+}
+
+/// The index of a link in the namespace of this thread. Unlike [`find`], it does not wait for whoever changes links.
+///
+/// # Errors
+/// `ENODEV` where there is no such link (netdevice(7), `SIOCGIFINDEX`).
+pub fn index_of(name: &IfName) -> Result<u32, KernelError> {
+    if_nametoindex(name.as_str()).map_err(|errno| KernelError::new(format!("find the link {name}"), errno))
 }
 
 /// Looks a link up by index in the channel's namespace.

@@ -10,7 +10,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 
 use super::super::KernelError;
-use super::super::channel::{Channel, Question, Refusal, attribute};
+use super::super::channel::{Channel, Question, Refusal};
+use super::super::raw::Attributes;
 use super::counted::counter;
 use crate::element::{Element, Set, Table};
 
@@ -294,12 +295,12 @@ fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMe
 
 /// Reads the answer to [`Nft::get`]: `struct nfgenmsg`, then attributes as linux/netfilter/nf_tables.h nests them.
 pub(super) fn state(answer: &[u8]) -> Option<ElementState> {
-    let elements = attribute(answer.get(NFGENMSG_LENGTH..)?, NFTA_SET_ELEM_LIST_ELEMENTS)?;
-    let element = attribute(elements, NFTA_LIST_ELEM)?;
-    let value = attribute(element, NFTA_SET_ELEM_DATA).and_then(|data| attribute(data, NFTA_DATA_VALUE));
-    let one = attribute(element, NFTA_SET_ELEM_EXPR);
-    let expression =
-        one.or_else(|| attribute(attribute(element, NFTA_SET_ELEM_EXPRESSIONS)?, NFTA_LIST_ELEM));
+    let of = |bytes, kind| Attributes::new(bytes).find(kind);
+    let elements = Attributes::behind(answer, NFGENMSG_LENGTH).find(NFTA_SET_ELEM_LIST_ELEMENTS)?;
+    let element = Attributes::new(of(elements, NFTA_LIST_ELEM)?);
+    let value = element.find(NFTA_SET_ELEM_DATA).and_then(|data| of(data, NFTA_DATA_VALUE));
+    let one = element.find(NFTA_SET_ELEM_EXPR);
+    let expression = one.or_else(|| of(element.find(NFTA_SET_ELEM_EXPRESSIONS)?, NFTA_LIST_ELEM));
     let counter = expression.and_then(counter).unwrap_or_default();
     Some(ElementState { value: value.unwrap_or_default().to_vec(), counter })
 }
