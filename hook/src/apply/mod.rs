@@ -365,10 +365,9 @@ impl<'a> Applier<'a> {
         if let Some(index) = self.links.get(name) {
             return Ok(*index);
         }
-        let found = link::find(&mut self.route, name)?
-            .ok_or_else(|| KernelError::new(format!("find the link {name}"), Errno::ENODEV))?;
-        self.links.insert(name.clone(), found.index);
-        Ok(found.index)
+        let index = link::index_of(name)?;
+        self.links.insert(name.clone(), index);
+        Ok(index)
     }
 }
 

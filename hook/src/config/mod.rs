@@ -181,8 +181,8 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
 /// The link of a path that leads nowhere. Somebody wanted a configuration there, maybe a strict policy: that it is gone
 /// must not mean that there is none.
 fn dangling(path: &Path) -> Option<&Path> {
-    let leads_nowhere = |path: &&Path| path.is_symlink() && !path.exists();
-    path.ancestors().find(leads_nowhere)
+    // What is above the first that is there leads somewhere.
+    path.ancestors().find(|path| path.symlink_metadata().is_ok()).filter(|path| !path.exists())
 }
 
 /// The null device, whatever its name.
