@@ -1,11 +1,27 @@
 //! The program `ocinet`: arguments in, exit code out.
 
+// Rust's own start reads /proc/self/maps to find the stack, which takes a tenth of a stop.
+#![no_main]
+
+use std::ffi::{c_char, c_int};
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use clap::Parser as _;
+use ocinet_shared::kernel::process;
 
-fn main() -> ExitCode {
+/// Where the C library starts the program. Rust's standard library takes the arguments from it before that.
+#[expect(unsafe_code, reason = "the C library knows this function by its name alone")]
+#[unsafe(no_mangle)]
+extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
+    process::start();
+    let code = run();
+    // A reader that has gone is not an error of ours.
+    let _ = std::io::stdout().flush();
+    code.into()
+}
+
+/// Does what the arguments say, and returns the exit code.
+fn run() -> u8 {
     // A panic is a bug, and has an exit code of its own.
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("cannot go on: {panic}; hint: this is a bug, please report it with this line"));
@@ -13,13 +29,13 @@ fn main() -> ExitCode {
     }));
     let options = match ocinet::cli::Options::of_a_hook().map_or_else(ocinet::cli::Options::try_parse, Ok) {
         Ok(options) => options,
-        Err(error) => return ExitCode::from(ocinet::cli::explain(&error)),
+        Err(error) => return ocinet::cli::explain(&error),
     };
     match ocinet::commands::run(&options) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             say(&error.to_string());
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

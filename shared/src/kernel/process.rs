@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
@@ -12,6 +14,9 @@ use super::KernelError;
 
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
 const STAT: usize = 2048;
+/// What the heap grows by, in bytes: more than a hook needs.
+#[cfg(target_env = "gnu")]
+const MEMORY: i32 = 1 << 20;
 /// The flag of a process that is in exit(2) (linux/sched.h).
 const PF_EXITING: u32 = 4;
 /// `SIGKILL` in a set of signals: bit 0 is signal 1 (signal(7)).
@@ -73,6 +78,29 @@ pub fn exists(pid: u32) -> bool {
     // To kill(2), 0 and negative numbers are groups of processes.
     let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return false };
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// Does what a Rust program needs of what Rust's own start does before `main` (`lang_start` of the standard library): a
+/// descriptor below 3 that is closed is opened, so that what ocinet says is never written into a file of its own, and a
+/// write to a reader that has gone fails with `EPIPE` instead of ending the process.
+pub fn start() {
+    // The lowest free number is given away first (open(2)).
+    while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        if null.as_raw_fd() > 2 {
+            break;
+        }
+        let _stays_open = null.into_raw_fd();
+    }
+    #[expect(unsafe_code, reason = "neither signal(2) nor mallopt(3) has a safe wrapper")]
+    // SAFETY: to ignore a signal runs no code of this program's, and there is one thread.
+    unsafe {
+        let _ = signal(Signal::SIGPIPE, SigHandler::SigIgn);
+        // A hook takes memory from the kernel once, and gives none back before its end.
+        #[cfg(target_env = "gnu")]
+        for (parameter, bytes) in [(libc::M_TOP_PAD, MEMORY), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)] {
+            libc::mallopt(parameter, bytes);
+        }
+    }
 }
 
 /// Makes the modes of new files and folders what the code says, whatever umask the caller has: nobody but the owner may

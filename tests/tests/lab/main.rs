@@ -57,6 +57,7 @@ mod routed;
 mod scrape;
 mod scrape_faults;
 mod spoof;
+mod streams;
 mod sysctls;
 mod trust;
 mod truth;
