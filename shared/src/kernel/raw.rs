@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::NetlinkSerializable;
+
 /// `struct nlmsghdr` of linux/netlink.h: length, type at 4, flags at 6, sequence number at 8, port at 12.
 pub const HEADER_LENGTH: usize = 16;
 /// `struct nlattr` of linux/netlink.h: length, type at 2.
@@ -75,6 +77,20 @@ impl Request {
         bytes.extend([0; 4]);
         bytes.extend(&self.body);
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    }
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.body.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.body);
     }
 }
 

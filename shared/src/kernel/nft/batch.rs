@@ -3,11 +3,6 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
-};
-use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc;
@@ -16,25 +11,15 @@ use super::super::KernelError;
 use super::super::channel::{Channel, Question, Refusal};
 use super::super::raw::Attributes;
 use super::counted::counter;
-use crate::element::{Element, Set, Table};
+use super::messages::{
+    Bound, NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPR,
+    NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, Verb, about_element, bound,
+};
+use crate::element::{Element, Set};
 
-/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a message is for.
-pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
-/// `struct nfgenmsg` of linux/netfilter/nfnetlink.h, in front of the attributes.
-pub(super) const NFGENMSG_LENGTH: usize = 4;
-// Attributes of an element, from linux/netfilter/nf_tables.h.
-pub(super) const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-pub(super) const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_SET_ELEM_DATA: u16 = 2;
-pub(super) const NFTA_SET_ELEM_EXPR: u16 = 7;
-pub(super) const NFTA_SET_ELEM_EXPRESSIONS: u16 = 11;
-pub(super) const NFTA_DATA_VALUE: u16 = 1;
 /// How many elements are deleted in one transaction. One that fails takes the kernel a grace period, and has an answer for
 /// each element that is missing.
 const DELETED_AT_ONCE: usize = 4096;
-/// The name of both tables.
-pub(super) const TABLE: &str = "ocinet";
-
 /// Whether elements come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -169,17 +154,15 @@ impl Nft {
         if elements.is_empty() {
             return Ok(Vec::new());
         }
-        let control = |message: ControlMessage| {
-            let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFNL_SUBSYS_NFTABLES);
-            (NetfilterMessage::new(header, message), 0)
-        };
+        let verb = if change == Change::Delete { Verb::Delete } else { Verb::New };
         let mut messages = Vec::with_capacity(elements.len() + 2);
-        messages.push(control(ControlMessage::BatchBegin));
+        messages.push((Question::Ask(bound(Bound::Begin)), 0));
         for (index, element) in elements.iter().enumerate() {
             let acknowledge = if index + 1 == elements.len() { NLM_F_ACK } else { 0 };
-            messages.push((message(change, element), flags(change, element.set) | acknowledge));
+            let message = Question::Ask(about_element(verb, element));
+            messages.push((message, flags(change, element.set) | acknowledge));
         }
-        messages.push(control(ControlMessage::BatchEnd));
+        messages.push((Question::Ask(bound(Bound::End)), 0));
         let exchanged = self.channel.make_room(messages.len()).and_then(|()| self.channel.exchange(messages));
         let (refusals, _) = exchanged.map_err(|error| {
             ChangeError::Kernel(KernelError::from_io("send nftables elements to the kernel", &error))
@@ -196,13 +179,7 @@ impl Nft {
     /// # Errors
     /// Any other refusal.
     pub fn get(&mut self, element: &Element) -> Result<Option<ElementState>, KernelError> {
-        let request = NetfilterMessage::new(
-            header(element.set),
-            NfTablesMessage::GetSetElement(list(
-                element,
-                vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))],
-            )),
-        );
+        let request = about_element(Verb::Get, element);
         let answer = self.channel.get(Question::Ask(request), "look up an nftables element")?;
         Ok(answer.and_then(|answer| state(answer.bytes())))
     }
@@ -254,28 +231,6 @@ extern "C" fn hold(descriptor: *mut libc::c_void) -> libc::c_int {
     0
 }
 
-fn header(set: Set) -> NetfilterHeader {
-    let family = match set.place().0 {
-        Table::Inet => NetfilterProtoFamily::Inet,
-        Table::Bridge => NetfilterProtoFamily::Bridge,
-    };
-    NetfilterHeader::new(family, 0, 0)
-}
-
-fn message(change: Change, element: &Element) -> NetfilterMessage {
-    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(element.key_bytes()))];
-    let message = match change {
-        Change::Add | Change::Restore => {
-            if !element.value.is_empty() {
-                attributes.push(SetElementAttribute::Data(DataAttribute::Value(element.value_bytes())));
-            }
-            NfTablesMessage::NewSetElement(list(element, attributes))
-        }
-        Change::Delete => NfTablesMessage::DeleteSetElement(list(element, attributes)),
-    };
-    NetfilterMessage::new(header(element.set), message)
-}
-
 fn flags(change: Change, set: Set) -> u16 {
     let exclusive = matches!(
         set,
@@ -290,16 +245,6 @@ fn flags(change: Change, set: Set) -> u16 {
         Change::Add if exclusive => NLM_F_CREATE | NLM_F_EXCL,
         Change::Add | Change::Restore => NLM_F_CREATE,
         Change::Delete => 0,
-    }
-}
-
-fn list(element: &Element, attributes: Vec<SetElementAttribute>) -> SetElementMessage {
-    SetElementMessage {
-        attributes: vec![
-            SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(element.set.place().1.to_owned()),
-            SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
-        ],
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::{Attributes, Request, long_be};
-use super::batch::{NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_LIST_ELEM};
+use super::messages::{NFGENMSG_LENGTH, NFTA_LIST_ELEM, NFTABLES};
 
 // Messages, from linux/netfilter/nf_tables.h.
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
@@ -82,7 +82,7 @@ pub struct Rule {
 /// # Errors
 /// A refusal of a dump: a kernel without nftables.
 pub fn list(channel: &mut Channel) -> Result<Vec<Chain>, KernelError> {
-    let request = |kind| Request::new(NFNL_SUBSYS_NFTABLES << 8 | kind, &[0; NFGENMSG_LENGTH]);
+    let request = |kind| Request::new(NFTABLES | kind, &[0; NFGENMSG_LENGTH]);
     answers(channel, &request(NFT_MSG_GETCHAIN), &request(NFT_MSG_GETRULE))
 }
 

@@ -3,13 +3,13 @@
 use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::{Attributes, Request};
-use super::batch::{NFNL_SUBSYS_NFTABLES, TABLE};
 use super::chains::{
     self, Chain, NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_MSG_GETRULE, NFT_RETURN, NFTA_RULE_TABLE, Rule,
     VERDICT_REGISTER,
 };
-use super::counted::{header, is_dormant};
+use super::counted::is_dormant;
 use super::install::BASE;
+use super::messages::{NFTABLES, TABLE, header};
 use crate::element::Table;
 
 /// What decides about a packet, or changes it, in a chain of somebody else's.
@@ -54,9 +54,8 @@ fn look(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
     if is_dormant(channel, table)? {
         found.push(Flaw::Dormant);
     }
-    let of_family = Request::new(NFNL_SUBSYS_NFTABLES << 8 | chains::NFT_MSG_GETCHAIN, &header(table));
-    let of_table = Request::new(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, &header(table))
-        .with_text(NFTA_RULE_TABLE, TABLE);
+    let of_family = Request::new(NFTABLES | chains::NFT_MSG_GETCHAIN, &header(table));
+    let of_table = Request::new(NFTABLES | NFT_MSG_GETRULE, &header(table)).with_text(NFTA_RULE_TABLE, TABLE);
     let there = chains::answers(channel, &of_family, &of_table)?;
     let there: Vec<&Chain> = there.iter().filter(|chain| chain.table == TABLE).collect();
     let wanted = wanted(table);

@@ -8,39 +8,24 @@ use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::{Attributes, Request, long_be};
 use super::Counter;
-use super::batch::{
-    NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR,
-    NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, TABLE,
-};
 use super::chains::number;
+use super::messages::{
+    NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS,
+    NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTABLES, TABLE, Verb, about_set, header,
+};
 use crate::element::{Element, Set, Table};
 
-/// The subsystem in a message's type.
-const NFTABLES: u16 = NFNL_SUBSYS_NFTABLES << 8;
-// Messages, from linux/netfilter/nf_tables.h.
+/// A message, from linux/netfilter/nf_tables.h.
 const NFT_MSG_GETTABLE: u16 = 1;
-const NFT_MSG_GETSETELEM: u16 = 13;
 // Attributes, from linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_HANDLE: u16 = 4;
-const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
-const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-pub(super) const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 /// A flag of a table, from the same file.
 const NFT_TABLE_F_DORMANT: u32 = 1;
-
-/// `NFPROTO_INET` and `NFPROTO_BRIDGE` of linux/netfilter.h, in `struct nfgenmsg`.
-pub(super) fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
-    let family = match table {
-        Table::Inet => 1,
-        Table::Bridge => 7,
-    };
-    [family, 0, 0, 0]
-}
 
 /// Hands over the key, as nf_tables holds it, and the counter of every element of a set, perhaps several times: the last
 /// are the newest. False where the set or its table is not there.
@@ -102,10 +87,7 @@ pub fn of_set(channel: &mut Channel, set: Set) -> Result<Vec<Element>, KernelErr
 /// The request of [`elements`].
 #[must_use]
 pub fn elements_request(set: Set) -> Request {
-    let (table, name) = set.place();
-    Request::new(NFTABLES | NFT_MSG_GETSETELEM, &header(table))
-        .with_text(NFTA_SET_ELEM_LIST_TABLE, TABLE)
-        .with_text(NFTA_SET_ELEM_LIST_SET, name)
+    about_set(Verb::Get, set)
 }
 
 /// What a message of the answer to [`elements_request`] says: keys, and what their elements counted.

@@ -1,6 +1,6 @@
 //! nftables: the base tables, and the elements that come and go with containers.
 //!
-//! `base.nft` is the whole rule set. `batch.rs` changes elements over nfnetlink without starting a process;
+//! `base.nft` is the whole rule set. `messages.rs` puts elements into messages; `batch.rs` changes them over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
 //! `places.rs` tells whose elements are;
 //! `complete.rs` looks whether the base tables are as ocinet made them;
@@ -12,6 +12,7 @@ pub mod chains;
 mod complete;
 pub mod counted;
 mod install;
+mod messages;
 mod places;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::super::KernelError;
 use super::super::channel::Channel;
 use super::super::raw::Request;
-use super::batch::{NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_LIST_ELEMENTS, state};
-use super::counted::{NFTA_SET_ELEM_KEY, elements_request};
+use super::batch::state;
+use super::messages::{Verb, about_element};
 use crate::element::{Element, Set};
 
 /// What a map has where an element would be.
@@ -31,15 +31,7 @@ pub fn places(
     elements: &[Element],
 ) -> Result<BTreeMap<(Set, Vec<u8>), Place>, KernelError> {
     let of_maps: Vec<&Element> = elements.iter().filter(|element| !element.value.is_empty()).collect();
-    let request = |element: &&Element| {
-        let key = element.key_bytes();
-        elements_request(element.set).with_nested(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-            list.with_nested(NFTA_LIST_ELEM, |of| {
-                of.with_nested(NFTA_SET_ELEM_KEY, |of| of.with(NFTA_DATA_VALUE, &key))
-            })
-        })
-    };
-    let requests: Vec<Request> = of_maps.iter().map(request).collect();
+    let requests: Vec<Request> = of_maps.iter().map(|element| about_element(Verb::Get, element)).collect();
     let (mut places, mut refused) = (BTreeMap::new(), Ok(()));
     let asked = channel.ask_each(&requests, &mut |index, answer| {
         let Some(element) = of_maps.get(index) else { return };
