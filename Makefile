@@ -25,9 +25,11 @@ RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exp
 .PHONY: build test test-machines machine-deps soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
-# Apart: what the exporter wants of a crate that both use would otherwise be built into the hook.
-	cargo build --release --locked -p ocinet
-	cargo build --profile exporter --locked -p ocinet-exporter
+# Apart: what the exporter wants of a crate that both use would otherwise be built into the hook. Side by side: the end of
+# the hook's build takes one processor.
+	cargo build --release --locked -p ocinet & hook=$$!; \
+		cargo build --profile exporter --locked -p ocinet-exporter || { kill $$hook; exit 1; }; \
+		wait $$hook
 	mkdir -p target/bin
 	built=target/$$(rustc -vV | sed -n 's/^host: //p'); \
 		install -m 0755 $$built/release/ocinet $$built/exporter/ocinet-exporter target/bin/
