@@ -95,23 +95,27 @@ impl Applier<'_> {
     /// has yet to remove.
     fn hear(&mut self, question: &Question) -> Result<(), Failure> {
         let Question { probe, parent: (parent, index), addresses, for_host, deadline } = question;
-        for (address, mac) in probe.answers_until(*deadline) {
-            let is_hosts = for_host.contains(&address);
-            if !(is_hosts || addresses.contains(&address))
-                || neighbour::received_for(&mut self.route, *index)?.contains(&mac)
-            {
+        let is_asked_for = |address: &IpAddr| addresses.contains(address) || for_host.contains(address);
+        let mut deadline = *deadline;
+        while let Some((address, mac)) =
+            probe.answers_until(deadline).find(|(address, _)| is_asked_for(address))
+        {
+            if neighbour::received_for(&mut self.route, *index)?.contains(&mac) {
                 continue;
             }
             let cause = match link::list(&mut self.route)?.into_iter().find(|link| link.mac == Some(mac)) {
-                Some(_) if departs(probe, (address, mac))? => continue,
+                Some(_) if departs(probe, (address, mac))? => {
+                    // What others answered meanwhile was passed over: all are asked again.
+                    addresses.iter().chain(for_host).try_for_each(|address| probe.ask(*address))?;
+                    deadline = Instant::now() + PATIENCE;
+                    continue;
+                }
                 Some(link) => format!("something on this host's link {} has it", word(&link.name)),
                 None => format!("a machine of its LAN with the Ethernet address {mac} has it"),
             };
-            return Err(if is_hosts {
-                taken_for_host(parent, address, cause).into()
-            } else {
-                taken(parent, address, cause).into()
-            });
+            let is_hosts = for_host.contains(&address);
+            let taken = if is_hosts { taken_for_host } else { taken };
+            return Err(taken(parent, address, cause).into());
         }
         Ok(())
     }
@@ -121,14 +125,19 @@ impl Applier<'_> {
 /// parent, which may be another link of this host, and that of a container that has ended is there until the kernel
 /// removes it.
 fn departs(probe: &Probe, answer: (IpAddr, Mac)) -> Result<bool, KernelError> {
+    // On a busy host an answer may be late.
+    const SILENCES: usize = 3;
     let deadline = Instant::now() + DEPARTURE;
-    while Instant::now() < deadline {
-        probe.ask(answer.0)?;
-        if !probe.answers_until(Instant::now() + PATIENCE).any(|again| again == answer) {
-            return Ok(true);
+    let mut silences = 0;
+    while silences < SILENCES {
+        if Instant::now() >= deadline {
+            return Ok(false);
         }
+        probe.ask(answer.0)?;
+        let is_answered = probe.answers_until(Instant::now() + PATIENCE).any(|again| again == answer);
+        silences = if is_answered { 0 } else { silences + 1 };
     }
-    Ok(false)
+    Ok(true)
 }
 
 fn taken_for_host(parent: &IfName, address: IpAddr, cause: String) -> Error {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{Capture, Lab, Netns, PEER4, PEER6, Server, ask_tcp, link_address, until};
 
@@ -117,6 +117,7 @@ fn the_question_claims_nothing() {
 /// is there until the kernel removes it.
 #[test]
 fn a_link_of_this_host_that_goes_has_no_address() {
+    const STAYS: Duration = Duration::from_millis(500);
     let kinds = ["macvlan mode passthru", "ipvlan mode l2"];
     for kind in kinds.into_iter().filter(|kind| !kind.starts_with("ipvlan") || kernel_has_ipvlan()) {
         let lab = Lab::new();
@@ -131,13 +132,24 @@ fn a_link_of_this_host_that_goes_has_no_address() {
         for own in [IP, "198.51.100.50,2001:db8:1::51", "198.51.100.51,2001:db8:1::50"] {
             refused(&lab, &with(&[("net.ip", own)]), 4, "something on this host's link eth1 has it");
         }
+        // What a machine of the LAN answers meanwhile counts.
         let going = ended.again();
         let goes = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(STAYS);
+            going.batch("addr del 198.51.100.50/24 dev last\n");
+        });
+        let asked = format!("198.51.100.50,{PEER6}");
+        refused(&lab, &with(&[("net.ip", &asked)]), 4, "a machine of its LAN with the Ethernet address");
+        goes.join().unwrap();
+        ended.batch("addr add 198.51.100.50/24 dev last\n");
+        let going = ended.again();
+        let began = Instant::now();
+        let goes = thread::spawn(move || {
+            thread::sleep(STAYS);
             going.batch("link del last\n");
         });
         let web = on_lan(&lab, "web", &[("net.ip", IP)]);
-        assert!(goes.is_finished(), "{kind}: the start has waited");
+        assert!(began.elapsed() >= STAYS, "{kind}: the start has not waited");
         goes.join().unwrap();
         let _server = Server::tcp(&web.net, 80, "web");
         for ipv6 in [false, true] {
