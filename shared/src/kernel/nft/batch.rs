@@ -202,26 +202,36 @@ impl Nft {
 const STACK: usize = 16 << 10;
 
 /// Leaves the last reference to the socket to a child, which does nothing but end.
-#[expect(unsafe_code, reason = "clone(2) has no wrapper for a child that outlives what it was given")]
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "clone(2) has no wrapper for a child that outlives what it was given; clippy.toml names this file"
+)]
 fn release(nft: Nft) {
     let descriptor = nft.channel.as_fd().as_raw_fd() as usize;
-    let stack: &'static mut [u8] = Box::leak(vec![0; STACK].into_boxed_slice());
-    // SAFETY: the child shares this process's memory, because to copy its page tables would take a fifth of a stop. It runs
-    // `hold` alone, on a stack that nobody else has and that is never freed, and is given a number; when `hold` returns, it
-    // ends by itself (clone(2)).
-    unsafe {
-        let flags = libc::CLONE_VM | libc::SIGCHLD;
-        libc::clone(hold, stack.as_mut_ptr_range().end.cast(), flags, descriptor as *mut libc::c_void);
+    // A call that fails writes errno, which the child shares with this process: without close_range(2) there is no child.
+    // SAFETY: no descriptor has this number, so that nothing is closed.
+    let has_close_range = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0_u32) } == 0;
+    if has_close_range {
+        let stack: &'static mut [u8] = Box::leak(vec![0; STACK].into_boxed_slice());
+        // SAFETY: the child shares this process's memory, because copying its page tables takes longer than all else here. It
+        // runs `hold` alone, on a stack that nobody else has and that is never freed, and is given a number; when `hold`
+        // returns, the child ends by itself (clone(2)).
+        unsafe {
+            let flags = libc::CLONE_VM | libc::SIGCHLD;
+            libc::clone(hold, stack.as_mut_ptr_range().end.cast(), flags, descriptor as *mut libc::c_void);
+        }
     }
+    // Where there is no child, this closes the last descriptor, and waits.
     drop(nft);
 }
 
-/// Closes all descriptors but one in the child, whose table of them is a copy. Where the kernel lacks close_range(2), the
-/// child's end closes them.
+/// Closes all descriptors but one in the child, whose table of them is a copy.
 #[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
 extern "C" fn hold(descriptor: *mut libc::c_void) -> libc::c_int {
     let descriptor = descriptor as libc::c_uint;
-    // SAFETY: these are numbers, not borrowed objects, and system calls alone are made.
+    // SAFETY: these are numbers, not borrowed objects. The calls succeed, as `release` has tried, so that errno, which is
+    // shared, stays as it is.
     unsafe {
         if descriptor > 0 {
             libc::syscall(libc::SYS_close_range, 0_u32, descriptor - 1, 0_u32);
