@@ -9,7 +9,12 @@ use std::io::Write as _;
 use clap::Parser as _;
 use ocinet_shared::kernel::process;
 
-/// Where the C library starts the program. Rust's standard library takes the arguments from it before that.
+#[cfg(not(target_env = "gnu"))]
+compile_error!(
+    "without glibc, Rust's standard library does not learn the arguments of a program that has no Rust main"
+);
+
+/// Where the C library starts the program. Before that, glibc has given Rust's standard library the arguments (`.init_array`).
 #[expect(unsafe_code, reason = "the C library knows this function by its name alone")]
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {

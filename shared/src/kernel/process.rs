@@ -84,15 +84,19 @@ pub fn exists(pid: u32) -> bool {
 /// descriptor below 3 that is closed is opened, so that what ocinet says is never written into a file of its own, and a
 /// write to a reader that has gone fails with `EPIPE` instead of ending the process.
 pub fn start() {
-    // The lowest free number is given away first (open(2)).
-    while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        if null.as_raw_fd() > 2 {
-            break;
+    loop {
+        // The lowest free number is given away first (open(2)).
+        match File::options().read(true).write(true).open("/dev/null") {
+            Ok(null) if null.as_raw_fd() <= 2 => _ = null.into_raw_fd(),
+            Ok(_) => break,
+            // Any other file tells as well whether one of them is closed: nothing is to be said then, and nowhere to say it.
+            Err(_) if File::open("/").is_ok_and(|other| other.as_raw_fd() > 2) => break,
+            Err(_) => std::process::abort(),
         }
-        let _stays_open = null.into_raw_fd();
     }
     #[expect(unsafe_code, reason = "neither signal(2) nor mallopt(3) has a safe wrapper")]
-    // SAFETY: to ignore a signal runs no code of this program's, and there is one thread.
+    // SAFETY: to ignore a signal runs no code of this program's, mallopt(3) changes the allocator's own numbers alone, and
+    // there is one thread.
     unsafe {
         let _ = signal(Signal::SIGPIPE, SigHandler::SigIgn);
         // A hook takes memory from the kernel once, and gives none back before its end.
