@@ -23,14 +23,19 @@ const FOUND: u8 = 1;
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) -> Result<u8, Error> {
     let config = config::load(config)?;
     let boot_id = super::boot_id()?;
-    let (only, mut findings) = match id {
-        Some(id) => of_one(state, id, &boot_id)?,
-        None => (None, Vec::new()),
+    let mut findings = Vec::from_iter(of_state_folder(state));
+    let only = match id.map(|id| of_one(state, id, &boot_id)) {
+        Some(Ok((only, found))) => {
+            findings.extend(found);
+            only
+        }
+        // Where nothing can be written, a start that failed left nothing that says so.
+        Some(Err(error)) if findings.is_empty() => return Err(error),
+        Some(Err(_)) | None => None,
     };
     let mut text = String::new();
     if only.is_some() || id.is_none() {
         let (mut containers, mut networks) = (0, 0);
-        findings.extend(of_folder(state));
         findings.extend(super::seen_again(|| {
             let mut around = Surroundings::read(state, &config, only.as_ref(), &boot_id)?;
             (containers, networks) = (around.records.len(), around.networks.len());
@@ -69,13 +74,15 @@ fn look(around: &mut Surroundings) -> Vec<Finding> {
     findings
 }
 
-/// A state folder in which no start can write.
-fn of_folder(state: &StateDir) -> Option<Finding> {
+/// A state folder in which no start can write. A file system without limits has no blocks, or no files, to count (tmpfs(5)).
+fn of_state_folder(state: &StateDir) -> Option<Finding> {
     let path = state.path("");
     let found = statvfs(&path).ok()?;
     let (what, why, mend) = if found.flags().contains(FsFlags::ST_RDONLY) {
         ("read-only", "no container starts", "findmnt --target")
-    } else if found.blocks_available() == 0 || (found.files() > 0 && found.files_available() == 0) {
+    } else if (found.blocks() > 0 && found.blocks_free() == 0)
+        || (found.files() > 0 && found.files_free() == 0)
+    {
         ("full", "no container starts until there is room", "df --human-readable")
     } else {
         return None;
@@ -99,7 +106,7 @@ fn ended(state: &StateDir, boot_id: &str) -> Result<Vec<Finding>, Error> {
 fn has_ended(id: &ContainerId) -> Finding {
     Finding {
         what: format!("container {id} has ended"),
-        why: "what it had is still there, as nobody ran `ocinet poststop`: its ports are held, and lead to nobody"
+        why: "its addresses and its published ports stay taken, because nobody ran `ocinet poststop`"
             .to_owned(),
         mend: vec!["ocinet gc".to_owned()],
     }

@@ -192,11 +192,26 @@ fn a_container_that_has_ended() {
 fn a_state_folder_that_is_full() {
     let lab = Lab::new();
     let folder = lab.state_dir().to_str().unwrap().to_owned();
-    let full = "mount -t tmpfs -o nr_inodes=1 none $0 && exec \"$@\"";
-    let said = lab.run_under(&["unshare", "--mount", "sh", "-c", full, &folder], &["doctor"], "");
-    assert_eq!(said.code, 1, "{said:?}");
     let finding = format!("the file system of the state folder {folder} is full\n");
-    assert!(said.stdout.contains(&finding), "{said:?}");
+    let fill = "dd if=/dev/zero of=$0/filled bs=4096 2>/dev/null";
+    for (options, fill, is_full) in [
+        ("nr_inodes=1", "true", true),
+        ("size=64k", fill, true),
+        ("size=64k", "true", false),
+        ("size=0,nr_inodes=0", "true", false),
+    ] {
+        let with = format!("mount -t tmpfs -o {options} none $0; {fill}; exec \"$@\"");
+        let under = ["unshare", "--mount", "sh", "-c", &with, &folder];
+        let said = lab.run_under(&under, &["doctor"], "");
+        assert_eq!(said.stdout.contains(&finding), is_full, "{options}: {said:?}");
+        // Also where a container is asked for that could write down nothing.
+        let said = lab.run_under(&under, &["doctor", "web"], "");
+        assert_eq!(
+            (said.code, said.stdout.contains(&finding)),
+            (if is_full { 1 } else { 2 }, is_full),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]
