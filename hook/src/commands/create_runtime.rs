@@ -18,7 +18,9 @@ use crate::{config, facts, input, policy};
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
     let started = Instant::now();
-    let container = input::parse_create(&input::read(stdin().lock())?)?;
+    let container = input::read(stdin().lock()).and_then(|state| input::parse_create(&state));
+    let container = container
+        .inspect_err(|error| crate::log::failure(format_args!("the start of a container failed: {error}")))?;
     let config = remember(state, &container, config::load(config))?;
     let driver_of = |network: &ContainerId| {
         state.check_known()?;

@@ -17,13 +17,15 @@ use crate::{identity, input, members};
 /// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
 /// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
-    let stopped = input::parse_stop(&input::read(stdin().lock())?)?;
-    take_back(state, &stopped).inspect_err(|error| {
+    let stopped = input::read(stdin().lock()).and_then(|state| input::parse_stop(&state));
+    let stopped = stopped
+        .inspect_err(|error| crate::log::failure(format_args!("the stop of a container failed: {error}")))?;
+    end(state, &stopped).inspect_err(|error| {
         crate::log::failure(format_args!("the stop of container {} failed: {error}", stopped.id));
     })
 }
 
-fn take_back(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
+fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
     let id = stopped.id.clone();
     let is_another = |record: &Record| !identity::is_over(record, stopped);
     // What is no file of ocinet's in its place, also a link that leads nowhere, is an error.

@@ -39,6 +39,14 @@ fn a_hook_that_fails_says_why_in_the_journal() {
     assert_ne!(refused.code, 0);
     let journal = said();
     assert!(journal.contains("the stop of container web failed: "), "{journal}");
+    for (hook, says) in [
+        ("createRuntime", "the start of a container failed: "),
+        ("poststop", "the stop of a container failed: "),
+    ] {
+        assert_ne!(lab.run_under(&under, &[hook], "{").code, 0);
+        let journal = said();
+        assert!(journal.contains(says), "{journal}");
+    }
     let started = lab.run_under(&under, &["createRuntime"], &lab.state_of(&other, &[]));
-    assert_eq!((started.code, said().as_str()), (0, ""), "what succeeds does not look for the journal");
+    assert_eq!((started.code, said().as_str()), (0, ""), "what succeeds says nothing in the journal");
 }

@@ -34,6 +34,7 @@ has_both_families() {
 port_is_taken() {
 	refused 126 "" podman run -d --network=none --name other --annotation net.ports=8080:80 machine sleep 60
 	podman rm -f other
+	journalctl --sync
 	journalctl -t ocinet -b --no-pager | grep "failed: cannot publish port 8080/tcp: container"
 	reaches lan web 198.51.100.10:8080
 }
