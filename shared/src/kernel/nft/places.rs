@@ -37,10 +37,10 @@ pub fn places(
         let Some(element) = of_maps.get(index) else { return };
         let place = match answer.map(state) {
             Ok(Some(found)) if found.value == element.value_bytes() => Place::Own,
-            Ok(_) => Place::Others,
+            Ok(Some(_)) => Place::Others,
             Err(Errno::ENOENT) => Place::Empty,
-            Err(errno) => {
-                refused = Err(errno);
+            unknown => {
+                refused = Err(unknown.err().unwrap_or(Errno::EBADMSG));
                 return;
             }
         };
