@@ -4,13 +4,14 @@ use super::assembler::{Is, Label, Program, Size};
 use super::programs::{BEHIND_IP6, HOP_LIMIT6, NEXT_HEADER6};
 use crate::kernel::frame::{ICMPV6, NEIGHBOUR_ADVERTISEMENT};
 
-/// Extension headers that say their own length in the same way: hop-by-hop options, routing, destination options.
-const EXTENSIONS: [u32; 3] = [0, 43, 60];
 /// The next headers of a fragment (RFC 8200) and of an authentication header (RFC 4302).
 const FRAGMENT: u32 = 44;
 const AUTHENTICATION: u32 = 51;
-/// How many extension headers are looked behind; a frame with more is dropped. Each costs 34 instructions, which the kernel
-/// compiles at every start.
+/// The extension headers; besides those two, hop-by-hop options, routing and destination options, which say their length in
+/// one way.
+const EXTENSIONS: [u32; 5] = [0, 43, 60, FRAGMENT, AUTHENTICATION];
+/// How many extension headers are looked behind. A frame with more, and with the hop limit of neighbour discovery, is
+/// dropped. Each costs 34 instructions, which the kernel compiles at every start.
 const EXTENSIONS_AT_MOST: usize = 3;
 /// The hop limit without which nobody believes neighbour discovery: no router has decreased it (RFC 4861, section 7.1).
 pub(super) const UNROUTED: u32 = 255;
@@ -27,7 +28,8 @@ const REDIRECT: u32 = 137;
 impl Program {
     /// Judges neighbour discovery: right behind the IPv6 header, router advertisements and redirects are dropped, a
     /// neighbour advertisement goes on at the label that is returned, with the index register at it. Behind extension
-    /// headers and in fragments, all of it is dropped (RFC 6980). Everything else goes on here.
+    /// headers and in fragments, all of it is dropped (RFC 6980) that has a hop limit by which anybody believes it.
+    /// Everything else goes on here.
     pub(super) fn judge_discovery(&mut self) -> Label {
         let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());
         self.index(BEHIND_IP6);
@@ -46,7 +48,7 @@ impl Program {
         for _ in 0..EXTENSIONS_AT_MOST {
             self.skip_extension(found, other);
         }
-        for kind in [&EXTENSIONS[..], &[FRAGMENT, AUTHENTICATION]].concat() {
+        for kind in EXTENSIONS {
             self.drop_if(Is::Equal, kind);
         }
         self.here(found);
@@ -66,7 +68,7 @@ impl Program {
     fn skip_extension(&mut self, found: Label, other: Label) {
         let (extension, fragment, authentication) = (self.label(), self.label(), self.label());
         let next = self.label();
-        for kind in [&EXTENSIONS[..], &[FRAGMENT, AUTHENTICATION]].concat() {
+        for kind in EXTENSIONS {
             self.ask(Is::Equal, kind, Some(extension), None);
         }
         self.go(found);
