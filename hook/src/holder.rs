@@ -44,7 +44,7 @@ pub struct Taken {
     pub what: Wanted,
     /// Who has it, where that could be found out.
     pub by: Option<ContainerId>,
-    /// Whether it was given back before that was asked: nobody has it any more.
+    /// Whether nobody had it any more when the holder was looked for.
     pub is_given_back: bool,
     /// The conflict, for people.
     pub error: Error,

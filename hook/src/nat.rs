@@ -119,8 +119,8 @@ pub fn published(ports: &[PublishedPort], addresses: &[Cidr], counted: &[Publish
     elements
 }
 
-/// For an element of `taken4` or `taken6`, that of the published port which nobody may leave by, without its value: the two
-/// come and go together.
+/// The publishing element that belongs to one of `taken4` or `taken6`, without its value; `None` of other sets. The two are
+/// always added and deleted together.
 #[must_use]
 pub fn publish_of_taken(element: &Element) -> Option<Element> {
     let set = match element.set {

@@ -44,7 +44,7 @@ struct Found {
     way_out: bool,
     /// The addresses of all containers that live on this host; empty until the kernel refused one.
     living: BTreeSet<IpAddr>,
-    /// Whoever had something that this container wants, and had no record any more when it was looked for.
+    /// Containers that had something which this one wants, and had no record when it was looked for.
     gone: BTreeSet<ContainerId>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Setup<'a> {
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
                 Err(Failure::Taken(taken)) => match self.pod_mate(&taken)? {
                     Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
-                    _ if self.is_worth_another_try(&taken, &mut found.gone)? => last = Some(taken.error),
+                    _ if self.make_way(&taken, &mut found.gone)? => last = Some(taken.error),
                     _ => return Err(taken.error),
                 },
                 Err(Failure::Final(error)) => return Err(error),
@@ -189,9 +189,10 @@ impl<'a> Setup<'a> {
         identity::check_free(self.state, record, &self.container, &self.boot_id, netns_is_same)
     }
 
-    /// What ocinet itself chose is chosen anew. What the container asks for has one holder, who may be dead, or may have given
-    /// it back since: a stop removes the record last. What is left without a record stays.
-    fn is_worth_another_try(&self, taken: &Taken, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
+    /// Takes back who has it, if that one is dead. Whether another attempt may succeed: it was given back, whoever had it has
+    /// gone, or ocinet chose it and can choose another. A holder without a record is worth one more attempt alone, since a
+    /// stop removes the record last.
+    fn make_way(&self, taken: &Taken, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
         if taken.is_given_back {
             return Ok(true);
         }

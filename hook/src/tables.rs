@@ -201,7 +201,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
     match kept {
         Err(ChangeError::NoTable) => {
             restore_alone(state, nft)?;
-            // It passes over an element in whose place is another's. This tells which one that is.
+            // It passes over an element in whose place is another container's. This call says which one that is.
             kept = nft.restore(ready);
         }
         Ok(()) => {
@@ -331,7 +331,7 @@ fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
         match nft.restore(&elements) {
             Err(ChangeError::Exists(index)) if index < elements.len() => {
                 let element = elements.remove(index);
-                crate::log::warn(format_args!("another element is where {element} was"));
+                crate::log::warn(format_args!("the element {element} leads elsewhere, and is left as it is"));
             }
             Err(ChangeError::Kernel(error)) if error.errno == Errno::EINVAL => {
                 crate::log::warn(format_args!("an element of a record is none: {error}"));

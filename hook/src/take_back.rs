@@ -184,8 +184,8 @@ impl<'a> TakeBack<'a> {
         Ok(self.nft.get(first)?.is_some_and(|found| found.value == first.value_bytes()))
     }
 
-    /// A port may be another container's by now, which took it while the rules were gone: of maps, what leads to this one is
-    /// deleted. Nothing but the moment between the two questions to the kernel is left for another to take a port in.
+    /// A port may be another container's by now, which took it while the rules were gone: of a map, only what leads to this
+    /// container is deleted. Another can still take a port between the look and the deletion.
     fn delete_elements(&mut self, elements: &[Element], certainty: Certainty) -> Result<(), Error> {
         let _not_restored = self.state.lock_elements_to_delete()?;
         if !self.were_added(elements, certainty)? {

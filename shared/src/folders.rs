@@ -206,11 +206,14 @@ fn check_each(folder: &Path, is_to_be_closed: impl Fn(&Metadata) -> bool) -> Res
 
 /// The links in the place of folders, and the folders of other users, for which starts are refused.
 fn faults(folder: &Path) -> Vec<StateError> {
-    let is_known = fs::symlink_metadata(folder.join(LOCK_FILE)).is_ok();
-    FOLDERS.into_iter().flat_map(|(name, levels)| faults_in(&folder.join(name), levels, is_known)).collect()
+    let has_lock_file = fs::symlink_metadata(folder.join(LOCK_FILE)).is_ok();
+    FOLDERS
+        .into_iter()
+        .flat_map(|(name, levels)| faults_in(&folder.join(name), levels, has_lock_file))
+        .collect()
 }
 
-fn faults_in(path: &Path, levels: usize, is_known: bool) -> Vec<StateError> {
+fn faults_in(path: &Path, levels: usize, has_lock_file: bool) -> Vec<StateError> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Vec::new() };
     if metadata.is_symlink() {
         return vec![link(path)];
@@ -223,13 +226,12 @@ fn faults_in(path: &Path, levels: usize, is_known: bool) -> Vec<StateError> {
     }
     let paths = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     match levels.checked_sub(1) {
-        Some(levels) => paths.flat_map(|path| faults_in(&path, levels, is_known)).collect(),
-        None if is_known => Vec::new(),
+        Some(levels) => paths.flat_map(|path| faults_in(&path, levels, has_lock_file)).collect(),
+        None if has_lock_file => Vec::new(),
         // As where they are closed: without the file of locks, folders of others are refused in the place of files, too.
         None => paths
-            .filter(|path| path.is_dir() && !path.is_symlink())
             .filter_map(|path| {
-                let metadata = fs::symlink_metadata(&path).ok()?;
+                let metadata = fs::symlink_metadata(&path).ok().filter(Metadata::is_dir)?;
                 check_owner(&path, &metadata).err()
             })
             .collect(),

@@ -225,15 +225,15 @@ impl Record {
     }
 }
 
-/// Which process a record is about: what tells the living, nearly all of them, without reading the rest.
+/// Which process a record is about: enough of it to see that a container lives.
 #[derive(Debug, Deserialize)]
-pub struct Process {
+pub struct RecordedProcess {
     boot_id: String,
     pid: u32,
     pid_start: u64,
 }
 
-impl Process {
+impl RecordedProcess {
     /// As [`Record::is_dead`].
     #[must_use]
     pub fn is_dead(&self, boot_id: &str) -> bool {

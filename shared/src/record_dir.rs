@@ -18,7 +18,7 @@ use crate::foreign::is_absent;
 use crate::locks::Locks;
 pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
 use crate::quoted::word;
-use crate::record::{Process, Record, VERSION};
+use crate::record::{Record, RecordedProcess, VERSION};
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
 /// container with both families.
@@ -292,7 +292,7 @@ impl StateDir {
     ///
     /// # Errors
     /// As [`Self::read_json`].
-    pub fn read_process(&self, id: &ContainerId) -> Result<Option<Process>, StateError> {
+    pub fn read_process(&self, id: &ContainerId) -> Result<Option<RecordedProcess>, StateError> {
         self.read_json(&self.record_path(id))
     }
 

@@ -26,8 +26,8 @@ pub enum Scope {
     Container(ContainerId),
 }
 
-/// What becomes of a port whose publishing element leads elsewhere.
-pub(crate) const TAKEN: &str = "what is sent there does not reach the container";
+/// What follows where the element of a published port leads to another container.
+pub(crate) const NOT_REACHED: &str = "what is sent there does not reach the container";
 
 /// Something that is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +155,7 @@ fn of_networks(
 
 fn led_elsewhere(found: &mut Found, of: &str, record: &Record) -> Result<Vec<Difference>, Error> {
     let elements: Vec<Element> = record.elements().cloned().collect();
-    let what = |element: String| format!("another element is where {element} was: {TAKEN}");
+    let what = |element: String| format!("the element {element} leads elsewhere: {NOT_REACHED}");
     let elsewhere = found.led_elsewhere(&elements)?.into_iter();
     Ok(elsewhere.map(|element| Difference { of: of.to_owned(), what: what(element) }).collect())
 }

@@ -78,7 +78,7 @@ pub(super) fn run(state: &StateDir, id: &str, json: bool) -> Result<(), Error> {
 
 fn counters(record: &Record) -> Result<Counters, Error> {
     let mut nft = Nft::open()?;
-    // What leads to another container counts that one's.
+    // An element that leads to another container counts that one's connections.
     let mut count = |element: &Element| -> Result<Counter, Error> {
         let own = nft.get(element)?.filter(|found| found.value == element.value_bytes());
         Ok(own.map(|found| found.counter).unwrap_or_default())

@@ -181,7 +181,7 @@ pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
 /// The link of a path that leads nowhere. Somebody wanted a configuration there, maybe a strict policy: that it is gone
 /// must not mean that there is none.
 fn dangling(path: &Path) -> Option<&Path> {
-    // What is above the first that is there leads somewhere.
+    // Where the lowest part of the path that is there is no broken link, none above it is.
     path.ancestors().find(|path| path.symlink_metadata().is_ok()).filter(|path| !path.exists())
 }
 

@@ -5,7 +5,7 @@ use ocinet_shared::kernel::nft::{self, Flaw};
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
-use crate::check::TAKEN;
+use crate::check::NOT_REACHED;
 use crate::error::Error;
 use crate::filters::with_filters;
 use crate::{nat, tables};
@@ -89,10 +89,10 @@ pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
     for record in &around.records {
         let elements: Vec<Element> = record.elements().cloned().collect();
         findings.extend(around.found.led_elsewhere(&elements)?.into_iter().map(|element| Finding {
-            what: format!("another element is where container {}'s {element} was", record.id),
+            what: format!("the element {element} of container {} leads elsewhere", record.id),
             why: format!(
                 "another state folder's container took the port while the rules were gone, or somebody changed the element: \
-                 {TAKEN}; publish another port, or stop what holds this one and run `ocinet reload`"
+                 {NOT_REACHED}; publish another port, or stop what holds this one and run `ocinet reload`"
             ),
             mend: Vec::new(),
         }));

@@ -158,7 +158,7 @@ impl<'a> Attributes<'a> {
         self.clone().find_map(|(found, payload)| (found == kind).then_some(payload))
     }
 
-    /// The same for each type below a number, in one pass.
+    /// The payload of the first attribute of each type below `TYPES`, in one pass; the index is the type.
     #[must_use]
     pub fn by_type<const TYPES: usize>(self) -> [Option<&'a [u8]>; TYPES] {
         let mut found = [None; TYPES];

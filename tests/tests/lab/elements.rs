@@ -85,7 +85,7 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     assert_eq!((started.code, started.stderr.as_str()), (0, ""));
     let _other_server = Server::tcp(&sandbox.net(), 80, "other");
     let said = run_timer(&lab);
-    assert!(said.contains("another element is where") && said.contains("8080"), "{said}");
+    assert!(said.contains("leads elsewhere") && said.contains("8080"), "{said}");
     reaches(&lab.peer, HOST4, 8080, "other");
     for host in [HOST4, HOST6] {
         reaches(&lab.peer, host, 8081, "web");
@@ -96,7 +96,7 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     for command in [&["check"][..], &["check", "web"], &["doctor"], &["doctor", "web"]] {
         let said = lab.run(command, "");
         assert_eq!(said.code, 1, "{said:?}");
-        assert!(said.stdout.contains("another element is where") && said.stdout.contains("8080"), "{said:?}");
+        assert!(said.stdout.contains("leads elsewhere") && said.stdout.contains("8080"), "{said:?}");
     }
     let counted = lab.run(&["inspect", "web"], "").ok();
     assert!(counted.contains("8080:80/tcp: 0 connections"), "{counted}");

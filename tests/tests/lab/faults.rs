@@ -53,8 +53,8 @@ fn lab_with_neighbour(neighbour: bool) -> (Lab, Option<ocinet_tests::lab::Attach
 /// Every (system call, how many times) of one run of the program.
 fn points(trace: &str) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    // On a busy host, the kernel restarts the write of a sysctl thousands of times, until it gets its lock: it is one call.
-    // strace counts each of them where it injects. There, the writes behind this one are not reached.
+    // On a busy host, the kernel restarts the write of a sysctl thousands of times until it gets its lock. Here they are one
+    // call. Where strace injects, it counts each: there, the writes behind this one are not reached.
     for line in trace.lines().filter(|line| !line.contains("= ? ERESTART")) {
         // The child that waits for the kernel is not the hook.
         let call = line.split_whitespace().nth(1).and_then(|rest| rest.split_once('(')).map(|(name, _)| name);

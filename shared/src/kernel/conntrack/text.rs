@@ -1,4 +1,4 @@
-//! Few connections, looked at as text before the kernel is asked for them otherwise. To list a table, the kernel locks each of
+//! Reads connections as text where they are few, to find out whether the kernel has to be asked at all. To list a table, the kernel locks each of
 //! its buckets, 262,144 on a host with memory enough, and to delete by a filter it looks at each: that takes milliseconds,
 //! however few connections there are. To write them as text, it passes over the empty buckets once.
 
@@ -15,10 +15,11 @@ const TEXT: &str = "/proc/thread-self/net/nf_conntrack";
 /// each family; kernels before 6.16 look for their place in the table anew for each 25.
 const FEW: usize = 256;
 
-/// Whether a connection may be there whose line is meant; `false` only where the text of all of them has no such line.
+/// Whether a connection may be there whose line is meant; `false` only where the text of all of them has no such line. The
+/// connections are those of this thread's network namespace.
 pub(super) fn may_have(is_meant: impl Fn(&str) -> bool) -> bool {
-    // A connection that has ended is counted until somebody meets it. The first text may be without the ones behind such a
-    // one, and the second finds them gone.
+    // A connection that has ended is counted until it is removed. The first read may end early because of one, and removes
+    // it; the second is complete then.
     for _ in 0..2 {
         match sysctl::read(COUNT).and_then(|count| count.parse().ok()) {
             Some(0) => return false,
@@ -38,9 +39,9 @@ pub(super) fn may_have(is_meant: impl Fn(&str) -> bool) -> bool {
 pub(super) enum Looked {
     /// A line is meant.
     Found,
-    /// None is.
+    /// All lines were read, and none is.
     NotThere,
-    /// None of those is that are told. Before Linux 6.16, a read goes on by the number of connections that were told, and
+    /// No line is, and some are missing. Before Linux 6.16, a read goes on by the number of connections that it has told, and
     /// passes over living ones where it met some that have ended.
     Part,
 }
