@@ -40,14 +40,19 @@ pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Re
     files::remove_if_empty(&folder(state, owner)).map(drop)
 }
 
-/// The members' records. A container without members costs one look into a folder that is not there. A container that
-/// has a member's id, and its own namespace, is no member.
-fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
+/// The records of those that have a member's file, each readable or not. A container without members costs one look into a
+/// folder that is not there.
+fn listed(state: &StateDir, owner: &Record) -> Vec<Result<Record, StateError>> {
     let Ok(entries) = fs::read_dir(folder(state, &owner.id)) else { return Vec::new() };
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<ContainerId>().ok());
+    ids.filter_map(|id| state.read_record(&id).transpose()).collect()
+}
+
+/// The members' records. A container that has a member's id, and its own namespace, is no member.
+fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
     let is_member =
         |record: &Record| record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns;
-    ids.filter_map(|id| state.read_record(&id).ok().flatten()).filter(is_member).collect()
+    listed(state, owner).into_iter().flatten().filter(is_member).collect()
 }
 
 /// A member that lives, so that the attachments that it shares must stay.
@@ -56,10 +61,16 @@ pub fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record>
     records(state, owner).into_iter().find(|member| !member.is_dead(boot_id))
 }
 
-/// Whether a container lives, or one that shares its attachments.
+/// Whether a member lives, or may: one whose record cannot be read is not known to have ended.
+#[must_use]
+pub fn may_live(state: &StateDir, owner: &Record, boot_id: &str) -> bool {
+    living(state, owner, boot_id).is_some() || listed(state, owner).iter().any(Result::is_err)
+}
+
+/// Whether a container lives, or one that shares its attachments does or may.
 #[must_use]
 pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
-    pid_within(state, record, boot_id).is_some()
+    !record.is_dead(boot_id) || may_live(state, record, boot_id)
 }
 
 /// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.

@@ -44,6 +44,33 @@ fn stop(lab: &Lab, sandbox: &mut Sandbox) {
     assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""), "poststop of {}", sandbox.id);
 }
 
+/// Whether a member has ended cannot be told where its record cannot be read.
+#[test]
+fn a_member_whose_record_cannot_be_read_keeps_its_network() {
+    for damage in ["sed -i 's/\"version\":1,/\"version\":99,/'", "truncate --size=0", "chmod 666"] {
+        let lab = Lab::new();
+        let mut owner = owner(&lab);
+        let mut member = join(&lab, &owner, "member", "9090:90");
+        let record = lab.state_dir().join("containers/member.json");
+        let whole = std::fs::read(&record).unwrap();
+        lab.host.ok(&["sh", "-c", &format!("{damage} {}", record.display())]);
+        owner.sandbox.end();
+        drop(owner.net);
+        let others: Vec<Sandbox> = (0..3).map(|n| Sandbox::new(&format!("other{n}"))).collect();
+        for other in &others {
+            assert_eq!(lab.create(other, &POD).code, 0, "{damage}");
+        }
+        assert_eq!(lab.poststop("owner").code, 0, "{damage}");
+        let _server = Server::tcp(&member.net(), 80, "pod");
+        answers(&lab, 8080, Some("pod"));
+        // Once it can be read, the last to leave takes all of it back.
+        std::fs::remove_file(&record).unwrap();
+        std::fs::write(&record, whole).unwrap();
+        stop(&lab, &mut member);
+        assert!(lab.record("owner").is_none() && lab.record("member").is_none(), "{damage}");
+    }
+}
+
 #[test]
 fn a_member_shares_the_addresses_and_publishes_its_own_ports() {
     let lab = Lab::new();
