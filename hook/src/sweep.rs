@@ -117,11 +117,10 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
         taken => taken?,
     };
     let (file, length) = open(state, &path)?;
-    if let Some(tail) = tail_of(&file, length).map_err(fail)? {
-        let taken: Vec<&str> = tail.lines().rev().take(PER_START).collect();
-        let bytes: usize = taken.iter().map(|line| line.len() + 1).sum();
+    if let Some(taken) = last_of(&file, length).map_err(fail)? {
+        let bytes: usize = taken.iter().map(|id| id.as_str().len() + 1).sum();
         file.set_len(length.saturating_sub(bytes as u64)).map_err(fail)?;
-        return Ok(taken.into_iter().filter_map(|line| line.parse().ok()).collect());
+        return Ok(taken);
     }
     if length > 0 {
         // A damaged one begins anew.
@@ -135,14 +134,15 @@ fn next(state: &StateDir) -> Result<Vec<ContainerId>, StateError> {
 }
 
 /// The last ids; `None` where there are none, and of what ocinet did not write.
-fn tail_of(file: &File, length: u64) -> io::Result<Option<String>> {
+fn last_of(file: &File, length: u64) -> io::Result<Option<Vec<ContainerId>>> {
     if length == 0 {
         return Ok(None);
     }
     let size = length.min(TAIL);
     let mut tail = vec![0; size as usize];
     file.read_exact_at(&mut tail, length - size)?;
-    Ok(String::from_utf8(tail).ok().filter(|tail| tail.is_ascii()))
+    let Ok(tail) = String::from_utf8(tail) else { return Ok(None) };
+    Ok(tail.lines().rev().take(PER_START).map(|line| line.parse().ok()).collect())
 }
 
 #[cfg(test)]
@@ -162,8 +162,11 @@ mod tests {
         seen.sort();
         assert_eq!(seen, (0..10).map(|number| format!("c{number}")).collect::<Vec<_>>());
         assert_eq!(next(&state).unwrap().len(), PER_START);
-        std::fs::write(state.path("sweep"), b"\xff\xfe\n").unwrap();
-        assert_eq!(next(&state).unwrap().len(), PER_START);
+        for damaged in [&b"\xff\xfe\n"[..], b"\n\n\n", &[0; 4096], &[b'a'; 8000], b"c1\nc 2\n"] {
+            std::fs::write(state.path("sweep"), damaged).unwrap();
+            let begun: Vec<_> = (0..5).flat_map(|_| next(&state).unwrap()).collect();
+            assert_eq!(begun.iter().collect::<std::collections::BTreeSet<_>>().len(), 10, "{damaged:?}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 }
