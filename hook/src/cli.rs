@@ -173,8 +173,13 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 pub fn explain(error: &clap::Error) -> u8 {
     use clap::error::ErrorKind;
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = std::io::stdout().write_all(error.to_string().as_bytes());
-        return 0;
+        return match crate::commands::print(&error.to_string()) {
+            Ok(()) => 0,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "ocinet: {error}");
+                error.exit_code()
+            }
+        };
     }
     let names_none = matches!(
         error.kind(),

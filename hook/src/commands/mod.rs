@@ -173,7 +173,7 @@ fn print_line(line: impl fmt::Display) -> Result<(), Error> {
 }
 
 /// Prints to standard output; a reader that goes away is not an error of ours.
-fn print(text: &str) -> Result<(), Error> {
+pub(crate) fn print(text: &str) -> Result<(), Error> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::Usage(report("print to standard output", error, "make room where it is written to")))

@@ -40,3 +40,13 @@ fn a_reader_that_has_gone_is_no_failure() {
     let finished = lab.run_under(&["bash", "-c", script, "bash"], &["list"], "");
     assert_eq!(finished.stderr, "code 0\n");
 }
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    for arguments in [&["list"][..], &["--help"], &["--version"], &["completions", "bash"]] {
+        let finished = lab.run_under(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"], arguments, "");
+        assert_eq!((finished.code, finished.stderr.lines().count()), (2, 1), "{arguments:?}: {finished:?}");
+    }
+}
