@@ -53,9 +53,7 @@ impl Applier<'_> {
         let Some(address) = port.bound_address() else { return Ok(()) };
         let everywhere = nat::wildcard_element(port, Family::of(address));
         match self.nft.get(&everywhere)? {
-            Some(found) => {
-                Err(Failure::Taken(Box::new(holder::of_element(self.state, &everywhere, Some(&found.value)))))
-            }
+            Some(found) => self.refuse(&everywhere, Some(&found.value)),
             None => Ok(()),
         }
     }
@@ -94,10 +92,17 @@ impl Applier<'_> {
             Err(ChangeError::Exists(index)) if index < elements.len() => {
                 let element = &elements[index];
                 let found = self.nft.get(element)?.map(|found| found.value);
-                Err(Failure::Taken(Box::new(holder::of_element(self.state, element, found.as_deref()))))
+                self.refuse(element, found.as_deref())
             }
             result => Ok(result.map_err(tables::change_error)?),
         }
+    }
+
+    /// Names the container that has an element's place. The element may have gone before its holder's lease was looked for.
+    fn refuse(&mut self, element: &Element, value: Option<&[u8]>) -> Result<(), Failure> {
+        let mut taken = holder::of_element(self.state, element, value);
+        taken.is_given_back |= taken.by.is_none() && self.nft.get(element)?.is_none();
+        Err(Failure::Taken(Box::new(taken)))
     }
 
     /// Sees to the elements of the container, which has become ready, after a flush that came in between.
