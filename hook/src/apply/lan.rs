@@ -96,7 +96,7 @@ impl Applier<'_> {
     fn hear(&mut self, question: &Question) -> Result<(), Failure> {
         let Question { probe, parent: (parent, index), addresses, for_host, deadline } = question;
         let is_asked_for = |address: &IpAddr| addresses.contains(address) || for_host.contains(address);
-        let mut deadline = *deadline;
+        let (mut deadline, latest) = (*deadline, Instant::now() + DEPARTURE);
         while let Some((address, mac)) =
             probe.answers_until(deadline).find(|(address, _)| is_asked_for(address))
         {
@@ -104,7 +104,7 @@ impl Applier<'_> {
                 continue;
             }
             let cause = match link::list(&mut self.route)?.into_iter().find(|link| link.mac == Some(mac)) {
-                Some(_) if departs(probe, (address, mac))? => {
+                Some(_) if departs(probe, (address, mac), latest)? => {
                     // What others answered meanwhile was passed over: all are asked again.
                     addresses.iter().chain(for_host).try_for_each(|address| probe.ask(*address))?;
                     deadline = Instant::now() + PATIENCE;
@@ -124,13 +124,12 @@ impl Applier<'_> {
 /// Whether who answered soon answers no more. An ipvlan, and a macvlan in mode passthru, has the Ethernet address of its
 /// parent, which may be another link of this host, and that of a container that has ended is there until the kernel
 /// removes it.
-fn departs(probe: &Probe, answer: (IpAddr, Mac)) -> Result<bool, KernelError> {
+fn departs(probe: &Probe, answer: (IpAddr, Mac), latest: Instant) -> Result<bool, KernelError> {
     // On a busy host an answer may be late.
     const SILENCES: usize = 3;
-    let deadline = Instant::now() + DEPARTURE;
     let mut silences = 0;
     while silences < SILENCES {
-        if Instant::now() >= deadline {
+        if Instant::now() >= latest {
             return Ok(false);
         }
         probe.ask(answer.0)?;
