@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(attributes, [(46, &7_u32.to_ne_bytes()[..]), (3, &b"eth0\0"[..])]);
         assert_eq!(Attributes::behind(messages[0].payload, 16).find(3), Some(&b"eth0\0"[..]));
         assert_eq!(Attributes::behind(messages[0].payload, 64).find(3), None);
-        let twice = [messages[0].payload, &datagram()[16 + 16..]].concat();
-        let by_type = Attributes::behind(&twice, 16).by_type::<46>();
+        let twice = [&messages[0].payload[16..]; 2].concat();
+        let by_type = Attributes::new(&twice).by_type::<46>();
         assert_eq!(by_type[3], Some(&b"eth0\0"[..]));
         assert_eq!(by_type.iter().flatten().count(), 1);
     }
