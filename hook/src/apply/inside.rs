@@ -16,7 +16,7 @@ use ocinet_shared::kernel::route::Way;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
 
-use super::{Applier, Failure};
+use super::{Applier, Failure, lan};
 use crate::error::{Error, report};
 use crate::request::Sysctl;
 use crate::step::{OwnTable, Step};
@@ -94,9 +94,13 @@ impl Applier<'_> {
         for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
             wait_until_local(self.inside()?, address)?;
         }
-        match mac.or(found.mac) {
-            Some(mac) if *announce => self.announce(found.index, mac, interface),
-            _ => Ok(()),
+        match mac.or(found.mac).filter(|_| *announce) {
+            Some(mac) if found.kind == "ipvlan" => {
+                lan::announce_by_parent(&found, mac, addresses);
+                Ok(())
+            }
+            Some(mac) => self.announce(found.index, mac, interface),
+            None => Ok(()),
         }
     }
 

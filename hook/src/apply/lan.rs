@@ -1,11 +1,13 @@
 //! Whether somebody on a LAN has a container's address already, or one that the host is to have beside it: asked once, before
-//! either says that it is its own.
+//! either says that it is its own. And the announcement of an ipvlan's addresses.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use ocinet_shared::cidr::Cidr;
 use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::{KernelError, neighbour, route};
 use ocinet_shared::mac::Mac;
@@ -137,6 +139,22 @@ fn departs(probe: &Probe, answer: (IpAddr, Mac), latest: Instant) -> Result<bool
         silences = if is_answered { 0 } else { silences + 1 };
     }
     Ok(true)
+}
+
+/// An ipvlan has its parent's Ethernet address, and none that could be set for the kernel to announce: the parent's own frames
+/// say where its addresses are.
+pub(super) fn announce_by_parent(link: &Link, mac: Mac, addresses: &[Cidr]) {
+    let Some(parent) = link.peer else { return };
+    let announced = Probe::open(parent, mac)
+        .and_then(|probe| addresses.iter().try_for_each(|address| probe.announce(address.address())));
+    match announced {
+        // Nobody is there to hear it.
+        Ok(()) | Err(KernelError { errno: Errno::ENETDOWN, .. }) => {}
+        Err(error) => crate::log::warn(format_args!(
+            "{error}: who knew {}'s addresses elsewhere may be late to learn where they are",
+            link.name
+        )),
+    }
 }
 
 fn taken_for_host(parent: &IfName, address: IpAddr, cause: String) -> Error {

@@ -179,6 +179,7 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         attachment,
         ways: inputs.ways(),
         ways_out,
-        announce: matches!(kind, ChildKind::Macvlan(_)),
+        // Above Ethernet nobody asks for a container's address: others are told the way by its host.
+        announce: matches!(kind, ChildKind::Macvlan(_) | ChildKind::Ipvlan(IpvlanMode::L2)),
     })
 }

@@ -1,5 +1,6 @@
 //! Whether others on a link have an address as well: questions that leave nobody's neighbour cache changed, as a machine
-//! asks before it takes an address (RFC 5227, section 2.1.1; RFC 4862, section 5.4.2).
+//! asks before it takes an address (RFC 5227, section 2.1.1; RFC 4862, section 5.4.2). And the announcement that it has one,
+//! which changes them.
 
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +32,10 @@ const LONGEST: usize = 2048;
 
 /// The group that a machine answers whose asker has no address yet (RFC 4291, section 2.7.1: all nodes).
 const ALL_NODES: [u8; 8] = [0x33, 0x33, 0, 0, 0, 1, 0, 0];
+/// The flag of an advertisement that what was known before is to be overridden (RFC 4861, section 4.4).
+const OVERRIDE: u8 = 0x20;
+/// The option that says an address's Ethernet address, one unit of 8 bytes long (RFC 4861, section 4.6.1).
+const TARGET_LINK_LAYER: [u8; 2] = [2, 1];
 // Instructions of classic BPF: load a byte, half a word, a word; compare; return.
 const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
 const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
@@ -97,11 +102,27 @@ impl Probe {
     /// Those of send(2).
     pub fn ask(&self, address: IpAddr) -> Result<(), KernelError> {
         let frame = match address {
-            IpAddr::V4(address) => arp_probe(self.mac, address),
+            IpAddr::V4(address) => arp_request(self.mac, Ipv4Addr::UNSPECIFIED, address),
             IpAddr::V6(address) => solicitation(self.mac, address),
         };
-        let sent = send(self.socket.as_raw_fd(), &frame, MsgFlags::empty());
-        sent.map(drop).map_err(|errno| KernelError::new(format!("ask who has {address}"), errno))
+        self.send(&frame).map_err(|errno| KernelError::new(format!("ask who has {address}"), errno))
+    }
+
+    /// Says once that an address is at this interface, so that whoever knew it elsewhere learns that (RFC 5227, section 3;
+    /// RFC 4861, section 7.2.6).
+    ///
+    /// # Errors
+    /// Those of send(2).
+    pub fn announce(&self, address: IpAddr) -> Result<(), KernelError> {
+        let frame = match address {
+            IpAddr::V4(address) => arp_request(self.mac, address, address),
+            IpAddr::V6(address) => advertisement(self.mac, address),
+        };
+        self.send(&frame).map_err(|errno| KernelError::new(format!("announce {address}"), errno))
+    }
+
+    fn send(&self, frame: &[u8]) -> Result<(), Errno> {
+        send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).map(drop)
     }
 
     /// Who has said until now that an address is theirs. Called once more, it goes on with what came since.
@@ -177,13 +198,14 @@ fn ethernet(to: [u8; 6], from: Mac, protocol: u32) -> Vec<u8> {
     [&to[..], &from.0, &(protocol as u16).to_be_bytes()].concat()
 }
 
-/// The sender's IP address is all zero, so that nobody learns it.
-fn arp_probe(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
+/// Where the sender's IP address is all zero, nobody learns it.
+fn arp_request(mac: Mac, sender: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
     let mut frame = ethernet([0xff; 6], mac, ETH_P_ARP);
     frame.extend(ARP);
     frame.extend(1_u16.to_be_bytes());
     frame.extend(mac.0);
-    frame.extend([0; 4 + 6]);
+    frame.extend(sender.octets());
+    frame.extend([0; 6]);
     frame.extend(address.octets());
     frame
 }
@@ -191,18 +213,29 @@ fn arp_probe(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
 fn solicitation(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = address.octets();
     let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
-    let mut message = vec![NEIGHBOUR_SOLICITATION as u8, 0, 0, 0, 0, 0, 0, 0];
-    message.extend(address.octets());
+    let message = [&[NEIGHBOUR_SOLICITATION as u8, 0, 0, 0, 0, 0, 0, 0][..], &address.octets()].concat();
+    discovery(mac, [Ipv6Addr::UNSPECIFIED, to], message)
+}
+
+fn advertisement(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
+    let header = [NEIGHBOUR_ADVERTISEMENT as u8, 0, 0, 0, OVERRIDE, 0, 0, 0];
+    let message = [&header[..], &address.octets(), &TARGET_LINK_LAYER, &mac.0].concat();
+    discovery(mac, [address, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)], message)
+}
+
+/// A message of neighbour discovery to a group, whose Ethernet address ends as its own does (RFC 2464, section 7).
+fn discovery(mac: Mac, [from, to]: [Ipv6Addr; 2], mut message: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap_or_default();
-    // The pseudo-header of RFC 8200, section 8.1; the sender is the unspecified address.
-    let sum = checksum([&to.octets()[..], &length.to_be_bytes(), &[0, ICMPV6 as u8], &message].concat());
+    let ends = [from.octets(), to.octets()].concat();
+    // The pseudo-header of RFC 8200, section 8.1.
+    let sum = checksum([&ends[..], &length.to_be_bytes(), &[0, ICMPV6 as u8], &message].concat());
     message[2..4].copy_from_slice(&sum.to_be_bytes());
-    let mut frame = ethernet([0x33, 0x33, 0xff, a, b, c], mac, ETH_P_IPV6);
+    let [.., a, b, c, d] = to.octets();
+    let mut frame = ethernet([0x33, 0x33, a, b, c, d], mac, ETH_P_IPV6);
     frame.extend([0x60, 0, 0, 0]);
     frame.extend(length.to_be_bytes());
     frame.extend([ICMPV6 as u8, 255]);
-    frame.extend([0; 16]);
-    frame.extend(to.octets());
+    frame.extend(ends);
     frame.extend(message);
     frame
 }
@@ -244,10 +277,28 @@ mod tests {
 
     #[test]
     fn the_question_claims_nothing() {
-        let frame = arp_probe(MAC, Ipv4Addr::new(192, 0, 2, 7));
+        let frame = arp_request(MAC, Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(192, 0, 2, 7));
         assert_eq!(frame.len(), ETHERNET + 28);
         assert_eq!(claim(&frame), Some((Ipv4Addr::UNSPECIFIED.into(), MAC)));
         assert_eq!(claim(&solicitation(MAC, "2001:db8::7".parse().unwrap())), None);
+    }
+
+    #[test]
+    fn an_announcement_claims_the_address_and_overrides() {
+        let own = Ipv4Addr::new(192, 0, 2, 7);
+        let frame = arp_request(MAC, own, own);
+        assert_eq!(claim(&frame), Some((own.into(), MAC)));
+        assert_eq!(frame[ETHERNET + 24..], own.octets());
+        let own: Ipv6Addr = "2001:db8::7".parse().unwrap();
+        let frame = advertisement(MAC, own);
+        assert_eq!(claim(&frame), Some((own.into(), MAC)));
+        assert_eq!(frame[..6], [0x33, 0x33, 0, 0, 0, 1]);
+        let packet = &frame[ETHERNET..];
+        assert_eq!(packet[..8], [0x60, 0, 0, 0, 0, 32, 58, 255]);
+        assert_eq!(packet[8..24], own.octets());
+        assert_eq!((packet[IPV6 + 4], &packet[IPV6 + 24..]), (0x20, &[2, 1, 2, 0, 0, 0, 0, 7][..]));
+        let whole = [&packet[8..40], &[0, 32, 0, 58], &packet[40..]].concat();
+        assert_eq!(checksum(whole), 0);
     }
 
     /// By the fields of RFC 4861, section 4.3, and RFC 4291, section 2.7.1.

@@ -1,11 +1,14 @@
 //! `net.driver=ipvlan`: on a kernel that has it, packets; on one that lacks it, the refusal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ocinet_tests::lab::{Lab, Netns, PEER4, PEER6, Sandbox, Server, Snapshot, ask_tcp, link_address, ping};
+use ocinet_tests::lab::{
+    Lab, Netns, PEER4, PEER6, Sandbox, Server, Snapshot, ask_tcp, link_address, ping, until,
+};
 
 use crate::PATIENCE;
 use crate::life::used;
+use crate::macvlan::{second_link, text};
 
 const ADDRESSES: &str = "198.51.100.130,2001:db8:1::130";
 
@@ -51,5 +54,45 @@ fn ipvlan_containers_are_on_the_lan_or_the_kernel_lacks_it() {
         lab.detach(web);
         drop(pinned);
         before.assert_is_back(&lab, mode);
+    }
+}
+
+/// What the peer knows of an address: the Ethernet address that it sends to.
+fn known(lab: &Lab, address: IpAddr) -> String {
+    let neighbours = lab.peer.ok(&["ip", "neighbour", "show", &address.to_string()]);
+    let mut words = neighbours.split_whitespace().skip_while(|word| *word != "lladdr");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+/// Nobody asks for an address that he knows: who knew it elsewhere has to be told.
+#[test]
+fn the_address_of_a_stopped_container_belongs_at_once_to_an_ipvlan() {
+    if !kernel_has_ipvlan() {
+        println!("this kernel has no ipvlan: nothing is tested");
+        return;
+    }
+    let lab = Lab::new();
+    used(&lab);
+    second_link(&lab, &[]);
+    for parent in ["eth0", "eth1"] {
+        let before = lab.attach("before", &[("net.driver", "macvlan"), ("net.ip", ADDRESSES)]);
+        let addresses = [false, true].map(|ipv6| before.address(ipv6));
+        for address in addresses {
+            assert!(ping(&lab.peer, address, PATIENCE), "{address}");
+            assert_eq!(known(&lab, address), text(link_address(&before.net, "eth0")));
+        }
+        lab.detach(before);
+        let lan = [
+            ("net.subnet", "198.51.100.0/24,2001:db8:1::/64"),
+            ("net.gateway", "198.51.100.1,2001:db8:1::1"),
+        ];
+        let own = [("net.driver", "ipvlan"), ("net.parent", parent), ("net.ip", ADDRESSES)];
+        let web = lab.attach("web", &[&own[..], &lan].concat());
+        for address in addresses {
+            let is_known = || known(&lab, address) == text(link_address(&lab.host, parent));
+            assert!(until(is_known), "{parent}, {address}: {}", known(&lab, address));
+            assert!(ping(&lab.peer, address, PATIENCE), "{parent}, {address}");
+        }
+        lab.detach(web);
     }
 }

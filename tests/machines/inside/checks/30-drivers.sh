@@ -154,3 +154,21 @@ for mode in l2 l3 l3s; do
 	forget_the_way
 	stop_all
 done
+
+# Nobody asks for an address that he knows: who knew it elsewhere has to be told.
+takes_an_address_over() {
+	local own
+	start runc db net.driver=macvlan net.ip=198.51.100.130,2001:db8:1::130
+	is_on_the_lan db 198.51.100.130 2001:db8:1::130
+	stop db
+	start crun web net.driver=ipvlan net.ip=198.51.100.130,2001:db8:1::130
+	for own in 198.51.100.130 2001:db8:1::130; do
+		expect "where the LAN sends for $own" "$(cat /sys/class/net/eth0/address)" \
+			"$(from lan ip -j neighbour show "$own" | jq -r '.[0].lladdr')"
+	done
+	is_on_the_lan web 198.51.100.130 2001:db8:1::130
+}
+
+check "ipvlan l2: an address that a macvlan had is its own at once" takes_an_address_over
+check "ipvlan l2: it ends without a trace" ends_without_a_trace web
+stop_all
