@@ -160,7 +160,7 @@ impl Exporter {
     #[must_use]
     #[track_caller]
     pub fn curl(&self, arguments: &[&str]) -> Finished {
-        let mut words = vec!["curl", "-sS", "--noproxy", "*", "--max-time", "10"];
+        let mut words = vec!["curl", "-sS", "--noproxy", "*", "--max-time", "60"];
         words.extend(arguments);
         self.net.run(&words)
     }
