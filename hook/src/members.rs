@@ -48,11 +48,14 @@ fn listed(state: &StateDir, owner: &Record) -> Vec<Result<Record, StateError>> {
     ids.filter_map(|id| state.read_record(&id).transpose()).collect()
 }
 
-/// The members' records. A container that has a member's id, and its own namespace, is no member.
+/// Whether a container is a member. One that has a member's id, and its own namespace, is none.
+fn is_member(record: &Record, owner: &Record) -> bool {
+    record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns
+}
+
+/// The members' records.
 fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
-    let is_member =
-        |record: &Record| record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns;
-    listed(state, owner).into_iter().flatten().filter(is_member).collect()
+    listed(state, owner).into_iter().flatten().filter(|record| is_member(record, owner)).collect()
 }
 
 /// A member that lives, so that the attachments that it shares must stay.
@@ -64,7 +67,9 @@ pub fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record>
 /// Whether a member lives, or may: one whose record cannot be read is not known to have ended.
 #[must_use]
 pub fn may_live(state: &StateDir, owner: &Record, boot_id: &str) -> bool {
-    living(state, owner, boot_id).is_some() || listed(state, owner).iter().any(Result::is_err)
+    listed(state, owner).iter().any(|listed| {
+        listed.as_ref().map_or(true, |record| is_member(record, owner) && !record.is_dead(boot_id))
+    })
 }
 
 /// Whether a container lives, or one that shares its attachments does or may.

@@ -1,6 +1,7 @@
 //! nftables: the base tables, and the elements that come and go with containers.
 //!
-//! `base.nft` is the whole rule set. `messages.rs` puts elements into messages; `batch.rs` changes them over nfnetlink without starting a process;
+//! `base.nft` is the whole rule set. `messages.rs` puts elements into messages;
+//! `batch.rs` changes them over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
 //! `places.rs` tells whose elements are;
 //! `complete.rs` looks whether the base tables are as ocinet made them;
