@@ -9,7 +9,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
 use crate::input::{Container, Started, Stopped};
-use crate::members;
+use crate::members::{self, Keeper};
 
 /// Checks that the record of a container's id is not another's that lives, nor one whose network others still share.
 /// `netns_is_same` tells that the container is in the recorded network namespace.
@@ -38,13 +38,20 @@ pub fn check_free(
             process_of(record.pid, &record.bundle)
         ));
     }
-    match members::living(state, record, boot_id) {
-        Some(member) if !netns_is_same => taken(format!(
+    match members::keeper(state, record, boot_id).filter(|_| !netns_is_same) {
+        None => Ok(()),
+        Some(Keeper::Member(member)) => taken(format!(
             "container {} shares the network of an earlier container of that id: {}",
             member.id,
             process_of(member.pid, &member.bundle)
         )),
-        _ => Ok(()),
+        Some(Keeper::Unknown(error)) => Err(Error::Conflict(report(
+            format!("attach container {}", container.id),
+            format!(
+                "whether another still shares the network of an earlier container of that id is not known: {error}"
+            ),
+            "remove that file once the container that it is about has ended, or give this one another id",
+        ))),
     }
 }
 

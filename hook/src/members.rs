@@ -3,10 +3,11 @@
 //! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
 //! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::foreign::is_absent;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
@@ -40,12 +41,30 @@ pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Re
     files::remove_if_empty(&folder(state, owner)).map(drop)
 }
 
-/// The records of those that have a member's file, each readable or not. A container without members costs one look into a
-/// folder that is not there.
-fn listed(state: &StateDir, owner: &Record) -> Vec<Result<Record, StateError>> {
-    let Ok(entries) = fs::read_dir(folder(state, &owner.id)) else { return Vec::new() };
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<ContainerId>().ok());
-    ids.filter_map(|id| state.read_record(&id).transpose()).collect()
+/// What keeps a container's attachments after its own end.
+#[derive(Debug)]
+pub enum Keeper {
+    /// A member that lives.
+    Member(Box<Record>),
+    /// Something that cannot be read, so that a member is not known to have ended.
+    Unknown(StateError),
+}
+
+/// The ids that have a member's file, as far as they can be read. A container without members costs one look into a folder
+/// that is not there.
+fn listed(state: &StateDir, owner: &Record) -> Vec<Result<ContainerId, StateError>> {
+    let folder = folder(state, &owner.id);
+    let fail = |error: io::Error| StateError::io("read", &folder, error);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if is_absent(&error) => return Vec::new(),
+        Err(error) => return vec![Err(fail(error))],
+        Ok(entries) => entries,
+    };
+    let id = |entry: io::Result<fs::DirEntry>| match entry {
+        Ok(entry) => entry.file_name().to_str()?.parse().ok().map(Ok),
+        Err(error) => Some(Err(fail(error))),
+    };
+    entries.filter_map(id).collect()
 }
 
 /// Whether a container is a member. One that has a member's id, and its own namespace, is none.
@@ -55,27 +74,46 @@ fn is_member(record: &Record, owner: &Record) -> bool {
 
 /// The members' records.
 fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
-    listed(state, owner).into_iter().flatten().filter(|record| is_member(record, owner)).collect()
+    let read = |id: ContainerId| state.read_record(&id).ok().flatten();
+    listed(state, owner).into_iter().flatten().filter_map(read).filter(|it| is_member(it, owner)).collect()
 }
 
 /// A member that lives, so that the attachments that it shares must stay.
-#[must_use]
-pub fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record> {
+fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record> {
     records(state, owner).into_iter().find(|member| !member.is_dead(boot_id))
 }
 
-/// Whether a member lives, or may: one whose record cannot be read is not known to have ended.
+/// Whether a member lives, or may. No network namespace outlives the boot that it was made in.
 #[must_use]
-pub fn may_live(state: &StateDir, owner: &Record, boot_id: &str) -> bool {
-    listed(state, owner).iter().any(|listed| {
-        listed.as_ref().map_or(true, |record| is_member(record, owner) && !record.is_dead(boot_id))
-    })
+pub fn keeper(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Keeper> {
+    if owner.boot_id != boot_id {
+        return None;
+    }
+    let mut unknown = None;
+    for listed in listed(state, owner) {
+        let read = listed.and_then(|id| match state.read_record(&id) {
+            // Which process it is about, also a newer ocinet's record says.
+            Err(error) => match state.read_process(&id) {
+                Ok(Some(process)) if process.is_dead(boot_id) => Ok(None),
+                _ => Err(error),
+            },
+            read => read,
+        });
+        match read {
+            Ok(Some(record)) if is_member(&record, owner) && !record.is_dead(boot_id) => {
+                return Some(Keeper::Member(Box::new(record)));
+            }
+            Ok(_) => {}
+            Err(error) => unknown = Some(Keeper::Unknown(error)),
+        }
+    }
+    unknown
 }
 
 /// Whether a container lives, or one that shares its attachments does or may.
 #[must_use]
 pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
-    !record.is_dead(boot_id) || may_live(state, record, boot_id)
+    !record.is_dead(boot_id) || keeper(state, record, boot_id).is_some()
 }
 
 /// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.

@@ -164,7 +164,7 @@ impl<'a> Setup<'a> {
         self.check_free(&record)?;
         let Some((record, lock)) = self.state.lock_record(id)? else { return Ok(false) };
         self.check_free(&record)?;
-        if members::may_live(self.state, &record, &self.boot_id) {
+        if members::keeper(self.state, &record, &self.boot_id).is_some() {
             members::check(
                 self.state,
                 &Record { attachments: without_ports(&record), ..record.clone() },

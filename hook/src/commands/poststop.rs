@@ -44,7 +44,7 @@ fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
     if is_another(&record) {
         return Ok(not_its_own(&id));
     }
-    if members::may_live(state, &record, &record.boot_id) {
+    if members::keeper(state, &record, &record.boot_id).is_some() {
         crate::log::debug(format_args!(
             "others share the network of container {id}: it stays until they end"
         ));

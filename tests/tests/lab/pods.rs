@@ -63,11 +63,39 @@ fn a_member_whose_record_cannot_be_read_keeps_its_network() {
         assert_eq!(lab.poststop("owner").code, 0, "{damage}");
         let _server = Server::tcp(&member.net(), 80, "pod");
         answers(&lab, 8080, Some("pod"));
+        // The owner's id is not free for a container with a network of its own, which would have none.
+        let again = Sandbox::new("owner");
+        let refused = lab.create(&again, &POD);
+        assert_eq!(refused.code, 4, "{damage}: {}", refused.stderr);
+        assert!(refused.stderr.contains("member.json"), "{damage}: {}", refused.stderr);
+        answers(&lab, 8080, Some("pod"));
         // Once it can be read, the last to leave takes all of it back.
         std::fs::remove_file(&record).unwrap();
         std::fs::write(&record, whole).unwrap();
         stop(&lab, &mut member);
         assert!(lab.record("owner").is_none() && lab.record("member").is_none(), "{damage}");
+    }
+}
+
+/// A record that cannot be read keeps no network of which nothing can live.
+#[test]
+fn a_member_that_has_ended_keeps_nothing_whatever_its_record_says() {
+    for (of_member, of_owner) in [("s/\"version\":1,/\"version\":99,/", ""), ("d", "s/\"boot_id\":\"../&x/")]
+    {
+        let lab = Lab::new();
+        let mut owner = owner(&lab);
+        let mut member = join(&lab, &owner, "member", "9090:90");
+        for (id, edit) in [("member", of_member), ("owner", of_owner)] {
+            lab.host.ok(&["sed", "-i", edit, &format!("{}/containers/{id}.json", lab.state_dir().display())]);
+        }
+        owner.sandbox.end();
+        member.end();
+        drop(owner.net);
+        let again = Sandbox::new("owner");
+        let created = lab.create(&again, &[POD[0], POD[1], ("net.ports", "8080:80")]);
+        assert_eq!(created.code, 0, "{of_member} {of_owner}: {}", created.stderr);
+        let _server = Server::tcp(&again.net(), 80, "again");
+        answers(&lab, 8080, Some("again"));
     }
 }
 
