@@ -67,10 +67,7 @@ impl Applier<'_> {
                 let question = Question { probe, parent, addresses, for_host, deadline };
                 self.questions.insert(interface.clone(), question);
             }
-            // Without CAP_NET_RAW, say: the container is attached, as it would be where nobody answers.
-            Err(error) => crate::log::warn(format_args!(
-                "{error}: {parent}'s LAN was not asked for {interface}'s addresses"
-            )),
+            Err(error) => warn_unasked(&error, parent),
         }
         Ok(())
     }
@@ -106,9 +103,13 @@ impl Applier<'_> {
                 continue;
             }
             let cause = match link::list(&mut self.route)?.into_iter().find(|link| link.mac == Some(mac)) {
-                Some(_) if departs(probe, (address, mac), latest)? => {
+                Some(_) if departs(probe, (address, mac), latest) => {
                     // What others answered meanwhile was passed over: all are asked again.
-                    addresses.iter().chain(for_host).try_for_each(|address| probe.ask(*address))?;
+                    let asked = addresses.iter().chain(for_host).try_for_each(|address| probe.ask(*address));
+                    if let Err(error) = asked {
+                        warn_unasked(&error, parent);
+                        return Ok(());
+                    }
                     deadline = Instant::now() + PATIENCE;
                     continue;
                 }
@@ -123,30 +124,37 @@ impl Applier<'_> {
     }
 }
 
+/// Without CAP_NET_RAW, say: the container is attached, as it would be where nobody answers.
+fn warn_unasked(error: &KernelError, parent: &IfName) {
+    crate::log::warn(format_args!("{error}: {parent}'s LAN was not asked for the container's addresses"));
+}
+
 /// Whether who answered soon answers no more. An ipvlan, and a macvlan in mode passthru, has the Ethernet address of its
 /// parent, which may be another link of this host, and that of a container that has ended is there until the kernel
 /// removes it.
-fn departs(probe: &Probe, answer: (IpAddr, Mac), latest: Instant) -> Result<bool, KernelError> {
+fn departs(probe: &Probe, answer: (IpAddr, Mac), latest: Instant) -> bool {
     // On a busy host an answer may be late.
     const SILENCES: usize = 3;
     let mut silences = 0;
     while silences < SILENCES {
         if Instant::now() >= latest {
-            return Ok(false);
+            return false;
         }
-        probe.ask(answer.0)?;
+        // A link that is down for a moment carries no question, and no answer either.
+        let is_asked = probe.ask(answer.0).is_ok();
         let is_answered = probe.answers_until(Instant::now() + PATIENCE).any(|again| again == answer);
-        silences = if is_answered { 0 } else { silences + 1 };
+        silences = if is_asked && !is_answered { silences + 1 } else { 0 };
     }
-    Ok(true)
+    true
 }
 
 /// An ipvlan has its parent's Ethernet address, and none that could be set for the kernel to announce: the parent's own frames
 /// say where its addresses are.
 pub(super) fn announce_by_parent(link: &Link, mac: Mac, addresses: &[Cidr]) {
-    let Some(parent) = link.peer else { return };
-    let announced = Probe::open(parent, mac)
-        .and_then(|probe| addresses.iter().try_for_each(|address| probe.announce(address.address())));
+    let unknown = || KernelError::new("find the parent of an ipvlan", Errno::ENODEV);
+    let opened = link.peer.ok_or_else(unknown).and_then(|parent| Probe::open(parent, mac));
+    let announced =
+        opened.and_then(|probe| addresses.iter().try_for_each(|address| probe.announce(address.address())));
     match announced {
         // Nobody is there to hear it.
         Ok(()) | Err(KernelError { errno: Errno::ENETDOWN, .. }) => {}

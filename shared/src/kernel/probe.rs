@@ -30,6 +30,9 @@ const IPV6: usize = 40;
 /// The longest answer with all its options is shorter.
 const LONGEST: usize = 2048;
 
+/// More frames than a socket's buffer holds (`net.core.rmem_default`, of which a frame takes some hundred bytes at least).
+const QUEUED: usize = 1024;
+
 /// The group that a machine answers whose asker has no address yet (RFC 4291, section 2.7.1: all nodes).
 const ALL_NODES: [u8; 8] = [0x33, 0x33, 0, 0, 0, 1, 0, 0];
 /// The flag of an advertisement that what was known before is to be overridden (RFC 4861, section 4.4).
@@ -127,28 +130,42 @@ impl Probe {
 
     /// Who has said until now that an address is theirs. Called once more, it goes on with what came since.
     pub fn answers(&self) -> impl Iterator<Item = (IpAddr, Mac)> {
-        std::iter::from_fn(|| self.next(MsgFlags::MSG_DONTWAIT))
+        self.answers_until(Instant::now())
     }
 
-    /// Who says until a moment that an address is theirs.
+    /// Who says until a moment that an address is theirs. It ends then, whatever the link goes on to carry.
     pub fn answers_until(&self, deadline: Instant) -> impl Iterator<Item = (IpAddr, Mac)> {
+        let mut queued = 0..QUEUED;
+        let mut frame = [0; LONGEST];
         std::iter::from_fn(move || {
-            // 0 would be for ever.
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
-            let left = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(1));
-            setsockopt(&self.socket, sockopt::ReceiveTimeout, &left).ok()?;
-            self.next(MsgFlags::empty())
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let received = if left.is_zero() {
+                    // What came in time may not have been read yet.
+                    queued.next()?;
+                    recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT)
+                } else {
+                    self.receive_within(left, &mut frame)
+                };
+                match received {
+                    Ok(length) => {
+                        let claim = claim(&frame[..length]).filter(|(_, mac)| *mac != self.mac);
+                        if claim.is_some() {
+                            return claim;
+                        }
+                    }
+                    Err(Errno::EAGAIN | Errno::EINTR) if !left.is_zero() => {}
+                    Err(_) => return None,
+                }
+            }
         })
     }
 
-    fn next(&self, flags: MsgFlags) -> Option<(IpAddr, Mac)> {
-        let mut frame = [0; LONGEST];
-        loop {
-            let length = recv(self.socket.as_raw_fd(), &mut frame, flags).ok()?;
-            if let Some(claim) = claim(&frame[..length]).filter(|(_, mac)| *mac != self.mac) {
-                return Some(claim);
-            }
-        }
+    fn receive_within(&self, left: Duration, frame: &mut [u8]) -> Result<usize, Errno> {
+        // 0 would be for ever.
+        let left = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1));
+        setsockopt(&self.socket, sockopt::ReceiveTimeout, &left)?;
+        recv(self.socket.as_raw_fd(), frame, MsgFlags::empty())
     }
 }
 

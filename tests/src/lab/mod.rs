@@ -41,7 +41,7 @@ pub use netns::Netns;
 pub use ping::{full_size_ping, ping, ping_of};
 pub use process::{Background, Finished, command, finish};
 pub use prometheus::{Prometheus, Sample};
-pub use raw::{link_address, send_frame};
+pub use raw::{Wire, link_address, send_frame};
 pub use runtime::{Container, Pod, Runtime, plain_bundle};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;

@@ -36,14 +36,40 @@ pub fn link_address(namespace: &Netns, interface: &str) -> [u8; 6] {
     link(namespace, interface).addr().expect("an Ethernet address")
 }
 
+/// An interface, to send frames out of as they are.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+    target: LinkAddr,
+}
+
+impl Wire {
+    /// Opens one of a namespace's.
+    ///
+    /// # Panics
+    /// When there is no such interface.
+    #[must_use]
+    #[track_caller]
+    pub fn of(namespace: &Netns, interface: &str) -> Self {
+        Self { target: link(namespace, interface), socket: namespace.within(packet_socket) }
+    }
+
+    /// Sends one frame.
+    ///
+    /// # Panics
+    /// When the kernel does not take it.
+    #[track_caller]
+    pub fn send(&self, frame: &[u8]) {
+        let sent = sendto(self.socket.as_raw_fd(), frame, &self.target, MsgFlags::empty());
+        assert_eq!(sent, Ok(frame.len()), "send a frame");
+    }
+}
+
 /// Sends one frame out of an interface.
 ///
 /// # Panics
 /// When the kernel does not take it.
 #[track_caller]
 pub fn send_frame(namespace: &Netns, interface: &str, frame: &[u8]) {
-    let target = link(namespace, interface);
-    let socket = namespace.within(packet_socket);
-    let sent = sendto(socket.as_raw_fd(), frame, &target, MsgFlags::empty());
-    assert_eq!(sent, Ok(frame.len()), "send a frame out of {interface}");
+    Wire::of(namespace, interface).send(frame);
 }

@@ -1,10 +1,13 @@
 //! Addresses that somebody on the LAN has already: they are asked for before a container says that they are its own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ocinet_tests::lab::{Capture, Lab, Netns, PEER4, PEER6, Server, ask_tcp, link_address, until};
+use ocinet_tests::lab::{
+    Capture, Endpoint, Frame, Lab, Netns, PEER4, PEER6, Server, Wire, ask_tcp, link_address, until,
+};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
@@ -110,6 +113,38 @@ fn the_question_claims_nothing() {
         let known = net.ok(&["ip", "neighbour"]);
         let wrong = known.lines().any(|line| line.starts_with("198.51.100.50 ") && line.contains(&host));
         assert!(!wrong, "{known}");
+    }
+}
+
+/// Whoever goes on talking on the LAN, rightly or not, does not keep a start waiting.
+#[test]
+fn a_start_does_not_wait_for_a_lan_that_is_never_silent() {
+    let lab = Lab::new();
+    let peer = link_address(&lab.peer, "eth0");
+    // An announcement of ARP, and one whose lengths are no Ethernet's.
+    let claim = Frame::new(Endpoint::new(peer, PEER4, 0), Endpoint::new([0xff; 6], PEER4, 0)).arp(1, peer);
+    let mut odd = claim.clone();
+    odd[18] = 0;
+    for (what, frame) in [("announcements", &claim), ("odd frames", &odd)] {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Two, so that the link is not silent where one of them has to wait for a processor.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let wire = Wire::of(&lab.peer, "eth0");
+                    while !over.load(Ordering::Relaxed) {
+                        wire.send(frame);
+                        thread::sleep(Duration::from_micros(100));
+                    }
+                });
+            }
+            let began = Instant::now();
+            let web = on_lan(&lab, "web", &[("net.ip", IP)]);
+            let took = began.elapsed();
+            over.store(true, Ordering::Relaxed);
+            assert!(took < PATIENCE, "{what}: {took:?}");
+            lab.detach(web);
+        });
     }
 }
 
