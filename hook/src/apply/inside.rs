@@ -54,8 +54,10 @@ impl Applier<'_> {
         let found =
             link::find(self.inside()?, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
         self.hear_lan(interface)?;
-        if found.kind == "macvlan" {
-            self.bring_up(found.index, interface)?;
+        match found.kind.as_str() {
+            "macvlan" => self.bring_up(found.index, interface)?,
+            "ipvlan" => self.take_addresses(found.index, interface, addresses)?,
+            _ => {}
         }
         let mut changes = vec![
             link::alias(found.index, &format!("{}{id}", link::OF_CONTAINER)),
@@ -125,6 +127,28 @@ impl Applier<'_> {
                 Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
                     let cause = "another link on its parent has its Ethernet address";
                     let hint = "give the container another net.mac, or stop the other one";
+                    return Err(Error::Conflict(report(doing(), cause, hint)).into());
+                }
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Of two ipvlans on one parent, one alone can have an address. A container that has just ended has its own until the
+    /// kernel, some milliseconds later, removes the links of its namespace.
+    fn take_addresses(&mut self, index: u32, interface: &IfName, addresses: &[Cidr]) -> Result<(), Failure> {
+        let deadline = Instant::now() + DEPARTURE;
+        let doing = || format!("configure {interface} in the container");
+        loop {
+            let up = std::iter::once(link::up(index));
+            let changes = up.chain(addresses.iter().map(|address| addr::add(index, address))).collect();
+            match self.inside()?.change(changes, |_| doing()) {
+                Err(KernelError { errno: Errno::EADDRINUSE, .. }) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(1));
+                }
+                Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
+                    let cause = "another link on its parent has one of its addresses";
+                    let hint = "give the container another net.ip, or stop the other one";
                     return Err(Error::Conflict(report(doing(), cause, hint)).into());
                 }
                 done => return Ok(done?),

@@ -96,3 +96,27 @@ fn the_address_of_a_stopped_container_belongs_at_once_to_an_ipvlan() {
         lab.detach(web);
     }
 }
+
+/// The kernel gives an address to one ipvlan of a parent at a time, and keeps those of a namespace that has ended for some
+/// milliseconds. Nobody is asked for addresses on a dummy, so that nothing waits before.
+#[test]
+fn an_ipvlans_address_belongs_at_once_to_the_next() {
+    if !kernel_has_ipvlan() {
+        println!("this kernel has no ipvlan: nothing is tested");
+        return;
+    }
+    let lab = Lab::new();
+    used(&lab);
+    lab.host.batch("link add under0 type dummy\nlink set under0 up\n");
+    let own =
+        [("net.driver", "ipvlan"), ("net.parent", "under0"), ("net.ip", "198.51.100.130,2001:db8:2::130")];
+    let lan = [("net.subnet", "198.51.100.0/24,2001:db8:2::/64"), ("net.network", "below")];
+    for round in 0..10 {
+        let web = lab.attach(&format!("web{round}"), &[&own[..], &lan].concat());
+        lab.detach(web);
+    }
+    let _web = lab.attach("web", &[&own[..], &lan].concat());
+    let other = Sandbox::new("other");
+    let refused = lab.create(&other, &[&own[..], &lan].concat());
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+}
