@@ -180,8 +180,11 @@ impl Nft {
     /// Any other refusal.
     pub fn get(&mut self, element: &Element) -> Result<Option<ElementState>, KernelError> {
         let request = about_element(Verb::Get, element);
-        let answer = self.channel.get(Question::Ask(request), "look up an nftables element")?;
-        Ok(answer.and_then(|answer| state(answer.bytes())))
+        const DOING: &str = "look up an nftables element";
+        let answer = self.channel.get(Question::Ask(request), DOING)?;
+        // An answer that cannot be read is not the absence of one.
+        let unreadable = || KernelError::new(DOING, Errno::EBADMSG);
+        answer.map(|answer| state(answer.bytes()).ok_or_else(unreadable)).transpose()
     }
 
     /// The socket, for what connection tracking is asked: that is nfnetlink too.
@@ -198,7 +201,7 @@ impl Nft {
     }
 }
 
-/// The stack of the child that waits, in bytes: it makes two system calls.
+/// The stack of the child that waits, in bytes: it makes three system calls.
 const STACK: usize = 16 << 10;
 
 /// Leaves the last reference to the socket to a child, which does nothing but end.
@@ -226,13 +229,15 @@ fn release(nft: Nft) {
     drop(nft);
 }
 
-/// Closes all descriptors but one in the child, whose table of them is a copy.
+/// Closes all descriptors but one in the child, whose table of them is a copy, and leaves the folder that the runtime was in,
+/// which may be an engine's to unmount.
 #[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
 extern "C" fn hold(descriptor: *mut libc::c_void) -> libc::c_int {
     let descriptor = descriptor as libc::c_uint;
-    // SAFETY: these are numbers, not borrowed objects. The calls succeed, as `release` has tried, so that errno, which is
-    // shared, stays as it is.
+    // SAFETY: these are numbers, not borrowed objects, and a constant. The calls succeed, as `release` has tried, and as
+    // every process may be in its root, so that errno, which is shared, stays as it is.
     unsafe {
+        libc::syscall(libc::SYS_chdir, c"/".as_ptr());
         if descriptor > 0 {
             libc::syscall(libc::SYS_close_range, 0_u32, descriptor - 1, 0_u32);
         }
