@@ -11,7 +11,7 @@ const AUTHENTICATION: u32 = 51;
 /// one way.
 const EXTENSIONS: [u32; 5] = [0, 43, 60, FRAGMENT, AUTHENTICATION];
 /// How many extension headers are looked behind. A frame with more, and with the hop limit of neighbour discovery, is
-/// dropped. Each costs 34 instructions, which the kernel compiles at every start.
+/// dropped. Each costs 33 instructions, which the kernel compiles at every start.
 const EXTENSIONS_AT_MOST: usize = 3;
 /// The hop limit without which nobody believes neighbour discovery: no router has decreased it (RFC 4861, section 7.1).
 pub(super) const UNROUTED: u32 = 255;
@@ -27,16 +27,15 @@ const REDIRECT: u32 = 137;
 
 impl Program {
     /// Judges neighbour discovery: right behind the IPv6 header, router advertisements and redirects are dropped, a
-    /// neighbour advertisement goes on at the label that is returned, with the index register at it. Behind extension
+    /// neighbour advertisement goes on at the label that is returned. Behind extension
     /// headers and in fragments, all of it is dropped (RFC 6980) that has a hop limit by which anybody believes it.
     /// Everything else goes on here.
     pub(super) fn judge_discovery(&mut self) -> Label {
         let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());
-        self.index(BEHIND_IP6);
         self.load(Size::Byte, NEXT_HEADER6);
         self.ask(Is::Equal, ICMPV6, None, Some(behind));
-        self.drop_shorter_than(1);
-        self.load_behind(Size::Byte, 0);
+        self.drop_shorter_by_length(BEHIND_IP6 + 1);
+        self.load(Size::Byte, BEHIND_IP6);
         self.drop_if(Is::Equal, ROUTER_ADVERTISEMENT);
         self.drop_if(Is::Equal, REDIRECT);
         self.go_if(Is::Equal, NEIGHBOUR_ADVERTISEMENT, advertises);
@@ -44,6 +43,7 @@ impl Program {
         self.here(behind);
         self.load(Size::Byte, HOP_LIMIT6);
         self.ask(Is::Equal, UNROUTED, None, Some(other));
+        self.index(BEHIND_IP6);
         self.load(Size::Byte, NEXT_HEADER6);
         for _ in 0..EXTENSIONS_AT_MOST {
             self.skip_extension(found, other);

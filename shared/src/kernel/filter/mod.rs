@@ -6,7 +6,11 @@
 
 mod assembler;
 mod discovery;
+#[cfg(test)]
+mod interpreter;
 mod programs;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

@@ -32,8 +32,8 @@ const DESTINATION6: u32 = IP + 24;
 pub(super) const BEHIND_IP6: u32 = IP + 40;
 const ARP_SENDER_MAC: u32 = IP + 8;
 const ARP_SENDER: u32 = IP + 14;
-/// The target address of a neighbour advertisement, counted from its beginning.
-const ADVERTISED: u32 = 8;
+/// The target address of a neighbour advertisement that is right behind the IPv6 header (RFC 4861, section 4.4).
+const ADVERTISED: u32 = BEHIND_IP6 + 8;
 
 /// What a container sends: from its own addresses, as nobody else.
 pub(super) fn sender(sender: &Sender<'_>) -> Option<Vec<u8>> {
@@ -149,8 +149,8 @@ pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
     let advertises = program.judge_discovery();
     program.end(PASS);
     program.here(advertises);
-    program.drop_shorter_than(ADVERTISED + 16);
-    program.drop_if_one_of(&ipv6, |program, word| program.load_behind(Size::Word, ADVERTISED + word));
+    program.drop_shorter_by_length(ADVERTISED + 16);
+    program.drop_if_one_of(&ipv6, |program, word| program.load(Size::Word, ADVERTISED + word));
     program.end(PASS);
     program.bytes()
 }
@@ -159,8 +159,9 @@ impl Program {
     fn sends_ipv4(&mut self, own: &[Vec<u32>], confined_to: &[Cidr]) {
         self.drop_shorter_by_length(IP + 20);
         self.drop_unless_one_of(own, |program, word| program.load(Size::Word, SOURCE4 + word));
-        self.drop_loopback(DESTINATION4);
-        if !confined_to.is_empty() {
+        if confined_to.is_empty() {
+            self.drop_loopback(DESTINATION4);
+        } else {
             let inside = self.label();
             self.pass_into(confined_to, Family::Ipv4, inside);
             self.load(Size::Word, DESTINATION4);
@@ -190,19 +191,18 @@ impl Program {
         if !confined_to.is_empty() {
             let inside = self.label();
             self.pass_into(confined_to, Family::Ipv6, inside);
-            // The link itself, and groups.
+            // Groups (ff00::/8), and the link itself (fe80::/10).
             self.load(Size::Word, DESTINATION6);
+            self.ask(Is::AtLeast, 0xff00_0000, Some(inside), None);
             self.and(0xffc0_0000);
-            self.ask(Is::Equal, 0xfe80_0000, Some(inside), None);
-            self.and(0xff00_0000);
-            self.drop_unless(Is::Equal, 0xff00_0000);
+            self.drop_unless(Is::Equal, 0xfe80_0000);
             self.here(inside);
         }
         let advertises = self.judge_discovery();
         self.end(PASS);
         self.here(advertises);
-        self.drop_shorter_than(ADVERTISED + 16);
-        self.drop_unless_one_of(own, |program, word| program.load_behind(Size::Word, ADVERTISED + word));
+        self.drop_shorter_by_length(ADVERTISED + 16);
+        self.drop_unless_one_of(own, |program, word| program.load(Size::Word, ADVERTISED + word));
         self.end(PASS);
     }
 
@@ -219,7 +219,9 @@ impl Program {
                 let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or_default();
                 if bits > 0 {
                     self.load(Size::Word, at);
-                    self.and(mask);
+                    if mask != u32::MAX {
+                        self.and(mask);
+                    }
                     self.ask(Is::Equal, word, None, Some(other));
                 }
                 bits = bits.saturating_sub(32);
@@ -244,18 +246,17 @@ impl Program {
     }
 
     /// A load from behind the frame's end would end the program with "pass".
-    fn drop_shorter_by_length(&mut self, length: u32) {
+    pub(super) fn drop_shorter_by_length(&mut self, length: u32) {
         self.load_length();
         self.drop_unless(Is::AtLeast, length);
     }
 
-    /// Drops a frame that has fewer bytes than this from the index register on.
+    /// Drops a frame that has fewer bytes than this from the index register on, also where that is past the frame's end.
     pub(super) fn drop_shorter_than(&mut self, bytes: u32) {
         self.load_length();
         self.subtract_index();
-        // A register that is past the end has wrapped around.
+        self.add(bytes.wrapping_neg());
         self.drop_if(Is::Set, 1 << 31);
-        self.drop_unless(Is::AtLeast, bytes);
     }
 
     fn drop_unless_mac(&mut self, at: u32, mac: Mac) {
