@@ -11,6 +11,7 @@ use ocinet_tests::lab::{
 };
 
 use crate::PATIENCE;
+use crate::disguise::{Guards, host_end};
 use crate::reach::{does_not_reach, reaches};
 
 /// How long the attacks go on beside flushes, and for how long they wait for enough of these.
@@ -18,7 +19,7 @@ const ATTACKED: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(180);
 
 /// Containers of two networks and of an internal one, with a driver.
-struct Cast {
+pub(crate) struct Cast {
     victim: Attached,
     mate: Attached,
     third: Attached,
@@ -27,7 +28,7 @@ struct Cast {
 }
 
 impl Cast {
-    fn new(lab: &Lab, driver: &str) -> Self {
+    pub(crate) fn new(lab: &Lab, driver: &str) -> Self {
         let attach = |id: &str, network: &str, subnet: &str, more: &[(&str, &str)]| {
             let mut annotations =
                 vec![("net.driver", driver), ("net.network", network), ("net.subnet", subnet)];
@@ -53,7 +54,12 @@ impl Cast {
         }
     }
 
-    fn stage(&self, lab: &Lab) -> Stage {
+    /// The host's ends of their links.
+    pub(crate) fn links(&self) -> [String; 5] {
+        [&self.victim, &self.mate, &self.third, &self.stranger, &self.inside].map(host_end)
+    }
+
+    pub(crate) fn stage(&self, lab: &Lab) -> Stage {
         let station = |attached: &Attached| Station {
             net: attached.net.again(),
             interface: "eth0".to_owned(),
@@ -86,7 +92,7 @@ fn flush(net: &Netns) {
 }
 
 #[track_caller]
-fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
+pub(crate) fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
     let outcomes = stage.attack(go_on);
     let hits: Vec<_> = outcomes.iter().filter(|outcome| outcome.hits > 0).collect();
     assert!(hits.is_empty(), "attacks that arrived: {hits:?}");
@@ -150,10 +156,7 @@ fn every_attack_arrives_where_nothing_is_in_its_way() {
     let cast = Cast::new(&lab, "bridge");
     let stage = cast.stage(&lab);
     flush(&lab.host);
-    for attached in [&cast.victim, &cast.mate, &cast.third, &cast.stranger, &cast.inside] {
-        let link = attached.record["attachments"][0]["host_interface"].as_str().unwrap();
-        lab.host.ok(&["tc", "qdisc", "del", "dev", link, "clsact"]);
-    }
+    Guards::Rules.alone(&lab, &cast.links());
     lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
     for link in ["ocinet0", "all"] {
         let _ = lab.host.run(&["sysctl", "-w", &format!("net.ipv4.conf.{link}.rp_filter=0")]);

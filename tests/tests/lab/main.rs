@@ -21,6 +21,7 @@ mod flushed;
 mod folders;
 mod forwarding;
 mod gc;
+mod guards;
 mod host_routes;
 mod hosts;
 mod identity;
