@@ -77,8 +77,8 @@ fn sources(attachment: &Attachment) -> Vec<Element> {
     let first = if routed { Set::Routed } else { Set::Links };
     let mut elements = vec![Element::new(first, vec![link()])];
     for cidr in &attachment.addresses {
-        let everybody = Set::by_family(cidr.family(), Set::Container4, Set::Container6);
-        elements.push(Element::new(everybody, vec![Field::Address(cidr.address())]));
+        let everybody = Set::by_family(cidr.family(), Set::Itself4, Set::Itself6);
+        elements.push(Element::new(everybody, vec![Field::Address(cidr.address()); 2]));
         let addresses = match cidr.family() {
             Family::Ipv4 => vec![cidr.address()],
             Family::Ipv6 => vec![cidr.address(), mac.link_local().into()],

@@ -24,6 +24,7 @@ mod gc;
 mod guards;
 mod host_routes;
 mod hosts;
+mod icmp_errors;
 mod identity;
 mod impersonation;
 mod in_the_place;

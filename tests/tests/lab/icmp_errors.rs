@@ -1,0 +1,141 @@
+//! Errors of ICMP from a container: whoever they quote, they are about the container's own connections alone.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread::sleep;
+use std::time::Duration;
+
+use ocinet_tests::lab::{
+    Attached, Capture, Endpoint, Forwarding, Frame, HOST4, HOST6, Lab, Netns, PEER4, PEER6, Seen,
+    link_address, send_frame, until,
+};
+
+use crate::PATIENCE;
+use crate::disguise::host_end;
+
+const SERVICE: u16 = 5300;
+
+fn peer(ipv6: bool) -> IpAddr {
+    if ipv6 { PEER6 } else { PEER4 }
+}
+
+/// A datagram that was sent, and the socket that waits for its answer.
+struct Flow {
+    socket: UdpSocket,
+    own: SocketAddr,
+    to: SocketAddr,
+}
+
+impl Flow {
+    fn new(net: &Netns, to: SocketAddr) -> Self {
+        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = net.bind(|| UdpSocket::bind(any));
+        socket.connect(to).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.send(b"hello").unwrap();
+        Self { own: socket.local_addr().unwrap(), socket, to }
+    }
+
+    /// Whether an error has ended it.
+    fn is_refused(&self) -> bool {
+        self.socket.recv(&mut [0; 64]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    }
+}
+
+/// What `attacker` sends to `at`: that nobody listens where a datagram went to.
+fn complain(lab: &Lab, attacker: &Attached, at: IpAddr, (from, to): (SocketAddr, SocketAddr)) {
+    let gateway = attacker.record["attachments"][0]["parent"]
+        .as_str()
+        .map_or_else(|| host_end(attacker), str::to_owned);
+    let gateway = link_address(&lab.host, &gateway);
+    let mac = link_address(&attacker.net, "eth0");
+    let end = |at: SocketAddr| Endpoint::new(mac, at.ip(), at.port());
+    let quoted = Frame::new(end(from), end(to)).udp(b"hello");
+    let me = Endpoint::new(mac, attacker.address(at.is_ipv6()), 0);
+    send_frame(
+        &attacker.net,
+        "eth0",
+        &Frame::new(me, Endpoint::new(gateway, at, 0)).port_unreachable(&quoted[14..]),
+    );
+}
+
+fn attach(lab: &Lab, driver: &str, id: &str, number: u8, more: &[(&str, &str)]) -> Attached {
+    let (network, subnet) = (format!("net{number}"), format!("10.9{number}.0.0/24,fd00:9{number}::/64"));
+    let (vni, range) = (number.to_string(), format!("10.9{number}.0.128/25,fd00:9{number}::100/120"));
+    let mut annotations = vec![("net.driver", driver), ("net.network", &network), ("net.subnet", &subnet)];
+    if driver == "vxlan" {
+        annotations.extend([("net.vni", vni.as_str()), ("net.ip-range", &range)]);
+    }
+    annotations.extend(more);
+    lab.attach(id, &annotations)
+}
+
+/// A container ends neither another network's connection nor the host's own, wherever it sends its error to.
+#[test]
+fn a_container_ends_no_connection_of_others_by_an_error() {
+    for driver in ["bridge", "veth", "vxlan"] {
+        for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
+            let lab = Lab::with(forwarding);
+            let (victim, attacker) =
+                (attach(&lab, driver, "victim", 3, &[]), attach(&lab, driver, "attacker", 4, &[]));
+            for ipv6 in [false, true] {
+                let service = SocketAddr::new(peer(ipv6), SERVICE);
+                let _server = lab.peer.bind(|| UdpSocket::bind(service));
+                let host = if ipv6 { HOST6 } else { HOST4 };
+                let (of_victim, of_host) = (Flow::new(&victim.net, service), Flow::new(&lab.host, service));
+                sleep(Duration::from_millis(20));
+                let outside = SocketAddr::new(host, of_victim.own.port());
+                let what = format!("{driver}, {forwarding:?}, IPv6 {ipv6}");
+                let heard = Capture::new(&lab.peer);
+                for (at, quoted) in [
+                    (of_victim.own.ip(), (of_victim.own, of_victim.to)),
+                    // As the host has translated it.
+                    (host, (outside, of_victim.to)),
+                    (host, (SocketAddr::new(host, of_host.own.port()), of_host.to)),
+                    // To the far side, about its answer.
+                    (service.ip(), (service, of_victim.own)),
+                ] {
+                    complain(&lab, &attacker, at, quoted);
+                }
+                sleep(Duration::from_millis(50));
+                assert!(!of_victim.is_refused(), "{what}: the victim's");
+                assert!(!of_host.is_refused(), "{what}: the host's");
+                assert!(!heard.drain().iter().any(Seen::is_unreachable), "{what}: at the far side");
+                // The twin: the far side's own error arrives.
+                drop(_server);
+                let refused = Flow::new(&victim.net, service);
+                assert!(until(|| refused.is_refused()), "{what}: the far side's own");
+            }
+        }
+    }
+}
+
+/// A container's own errors do arrive: that a published port has no server, and that an answer came too late.
+#[test]
+fn a_containers_own_errors_arrive() {
+    for driver in ["bridge", "veth", "vxlan"] {
+        let lab = Lab::new();
+        let app = attach(&lab, driver, "app", 7, &[("net.ports", "5300:5300/udp")]);
+        for ipv6 in [false, true] {
+            let what = format!("{driver}, IPv6 {ipv6}");
+            let published = SocketAddr::new(lab.address(ipv6), SERVICE);
+            let from_outside = Flow::new(&lab.peer, published);
+            assert!(until(|| from_outside.is_refused()), "{what}: a port without a server");
+            let by_host = Flow::new(&lab.host, SocketAddr::new(app.address(ipv6), SERVICE + 1));
+            assert!(until(|| by_host.is_refused()), "{what}: to the host");
+            // The container asks, and does not listen any more when it is answered.
+            let server = lab.peer.bind(|| UdpSocket::bind(SocketAddr::new(peer(ipv6), SERVICE)));
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            drop(Flow::new(&app.net, server.local_addr().unwrap()));
+            let (_, client) = server.recv_from(&mut [0; 64]).unwrap();
+            server.connect(client).unwrap();
+            server.set_nonblocking(true).unwrap();
+            // The kernel sends so many errors a second, and no more: the next late answer has one.
+            let is_refused = || {
+                let said = server.send(b"late").and_then(|_| server.recv(&mut [0; 64]));
+                said.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+            };
+            assert!(until(is_refused), "{what}: a late answer");
+        }
+    }
+}
