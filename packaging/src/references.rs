@@ -168,6 +168,7 @@ mod tests {
             "preset",
             "host-ports",
             "host-addresses",
+            "subnets",
             "[network.web]",
         ] {
             let key = key.replace('-', "\\-");

@@ -184,6 +184,12 @@ impl Cidr {
             && number(address) & !self.host_mask() == number(self.address) & !self.host_mask()
     }
 
+    /// Whether all addresses of another network are in this one.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// Whether the two networks share an address.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

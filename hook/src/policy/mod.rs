@@ -3,6 +3,7 @@
 //! `table.rs` is the policy as the configuration has it. A request is checked as a whole before anything else is looked
 //! at; what an annotation does not say itself, but has to answer for, once the network is known.
 
+mod special_purpose;
 mod table;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,10 @@ pub use table::{Preset, Table};
 
 use crate::annotations::{Label, PREFIX};
 use crate::config::Config;
-use crate::drivers;
+use crate::drivers::{self, Pool};
 use crate::error::{Error, report};
 use crate::request::{AttachmentRequest, DriverOf, Request};
-use table::{
-    DriverName, HostAddresses, KeyName, List, Pattern, PortRange, SysctlPattern, VniRange, is_listed,
-};
+use table::{Addresses, DriverName, KeyName, List, Pattern, PortRange, SysctlPattern, VniRange, is_listed};
 
 /// The host ports that the preset `strict` allows: those that a process needs no right to listen on.
 const UNPRIVILEGED: std::ops::RangeInclusive<u32> = 1024..=65_535;
@@ -123,6 +122,9 @@ impl<'a> Rules<'a> {
             if let Some(value) = asked.settings.get(key).filter(|_| asked.label(key).is_annotation) {
                 self.setting(asked, key, value)?;
             }
+        }
+        for subnet in asked.subnets.iter().filter(|_| asked.label("subnet").is_annotation) {
+            self.subnet(asked, subnet)?;
         }
         for port in &asked.ports {
             self.host_port(port).map_err(refuse("ports", host_port_named(port)))?;
@@ -233,8 +235,24 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// The host routes a network's subnet to its containers, and reaches nobody else there. By default, a subnet is therefore one
+    /// that nobody on the internet owns. For a LAN's containers, the host has no such route.
+    fn subnet(&self, asked: &AttachmentRequest, subnet: &Cidr) -> Result<(), Error> {
+        let (label, what) = (asked.label("subnet"), format!("the subnet {subnet}"));
+        if let Some(listed) = self.tables.iter().find_map(|table| table.subnets.as_ref()) {
+            let is_allowed = listed.as_ref().iter().any(|Addresses(allowed)| allowed.holds(subnet));
+            let refusal = Refusal { list: "subnets", place: self.place(listed.span()) };
+            return if is_allowed { Ok(()) } else { Err(refusal.error(&label, &what)) };
+        }
+        if asked.driver.pool() == Pool::Lan || special_purpose::holds(subnet) {
+            return Ok(());
+        }
+        let hint = "use a private range, such as 10.91.7.0/24 or fd00:91:7::/64, or let `subnets` of the policy allow it";
+        Err(error(&label, format!("the policy does not allow {what} ({})", self.preset().1), hint.to_owned()))
+    }
+
     fn addresses(&self, fits: impl Fn(&Cidr) -> bool) -> Result<(), Refusal> {
-        let fits = |HostAddresses(allowed): &HostAddresses| fits(allowed);
+        let fits = |Addresses(allowed): &Addresses| fits(allowed);
         self.allows("host-addresses", |table| &table.host_addresses, fits, false)
     }
 

@@ -44,7 +44,9 @@ pub struct Table {
     /// Ports of the host.
     pub host_ports: List<PortRange>,
     /// Addresses of the host.
-    pub host_addresses: List<HostAddresses>,
+    pub host_addresses: List<Addresses>,
+    /// Addresses that networks may be made of.
+    pub subnets: List<Addresses>,
     /// Numbers of overlays.
     pub vnis: List<VniRange>,
     /// Sysctls, each as its path below /proc/sys.
@@ -169,11 +171,11 @@ impl<const LEAST: u32, const MOST: u32> Visitor<'_> for NumberVisitor<LEAST, MOS
     }
 }
 
-/// Addresses of the host: one, or all of a network.
+/// One address, or all of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostAddresses(pub Cidr);
+pub struct Addresses(pub Cidr);
 
-impl<'de> Deserialize<'de> for HostAddresses {
+impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if !text.contains('/') {
