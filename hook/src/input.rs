@@ -89,7 +89,7 @@ pub fn parse_plan(bytes: &[u8]) -> Result<Container, Error> {
     let unique: UniqueAnnotations = parse_json(bytes)?;
     let pid = state.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
     let bundle = state.bundle().to_string_lossy().into_owned();
-    Ok(Container { id: parse_id(state.id())?, pid, bundle, annotations: unique.annotations.0 })
+    Ok(Container { id: parse_new_id(state.id())?, pid, bundle, annotations: unique.annotations.0 })
 }
 
 /// A container as the runtime describes it to poststart.
@@ -167,6 +167,25 @@ pub fn parse_id(id: &str) -> Result<ContainerId, Error> {
             "name the container with letters, digits and dashes",
         ))
     })
+}
+
+/// Who holds an address while `ocinet gc` deletes its elements, so that no container takes it meanwhile.
+pub const COLLECTOR: &str = "ocinet-gc";
+
+/// The id of a container that starts.
+///
+/// # Errors
+/// As [`parse_id`], and [`COLLECTOR`], whose leases are given back.
+pub fn parse_new_id(id: &str) -> Result<ContainerId, Error> {
+    if id == COLLECTOR {
+        let cause = "`ocinet gc` works under that id itself";
+        return Err(Error::Usage(report(
+            format!("use the container id {id}"),
+            cause,
+            "give the container another id",
+        )));
+    }
+    parse_id(id)
 }
 
 #[derive(Deserialize)]

@@ -68,6 +68,7 @@ mod properties;
 pub mod request;
 mod resolver;
 mod setup;
+mod state;
 mod stats;
 mod step;
 mod strays;

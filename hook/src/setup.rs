@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::errno::Errno;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::netns::Namespace;
@@ -25,7 +26,8 @@ use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
 use crate::policy::Rules;
 use crate::request::Request;
-use crate::take_back::{TakeBack, last_error};
+use crate::state::last_error;
+use crate::take_back::TakeBack;
 use crate::{identity, labels, members, sweep};
 
 /// How often a plan is made anew because another container was quicker to an address, a port or a network.
@@ -85,6 +87,10 @@ impl<'a> Setup<'a> {
         };
         let pid_start = process::start_time(pid).map_err(dead)?;
         let namespace = Namespace::of_process(pid).map_err(dead)?;
+        // The number may have become another process's meanwhile.
+        if process::start_time(pid).map_err(dead)? != pid_start {
+            return Err(dead(Errno::ESRCH.into()));
+        }
         let home = Namespace::own().map_err(dead)?;
         if home.id() == namespace.id() && request.needs_own_namespace() {
             return Err(no_own_namespace(&container.id));
@@ -257,7 +263,7 @@ impl<'a> Setup<'a> {
             self.state.replace(&path, &to_json(&ready, &path)?)?;
             applier.keep_elements(&ready)?;
             files::forget_source(self.state, &self.container.id)?;
-            Ok(self.state.remove(&last_error(self.state, &self.container.id))?)
+            Ok(self.state.remove(&last_error::path(self.state, &self.container.id))?)
         });
         let mut take_back = applier.into_take_back();
         let result = result.map_err(|failure| match take_back.container(&record) {

@@ -32,13 +32,11 @@ use self::living::Inhabitants;
 pub use self::living::living_addresses;
 pub use self::temporary::Temporary;
 use crate::error::Error;
+use crate::input::{self, COLLECTOR};
 use crate::ipam::files;
 use crate::networks::Networks;
 use crate::take_back::TakeBack;
 use crate::{forwarding, holder, members, nat, networks, sweep, tables};
-
-/// Who holds an address while its elements are deleted, so that no container takes it meanwhile.
-const COLLECTOR: &str = "ocinet-gc";
 
 /// Something that no container owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,7 +288,7 @@ pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Er
 }
 
 fn collector() -> Result<ContainerId, Error> {
-    crate::input::parse_id(COLLECTOR)
+    input::parse_id(COLLECTOR)
 }
 
 /// A record of its own keeps a start of the same id away meanwhile, and makes a kill the next one's business.

@@ -4,7 +4,6 @@
 mod network;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -291,12 +290,6 @@ impl<'a> TakeBack<'a> {
     pub fn close(self) {
         self.nft.close();
     }
-}
-
-/// Where the reason is written down why a container's last set-up failed.
-#[must_use]
-pub fn last_error(state: &StateDir, id: &ContainerId) -> PathBuf {
-    state.path(&format!("last-error/{id}.json"))
 }
 
 /// Removes a container's record and what an interrupted write of it left. The reason of a failed set-up is kept: runc

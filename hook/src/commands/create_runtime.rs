@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::one_line::in_json;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
 use crate::input::Container;
 use crate::setup::Setup;
-use crate::take_back::last_error;
+use crate::state::last_error;
 use crate::{config, facts, input, policy};
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
@@ -39,15 +38,9 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Er
 fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>) -> Result<T, Error> {
     if let Err(error) = &result {
         crate::log::failure(format_args!("the start of container {} failed: {error}", container.id));
-        let path = last_error(state, &container.id);
-        let json = serde_json::json!({
-            "id": container.id, "pid": container.pid, "bundle": container.bundle,
-            "exit_code": error.exit_code(), "error": error.to_string(),
-        });
         // A folder that others can write to is left as it is.
         let is_left_alone = matches!(state.check(), Err(StateError::Unsafe { .. }));
-        let write = || state.replace(&path, format!("{}\n", in_json(&json.to_string())).as_bytes());
-        if !is_left_alone && let Err(error) = write() {
+        if !is_left_alone && let Err(error) = last_error::write(state, container, error) {
             crate::log::warn(error);
         }
     }

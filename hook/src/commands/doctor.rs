@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::doctor::{CHECKS, Finding, Surroundings};
 use crate::error::{Error, report};
-use crate::take_back::last_error;
+use crate::state::last_error;
 use crate::{config, identity, input, members};
 
 /// What doctor exits with where it found something.
@@ -132,7 +132,7 @@ impl LastError {
 fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
     let id = input::parse_id(id)?;
     let record = state.read_record(&id)?;
-    let failed: Option<LastError> = state.read_json(&last_error(state, &id))?;
+    let failed: Option<LastError> = state.read_json(&last_error::path(state, &id))?;
     if record.is_none() && failed.is_none() {
         return Err(Error::Usage(report(
             format!("look at container {id}"),

@@ -269,3 +269,56 @@ fn of_two_starts_of_one_id_at_once_one_is_refused() {
         assert!(lab.record("web").is_none());
     }
 }
+
+/// What `ocinet gc` holds while it works is given back at its end, whoever has it by then.
+#[test]
+fn the_id_under_which_gc_works_is_refused() {
+    let lab = Lab::new();
+    let refused = lab.create(&Sandbox::new("ocinet-gc"), &[("net.driver", "bridge")]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("give the container another id"), "{}", refused.stderr);
+    assert!(lab.record("ocinet-gc").is_none());
+}
+
+/// A process ends after the hook has read when it started, and another one gets its number before the hook opens the network
+/// namespace. A PID namespace lets the test choose the number.
+#[test]
+fn a_number_that_another_process_gets_meanwhile_is_refused() {
+    const SCRIPT: &str = r#"
+        unshare --net sleep 60 & first=$!
+        sleep 0.3
+        printf '{"ociVersion":"1.0.2","id":"web","status":"creating","pid":%s,"bundle":"/b","annotations":{"net.driver":"bridge"}}' $first |
+            strace -f -qq -o /dev/null -P /proc/$first/ns/net -e trace=openat -e inject=openat:delay_enter=2000000 "$@" & hook=$!
+        sleep 1
+        kill -9 $first
+        wait $first
+        echo $((first - 1)) >/proc/sys/kernel/ns_last_pid
+        unshare --net sleep 60 & second=$!
+        [ $second = $first ] || echo "$second is not $first"
+        wait $hook
+        echo "exit $?"
+        nsenter --net=/proc/$second/ns/net ip -br link
+        kill -9 $second
+    "#;
+    let lab = Lab::new();
+    let (ocinet, state) =
+        (lab.ocinet().get_program().to_string_lossy().into_owned(), lab.state_dir().display().to_string());
+    let said = lab.host.run(&[
+        "unshare",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+        SCRIPT,
+        "sh",
+        &ocinet,
+        "--state-dir",
+        &state,
+        "createRuntime",
+    ]);
+    assert!(said.stdout.starts_with("exit 2\n"), "{said:?}");
+    assert!(!said.stdout.contains("eth0"), "{said:?}");
+    assert!(lab.record("web").is_none());
+}

@@ -75,3 +75,18 @@ fn names_are_written_down_from_annotations() {
     let attached = lab.attach("c1", &labelled);
     assert_eq!(attached.record["labels"], serde_json::json!({ "name": "web", "image": "nginx:1" }));
 }
+
+/// Every id that fails once would otherwise leave its file until the next boot.
+#[test]
+fn the_reasons_of_the_last_hundred_failed_starts_are_kept() {
+    let lab = Lab::new();
+    let mut sandbox = Sandbox::new("c0");
+    for number in 0..105 {
+        sandbox.id = format!("c{number}");
+        assert_eq!(lab.create(&sandbox, &[("net.ports", "0:80")]).code, 3);
+    }
+    let kept = fs::read_dir(lab.state_dir().join("last-error")).unwrap().count();
+    assert_eq!(kept, 100);
+    assert!(lab.state_dir().join("last-error/c104.json").exists());
+    assert!(!lab.state_dir().join("last-error/c0.json").exists());
+}

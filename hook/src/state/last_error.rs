@@ -1,0 +1,49 @@
+//! Why the last start of a container failed. crun shows only an exit code; `ocinet doctor ID` prints this file.
+
+use std::fs::{self, DirEntry};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::one_line::in_json;
+use ocinet_shared::record_dir::{StateDir, StateError};
+use serde_json::json;
+
+use crate::error::Error;
+use crate::input::Container;
+
+const FOLDER: &str = "last-error";
+/// How many files are kept. The oldest go first: a container that is never started again would leave its file for ever.
+const KEPT: usize = 100;
+
+/// The path of a container's file.
+#[must_use]
+pub fn path(state: &StateDir, id: &ContainerId) -> PathBuf {
+    state.path(&format!("{FOLDER}/{id}.json"))
+}
+
+/// Writes a container's file. A start that succeeds removes it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write(state: &StateDir, container: &Container, error: &Error) -> Result<(), StateError> {
+    let json = json!({
+        "id": container.id, "pid": container.pid, "bundle": container.bundle,
+        "exit_code": error.exit_code(), "error": error.to_string(),
+    });
+    state.replace(&path(state, &container.id), format!("{}\n", in_json(&json.to_string())).as_bytes())?;
+    remove_oldest(state)
+}
+
+fn remove_oldest(state: &StateDir) -> Result<(), StateError> {
+    let folder = state.path(FOLDER);
+    let entries = fs::read_dir(&folder).map_err(|error| StateError::io("read", &folder, error))?;
+    let written = |entry: &DirEntry| {
+        entry.metadata().and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let mut all: Vec<(SystemTime, PathBuf)> =
+        entries.flatten().map(|entry| (written(&entry), entry.path())).collect();
+    all.sort();
+    let old = all.len().saturating_sub(KEPT);
+    all.iter().take(old).try_for_each(|(_, path)| state.remove(path))
+}
