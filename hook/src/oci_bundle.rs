@@ -1,5 +1,6 @@
 //! What ocinet reads in a bundle's config.json (OCI runtime specification, "Configuration"), besides the annotations.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use crate::request::is_name;
 
 /// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
 const MAX_CONFIG: u64 = 16 << 20;
+/// The capability to change links, routes and rules (capabilities(7)).
+const NET_ADMIN: &str = "CAP_NET_ADMIN";
 /// How many hexadecimal digits the ids have that engines draw.
 const DRAWN_ID: usize = 64;
 
@@ -27,6 +30,8 @@ pub struct OciBundle {
     hostname: Option<String>,
     folder: PathBuf,
     mounts: Vec<Mount>,
+    /// Whether the container has CAP_NET_ADMIN over the host: no user namespace of its own confines it (user_namespaces(7)).
+    pub has_net_admin_over_host: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -53,6 +58,26 @@ struct Config {
     hostname: Option<String>,
     #[serde(default)]
     mounts: Vec<Mount>,
+    process: Option<Process>,
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    /// The lists of capabilities, as `bounding`.
+    capabilities: Option<BTreeMap<String, Option<Vec<String>>>>,
+}
+
+impl Config {
+    fn has_net_admin_over_host(&self) -> bool {
+        let sets = self.process.iter().filter_map(|process| process.capabilities.as_ref());
+        let mut capabilities = sets.flat_map(BTreeMap::values).flatten().flatten();
+        let namespaces = self.linux.iter().filter_map(|linux| linux.namespaces.as_ref()).flatten();
+        let is_own = |path: &PathBuf| !is_same_file(path, Path::new("/proc/self/ns/user"));
+        let mut of_users = namespaces.filter(|namespace| namespace.kind == "user");
+        let is_confined = of_users.any(|namespace| namespace.named_path().is_none_or(is_own));
+        !is_confined && capabilities.any(|capability| capability == NET_ADMIN)
+    }
 }
 
 impl OciBundle {
@@ -72,13 +97,16 @@ impl OciBundle {
     }
 
     fn parse(folder: &Path, bytes: &[u8]) -> serde_json::Result<Self> {
-        let Config { root, hostname, mounts } = serde_json::from_slice(bytes)?;
+        let config: Config = serde_json::from_slice(bytes)?;
+        let has_net_admin_over_host = config.has_net_admin_over_host();
+        let Config { root, hostname, mounts, .. } = config;
         Ok(Self {
             root: folder.join(root.path),
             is_read_only: root.readonly,
             hostname: hostname.filter(|name| is_name(name)),
             folder: folder.to_owned(),
             mounts,
+            has_net_admin_over_host,
         })
     }
 
@@ -168,7 +196,19 @@ fn network_namespace(config: &[u8]) -> serde_json::Result<Option<Option<PathBuf>
     let ConfigWithNamespaces { linux } = serde_json::from_slice(config)?;
     let namespaces = linux.and_then(|linux| linux.namespaces).unwrap_or_default();
     let network = namespaces.into_iter().find(|namespace| namespace.kind == "network");
-    Ok(network.map(|network| network.path.filter(|path| !path.as_os_str().is_empty())))
+    Ok(network.map(|network| network.named_path().cloned()))
+}
+
+impl Namespace {
+    /// The path of a namespace that is joined; `None` where a new one is made.
+    fn named_path(&self) -> Option<&PathBuf> {
+        self.path.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// Whether a container of a config.json would be in the host's network namespace: it names none, or the host's.
@@ -177,9 +217,7 @@ fn network_namespace(config: &[u8]) -> serde_json::Result<Option<Option<PathBuf>
 /// What is not of the specification's form.
 pub fn shares_host_network(config: &[u8]) -> serde_json::Result<bool> {
     let Some(named) = network_namespace(config)? else { return Ok(true) };
-    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    let named = named.and_then(|path| identity(&path));
-    Ok(named.is_some() && named == identity(Path::new("/proc/self/ns/net")))
+    Ok(named.is_some_and(|path| is_same_file(&path, Path::new("/proc/self/ns/net"))))
 }
 
 /// What to do about a path that [`check_network_path`] refuses.
@@ -248,6 +286,36 @@ mod tests {
         for bad in ["/etc/passwd", "/etc", "relative", "./run/netns/web", "/etc/passwd/net"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn net_admin_is_the_hosts_without_a_user_namespace() {
+        let of = |process: &str, namespaces: &str| {
+            let config = format!(
+                r#"{{"root":{{"path":"r"}},"process":{process},"linux":{{"namespaces":{namespaces}}}}}"#
+            );
+            OciBundle::parse(Path::new("/"), config.as_bytes()).unwrap().has_net_admin_over_host
+        };
+        let (without, with) = (r#"[{"type":"network"}]"#, r#"[{"type":"network"},{"type":"user"}]"#);
+        for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+            let process = format!(r#"{{"capabilities":{{"{set}":["CAP_KILL","CAP_NET_ADMIN"]}}}}"#);
+            assert!(of(&process, without) && of(&process, "null"), "{set}");
+            assert!(!of(&process, with), "{set}");
+            let joined = |path: &str| format!(r#"[{{"type":"user","path":"{path}"}}]"#);
+            assert!(of(&process, &joined("/proc/self/ns/user")), "{set}: the host's own");
+            assert!(!of(&process, &joined("/run/userns/later")), "{set}");
+        }
+        for process in [
+            "null",
+            "{}",
+            r#"{"capabilities":null}"#,
+            r#"{"capabilities":{"bounding":["CAP_NET_RAW"],"effective":null}}"#,
+        ] {
+            assert!(!of(process, without), "{process}");
+        }
+        assert!(
+            !OciBundle::parse(Path::new("/"), br#"{"root":{"path":"r"}}"#).unwrap().has_net_admin_over_host
+        );
     }
 
     #[test]

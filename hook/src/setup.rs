@@ -106,6 +106,7 @@ impl<'a> Setup<'a> {
     /// Why it was not; nothing is left then.
     pub fn run(&self) -> Result<(), Error> {
         self.state.check()?;
+        self.check_capabilities()?;
         if self.take_back_earlier()? {
             return Ok(());
         }
@@ -135,6 +136,16 @@ impl<'a> Setup<'a> {
         Err(last.unwrap_or_else(|| {
             Error::Conflict(report("make a plan", "the host changes too fast", "start the container again"))
         }))
+    }
+
+    /// A runtime that tells no bundle tells no capabilities.
+    fn check_capabilities(&self) -> Result<(), Error> {
+        let Ok(bundle) = &self.bundle else { return Ok(()) };
+        let rules = Rules::of(self.config, &self.container.annotations);
+        if let Some(warning) = rules.check_capabilities(&self.container.id, bundle)? {
+            crate::log::warn(warning);
+        }
+        Ok(())
     }
 
     /// The container whose attachments this one is to share; where it is dead, the namespace is free again once it is

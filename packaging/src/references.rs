@@ -169,6 +169,7 @@ mod tests {
             "host-ports",
             "host-addresses",
             "subnets",
+            "net-admin",
             "[network.web]",
         ] {
             let key = key.replace('-', "\\-");

@@ -31,10 +31,16 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
     let oci_bundle = OciBundle::read(Path::new(&container.bundle)).ok();
+    let rules = Rules::of(&config, &container.annotations);
+    if let Some(bundle) = &oci_bundle
+        && let Some(warning) = rules.check_capabilities(&container.id, bundle)?
+    {
+        crate::log::warn(warning);
+    }
     let assembly = Assembly {
         state,
         config: &config,
-        rules: &Rules::of(&config, &container.annotations),
+        rules: &rules,
         id: &container.id,
         bundle: oci_bundle.as_ref(),
         is_gone: &is_dead,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ocinet_shared::cidr::Cidr;
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
 use toml::Spanned;
@@ -21,6 +22,7 @@ use crate::annotations::{Label, PREFIX};
 use crate::config::Config;
 use crate::drivers::{self, Pool};
 use crate::error::{Error, report};
+use crate::oci_bundle::OciBundle;
 use crate::request::{AttachmentRequest, DriverOf, Request};
 use table::{Addresses, DriverName, KeyName, List, Pattern, PortRange, SysctlPattern, VniRange, is_listed};
 
@@ -173,6 +175,35 @@ impl<'a> Rules<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Checks what a container may do to the host's network by its capabilities, whatever its annotations say. `Some` is what
+    /// the administrator should know of one that is allowed only because nothing forbids it.
+    ///
+    /// # Errors
+    /// [`Error::Policy`].
+    pub fn check_capabilities(&self, id: &ContainerId, bundle: &OciBundle) -> Result<Option<String>, Error> {
+        const WHAT: &str =
+            "it has CAP_NET_ADMIN and no user namespace, so that it controls the host's network";
+        if !bundle.has_net_admin_over_host {
+            return Ok(None);
+        }
+        let says = self.tables.iter().find_map(|table| table.net_admin.as_ref());
+        let place = match (says, self.preset()) {
+            (Some(says), _) if *says.as_ref() => return Ok(None),
+            (Some(says), _) => self.place(says.span()),
+            (None, (Preset::Strict, place)) => place,
+            (None, (Preset::Trusted, _)) => {
+                return Ok(Some(format!(
+                    "container {id}: {WHAT}; `net-admin` of the policy allows or forbids it"
+                )));
+            }
+        };
+        Err(Error::Policy(report(
+            format!("attach container {id}"),
+            format!("{WHAT}, which the policy does not allow ({place})"),
+            "take the capability away, give the container a user namespace, or let `net-admin = true` allow it there",
+        )))
     }
 
     /// Whether the configuration says what holds for a key of an attachment.

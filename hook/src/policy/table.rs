@@ -51,6 +51,8 @@ pub struct Table {
     pub vnis: List<VniRange>,
     /// Sysctls, each as its path below /proc/sys.
     pub sysctls: List<SysctlPattern>,
+    /// Whether a container may have CAP_NET_ADMIN over the host.
+    pub net_admin: Option<Spanned<bool>>,
     /// Annotations about which there is no list of their own.
     pub keys: List<KeyName>,
     /// The entries about some containers.

@@ -9,6 +9,8 @@ use ocinet_tests::lab::{
     reaches_nobody, until,
 };
 
+use serde_json::{Value, json};
+
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
 use crate::life::used;
@@ -224,5 +226,40 @@ fn a_policy_holds_whichever_runtime_starts_the_container() {
         reaches(&lab.peer, HOST4, 8080, "web");
         drop((server, net));
         web.stop();
+    }
+}
+
+/// CAP_NET_ADMIN without a user namespace is the host's network: over rtnetlink, a container names any namespace by its number.
+#[test]
+fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by_trusted() {
+    const SAYS: &str = "it has CAP_NET_ADMIN and no user namespace, so that it controls the host's network";
+    let admin = json!({ "bounding": ["CAP_NET_ADMIN"] });
+    let users = json!([{ "type": "network" }, { "type": "user" }]);
+    let own = json!([{ "type": "network" }]);
+    for (policy, capabilities, namespaces, expected) in [
+        (strict(""), &admin, &own, Some(9)),
+        (strict(""), &admin, &users, None),
+        (strict(""), &json!({ "bounding": ["CAP_NET_RAW"] }), &own, None),
+        (strict("net-admin = true"), &admin, &own, None),
+        (ON_A_BRIDGE.to_owned(), &admin, &own, Some(0)),
+        (format!("[policy]\nnet-admin = false\n{ON_A_BRIDGE}"), &admin, &own, Some(9)),
+    ] {
+        let lab = configured(&policy);
+        let bundle = lab.dir().join("bundle");
+        fs::create_dir_all(bundle.join("rootfs")).unwrap();
+        let config = json!({
+            "root": { "path": "rootfs" }, "process": { "capabilities": capabilities }, "linux": { "namespaces": namespaces },
+        });
+        fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+        let sandbox = Sandbox::new("web");
+        let mut state: Value = serde_json::from_str(&lab.state_of(&sandbox, &WEB)).unwrap();
+        state["bundle"] = json!(bundle);
+        for command in [&["plan", "--bundle", "-"][..], &["createRuntime"]] {
+            let said = lab.run(command, &state.to_string());
+            let what = format!("{policy} {capabilities} {namespaces} {command:?}: {}", said.stderr);
+            assert_eq!(said.code, expected.unwrap_or(0), "{what}");
+            assert_eq!(said.stderr.contains(SAYS), expected.is_some(), "{what}");
+        }
+        assert_eq!(lab.record("web").is_some(), expected != Some(9));
     }
 }
