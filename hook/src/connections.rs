@@ -26,8 +26,8 @@ pub fn end_in_the_way(nft: &mut Nft, route: &mut Channel, ports: &[NowPublished]
     let own: HashSet<IpAddr> = route::own_of(route, &sent_to)?.into_iter().collect();
     let mut containers = HashSet::new();
     for address in begun_by {
-        let set = Set::by_family(Family::of(address), Set::Itself4, Set::Itself6);
-        if nft.get(&Element::new(set, vec![Field::Address(address); 2]))?.is_some() {
+        let set = Set::by_family(Family::of(address), Set::Container4, Set::Container6);
+        if nft.get(&Element::new(set, vec![Field::Address(address)]))?.is_some() {
             containers.insert(address);
         }
     }

@@ -77,14 +77,16 @@ fn sources(attachment: &Attachment) -> Vec<Element> {
     let first = if routed { Set::Routed } else { Set::Links };
     let mut elements = vec![Element::new(first, vec![link()])];
     for cidr in &attachment.addresses {
-        let everybody = Set::by_family(cidr.family(), Set::Itself4, Set::Itself6);
-        elements.push(Element::new(everybody, vec![Field::Address(cidr.address()); 2]));
+        let (family, address) = (cidr.family(), Field::Address(cidr.address()));
+        let everybody = Set::by_family(family, Set::Container4, Set::Container6);
+        elements.push(Element::new(everybody, vec![address.clone()]));
+        let itself = Set::by_family(family, Set::Itself4, Set::Itself6);
+        elements.push(Element::new(itself, vec![address.clone(), address]));
         let addresses = match cidr.family() {
             Family::Ipv4 => vec![cidr.address()],
             Family::Ipv6 => vec![cidr.address(), mac.link_local().into()],
         };
         for address in addresses {
-            let family = cidr.family();
             if routed {
                 let set = Set::by_family(family, Set::RoutedSource4, Set::RoutedSource6);
                 elements.push(Element::new(set, vec![link(), Field::Address(address)]));

@@ -99,7 +99,11 @@ sets! {
     Inbound4, Inet, "inbound4";
     /// The same for IPv6.
     Inbound6, Inet, "inbound6";
-    /// Every container's addresses, each twice: nobody outside sends from them, and two that are one are its own.
+    /// Every container's addresses, which nobody outside sends from.
+    Container4, Inet, "container4";
+    /// The same for IPv6.
+    Container6, Inet, "container6";
+    /// Every container's addresses, each twice: two addresses of a packet that are both its own.
     Itself4, Inet, "itself4";
     /// The same for IPv6.
     Itself6, Inet, "itself6";
@@ -267,7 +271,7 @@ impl Element {
     #[must_use]
     pub fn of_container(&self) -> Option<IpAddr> {
         match (self.set, self.key.as_slice()) {
-            (Set::Itself4 | Set::Itself6, [Field::Address(address), _]) => Some(*address),
+            (Set::Container4 | Set::Container6, [Field::Address(address)]) => Some(*address),
             _ => None,
         }
     }

@@ -32,8 +32,18 @@ impl Set {
             Self::Bridged => &[Interface, Interface],
             Self::Member4 => &[Group, Ipv4],
             Self::Member6 => &[Group, Ipv6],
-            Self::Masquerade4 | Self::Snat4 | Self::Sent4 | Self::Received4 | Self::Inbound4 => &[Ipv4],
-            Self::Masquerade6 | Self::Snat6 | Self::Sent6 | Self::Received6 | Self::Inbound6 => &[Ipv6],
+            Self::Masquerade4
+            | Self::Snat4
+            | Self::Sent4
+            | Self::Received4
+            | Self::Inbound4
+            | Self::Container4 => &[Ipv4],
+            Self::Masquerade6
+            | Self::Snat6
+            | Self::Sent6
+            | Self::Received6
+            | Self::Inbound6
+            | Self::Container6 => &[Ipv6],
             Self::Itself4 => &[Ipv4, Ipv4],
             Self::Itself6 => &[Ipv6, Ipv6],
             Self::Publish4 | Self::Publish6 | Self::Taken4 | Self::Taken6 => &[Protocol, Port],

@@ -83,15 +83,27 @@ impl Frame {
     }
 
     /// The ICMP error that nobody listens at a port, about a packet (without its Ethernet header).
+    #[must_use]
+    pub fn port_unreachable(&self, packet: &[u8]) -> Vec<u8> {
+        self.icmp_error(([3, 3, 0, 0, 0, 0, 0, 0], [1, 4, 0, 0, 0, 0, 0, 0]), packet)
+    }
+
+    /// The ICMP error that a packet was too big for a link of so many bytes.
+    #[must_use]
+    pub fn too_big(&self, packet: &[u8], mtu: u16) -> Vec<u8> {
+        let [high, low] = mtu.to_be_bytes();
+        self.icmp_error(([3, 4, 0, 0, 0, 0, high, low], [2, 0, 0, 0, 0, 0, high, low]), packet)
+    }
+
+    /// An ICMP error with the header of the family, IPv4 first.
     ///
     /// # Panics
     /// When the ends are of different families.
-    #[must_use]
-    pub fn port_unreachable(&self, packet: &[u8]) -> Vec<u8> {
+    fn icmp_error(&self, (header4_of, header6_of): ([u8; 8], [u8; 8]), packet: &[u8]) -> Vec<u8> {
         let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from.ip, self.to.ip) else {
-            return self.ipv6(ICMP6, &self.icmp6([&[1, 4, 0, 0, 0, 0, 0, 0], packet].concat()));
+            return self.ipv6(ICMP6, &self.icmp6([&header6_of, packet].concat()));
         };
-        let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0], packet].concat();
+        let mut message = [&header4_of, packet].concat();
         let sum = checksum(&[&message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         let length = u16::try_from(message.len()).expect("a short packet");

@@ -1,10 +1,11 @@
 //! Errors of ICMP from a container: whoever they quote, they are about the container's own connections alone.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::net::if_::if_nametoindex;
 use ocinet_tests::lab::{
     Attached, Capture, Endpoint, Forwarding, Frame, HOST4, HOST6, Lab, Netns, PEER4, PEER6, Seen,
     link_address, send_frame, until,
@@ -43,7 +44,22 @@ impl Flow {
 }
 
 /// What `attacker` sends to `at`: that nobody listens where a datagram went to.
-fn complain(lab: &Lab, attacker: &Attached, at: IpAddr, (from, to): (SocketAddr, SocketAddr)) {
+fn complain(lab: &Lab, attacker: &Attached, at: IpAddr, quoted: (SocketAddr, SocketAddr)) {
+    quote(lab, attacker, at, quoted, Frame::port_unreachable);
+}
+
+/// The same: that a datagram was too big.
+fn too_big(lab: &Lab, attacker: &Attached, at: IpAddr, quoted: (SocketAddr, SocketAddr)) {
+    quote(lab, attacker, at, quoted, |error, packet| error.too_big(packet, 1300));
+}
+
+fn quote(
+    lab: &Lab,
+    attacker: &Attached,
+    at: IpAddr,
+    (from, to): (SocketAddr, SocketAddr),
+    say: fn(&Frame, &[u8]) -> Vec<u8>,
+) {
     let gateway = attacker.record["attachments"][0]["parent"]
         .as_str()
         .map_or_else(|| host_end(attacker), str::to_owned);
@@ -52,11 +68,18 @@ fn complain(lab: &Lab, attacker: &Attached, at: IpAddr, (from, to): (SocketAddr,
     let end = |at: SocketAddr| Endpoint::new(mac, at.ip(), at.port());
     let quoted = Frame::new(end(from), end(to)).udp(b"hello");
     let me = Endpoint::new(mac, attacker.address(at.is_ipv6()), 0);
-    send_frame(
-        &attacker.net,
-        "eth0",
-        &Frame::new(me, Endpoint::new(gateway, at, 0)).port_unreachable(&quoted[14..]),
-    );
+    let error = Frame::new(me, Endpoint::new(gateway, at, 0));
+    send_frame(&attacker.net, "eth0", &say(&error, &quoted[14..]));
+}
+
+/// A port without a server of a container's link-local address, as the host sees it.
+fn link_local(lab: &Lab, app: &Attached) -> SocketAddr {
+    let shown = app.net.ok(&["ip", "-6", "-br", "address", "show", "dev", "eth0"]);
+    let own = shown.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
+    let own = own.split_once('/').unwrap().0.parse().unwrap();
+    let link = app.record["attachments"][0]["parent"].as_str().map_or_else(|| host_end(app), str::to_owned);
+    let index = lab.host.within(|| if_nametoindex(link.as_str())).unwrap();
+    SocketAddr::V6(SocketAddrV6::new(own, SERVICE + 1, 0, index))
 }
 
 fn attach(lab: &Lab, driver: &str, id: &str, number: u8, more: &[(&str, &str)]) -> Attached {
@@ -87,11 +110,15 @@ fn a_container_ends_no_connection_of_others_by_an_error() {
                 let outside = SocketAddr::new(host, of_victim.own.port());
                 let what = format!("{driver}, {forwarding:?}, IPv6 {ipv6}");
                 let heard = Capture::new(&lab.peer);
+                let gateway: IpAddr = if ipv6 { "fd00:94::1" } else { "10.94.0.1" }.parse().unwrap();
+                let hosts = (SocketAddr::new(host, of_host.own.port()), of_host.to);
                 for (at, quoted) in [
+                    // To another of the host's addresses, about what it never was in.
+                    (gateway, hosts),
                     (of_victim.own.ip(), (of_victim.own, of_victim.to)),
                     // As the host has translated it.
                     (host, (outside, of_victim.to)),
-                    (host, (SocketAddr::new(host, of_host.own.port()), of_host.to)),
+                    (host, hosts),
                     // To the far side, about its answer.
                     (service.ip(), (service, of_victim.own)),
                 ] {
@@ -110,6 +137,36 @@ fn a_container_ends_no_connection_of_others_by_an_error() {
     }
 }
 
+/// The kernel believes what an error says of a way's size without a connection, where connection tracking knows of none.
+#[test]
+fn a_container_makes_none_of_the_hosts_packets_small() {
+    for driver in ["bridge", "veth"] {
+        let lab = Lab::new();
+        let attacker = attach(&lab, driver, "attacker", 4, &[("net.internal", "false")]);
+        for ipv6 in [false, true] {
+            let host = if ipv6 { HOST6 } else { HOST4 };
+            let [from, to] = [(host, 5353), (peer(ipv6), 5353)].map(|(ip, port)| SocketAddr::new(ip, port));
+            let _socket = lab.host.bind(|| UdpSocket::bind(SocketAddr::new(host, 5353)));
+            let gateway: IpAddr = if ipv6 { "fd00:94::1" } else { "10.94.0.1" }.parse().unwrap();
+            for at in [host, gateway] {
+                too_big(&lab, &attacker, at, (from, to));
+            }
+            sleep(Duration::from_millis(50));
+            let way = lab.host.ok(&["ip", "route", "get", &to.ip().to_string()]);
+            assert!(!way.contains("mtu"), "{driver}: {way}");
+            // The twin: a machine of the LAN is believed.
+            let (mac, own) = (link_address(&lab.peer, "eth0"), link_address(&lab.host, "eth0"));
+            let [near, far] = [Endpoint::new(mac, to.ip(), 0), Endpoint::new(own, host, 0)];
+            let quoted =
+                Frame::new(Endpoint { port: 5353, ..far }, Endpoint { port: 5353, ..near }).udp(b"big");
+            send_frame(&lab.peer, "eth0", &Frame::new(near, far).too_big(&quoted[14..], 1300));
+            let is_believed =
+                || lab.host.ok(&["ip", "route", "get", &to.ip().to_string()]).contains("mtu 1300");
+            assert!(until(is_believed), "{driver}, IPv6 {ipv6}: the LAN's own");
+        }
+    }
+}
+
 /// A container's own errors do arrive: that a published port has no server, and that an answer came too late.
 #[test]
 fn a_containers_own_errors_arrive() {
@@ -123,6 +180,10 @@ fn a_containers_own_errors_arrive() {
             assert!(until(|| from_outside.is_refused()), "{what}: a port without a server");
             let by_host = Flow::new(&lab.host, SocketAddr::new(app.address(ipv6), SERVICE + 1));
             assert!(until(|| by_host.is_refused()), "{what}: to the host");
+            if let Some(on_link) = ipv6.then(|| link_local(&lab, &app)) {
+                let by_host = Flow::new(&lab.host, on_link);
+                assert!(until(|| by_host.is_refused()), "{what}: to the host, from its link-local address");
+            }
             // The container asks, and does not listen any more when it is answered.
             let server = lab.peer.bind(|| UdpSocket::bind(SocketAddr::new(peer(ipv6), SERVICE)));
             server.set_read_timeout(Some(PATIENCE)).unwrap();

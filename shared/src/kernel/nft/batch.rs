@@ -249,7 +249,12 @@ extern "C" fn hold(descriptor: *mut libc::c_void) -> libc::c_int {
 fn flags(change: Change, set: Set) -> u16 {
     let exclusive = matches!(
         set,
-        Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound | Set::Itself4 | Set::Itself6
+        Set::Publish4
+            | Set::Publish6
+            | Set::Publish4Bound
+            | Set::Publish6Bound
+            | Set::Container4
+            | Set::Container6
     );
     match change {
         Change::Add if exclusive => NLM_F_CREATE | NLM_F_EXCL,

@@ -122,6 +122,8 @@ fn a_record_of_version_1_is_taken_back() {
     fs::remove_dir_all(lab.state_dir().join("macs/networks/default")).unwrap();
     let port = "tcp . 8080".to_owned();
     for (set, key) in [
+        ("container4", web.address(false).to_string()),
+        ("container6", web.address(true).to_string()),
         ("itself4", format!("{0} . {0}", web.address(false))),
         ("itself6", format!("{0} . {0}", web.address(true))),
         ("taken4", port.clone()),
