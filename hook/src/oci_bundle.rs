@@ -73,10 +73,10 @@ impl Config {
         let sets = self.process.iter().filter_map(|process| process.capabilities.as_ref());
         let mut capabilities = sets.flat_map(BTreeMap::values).flatten().flatten();
         let namespaces = self.linux.iter().filter_map(|linux| linux.namespaces.as_ref()).flatten();
-        let is_own = |path: &PathBuf| !is_same_file(path, Path::new("/proc/self/ns/user"));
+        let is_own = |path: &PathBuf| path.exists() && !is_same_file(path, Path::new("/proc/self/ns/user"));
         let mut of_users = namespaces.filter(|namespace| namespace.kind == "user");
         let is_confined = of_users.any(|namespace| namespace.named_path().is_none_or(is_own));
-        !is_confined && capabilities.any(|capability| capability == NET_ADMIN)
+        !is_confined && capabilities.any(|capability| capability.eq_ignore_ascii_case(NET_ADMIN))
     }
 }
 
@@ -303,8 +303,10 @@ mod tests {
             assert!(!of(&process, with), "{set}");
             let joined = |path: &str| format!(r#"[{{"type":"user","path":"{path}"}}]"#);
             assert!(of(&process, &joined("/proc/self/ns/user")), "{set}: the host's own");
-            assert!(!of(&process, &joined("/run/userns/later")), "{set}");
+            assert!(of(&process, &joined("/run/userns/later")), "{set}: none that is there");
+            assert!(!of(&process, &joined("/proc/self/ns/net")), "{set}: another file");
         }
+        assert!(of(r#"{"capabilities":{"bounding":["cap_net_admin"]}}"#, without));
         for process in [
             "null",
             "{}",

@@ -138,9 +138,8 @@ impl<'a> Setup<'a> {
         }))
     }
 
-    /// A runtime that tells no bundle tells no capabilities.
     fn check_capabilities(&self) -> Result<(), Error> {
-        let Ok(bundle) = &self.bundle else { return Ok(()) };
+        let bundle = self.bundle.as_ref();
         let rules = Rules::of(self.config, &self.container.annotations);
         if let Some(warning) = rules.check_capabilities(&self.container.id, bundle)? {
             crate::log::warn(warning);

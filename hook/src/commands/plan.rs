@@ -30,10 +30,11 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let boot_id = super::boot_id()?;
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
-    let oci_bundle = OciBundle::read(Path::new(&container.bundle)).ok();
+    let oci_bundle = OciBundle::read(Path::new(&container.bundle));
     let rules = Rules::of(&config, &container.annotations);
-    if let Some(bundle) = &oci_bundle
-        && let Some(warning) = rules.check_capabilities(&container.id, bundle)?
+    // A state that is tried out need not have a bundle.
+    if oci_bundle.is_ok()
+        && let Some(warning) = rules.check_capabilities(&container.id, oci_bundle.as_ref())?
     {
         crate::log::warn(warning);
     }
@@ -42,7 +43,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         config: &config,
         rules: &rules,
         id: &container.id,
-        bundle: oci_bundle.as_ref(),
+        bundle: oci_bundle.as_ref().ok(),
         is_gone: &is_dead,
         living: &BTreeSet::new(),
         asks_host: false,

@@ -181,29 +181,38 @@ impl<'a> Rules<'a> {
     /// the administrator should know of one that is allowed only because nothing forbids it.
     ///
     /// # Errors
-    /// [`Error::Policy`].
-    pub fn check_capabilities(&self, id: &ContainerId, bundle: &OciBundle) -> Result<Option<String>, Error> {
+    /// [`Error::Policy`]; also for a bundle that cannot be read, where the policy forbids what it may say.
+    pub fn check_capabilities(
+        &self,
+        id: &ContainerId,
+        bundle: Result<&OciBundle, &Error>,
+    ) -> Result<Option<String>, Error> {
         const WHAT: &str =
             "it has CAP_NET_ADMIN and no user namespace, so that it controls the host's network";
-        if !bundle.has_net_admin_over_host {
-            return Ok(None);
-        }
         let says = self.tables.iter().find_map(|table| table.net_admin.as_ref());
-        let place = match (says, self.preset()) {
+        let forbidden_by = match (says, self.preset()) {
             (Some(says), _) if *says.as_ref() => return Ok(None),
-            (Some(says), _) => self.place(says.span()),
-            (None, (Preset::Strict, place)) => place,
-            (None, (Preset::Trusted, _)) => {
+            (Some(says), _) => Some(self.place(says.span())),
+            (None, (Preset::Strict, place)) => Some(place),
+            (None, (Preset::Trusted, _)) => None,
+        };
+        let cause = match (bundle, forbidden_by) {
+            (Ok(bundle), _) if !bundle.has_net_admin_over_host => return Ok(None),
+            (Ok(_), Some(place)) => format!("{WHAT}, which the policy does not allow ({place})"),
+            (Ok(_), None) => {
                 return Ok(Some(format!(
                     "container {id}: {WHAT}; `net-admin` of the policy allows or forbids it"
                 )));
             }
+            (Err(error), Some(place)) => {
+                format!(
+                    "whether it has CAP_NET_ADMIN, which the policy does not allow ({place}), is not known: {error}"
+                )
+            }
+            (Err(_), None) => return Ok(None),
         };
-        Err(Error::Policy(report(
-            format!("attach container {id}"),
-            format!("{WHAT}, which the policy does not allow ({place})"),
-            "take the capability away, give the container a user namespace, or let `net-admin = true` allow it there",
-        )))
+        let hint = "take the capability away, give the container a user namespace, or let `net-admin = true` allow it there";
+        Err(Error::Policy(report(format!("attach container {id}"), cause, hint)))
     }
 
     /// Whether the configuration says what holds for a key of an attachment.
@@ -267,7 +276,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The host routes a network's subnet to its containers, and reaches nobody else there. By default, a subnet is therefore one
-    /// that nobody on the internet owns. For a LAN's containers, the host has no such route.
+    /// that nobody on the internet owns. To a LAN's containers, the host has a route with `net.host-access` alone.
     fn subnet(&self, asked: &AttachmentRequest, subnet: &Cidr) -> Result<(), Error> {
         let (label, what) = (asked.label("subnet"), format!("the subnet {subnet}"));
         if let Some(listed) = self.tables.iter().find_map(|table| table.subnets.as_ref()) {
@@ -275,7 +284,9 @@ impl<'a> Rules<'a> {
             let refusal = Refusal { list: "subnets", place: self.place(listed.span()) };
             return if is_allowed { Ok(()) } else { Err(refusal.error(&label, &what)) };
         }
-        if asked.driver.pool() == Pool::Lan || special_purpose::holds(subnet) {
+        let has_route = asked.driver.pool() != Pool::Lan
+            || asked.settings.get("host-access").is_some_and(|truth| truth == "true");
+        if !has_route || special_purpose::holds(subnet) {
             return Ok(());
         }
         let hint = "use a private range, such as 10.91.7.0/24 or fd00:91:7::/64, or let `subnets` of the policy allow it";

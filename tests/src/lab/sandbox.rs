@@ -1,6 +1,7 @@
 //! Containers without a runtime: a process in a namespace of its own, for which the test itself calls the hooks.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::net::if_::if_nametoindex;
@@ -155,11 +156,30 @@ impl Host {
     pub fn state_of(&self, sandbox: &Sandbox, annotations: &[(&str, &str)]) -> String {
         let annotations: serde_json::Map<String, Value> =
             annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let made = self.bundle();
+        let bundle = if made.exists() { made } else { "/bundle".into() };
         json!({
             "ociVersion": "1.0.2-dev", "id": sandbox.id, "status": "creating", "pid": sandbox.pid(),
-            "bundle": "/bundle", "annotations": annotations,
+            "bundle": bundle, "annotations": annotations,
         })
         .to_string()
+    }
+
+    /// Where the bundle of sandboxes is, if there is one: most tests have none.
+    #[must_use]
+    pub fn bundle(&self) -> PathBuf {
+        self.state_dir().with_file_name("bundle")
+    }
+
+    /// Makes the bundle of sandboxes, with a root and these parts of its config.json.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn make_bundle(&self, process: &Value, linux: &Value) {
+        let bundle = self.bundle();
+        std::fs::create_dir_all(bundle.join("rootfs")).expect("make a bundle");
+        let config = json!({ "root": { "path": "rootfs" }, "process": process, "linux": linux });
+        std::fs::write(bundle.join("config.json"), config.to_string()).expect("write a config.json");
     }
 
     /// createRuntime for a sandbox.

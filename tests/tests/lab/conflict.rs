@@ -10,6 +10,7 @@ use ocinet_tests::lab::{
 };
 
 use crate::faults::inject;
+use crate::networks::configured;
 use crate::reach::reaches;
 
 #[track_caller]
@@ -187,7 +188,7 @@ fn a_bridge_that_is_something_else() {
 
 #[test]
 fn a_subnet_that_the_host_routes() {
-    let lab = Lab::new();
+    let lab = configured("[policy]\nsubnets = [\"198.51.0.0/16\", \"2001:db8::/32\"]\n");
     let says = "it overlaps the host's route to 198.51.100.0/24";
     refused(&lab, &[("net.network", "n"), ("net.subnet", "198.51.0.0/16")], 4, says);
     refused(&lab, &[("net.network", "n"), ("net.subnet", "198.51.100.128/25")], 4, says);

@@ -25,6 +25,13 @@ fn strict(more: &str) -> String {
     )
 }
 
+/// A host with that policy, and a bundle that says which capabilities its containers have: none.
+fn under_strict(more: &str) -> Lab {
+    let lab = configured(&strict(more));
+    lab.make_bundle(&Value::Null, &Value::Null);
+    lab
+}
+
 /// A port on the host's first IPv4 address.
 fn port(host: u16) -> String {
     format!("{HOST4}:{host}:80")
@@ -32,7 +39,7 @@ fn port(host: u16) -> String {
 
 #[test]
 fn under_strict_a_container_has_a_configured_bridge_and_ports_on_the_policys_addresses() {
-    let lab = configured(&strict(""));
+    let lab = under_strict("");
     let ports = format!("{HOST4}:8080:80,[{HOST6}]:8080:80");
     let web = lab.attach("web", &[WEB[0], ("net.ports", &ports)]);
     let _servers = [Server::tcp(&web.net, 80, "web"), Server::tcp(&lab.wan, 80, "internet")];
@@ -45,7 +52,7 @@ fn under_strict_a_container_has_a_configured_bridge_and_ports_on_the_policys_add
 
 #[test]
 fn under_strict_a_container_has_nothing_else() {
-    let lab = configured(&strict(""));
+    let lab = under_strict("");
     let file = lab.config_path().display().to_string();
     let web = lab.attach("web", &WEB);
     let _server = Server::tcp(&web.net, 80, "web");
@@ -87,6 +94,7 @@ fn strict_is_one_line_of_the_configuration() {
     reaches(&lab.peer, HOST4, 80, "web");
     drop(server);
     lab.detach(web);
+    lab.make_bundle(&Value::Null, &Value::Null);
     lab.configure(&format!("policy.preset = \"strict\"\n{ON_A_BRIDGE}"));
     refused(&lab, &asked, 9, "(line 1 of ");
     does_not_reach(&lab.peer, HOST4, 80);
@@ -97,7 +105,7 @@ fn an_entry_about_an_image_widens_the_policy_and_another_narrows_it() {
     let entries = "[[policy.match]]\nannotation = \"image\"\nprefix = \"registry/team/\"\nhost-ports = [80]\n\
                    keys = [\"allow-inbound\"]\n\
                    [[policy.match]]\nannotation = \"image\"\nprefix = \"registry/\"\nhost-ports = []\n";
-    let lab = configured(&strict(entries));
+    let lab = under_strict(entries);
     let (low, high) = (port(80), port(8080));
     let asked = |image, ports| [WEB[0], ("image", image), ("net.ports", ports)];
     let team = lab.attach("team", &asked("registry/team/web:1", low.as_str()));
@@ -191,7 +199,7 @@ fn the_link_of_the_default_route_is_nobodys_alone() {
 
 #[test]
 fn a_pod_mate_publishes_what_the_policy_allows() {
-    let lab = configured(&strict(""));
+    let lab = under_strict("");
     let owner = lab.attach("owner", &WEB);
     let (low, high) = (port(80), port(8080));
     let mate = |id: &str, ports: &str| {
@@ -212,7 +220,7 @@ fn a_pod_mate_publishes_what_the_policy_allows() {
 #[test]
 fn a_policy_holds_whichever_runtime_starts_the_container() {
     for runtime in Runtime::ALL {
-        let lab = configured(&strict(""));
+        let lab = under_strict("");
         let (low, high) = (port(80), port(8080));
         let Err(said) = runtime.start(&lab, "late", &[WEB[0], ("net.ports", &low)]) else {
             panic!("{runtime:?} started it");
@@ -245,21 +253,44 @@ fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by
         (format!("[policy]\nnet-admin = false\n{ON_A_BRIDGE}"), &admin, &own, Some(9)),
     ] {
         let lab = configured(&policy);
-        let bundle = lab.dir().join("bundle");
-        fs::create_dir_all(bundle.join("rootfs")).unwrap();
-        let config = json!({
-            "root": { "path": "rootfs" }, "process": { "capabilities": capabilities }, "linux": { "namespaces": namespaces },
-        });
-        fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+        lab.make_bundle(&json!({ "capabilities": capabilities }), &json!({ "namespaces": namespaces }));
         let sandbox = Sandbox::new("web");
-        let mut state: Value = serde_json::from_str(&lab.state_of(&sandbox, &WEB)).unwrap();
-        state["bundle"] = json!(bundle);
+        let state = lab.state_of(&sandbox, &WEB);
         for command in [&["plan", "--bundle", "-"][..], &["createRuntime"]] {
-            let said = lab.run(command, &state.to_string());
+            let said = lab.run(command, &state);
             let what = format!("{policy} {capabilities} {namespaces} {command:?}: {}", said.stderr);
             assert_eq!(said.code, expected.unwrap_or(0), "{what}");
             assert_eq!(said.stderr.contains(SAYS), expected.is_some(), "{what}");
         }
         assert_eq!(lab.record("web").is_some(), expected != Some(9));
     }
+    // What cannot be read does not say that the container has no such capability.
+    for damaged in [None, Some("{"), Some(r#"{"root":{"path":"rootfs"},"hostname":"a","hostname":"b"}"#)] {
+        for (policy, code) in [(strict(""), 9), (ON_A_BRIDGE.to_owned(), 0)] {
+            let lab = configured(&policy);
+            lab.make_bundle(&Value::Null, &Value::Null);
+            let path = lab.bundle().join("config.json");
+            damaged.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
+            let said = lab.create(&Sandbox::new("web"), &WEB);
+            assert_eq!(said.code, code, "{damaged:?} {}", said.stderr);
+        }
+    }
+}
+
+/// The host has a route to each container of such a network.
+#[test]
+fn a_lans_container_with_host_access_takes_no_addresses_of_others() {
+    let lab = Lab::new();
+    let asked = [
+        ("net.driver", "macvlan"),
+        ("net.parent", "eth0"),
+        ("net.subnet", "8.8.8.0/24"),
+        ("net.gateway", "8.8.8.1"),
+        ("net.ip", "8.8.8.8"),
+        ("net.ip-range", "8.8.8.128/28"),
+        ("net.host-access", "true"),
+    ];
+    refused(&lab, &asked, 9, "the policy does not allow the subnet 8.8.8.0/24 (preset trusted, the default)");
+    // Without it, the addresses are the LAN's affair.
+    let _web = lab.attach("web", &asked[..5]);
 }
