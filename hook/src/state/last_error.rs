@@ -45,5 +45,7 @@ fn remove_oldest(state: &StateDir) -> Result<(), StateError> {
         entries.flatten().map(|entry| (written(&entry), entry.path())).collect();
     all.sort();
     let old = all.len().saturating_sub(KEPT);
-    all.iter().take(old).try_for_each(|(_, path)| state.remove(path))
+    // One that cannot be removed keeps no other.
+    let removed = all.iter().take(old).map(|(_, path)| state.remove(path));
+    removed.fold(Ok(()), Result::and)
 }
