@@ -18,7 +18,7 @@ use std::io::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ocinet_shared::kernel::process;
+use ocinet_shared::kernel::{privileges, process};
 use ocinet_shared::one_line::one_line;
 use ocinet_shared::record_dir::StateDir;
 
@@ -33,6 +33,7 @@ use crate::{config, stats};
 pub fn run(options: &Options) -> Result<u8, Error> {
     // What of the state folder is for everybody to read, and what is not, each file says itself.
     process::fix_umask();
+    privileges::drop_unneeded()?;
     let state = StateDir::new(options.state_dir());
     check_is_there(options)?;
     check_configuration(options)?;

@@ -35,6 +35,7 @@ pub mod neighbour;
 pub mod netns;
 pub mod nft;
 pub mod ports;
+pub mod privileges;
 pub mod probe;
 pub mod process;
 pub mod program;

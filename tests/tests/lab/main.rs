@@ -47,6 +47,7 @@ mod planted;
 mod pods;
 mod policy;
 mod poststart;
+mod privileges;
 mod publish;
 mod rates;
 mod reach;
