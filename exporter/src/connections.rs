@@ -2,8 +2,10 @@
 //!
 //! A connection is only timed and turned out here; `server.rs` serves it.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Entry {
+    client: IpAddr,
     phase: Phase,
     changed: Arc<Notify>,
 }
@@ -60,10 +63,10 @@ impl Connections {
         Self { inner: Mutex::default(), most, left: Notify::new() }
     }
 
-    /// Lets a connection in. When there are too many, the oldest whose client is quiet goes, or else the oldest whose
-    /// client is slow to read; where everybody waits for us, there is no place.
+    /// Lets a client's connection in. When there are too many, the oldest quiet one goes of the client who has the most, or else
+    /// the oldest whose client is slow to read; where everybody waits for us, there is no place.
     #[must_use]
-    pub fn admit(self: &Arc<Self>) -> Option<Guest> {
+    pub fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Guest> {
         if self.lock().open.len() >= self.most && !self.make_room() {
             return None;
         }
@@ -72,7 +75,8 @@ impl Connections {
         inner.last_guest += 1;
         let number = inner.last_guest;
         let phase = Phase::Quiet(Instant::now() + OPENING);
-        inner.open.insert(number, Entry { phase, changed: Arc::clone(&changed) });
+        let client = subscriber(client);
+        inner.open.insert(number, Entry { client, phase, changed: Arc::clone(&changed) });
         drop(inner);
         Some(Guest { connections: Arc::clone(self), number, changed })
     }
@@ -80,7 +84,10 @@ impl Connections {
     /// Turns one connection out. False where everybody waits for us.
     pub fn make_room(&self) -> bool {
         let mut inner = self.lock();
-        let quiet = inner.open.iter().find(|(_, entry)| matches!(entry.phase, Phase::Quiet(_)));
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        inner.open.values().for_each(|entry| *counts.entry(entry.client).or_default() += 1);
+        let quiet = inner.open.iter().filter(|(_, entry)| matches!(entry.phase, Phase::Quiet(_)));
+        let quiet = quiet.max_by_key(|(number, entry)| (counts.get(&entry.client), Reverse(**number)));
         let slow = || inner.open.iter().find(|(_, entry)| matches!(entry.phase, Phase::Sending(..)));
         let Some(number) = quiet.or_else(slow).map(|(number, _)| *number) else { return false };
         inner.turn_out(number);
@@ -217,9 +224,22 @@ impl Drop for Answer {
     }
 }
 
+/// Who is one client: an IPv4 address, or the /64 that IPv6 gives to one.
+#[must_use]
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
     fn run(test: impl Future<Output = ()>) {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
@@ -234,9 +254,9 @@ mod tests {
     fn the_oldest_quiet_client_makes_room() {
         run(async {
             let connections = Arc::new(Connections::new(3));
-            let guests = [0; 3].map(|_| connections.admit().unwrap());
+            let guests = [0; 3].map(|_| connections.admit(CLIENT).unwrap());
             guests[0].serve();
-            let fourth = connections.admit().unwrap();
+            let fourth = connections.admit(CLIENT).unwrap();
             assert!(!is_out(&guests[0]).await, "it waits for us");
             assert!(is_out(&guests[1]).await);
             assert!(!is_out(&guests[2]).await && !is_out(&fourth).await);
@@ -244,18 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn clients_with_many_connections_make_room_for_one_with_few() {
+        run(async {
+            let connections = Arc::new(Connections::new(4));
+            let slow = connections.admit(IpAddr::from([192, 0, 2, 2])).unwrap();
+            let flood: Vec<Guest> = (0..20).map(|_| connections.admit(CLIENT).unwrap()).collect();
+            assert!(!is_out(&slow).await, "its connection is the oldest, and the only one that it has");
+            assert!(is_out(&flood[16]).await && !is_out(&flood[17]).await);
+            let networks = [1, 2].map(|last| format!("2001:db8::{last}").parse().unwrap());
+            let _guests = networks.map(|client| connections.admit(client).unwrap());
+            assert!(!is_out(&slow).await);
+        });
+    }
+
+    #[test]
     fn a_client_that_does_not_read_makes_room_after_the_quiet_ones() {
         run(async {
             let connections = Arc::new(Connections::new(2));
-            let guests = [0; 2].map(|_| connections.admit().unwrap());
+            let guests = [0; 2].map(|_| connections.admit(CLIENT).unwrap());
             let _answer = guests[0].send(Bytes::from_static(b"slow"));
-            let third = connections.admit().unwrap();
+            let third = connections.admit(CLIENT).unwrap();
             assert!(!is_out(&guests[0]).await && is_out(&guests[1]).await);
             third.serve();
-            let fourth = connections.admit().unwrap();
+            let fourth = connections.admit(CLIENT).unwrap();
             assert!(is_out(&guests[0]).await);
             fourth.serve();
-            assert!(connections.admit().is_none(), "everybody waits for us");
+            assert!(connections.admit(CLIENT).is_none(), "everybody waits for us");
         });
     }
 
@@ -263,7 +297,7 @@ mod tests {
     fn only_so_many_answers_are_kept_for_those_who_do_not_read() {
         run(async {
             let connections = Arc::new(Connections::new(100));
-            let guests: Vec<Guest> = (0..=MOST_SENDING).map(|_| connections.admit().unwrap()).collect();
+            let guests: Vec<Guest> = (0..=MOST_SENDING).map(|_| connections.admit(CLIENT).unwrap()).collect();
             let mut answers: Vec<Bytes> = Vec::new();
             for guest in &guests {
                 assert!(!is_out(&guests[0]).await);
@@ -278,7 +312,7 @@ mod tests {
     fn a_client_has_read_its_answer_when_nobody_holds_it_any_more() {
         run(async {
             let connections = Arc::new(Connections::new(1));
-            let guest = connections.admit().unwrap();
+            let guest = connections.admit(CLIENT).unwrap();
             let (first, half) = {
                 let mut answer = guest.send(Bytes::from_static(b"answer"));
                 (answer.split_to(3), answer)
@@ -304,10 +338,17 @@ mod tests {
         run(async {
             let connections = Arc::new(Connections::new(1));
             connections.emptied().await;
-            let guest = connections.admit().unwrap();
+            let guest = connections.admit(CLIENT).unwrap();
             assert!(tokio::time::timeout(Duration::ZERO, connections.emptied()).await.is_err());
             drop(guest);
             connections.emptied().await;
         });
+    }
+
+    #[test]
+    fn one_client_is_an_ipv4_address_or_an_ipv6_network() {
+        let same = |a: &str, b: &str| subscriber(a.parse().unwrap()) == subscriber(b.parse().unwrap());
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1") && same("2001:db8::1", "2001:db8::2"));
+        assert!(!same("192.0.2.1", "192.0.2.2") && !same("2001:db8::1", "2001:db8:0:1::1"));
     }
 }

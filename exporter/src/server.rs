@@ -188,7 +188,7 @@ async fn accept(listener: TcpListener, served: Arc<Served>, mut ending: watch::R
         match accepted {
             Ok((stream, client)) => {
                 exhausted = false;
-                let Some(guest) = served.connections.admit() else { continue };
+                let Some(guest) = served.connections.admit(client.ip()) else { continue };
                 tokio::spawn(attend(stream, client, guest, Arc::clone(&served), ending.clone()));
                 // Whoever was turned out for this one closes before the next is let in.
                 tokio::task::yield_now().await;
