@@ -9,6 +9,7 @@ use std::thread;
 use ocinet_tests::lab::{Attached, DUAL, HOST4, HOST6, Lab, Sandbox, Server, Snapshot, ask_tcp, until};
 
 use crate::PATIENCE;
+use crate::disguise::host_end;
 use crate::life::used;
 
 const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:81")];
@@ -73,10 +74,14 @@ fn what_has_no_record_is_removed_by_what_is_left_of_it() {
         ),
         lab.attach("c", &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]),
     ];
+    let ends = lost.each_ref().map(host_end);
     for attached in lost {
         fs::remove_file(lab.state_dir().join(format!("containers/{}.json", attached.id()))).unwrap();
         end(attached);
     }
+    // The kernel removes their links some moments later; until then gc keeps what may live.
+    let links = || lab.host.ok(&["ip", "-br", "link"]);
+    assert!(until(|| ends.iter().all(|end| !links().contains(end.as_str()))), "{}", links());
     let listed = gc(&lab, &["--dry-run"]);
     for expected in [
         "container a has no record, but",
