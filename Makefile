@@ -22,7 +22,7 @@ MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring 
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test test-machines machine-deps soak attacks demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
+.PHONY: build test test-machines machine-deps soak attacks mutants demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook. Side by side: the end of
@@ -80,6 +80,11 @@ soak: deps build
 # The attacks of the lab on ocinet's containers and on netavark's, with rules and without.
 attacks: bench-deps build
 	cargo run --locked -p ocinet-tests --bin attacks
+
+# Takes every rule out of ocinet's tables in turn, and runs the test that docs/guards.md names, which must fail. FIND=1 looks for
+# a test for each rule that has none there; CHAINS are the rules' chains, SINCE a commit: rules that it had are passed over.
+mutants: deps build
+	cargo run --locked -p ocinet-tests --bin mutants -- $(if $(FIND),--find) $(if $(SINCE),--since=$(SINCE)) $(CHAINS)
 
 deny:
 	cargo deny check

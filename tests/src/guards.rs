@@ -1,6 +1,6 @@
 //! The rules of ocinet's base tables, and the test that holds each: docs/guards.md.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Which test holds which rule
 
 `make mutants` takes each of these rules out of ocinet's tables in turn, and runs the test beside it, which must fail. `make mutants FIND=1` looks for a test for a rule
-that is new or has changed. That every rule is here, and every test, is itself a test (`every_rule_has_a_test_that_holds_it`).
+that is new or has changed; it keeps rows that say why no test can hold a rule. That every rule is here, and every test, is itself a test (`every_rule_has_a_test_that_holds_it`).
 
 The checks of the filters are held by `no_check_of_a_filter_can_be_removed_unnoticed`, which changes each of their instructions.
 ";
@@ -36,13 +36,31 @@ impl PartialEq for Rule {
     }
 }
 
-/// A rule and the test that fails without it.
+/// A rule and what holds it.
 #[derive(Debug, Clone)]
 pub struct Guard {
     /// The rule.
     pub rule: Rule,
-    /// The test's name, with its module.
-    pub test: String,
+    /// Who notices that it is missing.
+    pub held: Held,
+}
+
+/// What holds a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// The test of this name, with its module, which fails without the rule.
+    By(String),
+    /// No test can, for this reason.
+    ByNone(String),
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::By(test) => write!(f, "`{test}`"),
+            Self::ByNone(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// The text of the base tables.
@@ -91,7 +109,7 @@ pub fn page(rules: &[Rule], guards: &[Guard]) -> String {
             let _ = write!(page, "\n## {} {}\n\n| rule | test |\n|---|---|\n", rule.family, rule.chain);
             last = Some(place);
         }
-        let _ = writeln!(page, "| `{}` | `{}` |", rule.text.replace('|', "\\|"), guard.test);
+        let _ = writeln!(page, "| `{}` | {} |", rule.text.replace('|', "\\|"), guard.held);
     }
     page
 }
@@ -105,12 +123,13 @@ pub fn read_page() -> Vec<Guard> {
         if let Some((of, name)) = line.strip_prefix("## ").and_then(|place| place.split_once(' ')) {
             (family, chain) = (of.to_owned(), name.to_owned());
         }
-        let Some((rule, test)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | `")) else {
-            continue;
-        };
+        let row = line.strip_prefix("| `").and_then(|row| row.strip_suffix(" |")?.split_once("` | "));
+        let Some((rule, held)) = row else { continue };
         let text = rule.replace("\\|", "|");
         let rule = Rule { family: family.clone(), chain: chain.clone(), text, span: 0..0 };
-        guards.push(Guard { rule, test: test.trim_end_matches("` |").to_owned() });
+        let test = held.strip_prefix('`').and_then(|test| test.strip_suffix('`'));
+        let held = test.map_or_else(|| Held::ByNone(held.to_owned()), |test| Held::By(test.to_owned()));
+        guards.push(Guard { rule, held });
     }
     guards
 }

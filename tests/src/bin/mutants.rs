@@ -1,7 +1,7 @@
 //! `make mutants`: takes every rule of base.nft out in turn, and runs the lab's test that holds it, which must fail.
 //!
-//! `mutants [CHAIN…]` runs the tests that docs/guards.md names. `mutants --find [CHAIN…]` looks for a test for each rule that
-//! the page has none for, and writes what it found there.
+//! `mutants [--since=COMMIT] [CHAIN…]` runs the tests that docs/guards.md names. `mutants --find [CHAIN…]` looks for a test for each rule that
+//! the page has none for, and writes what it found there; with `--likely`, among those alone that are about the rule's chain.
 
 #![allow(
     clippy::print_stdout,
@@ -9,24 +9,71 @@
     reason = "a program for people, which fails by panicking"
 )]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Mutex;
 use std::{env, fs, thread};
 
-use ocinet_tests::guards::{Guard, PAGE, Rule, page, read_page, rules};
+use ocinet_tests::guards::{Guard, Held, PAGE, Rule, page, read_page, rules};
 use ocinet_tests::lab::{command, ocinet_path};
 
 /// How many rules are tried at once.
-const AT_ONCE: usize = 2;
-/// The modules of the lab whose tests are tried for a rule, the likeliest first.
-const MODULES: [&str; 20] = [
+const AT_ONCE: usize = 4;
+/// Where a test for a rule is looked for first: chains, and the modules of the lab that are about them.
+const LIKELY: [(&[&str], &[&str]); 11] = [
+    (
+        &["routed_guard", "from_routed", "behind_headers6", "judged6"],
+        &["disguise::what", "disguise::frames", "disguise::", "overlay::apart::", "guards::"],
+    ),
+    (
+        &["before_tracking", "from_networks", "from_outside"],
+        &["impersonation::", "reach::", "overlay::apart::", "guards::", "spoof::"],
+    ),
+    (&["publish_incoming", "publish_local", "publish"], &["publish::", "outgoing::", "routed::", "reach::"]),
+    (
+        &["count_port_out", "port_out", "count_port_in", "port_in"],
+        &["publish::", "truth::", "options::", "scrape::"],
+    ),
+    (
+        &["forward", "let_in", "output"],
+        &[
+            "reach::",
+            "publish::",
+            "icmp_errors::",
+            "overlay::apart::",
+            "impersonation::",
+            "guards::",
+            "truth::",
+        ],
+    ),
+    (&["related", "own_errors"], &["icmp_errors::", "connections::", "reach::"]),
+    (&["transit", "transit_out"], &["forwarding::", "macvlan::host::", "publish::"]),
+    (&["input"], &["reach::", "icmp_errors::", "guards::", "overlay::apart::"]),
+    (
+        &["leave", "leave_by_another_port", "another_port4", "another_port6", "taken_guard", "not_taken"],
+        &["connections::", "reach::", "publish::", "options::"],
+    ),
+    (
+        &["from_container", "from_container6", "from_container_arp", "judged_arp"],
+        &[
+            "guards::rules_and_filters_each_hold_the_attacks_alone_on_a_bridge",
+            "disguise::frames",
+            "disguise::",
+        ],
+    ),
+    (
+        &["prerouting", "postrouting", "from_tunnel", "from_tunnel6", "to_tunnel"],
+        &["overlay::apart::", "overlay::wire::", "overlay::", "guards::"],
+    ),
+];
+/// The modules whose tests are tried for every rule in the end.
+const MODULES: [&str; 21] = [
     "routed::",
     "spoof::",
     "reach::",
     "publish::",
-    "disguise::",
+    "icmp_errors::",
     "impersonation::",
     "guards::",
     "outgoing::",
@@ -37,6 +84,7 @@ const MODULES: [&str; 20] = [
     "truth::",
     "rates::",
     "options::",
+    "disguise::",
     "flushed::",
     "overlay::",
     "macvlan::host::",
@@ -50,20 +98,28 @@ struct Lab {
     folder: PathBuf,
     program: Vec<u8>,
     base: String,
+    /// Where the program has the text of the base tables. One that is not optimised has it more than once.
+    places: Vec<usize>,
+    /// Whether only the likely modules are tried.
+    likely_only: bool,
 }
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = env::args().skip(1).collect();
     let finds = arguments.iter().any(|argument| argument == "--find");
-    arguments.retain(|argument| argument != "--find");
-    let lab = Lab::new();
+    let likely_only = arguments.iter().any(|argument| argument == "--likely");
+    let since = arguments.iter().find_map(|argument| argument.strip_prefix("--since=")).map(str::to_owned);
+    arguments.retain(|argument| !argument.starts_with("--"));
+    let lab = Lab::new(likely_only);
     let known = read_page();
-    let is_wanted = |rule: &Rule| arguments.is_empty() || arguments.contains(&rule.chain);
-    let test_of =
-        |rule: &Rule| known.iter().find(|guard| guard.rule == *rule).map(|guard| guard.test.clone());
+    let earlier = since.as_deref().map(rules_of).unwrap_or_default();
+    let is_wanted =
+        |rule: &Rule| (arguments.is_empty() || arguments.contains(&rule.chain)) && !earlier.contains(rule);
+    let held_by =
+        |rule: &Rule| known.iter().find(|guard| guard.rule == *rule).map(|guard| guard.held.clone());
     let all = rules(&lab.base);
     let queue: VecDeque<Rule> =
-        all.iter().filter(|rule| is_wanted(rule) && !(finds && test_of(rule).is_some())).cloned().collect();
+        all.iter().filter(|rule| is_wanted(rule) && !(finds && held_by(rule).is_some())).cloned().collect();
     let (queue, guards) = (Mutex::new(queue), Mutex::new(known.clone()));
     let survivors = Mutex::new(0);
     thread::scope(|scope| {
@@ -73,17 +129,17 @@ fn main() -> ExitCode {
             scope.spawn(move || {
                 while let Some(rule) = next() {
                     let mutant = lab.without(&rule, worker);
-                    let held = if finds {
-                        lab.find(&mutant)
-                    } else {
-                        test_of(&rule).filter(|test| !lab.passes(&mutant, test))
+                    let held = match held_by(&rule) {
+                        _ if finds => lab.find(&rule, &mutant).map(Held::By),
+                        Some(Held::By(test)) if lab.passes(&mutant, &test) => None,
+                        held => held,
                     };
-                    let says = held.as_deref().unwrap_or("NO TEST NOTICES");
+                    let says = held.as_ref().map_or("NO TEST NOTICES".to_owned(), Held::to_string);
                     println!("{} {}: {says}", rule.chain, rule.text);
                     match held {
-                        Some(test) if finds => {
+                        Some(held) if finds => {
                             let mut guards = guards.lock().expect("a list");
-                            guards.push(Guard { rule, test });
+                            guards.push(Guard { rule, held });
                             fs::write(PAGE, page(all, &guards)).expect("write the page");
                         }
                         Some(_) => {}
@@ -99,19 +155,33 @@ fn main() -> ExitCode {
 }
 
 impl Lab {
-    fn new() -> Self {
+    fn new(likely_only: bool) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/mutants");
         fs::create_dir_all(&folder).expect("make a folder");
         let program = fs::read(ocinet_path()).expect("a built ocinet: run `make build` first");
         let base = ocinet_tests::guards::base();
-        Self { tests: built_tests(), folder: folder.canonicalize().expect("a folder"), program, base }
+        let text = base.as_bytes();
+        let places: Vec<usize> = program
+            .windows(text.len())
+            .enumerate()
+            .filter(|(_, window)| *window == text)
+            .map(|(at, _)| at)
+            .collect();
+        assert!(!places.is_empty(), "ocinet has not the rules of this checkout: run `make build` first");
+        // A build meanwhile replaces the tests, and not these.
+        let folder = folder.canonicalize().expect("a folder");
+        let tests = folder.join("lab");
+        let _ = fs::remove_file(&tests);
+        fs::copy(built_tests(), &tests).expect("copy the lab's tests");
+        Self { tests, folder, program, base, places, likely_only }
     }
 
     /// A copy of ocinet whose base tables lack a rule: spaces stand in its place.
     fn without(&self, rule: &Rule, worker: usize) -> PathBuf {
-        let at = find(&self.program, self.base.as_bytes()).expect("ocinet has the rules of this checkout");
         let mut mutant = self.program.clone();
-        mutant[at + rule.span.start..at + rule.span.end].fill(b' ');
+        for at in &self.places {
+            mutant[at + rule.span.start..at + rule.span.end].fill(b' ');
+        }
         let path = self.folder.join(format!("ocinet-{worker}"));
         // A program that still runs cannot be written to.
         let _ = fs::remove_file(&path);
@@ -126,18 +196,34 @@ impl Lab {
         command.status().expect("run the lab").success()
     }
 
-    /// The first test that fails with this ocinet, and not with the whole one.
-    fn find(&self, mutant: &Path) -> Option<String> {
+    /// The first test that fails with this ocinet, each time, and not with the whole one.
+    fn find(&self, rule: &Rule, mutant: &Path) -> Option<String> {
         let mut names = command(&self.tests);
         let listed =
             names.args(["--list", "--format=terse"]).stdout(Stdio::piped()).output().expect("list the tests");
         let listed = String::from_utf8(listed.stdout).expect("names");
         let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
-        let likely =
-            MODULES.iter().flat_map(|module| names.iter().filter(move |name| name.starts_with(module)));
-        let fails = |name: &&&str| !self.passes(mutant, name) && self.passes(&ocinet_path(), name);
+        let about = LIKELY.iter().filter(|(chains, _)| chains.contains(&rule.chain.as_str()));
+        let rest = MODULES.iter().filter(|_| !self.likely_only);
+        let modules = about.flat_map(|(_, modules)| *modules).chain(rest);
+        let mut likely: Vec<&&str> =
+            modules.flat_map(|module| names.iter().filter(move |name| name.starts_with(module))).collect();
+        let mut seen = BTreeSet::new();
+        likely.retain(|name| seen.insert(**name));
+        let fails = |name: &&&str| {
+            !self.passes(mutant, name) && self.passes(&ocinet_path(), name) && !self.passes(mutant, name)
+        };
         likely.into_iter().find(fails).map(|name| (**name).to_owned())
     }
+}
+
+/// The rules as a commit had them.
+fn rules_of(commit: &str) -> Vec<Rule> {
+    let mut git = command("git");
+    let shown = git.args(["show", &format!("{commit}:./shared/src/kernel/nft/base.nft")]);
+    let shown = shown.stdout(Stdio::piped()).stderr(Stdio::inherit()).output().expect("run git");
+    assert!(shown.status.success(), "there is no commit {commit}");
+    rules(&String::from_utf8(shown.stdout).expect("text"))
 }
 
 /// The lab's tests as cargo has built them.
@@ -160,8 +246,4 @@ fn built_tests() -> PathBuf {
         (message["target"]["name"] == "lab").then(|| message["executable"].as_str().map(PathBuf::from))?
     };
     messages.lines().find_map(executable).expect("the lab's tests")
-}
-
-fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
-    whole.windows(part.len()).position(|window| window == part)
 }

@@ -10,7 +10,7 @@ use crate::reload::Connection;
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, Endpoint, Frame, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6,
-    Lab, Netns, PEER4, PEER6, Seen, Server, link_address, send_frame, until,
+    Lab, Netns, PEER4, PEER6, Seen, Server, Wire, link_address, until,
 };
 
 const BOTH: [(bool, IpAddr, IpAddr); 2] = [(false, HOST4, INTERNET4), (true, HOST6, INTERNET6)];
@@ -311,33 +311,29 @@ fn keeps_a_port(lab: &Lab, sends: &Attached, ipv6: bool, late: bool) {
 #[test]
 fn no_connection_leaves_by_any_published_port() {
     let lab = Lab::new();
-    let _app = lab.attach("app", &[("net.ports", "40000-41022:1-1023,10101:80")]);
-    let sends = lab.attach("sends", &[("net.driver", "bridge")]);
+    let _app = lab.attach("app", &[("net.subnet", DUAL), ("net.ports", "40000-41022:1-1023,10101:80")]);
+    let sends = lab.attach("sends", &[("net.subnet", DUAL)]);
     let from = link_address(&sends.net, "eth0");
     let gateway = link_address(&lab.host, "ocinet0");
-    let capture = Capture::new(&lab.peer);
-    for number in 0..1_000 {
-        // Each to another port of the neighbour's, so that each is a connection.
-        let (own, to) = (
-            Endpoint::new(from, sends.address(false), 10101),
-            Endpoint::new(gateway, PEER4, 20_000 + number),
-        );
-        send_frame(&sends.net, "eth0", &Frame::new(own, to).tcp_syn());
+    let wire = Wire::of(&sends.net, "eth0");
+    for (ipv6, peer) in [(false, PEER4), (true, PEER6)] {
+        let capture = Capture::new(&lab.peer);
+        let own = |port| Endpoint::new(from, sends.address(ipv6), port);
+        for number in 0..1_000 {
+            // Each to another port of the neighbour's, so that each is a connection.
+            let to = Endpoint::new(gateway, peer, 20_000 + number);
+            wire.send(&Frame::new(own(10101), to).tcp_syn());
+        }
+        wire.send(&Frame::new(own(5), Endpoint::new(gateway, peer, 9)).udp(b"last"));
+        let seen = capture.wait_for("the last datagram", |seen| seen.is_udp_to(9));
+        let ports: Vec<u16> = seen
+            .iter()
+            .filter(|seen| (20_000..21_000).any(|port| seen.is_syn_to(port)))
+            .filter_map(Seen::source_port)
+            .collect();
+        assert!(ports.len() > 900, "IPv6 {ipv6}: {} connections", ports.len());
+        let taken: Vec<_> =
+            ports.iter().filter(|port| (40_000..41_023).contains(*port) || **port == 10101).collect();
+        assert!(taken.is_empty(), "IPv6 {ipv6}: {taken:?}");
     }
-    let last = Endpoint::new(gateway, PEER4, 9);
-    send_frame(
-        &sends.net,
-        "eth0",
-        &Frame::new(Endpoint::new(from, sends.address(false), 5), last).udp(b"last"),
-    );
-    let seen = capture.wait_for("the last datagram", |seen| seen.is_udp_to(9));
-    let ports: Vec<u16> = seen
-        .iter()
-        .filter(|seen| (20_000..21_000).any(|port| seen.is_syn_to(port)))
-        .filter_map(Seen::source_port)
-        .collect();
-    assert!(ports.len() > 900, "{} connections", ports.len());
-    let taken: Vec<_> =
-        ports.iter().filter(|port| (40_000..41_023).contains(*port) || **port == 10101).collect();
-    assert!(taken.is_empty(), "{taken:?}");
 }

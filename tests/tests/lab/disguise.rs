@@ -6,8 +6,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, Disguise, Endpoint, Frame, Lab, Netns, Seen, disguises, fragments, link_address,
-    ping_of, send_frame, until,
+    Attached, Capture, DUAL, Disguise, Endpoint, Frame, Lab, Netns, PEER6, Seen, disguises, fragments,
+    link_address, ping_of, send_frame, until,
 };
 
 use crate::PATIENCE;
@@ -66,6 +66,12 @@ pub(crate) fn messages(target: Ipv6Addr, mac: [u8; 6]) -> Vec<Vec<u8>> {
     let redirect = [&[137, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), &target.octets()].concat();
     let others = [solicits, asks_routers, router, redirect].map(|message| [message, option.clone()].concat());
     [vec![advertisement(target, mac)], others.to_vec()].concat()
+}
+
+/// What no container sends in the open either: router advertisements, redirects, and what others' addresses are at.
+fn undisguised(frame: &Frame, message: &[u8]) -> Option<Disguise> {
+    let is_a_lie = (134..=137).contains(&message[0]) && message[0] != 135;
+    is_a_lie.then(|| ("no disguise".to_owned(), vec![frame.ipv6(58, &frame.icmp6(message.to_vec()))]))
 }
 
 /// Whether neighbour discovery is in the frame that nobody should have let through.
@@ -133,7 +139,8 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_container() {
                 let plain = seen.is_icmp6(kind) && seen.source_mac() == Some(me.mac);
                 plain || is_hidden(seen)
             };
-            let all = disguises(&frame, &message, decoy);
+            let mut all = disguises(&frame, &message, decoy);
+            all.extend(undisguised(&frame, &message));
             through.extend(arrived(&attacker.net, &capture, &all, hits).into_iter().map(|name| (kind, name)));
         }
         assert!(through.is_empty(), "{what}: (type, disguise) {through:#?}");
@@ -266,7 +273,10 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_routed_container() {
         let mut through = Vec::new();
         for message in messages(own6(&third), me.mac) {
             let kind = message[0];
-            for (name, frames) in disguises(&frame, &message, own6(&attacker).octets()) {
+            let all = disguises(&frame, &message, own6(&attacker).octets());
+            // The host has its own routes to others, so that an advertisement of theirs on this link leads nobody astray.
+            let open = undisguised(&frame, &message).filter(|_| kind != 136);
+            for (name, frames) in all.into_iter().chain(open) {
                 let before = taken(&lab, link, kind);
                 frames.iter().for_each(|frame| send_frame(&attacker.net, "eth0", frame));
                 if taken(&lab, link, kind) != before {
@@ -282,6 +292,39 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_routed_container() {
         let is_answered = ping_of(&attacker.net, gateway, 3000);
         assert_eq!(is_answered, guards != Guards::Filters, "{guards:?}: an echo of 3,000 bytes");
     }
+}
+
+/// The twins of what does not: each by a rule of its own, where the rules are alone.
+#[test]
+fn what_is_no_neighbour_discovery_leaves_a_routed_container() {
+    let lab = Lab::new();
+    let app = lab.attach("app", &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]);
+    let link = host_end(&app);
+    Guards::Rules.alone(&lab, std::slice::from_ref(&link));
+    let (me, mac) = (end(&app, true, 40000), link_address(&lab.host, &link));
+    let gateway: IpAddr = "fd00:97::1".parse().unwrap();
+    let to_gateway = Frame::new(me, Endpoint::new(mac, gateway, 9));
+    assert!(ping_of(&app.net, gateway, 3000), "an echo in fragments");
+    let server = lab.host.bind(|| UdpSocket::bind("[::]:9"));
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let datagram = to_gateway.udp(b"behind options")[54..].to_vec();
+    let behind_options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat();
+    send_frame(&app.net, "eth0", &to_gateway.ipv6(60, &behind_options));
+    assert_eq!(server.recv(&mut [0; 64]).ok(), Some(14), "a datagram behind options");
+    let before = taken(&lab, &link, 143);
+    let report = to_gateway.icmp6([&[143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0][..], &[0xff; 16]].concat());
+    let behind_alert = [&[58, 0, 5, 2, 0, 0, 1, 0][..], &report].concat();
+    send_frame(&app.net, "eth0", &to_gateway.ipv6(0, &behind_alert));
+    assert!(until(|| taken(&lab, &link, 143) > before), "a listener's report");
+    // Nobody on the host takes an authentication header off: the LAN sees it.
+    let to_peer = Frame::new(me, Endpoint::new(mac, PEER6, 9));
+    let datagram = to_peer.udp(b"behind options")[54..].to_vec();
+    let authenticated = [&[17, 4, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1][..], &[0; 12], &datagram].concat();
+    let heard = Capture::new(&lab.peer);
+    send_frame(&app.net, "eth0", &to_peer.ipv6(51, &authenticated));
+    heard.wait_for("a datagram behind authentication", |seen| {
+        seen.destination() == Some(PEER6) && seen.ends_with(b"behind options")
+    });
 }
 
 /// What an Ethernet frame can hide: a VLAN tag, another length of addresses in ARP, the frame's end.
@@ -312,10 +355,15 @@ fn frames_with_odd_headers_do_not_leave_a_container() {
             send_frame(&attacker.net, "eth0", &odd(at, value));
         }
         send_frame(&attacker.net, "eth0", &own[..30]);
+        // Its own claim in another's frame: the bridge would learn that the other is here.
+        let stolen = link_address(&third.net, "eth0");
+        send_frame(&attacker.net, "eth0", &[&own[..6], &stolen, &own[12..]].concat());
         sleep(Duration::from_millis(20));
         // What its kernel says of groups is honest, and IPv6.
         let of_mine = |seen: &Seen| {
-            seen.source_mac() == Some(me.mac) && seen.source().is_none_or(|source| source.is_ipv4())
+            let is_stolen = seen.source_mac() == Some(stolen) && seen.arp_claim() == Some((me.mac, me.ip));
+            let is_own = seen.source_mac() == Some(me.mac);
+            is_stolen || is_own && seen.source().is_none_or(|source| source.is_ipv4())
         };
         let seen: Vec<_> = capture.drain().into_iter().filter(of_mine).collect();
         assert!(seen.is_empty(), "{guards:?}: {seen:?}");

@@ -203,6 +203,24 @@ fn forwarding_that_was_on_before_stays_on_and_is_not_filtered() {
     assert_eq!(forwards(&lab), ["1", "1"]);
 }
 
+#[test]
+fn a_family_that_was_forwarded_before_is_not_filtered_beside_the_other() {
+    for (setting, is_ipv6) in [("ipv4/ip_forward", false), ("ipv6/conf/all/forwarding", true)] {
+        let lab = Lab::new();
+        let _internet = internet(&lab);
+        lab.host.sysctl(setting, "1");
+        neighbour_routes_by_host(&lab);
+        let _web = dual(&lab, "web");
+        for internet in [INTERNET4, INTERNET6] {
+            if internet.is_ipv6() == is_ipv6 {
+                reaches(&lab.peer, internet, 80, "internet");
+            } else {
+                does_not_reach(&lab.peer, internet, 80);
+            }
+        }
+    }
+}
+
 /// A link that forwarded by itself does so again, and a link that did not does not.
 #[test]
 fn what_forwarding_overwrote_is_given_back() {

@@ -142,6 +142,7 @@ fn udp_and_sctp_ports() {
     let lab = Lab::new();
     let dns = dual(&lab, "dns", &[("net.ports", "53:5353/udp,3868:3869/sctp")]);
     let _server = Server::udp(&dns.net, 5353, "dns");
+    let mut before = vec![0; 4];
     for ipv6 in BOTH {
         let answer = ask_udp(&lab.peer, SocketAddr::new(host(ipv6), 53), PATIENCE);
         assert_eq!(answer.map(|answer| answer.from).as_deref(), Some("dns"));
@@ -150,6 +151,16 @@ fn udp_and_sctp_ports() {
             "SCTP, IPv6 {ipv6}"
         );
         silent(&lab.peer, host(ipv6), 53);
+        // Each family and protocol is counted, in both directions.
+        let counters = lab.counters("dns");
+        let ports = counters["ports"].as_array().unwrap();
+        assert_eq!(ports.len(), 2);
+        let now: Vec<u64> = ["in", "out"]
+            .iter()
+            .flat_map(|direction| ports.iter().map(|port| port[*direction]["packets"].as_u64().unwrap()))
+            .collect();
+        assert!(now.iter().zip(&before).all(|(now, before)| now > before), "IPv6 {ipv6}: {before:?} {now:?}");
+        before = now;
     }
 }
 

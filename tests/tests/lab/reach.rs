@@ -2,11 +2,12 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use ocinet_tests::lab::{
-    Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns,
-    PEER4, PEER6, Server, ask_tcp, ask_udp, reaches_nobody,
+    Attached, Capture, DUAL, Endpoint, Frame, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6,
+    Lab, Netns, PEER4, PEER6, Server, ask_tcp, ask_udp, link_address, reaches_nobody, send_frame, until,
 };
 
 use crate::PATIENCE;
@@ -15,6 +16,7 @@ fn net<'a>(lab: &Lab, id: &str, network: &'a str, more: &[(&'a str, &'a str)]) -
     let subnet = match network {
         "default" => DUAL.to_owned(),
         "blue" => "10.92.0.0/24,fd00:92::/64".to_owned(),
+        "red" => "10.94.0.0/24,fd00:94::/64".to_owned(),
         _ => "10.93.0.0/24,fd00:93::/64".to_owned(),
     };
     let mut annotations = vec![("net.network", network), ("net.subnet", subnet.as_str())];
@@ -210,6 +212,77 @@ fn an_internal_network_reaches_nothing_outside() {
         }
         does_not_reach(&outside.net, inside.address(ipv6), 80);
         reaches(&outside.net, internet, 80, "internet");
+    }
+}
+
+/// What connection tracking finds invalid is not translated either, and would leave under the container's own address.
+#[test]
+fn an_invalid_packet_does_not_leave_under_the_containers_address() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.subnet", DUAL)]);
+    let seen = Capture::new(&lab.wan);
+    let (mac, gateway) = (link_address(&web.net, "eth0"), link_address(&lab.host, "ocinet0"));
+    for internet in [INTERNET4, INTERNET6] {
+        let own = web.address(internet.is_ipv6());
+        let frame = Frame::new(Endpoint::new(mac, own, 40000), Endpoint::new(gateway, internet, 80));
+        let mut odd = frame.tcp_syn();
+        // Nobody begins a connection and ends it in one segment.
+        let flags = odd.len() - 7;
+        odd[flags] |= 1;
+        let checksum = odd.len() - 4;
+        let sum = u16::from_be_bytes([odd[checksum], odd[checksum + 1]]);
+        odd[checksum..checksum + 2].copy_from_slice(&(sum - 1).to_be_bytes());
+        send_frame(&web.net, "eth0", &odd);
+        send_frame(&web.net, "eth0", &frame.udp(b"behind it"));
+        let seen = seen.wait_for("an honest datagram", |seen| seen.is_udp_to(80));
+        let own: Vec<_> = seen.iter().filter(|seen| seen.source() == Some(own)).collect();
+        assert!(own.is_empty(), "{own:?}");
+    }
+}
+
+/// Open to each other are networks of which neither is internal.
+#[test]
+fn an_open_network_does_not_reach_an_internal_one() {
+    let lab = Lab::new();
+    let blue = net(&lab, "blue", "blue", &[("net.isolate", "false")]);
+    let inner = net(&lab, "inner", "inner", &[("net.isolate", "false"), ("net.internal", "true")]);
+    let third = net(&lab, "third", "red", &[("net.isolate", "false")]);
+    inner.net.batch("route add default via 10.93.0.1\nroute add default via fd00:93::1\n");
+    // A datagram needs no answer to have arrived.
+    let servers = [&blue, &inner, &third].map(|container| Server::udp(&container.net, 80, "open"));
+    for ipv6 in [false, true] {
+        let send = |from: &Attached, to: &Attached| {
+            let socket = from.net.bind(|| UdpSocket::bind(if ipv6 { "[::]:0" } else { "0.0.0.0:0" }));
+            socket.send_to(b"hello", SocketAddr::new(to.address(ipv6), 80)).unwrap();
+        };
+        for _ in 0..3 {
+            send(&blue, &inner);
+            send(&inner, &blue);
+        }
+        let came = |server: &Server, from: &Attached| server.clients().contains(&from.address(ipv6));
+        let third_is_reached = || {
+            send(&blue, &third);
+            came(&servers[2], &blue)
+        };
+        assert!(until(third_is_reached), "IPv6 {ipv6}: one open network reaches another");
+        assert!(!came(&servers[1], &blue), "IPv6 {ipv6}: the internal one is reached");
+        assert!(!came(&servers[0], &inner), "IPv6 {ipv6}: the internal one reaches");
+    }
+}
+
+/// A port that another network's container publishes is none of its gateway's: it refuses, and nobody waits.
+#[test]
+fn an_internal_networks_gateway_refuses_others_published_ports_at_once() {
+    let lab = Lab::new();
+    let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let inner =
+        [("net.network", "inner"), ("net.subnet", "10.93.0.0/24,fd00:93::/64"), ("net.internal", "true")];
+    let inside = lab.attach("inside", &inner);
+    for gateway in ["10.93.0.1", "fd00:93::1"] {
+        let to = SocketAddr::new(gateway.parse().unwrap(), 8080);
+        let refused = inside.net.within(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{gateway}");
     }
 }
 

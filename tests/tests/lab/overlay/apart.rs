@@ -12,6 +12,7 @@ use ocinet_tests::lab::{
 
 use super::{Overlay, Underlay};
 use crate::disguise::{Guards, host_end, is_hidden, messages};
+use crate::guards::no_way_back_is_checked;
 use crate::reach::{does_not_reach, reaches};
 use crate::{PATIENCE, SILENCE};
 
@@ -113,10 +114,12 @@ fn at(container: &Attached, ipv6: bool, port: u16) -> Endpoint {
 /// Who sends what looks like a tunnel's packet is in the network, but never its gateway, nor a user of it.
 #[test]
 fn what_comes_by_a_tunnel_is_never_the_gateway() {
-    for underlay in [Underlay::Peers4, Underlay::Peers6] {
+    let alone = Guards::ALL.map(|guards| (guards, Underlay::Peers4));
+    for (guards, underlay) in alone.into_iter().chain([(Guards::Both, Underlay::Peers6)]) {
         let overlay = Overlay::new(underlay);
         let lab = &overlay.lab;
         let a = overlay.attach(0, 10, &[]);
+        guards.alone(lab, &["oc-vni7".to_owned(), host_end(&a)]);
         let [host, lied_to] = [7000, 7001].map(|port| Server::udp(&lab.host, port, "host"));
         let gateway_mac = link_address(&lab.host, "oc-vxlan-7");
         let injector = Injector { lab, vni: 7 };
@@ -145,17 +148,64 @@ fn what_comes_by_a_tunnel_is_never_the_gateway() {
             injector.send(outer, &Frame::new(as_a, to_host).udp(b"a lie"));
             injector.send(outer, &Frame::new(nobody(Injector::MAC, ipv6), at(&a, ipv6, 9)).udp(b"hello"));
             let seen = arrivals.wait_for("what a neighbour in the network sends", |seen| seen.is_udp_to(9));
-            assert!(!seen.iter().any(|seen| seen.is_udp_to(1) || seen.is_udp_to(2)), "a lie arrived");
+            assert!(
+                !seen.iter().any(|seen| seen.is_udp_to(1) || seen.is_udp_to(2)),
+                "{guards:?}: a lie arrived"
+            );
             assert!(!seen.iter().any(|seen| seen.is_icmp6(134) || seen.advertised() == Some(gateway)));
             assert!(!seen.iter().any(|seen| seen.arp_claim() == Some((Injector::MAC, gateway))));
             // The twins: who is no gateway may claim what it likes, and the container itself reaches the host.
             let own = nobody(Injector::MAC, false);
             injector.send(outer, &Frame::new(own, at(&a, false, 0)).arp(2, Injector::MAC));
             arrivals.wait_for("a claim of its own", |seen| seen.arp_claim() == Some((Injector::MAC, own.ip)));
-            assert!(ocinet_tests::lab::ask_udp(&a.net, SocketAddr::new(gateway, 7000), PATIENCE).is_some());
-            assert!(until(|| host.clients().last() == Some(&a.address(ipv6))));
+            // Without rules, nothing lets the host's answer in.
+            if guards != Guards::Filters {
+                let gateway = SocketAddr::new(gateway, 7000);
+                assert!(ocinet_tests::lab::ask_udp(&a.net, gateway, PATIENCE).is_some(), "{guards:?}");
+                assert!(until(|| host.clients().last() == Some(&a.address(ipv6))));
+            }
         }
-        assert!(lied_to.clients().is_empty(), "{:?}", lied_to.clients());
+        assert!(lied_to.clients().is_empty(), "{guards:?}: {:?}", lied_to.clients());
+    }
+}
+
+/// Who sends by a tunnel is never the host itself, by rules and filters alone: route_localnet is on for the tunnel's bridge.
+#[test]
+fn what_comes_by_a_tunnel_is_never_the_hosts_loopback() {
+    for guards in Guards::ALL {
+        let overlay = Overlay::new(Underlay::Peers4);
+        let lab = &overlay.lab;
+        let a = overlay.attach(0, 10, &[]);
+        guards.alone(lab, &["oc-vni7".to_owned(), host_end(&a)]);
+        no_way_back_is_checked(lab);
+        // With br_netfilter's hand on it, the kernel drops such a packet itself.
+        lab.host.sysctl("bridge/bridge-nf-call-iptables", "0");
+        let injector = Injector { lab, vni: 7 };
+        let bridge = link_address(&lab.host, "oc-vxlan-7");
+        let gateway = ip("10.99.0.1");
+        // The kernel takes nobody for an address of its own, which the second is not, though it is the loopback's.
+        let (local, another) = (ip("127.0.0.1"), ip("127.0.0.2"));
+        let public = Server::udp(&lab.host, 7000, "host");
+        let server = Server::udp_at(&lab.host, SocketAddr::new(local, 7001), "host");
+        // What is for everybody is for the host as well.
+        for mac in [bridge, [0xff; 6]] {
+            let lies = [local, another].map(|from| (from, gateway, 7000));
+            for (from, to, port) in lies.into_iter().chain([(nobody(bridge, false).ip, local, 7001)]) {
+                let frame =
+                    Frame::new(Endpoint::new(Injector::MAC, from, 40000), Endpoint::new(mac, to, port));
+                injector.send(false, &frame.udp(b"a lie"));
+            }
+        }
+        injector.send(false, &Frame::new(nobody(Injector::MAC, false), at(&a, false, 9)).udp(b"hello"));
+        let own = Frame::new(nobody(Injector::MAC, false), Endpoint::new([0xff; 6], gateway, 7000));
+        injector.send(false, &own.udp(b"as itself"));
+        assert!(until(|| public.clients().contains(&own.from.ip)), "{guards:?}: as itself");
+        let clients = public.clients();
+        assert!(
+            !clients.contains(&local) && !clients.contains(&another),
+            "{guards:?}: as the host: {clients:?}"
+        );
+        assert!(server.clients().is_empty(), "{guards:?}: to the host's loopback");
     }
 }
 

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{
-    Attached, Capture, HOST_SECOND4, HOST_SECOND6, INTERNET4, INTERNET6, Netns, Seen, Server, ask_tcp, ping,
+    Attached, Capture, HOST_SECOND4, HOST_SECOND6, INTERNET4, INTERNET6, Netns, Seen, Server, ask_tcp,
+    link_address, ping,
 };
 
 use super::{Overlay, Underlay};
@@ -126,6 +127,26 @@ fn each_host_is_the_gateway_of_its_own_containers() {
             assert!(!asked.contains(&gateway(ipv6)), "{underlay:?}: {asked:?}");
         }
     }
+}
+
+/// Every host has the gateway's Ethernet address: where another host's bridge learned it by a tunnel, its containers would lose
+/// their own.
+#[test]
+fn a_hosts_gateway_sends_nothing_by_a_tunnel() {
+    let overlay = Overlay::new(Underlay::Peers4);
+    let [a, b] = [overlay.attach(0, 10, &[]), overlay.attach(1, 11, &[])];
+    let own = link_address(&overlay.lab.host, "oc-vxlan-7");
+    let wire = Capture::new(&overlay.lab.switch);
+    for ipv6 in [false, true] {
+        // The host asks for a container of another host, which it does not reach.
+        let _ =
+            overlay.lab.host.run(&["busybox", "ping", "-c", "2", "-W", "1", &b.address(ipv6).to_string()]);
+        assert!(ping(&a.net, b.address(ipv6), PATIENCE));
+    }
+    let sent = inner(&wire.drain(), 4789);
+    let by = |mac: [u8; 6]| sent.iter().filter(|seen| seen.source_mac() == Some(mac)).count();
+    assert!(by(link_address(&a.net, "eth0")) > 0, "a container's frames");
+    assert_eq!(by(own), 0, "the gateway's frames");
 }
 
 /// Hosts that give the network different names have gateways with different Ethernet addresses.
