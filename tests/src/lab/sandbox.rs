@@ -168,7 +168,7 @@ impl Host {
     /// Where the bundle of sandboxes is, if there is one: most tests have none.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
-        self.state_dir().with_file_name("bundle")
+        self.state_dir().with_file_name("bundle-of-sandboxes")
     }
 
     /// Makes the bundle of sandboxes, with a root and these parts of its config.json.
