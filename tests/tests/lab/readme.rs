@@ -7,9 +7,16 @@ use std::path::{Path, PathBuf};
 /// The names of the lab's tests, and of those that need no lab.
 fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    let mut folders = ["tests/lab", "../hook/tests", "../packaging/tests"]
-        .map(|folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder))
-        .to_vec();
+    let folders = [
+        "tests/lab",
+        "../hook/tests",
+        "../packaging/tests",
+        "../exporter/tests",
+        "../hook/src",
+        "../shared/src",
+        "../exporter/src",
+    ];
+    let mut folders = folders.map(|folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("read the folder").map(Result::unwrap) {
             if entry.path().is_dir() {
