@@ -78,12 +78,8 @@ fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
     listed(state, owner).into_iter().flatten().filter_map(read).filter(|it| is_member(it, owner)).collect()
 }
 
-/// A member that lives, so that the attachments that it shares must stay.
-fn living(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Record> {
-    records(state, owner).into_iter().find(|member| !member.is_dead(boot_id))
-}
-
-/// Whether a member lives, or may. No network namespace outlives the boot that it was made in.
+/// A member that lives, or else what keeps it from being known whether one does. No network namespace outlives the boot that it
+/// was made in.
 #[must_use]
 pub fn keeper(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Keeper> {
     if owner.boot_id != boot_id {
@@ -119,10 +115,12 @@ pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
 /// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.
 #[must_use]
 pub fn pid_within(state: &StateDir, record: &Record, boot_id: &str) -> Option<u32> {
-    if record.is_dead(boot_id) {
-        living(state, record, boot_id).map(|member| member.pid)
-    } else {
-        Some(record.pid)
+    if !record.is_dead(boot_id) {
+        return Some(record.pid);
+    }
+    match keeper(state, record, boot_id) {
+        Some(Keeper::Member(member)) => Some(member.pid),
+        Some(Keeper::Unknown(_)) | None => None,
     }
 }
 

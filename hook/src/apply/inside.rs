@@ -114,42 +114,41 @@ impl Applier<'_> {
         gateways.into_iter().map(|gateway| neighbour::known(link.index, gateway, *mac)).collect()
     }
 
-    /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up. A container that has just
-    /// ended has its own until the kernel, some milliseconds later, removes the links of its namespace.
+    /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up.
     fn bring_up(&mut self, index: u32, interface: &IfName) -> Result<(), Failure> {
-        let deadline = Instant::now() + DEPARTURE;
-        let doing = || format!("bring up {interface} in the container");
-        loop {
-            match self.inside()?.change(vec![link::up(index)], |_| doing()) {
-                Err(KernelError { errno: Errno::EADDRINUSE, .. }) if Instant::now() < deadline => {
-                    sleep(Duration::from_millis(1));
-                }
-                Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
-                    let cause = "another link on its parent has its Ethernet address";
-                    let hint = "give the container another net.mac, or stop the other one";
-                    return Err(Error::Conflict(report(doing(), cause, hint)).into());
-                }
-                done => return Ok(done?),
-            }
-        }
+        let doing = format!("bring up {interface} in the container");
+        let cause = "another link on its parent has its Ethernet address";
+        let hint = "give the container another net.mac, or stop the other one";
+        self.change_once_free(&doing, &[link::up(index)], (cause, hint))
     }
 
-    /// Of two ipvlans on one parent, one alone can have an address. A container that has just ended has its own until the
-    /// kernel, some milliseconds later, removes the links of its namespace.
+    /// Of two ipvlans on one parent, one alone can have an address.
     fn take_addresses(&mut self, index: u32, interface: &IfName, addresses: &[Cidr]) -> Result<(), Failure> {
+        let doing = format!("configure {interface} in the container");
+        let up = std::iter::once(link::up(index));
+        let changes: Vec<Change> =
+            up.chain(addresses.iter().map(|address| addr::add(index, address))).collect();
+        let cause = "another link on its parent has one of its addresses";
+        let hint = "give the container another net.ip, or stop the other one";
+        self.change_once_free(&doing, &changes, (cause, hint))
+    }
+
+    /// Makes changes that may be made again, as soon as nobody has what they take. A container that has just ended has its own
+    /// until the kernel, some milliseconds later, removes the links of its namespace.
+    fn change_once_free(
+        &mut self,
+        doing: &str,
+        changes: &[Change],
+        (cause, hint): (&str, &str),
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + DEPARTURE;
-        let doing = || format!("configure {interface} in the container");
         loop {
-            let up = std::iter::once(link::up(index));
-            let changes = up.chain(addresses.iter().map(|address| addr::add(index, address))).collect();
-            match self.inside()?.change(changes, |_| doing()) {
+            match self.inside()?.change(changes.to_vec(), |_| doing.to_owned()) {
                 Err(KernelError { errno: Errno::EADDRINUSE, .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(1));
                 }
                 Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
-                    let cause = "another link on its parent has one of its addresses";
-                    let hint = "give the container another net.ip, or stop the other one";
-                    return Err(Error::Conflict(report(doing(), cause, hint)).into());
+                    return Err(Error::Conflict(report(doing, cause, hint)).into());
                 }
                 done => return Ok(done?),
             }
