@@ -16,7 +16,6 @@
 //! | `server.rs` `connections.rs` | connections: accepting, serving and ending them; who has to go when |
 //! | `routes.rs` `negotiation.rs` | from a request to its answer |
 //! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `bucket.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
-//! | `read_only.rs` | what the exporter may do with files |
 //! | `listen.rs` | sockets, and systemd |
 //! | `cli.rs` `error.rs` `log.rs` | flags, failures, the log |
 //!
@@ -38,7 +37,6 @@ pub mod log;
 pub mod metrics;
 pub mod negotiation;
 pub mod page;
-pub mod read_only;
 pub mod routes;
 pub mod scraper;
 mod series;

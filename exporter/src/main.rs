@@ -5,7 +5,8 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use ocinet_exporter::cli::{Options, explain};
-use ocinet_exporter::{log, read_only, server};
+use ocinet_exporter::{log, server};
+use ocinet_shared::kernel::landlock;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os()) {
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     log::start(options.log_level, options.log_format);
     std::panic::set_hook(Box::new(|panic| tracing::error!("this is a bug, please report it: {panic}")));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting ocinet-exporter");
-    match read_only::restrict() {
+    match landlock::give_up_writing_and_programs() {
         Ok(true) => {}
         Ok(false) => tracing::debug!(
             "this kernel has no Landlock: nothing but its user keeps the exporter from writing files"

@@ -61,7 +61,11 @@ impl Applier<'_> {
         }
     }
 
-    fn rewrite(&self, path: &str, new: impl FnOnce(Option<&str>) -> Option<String>) -> Result<(), Error> {
+    fn rewrite(
+        &self,
+        path: &str,
+        new: impl FnOnce(Option<&str>) -> Option<String> + Send,
+    ) -> Result<(), Error> {
         let bundle = self.subject.bundle.as_ref().map_err(Error::clone)?;
         let written = RootFiles::open(self.subject.pid, &bundle.root)
             .and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
@@ -117,7 +121,7 @@ fn rewrite_mounted(
     record: &Record,
     bundle: &OciBundle,
     path: &str,
-    new: &dyn Fn(&str) -> Option<String>,
+    new: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<bool, Error> {
     // A mount that is not the container's own was no place for names at createRuntime either.
     let Ok(mounted) = bundle.mounted(path) else { return Ok(false) };

@@ -11,6 +11,7 @@
 //! | `rate.rs` | traffic shaping, by rtnetlink |
 //! | `filter/` | filters on links, which outlive the rules |
 //! | `root_files/` | files in a container's root |
+//! | `privileges.rs` `landlock.rs` | what a process, a thread or a program gives up |
 //! | `user_namespace.rs` | who root of a user namespace is outside |
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
@@ -29,6 +30,7 @@ mod dump;
 pub mod filter;
 pub mod forwarding;
 mod frame;
+pub mod landlock;
 pub mod legacy_iptables;
 pub mod link;
 pub mod neighbour;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::{OFlag, ResolveFlag};
 
+use super::super::landlock;
 use super::{file_system, resolve};
 
 /// The largest file that is read.
@@ -83,11 +84,16 @@ impl RootFile {
         Ok(Identity::from(&self.0.metadata()?))
     }
 
-    /// All of its text.
+    /// Gives it the text that `new` makes of its old one. The thread opens no other file from then on.
     ///
     /// # Errors
-    /// More than 1 MiB, text that is not UTF-8, and those of open(2) and read(2).
-    pub(super) fn read(&self) -> io::Result<String> {
+    /// More than 1 MiB, text that is not UTF-8, and those of open(2), read(2) and write(2).
+    pub(super) fn rewrite(&self, new: impl FnOnce(&str) -> Option<String>) -> io::Result<()> {
+        landlock::keep_to_file(&self.0)?;
+        new(&self.read()?).map_or(Ok(()), |text| self.write(&text))
+    }
+
+    fn read(&self) -> io::Result<String> {
         let file = OpenOptions::new().read(true).custom_flags(AT_ONCE).open(again(&self.0))?;
         let mut text = String::new();
         let read = file.take(MAX_FILE + 1).read_to_string(&mut text)?;

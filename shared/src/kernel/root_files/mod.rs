@@ -7,13 +7,14 @@
 //! - A file is found once, as an `O_PATH` descriptor; it is checked, read and written by that descriptor alone.
 //! - Only ordinary files of ordinary file systems are opened, and nothing waits (`O_NONBLOCK`).
 //! - The host's own files are not written: a container may have the host's root, or its files by a mount.
+//! - All of it is done by a thread with the rights of the container's root, which Landlock keeps to the one file once it is
+//!   found.
 //!
-//! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `rights.rs` as which user
-//! all of it is done.
+//! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `child.rs` is the thread.
 
+mod child;
 mod file;
 mod file_system;
-mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 
+use super::landlock;
+use child::Rights;
 use file::{Identity, RootFile};
-use rights::Rights;
 
 /// How many links to a file that is not there are followed; the kernel follows 40 to one that is.
 const MAX_LINKS: usize = 8;
@@ -109,33 +111,34 @@ impl RootFiles {
         &self,
         path: &str,
         mounted: &Mounted,
-        new: impl FnOnce(Option<&str>) -> Option<String>,
+        new: impl FnOnce(Option<&str>) -> Option<String> + Send,
     ) -> io::Result<()> {
-        // Before its rights are taken: the engine's folders are not the container's.
+        // With the hook's own rights: the engine's folders are not the container's.
         let mounted_file = mounted.file.as_deref().map(open_host_file).transpose()?;
         let hosts = HOST_FILES.map(|path| Identity::of(Path::new(path)).ok());
         let is_hosts = self.is_hosts && !mounted.folder_is_tmpfs;
         if is_hosts && mounted_file.is_none() {
             return Err(hosts_own_root());
         }
-        let _rights = self.rights.take()?;
-        file_system::check(&self.root)?;
-        let entered;
-        let (base, path) = match path.split_once('/') {
-            Some((folder, name)) if mounted.folder_is_tmpfs => {
-                entered = self.enter(folder)?;
-                (&entered, name)
+        self.rights.in_child(|| {
+            file_system::check(&self.root)?;
+            let entered;
+            let (base, path) = match path.split_once('/') {
+                Some((folder, name)) if mounted.folder_is_tmpfs => {
+                    entered = self.enter(folder)?;
+                    (&entered, name)
+                }
+                _ => (&self.root, path),
+            };
+            match find(base, path, mounted_file)? {
+                Some(file) if hosts.contains(&Some(file.identity()?)) => {
+                    Err(io::Error::other("it is the host's own"))
+                }
+                None if is_hosts => Err(hosts_own_root()),
+                Some(file) => file.rewrite(|text| new(Some(text))),
+                None => new(None).map_or(Ok(()), |text| create(base, path, &text)),
             }
-            _ => (&self.root, path),
-        };
-        match find(base, path, mounted_file)? {
-            Some(file) if hosts.contains(&Some(file.identity()?)) => {
-                Err(io::Error::other("it is the host's own"))
-            }
-            None if is_hosts => Err(hosts_own_root()),
-            Some(file) => new(Some(&file.read()?)).map_or(Ok(()), |text| file.write(&text)),
-            None => new(None).map_or(Ok(()), |text| create(base, path, &text)),
-        }
+        })
     }
 
     /// A folder of the root that a tmpfs of the container's own is mounted on.
@@ -192,7 +195,10 @@ fn create(base: &File, path: &str, content: &str) -> io::Result<()> {
         match readlinkat(&folder, name) {
             // An absolute link begins at the root again: joining takes it instead of what was before it.
             Ok(target) => path = Path::new(split(text).0).join(target),
-            Err(Errno::ENOENT) => return RootFile::create(&folder, name)?.write(content),
+            Err(Errno::ENOENT) => {
+                landlock::keep_to_new_files_in(&folder)?;
+                return RootFile::create(&folder, name)?.write(content);
+            }
             // A path that ends in a folder, or a file that another process made just now.
             Err(_) => return Err(io::Error::other("it is not an ordinary file")),
         }

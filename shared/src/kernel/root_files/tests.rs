@@ -159,3 +159,62 @@ fn a_path_has_a_folder_and_a_name() {
         assert_eq!(split(path), (folder, name), "{path}");
     }
 }
+
+/// What this thread has of a set of capabilities, as proc(5) writes it.
+fn capabilities_of_thread(set: &str) -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}
+
+#[test]
+fn whoever_opens_a_containers_files_has_its_rights_and_no_others() {
+    // CAP_DAC_OVERRIDE and CAP_FOWNER, by their numbers in linux/capability.h.
+    let over_files = 1 << 1 | 1 << 3;
+    let before = capabilities_of_thread("CapEff:");
+    let sets = |rights: Rights| {
+        let read = || Ok(["CapEff:", "CapPrm:", "CapInh:"].map(capabilities_of_thread));
+        rights.in_child(read).unwrap()
+    };
+    assert_eq!(sets(Rights::default()), [over_files, over_files, 0]);
+    assert_eq!(sets(Rights::of(100_000, 100_000)), [0, 0, 0]);
+    assert_eq!(capabilities_of_thread("CapEff:"), before, "this thread keeps its own");
+}
+
+#[test]
+fn a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks() {
+    let tree = Tree::new("user");
+    let files = |name: &str, mode: u32, group: u32| {
+        fs::write(tree.path(name), name).unwrap();
+        std::os::unix::fs::chown(tree.path(name), Some(0), Some(group)).unwrap();
+        fs::set_permissions(tree.path(name), Permissions::from_mode(mode)).unwrap();
+        let path = tree.path(name);
+        Rights::of(100_000, 100_001).in_child(move || fs::read_to_string(path))
+    };
+    assert_eq!(files("all", 0o604, 0).unwrap(), "all");
+    assert_eq!(files("its-group", 0o640, 100_001).unwrap(), "its-group");
+    for (name, group) in [("root", 0), ("other-group", 100_000)] {
+        let refused = files(name, 0o640, group).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{name}");
+    }
+}
+
+#[test]
+fn once_a_file_is_found_no_other_is_opened() {
+    let tree = Tree::new("one");
+    fs::write(tree.path("etc/other"), "other").unwrap();
+    fs::write(tree.path("etc/hosts"), "old").unwrap();
+    let root = RootFiles::at(&tree.0.join("root")).unwrap();
+    let mut is_tried = false;
+    let tried = |old: Option<&str>| {
+        is_tried = old == Some("old");
+        for path in [tree.path("etc/other"), tree.0.join("outside"), "/proc/sys/kernel/core_pattern".into()] {
+            let refused = OpenOptions::new().write(true).open(&path).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{}", path.display());
+        }
+        Some("new".to_owned())
+    };
+    root.rewrite("etc/hosts", &Mounted::default(), tried).unwrap();
+    assert!(is_tried);
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "new");
+}

@@ -1,0 +1,195 @@
+//! What a thread gives up by Landlock (landlock(7)). A kernel without it, or with an older version, keeps it from less: all
+//! of this stands behind other checks.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+};
+use nix::errno::Errno;
+use nix::libc;
+
+/// The newest version whose rights are known here.
+const NEWEST: ABI = ABI::V6;
+
+/// Keeps this thread from all files but one, which it may read and write; from programs; from TCP; and from signals to
+/// others. What is open stays open.
+///
+/// # Errors
+/// A refusal of the kernel other than that it has no Landlock.
+pub fn keep_to_file(file: impl AsFd) -> io::Result<()> {
+    keep_to(file, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate)
+}
+
+/// The same for what is below a folder, where it may make files and write them.
+///
+/// # Errors
+/// Those of [`keep_to_file`].
+pub fn keep_to_new_files_in(folder: impl AsFd) -> io::Result<()> {
+    keep_to(folder, AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::Truncate)
+}
+
+fn keep_to(place: impl AsFd, allowed: BitFlags<AccessFs>) -> io::Result<()> {
+    let restrict = || -> Result<_, RulesetError> {
+        let all = Ruleset::default().handle_access(AccessFs::from_all(NEWEST))?;
+        beside_files(all)?.create()?.add_rule(PathBeneath::new(place, allowed))?.restrict_self()
+    };
+    restrict().map(drop).map_err(io::Error::other)
+}
+
+fn beside_files(ruleset: Ruleset) -> Result<Ruleset, RulesetError> {
+    ruleset.handle_access(AccessNet::from_all(NEWEST))?.scope(Scope::from_all(NEWEST))
+}
+
+/// Gives up writing, making and removing files and starting programs, for this thread and those that it starts. Returns whether the
+/// kernel does any of it. What is open stays open.
+///
+/// # Errors
+/// A refusal of the kernel other than that it has no Landlock.
+pub fn give_up_writing_and_programs() -> io::Result<bool> {
+    let given_up = AccessFs::from_write(NEWEST) | AccessFs::Execute;
+    let restrict = || -> Result<_, RulesetError> {
+        Ruleset::default().handle_access(given_up)?.create()?.restrict_self()
+    };
+    let restricted = restrict().map_err(io::Error::other)?;
+    Ok(restricted.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// Rights of a program that reads files and writes none, made ready before it is started.
+pub struct ReadOnly(Option<OwnedFd>);
+
+impl ReadOnly {
+    /// # Errors
+    /// A refusal of the kernel other than that it has no Landlock.
+    pub fn new() -> io::Result<Self> {
+        let ready = || -> Result<_, RulesetError> {
+            beside_files(Ruleset::default().handle_access(AccessFs::from_write(NEWEST))?)?.create()
+        };
+        ready().map(|ruleset| Self(ruleset.into())).map_err(io::Error::other)
+    }
+
+    /// Gives up the rest, for this thread and the program that it starts. It makes one system call: it may be called between fork(2)
+    /// and execve(2).
+    ///
+    /// # Errors
+    /// Those of landlock_restrict_self(2).
+    #[expect(unsafe_code, reason = "landlock_restrict_self(2) has no wrapper that allocates nothing")]
+    pub fn enter(&self) -> Result<(), Errno> {
+        let Some(ruleset) = &self.0 else { return Ok(()) };
+        // SAFETY: the call takes a number that stands for an open ruleset, and flags, which must be 0.
+        let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+        Errno::result(result).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ocinet-landlock-{name}-{}", std::process::id()));
+            fs::create_dir_all(path.join("within")).unwrap();
+            fs::write(path.join("one"), "one").unwrap();
+            fs::write(path.join("other"), "other").unwrap();
+            Self(path)
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn seen(path: &Path) -> File {
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).unwrap()
+    }
+
+    /// In a thread, whose rights alone are given up.
+    fn in_thread(task: impl FnOnce() + Send) {
+        thread::scope(|scope| scope.spawn(task).join().unwrap());
+    }
+
+    #[track_caller]
+    fn is_refused<T>(result: io::Result<T>) {
+        assert!(result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
+    }
+
+    #[test]
+    fn who_keeps_to_a_file_opens_no_other() {
+        let folder = Folder::new("file");
+        in_thread(|| {
+            keep_to_file(seen(&folder.at("one"))).unwrap();
+            assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
+            fs::write(folder.at("one"), "1").unwrap();
+            is_refused(fs::read(folder.at("other")));
+            is_refused(OpenOptions::new().write(true).open(folder.at("other")));
+            is_refused(OpenOptions::new().write(true).open("/proc/sys/kernel/core_pattern"));
+            is_refused(fs::write(folder.at("new"), ""));
+            is_refused(fs::create_dir(folder.at("folder")));
+            is_refused(fs::rename(folder.at("one"), folder.at("two")));
+            is_refused(fs::remove_file(folder.at("one")));
+        });
+        assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(folder.at("other")).unwrap(), "other");
+    }
+
+    #[test]
+    fn who_keeps_to_new_files_of_a_folder_opens_nothing_else() {
+        let folder = Folder::new("folder");
+        in_thread(|| {
+            keep_to_new_files_in(seen(&folder.at("within"))).unwrap();
+            fs::write(folder.at("within/new"), "new").unwrap();
+            is_refused(fs::read(folder.at("within/new")));
+            is_refused(fs::create_dir(folder.at("within/folder")));
+            is_refused(fs::write(folder.at("new"), ""));
+            is_refused(OpenOptions::new().write(true).open(folder.at("one")));
+        });
+        assert_eq!(fs::read_to_string(folder.at("within/new")).unwrap(), "new");
+    }
+
+    #[test]
+    fn files_are_read_and_not_written_and_no_program_starts() {
+        let folder = Folder::new("exporter");
+        in_thread(|| {
+            assert!(give_up_writing_and_programs().unwrap(), "this kernel has Landlock");
+            assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
+            is_refused(fs::write(folder.at("one"), "1"));
+            is_refused(fs::write(folder.at("new"), ""));
+            is_refused(fs::create_dir(folder.at("folder")));
+            is_refused(fs::remove_file(folder.at("one")));
+            is_refused(fs::rename(folder.at("one"), folder.at("two")));
+            #[expect(clippy::disallowed_methods, reason = "it is shown that it cannot be started")]
+            let started = std::process::Command::new("/bin/true").status();
+            is_refused(started);
+        });
+        assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
+    }
+
+    #[test]
+    fn who_is_read_only_writes_nothing() {
+        let folder = Folder::new("read");
+        let read_only = ReadOnly::new().unwrap();
+        in_thread(|| {
+            read_only.enter().unwrap();
+            assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
+            is_refused(OpenOptions::new().write(true).open(folder.at("one")));
+            is_refused(fs::write(folder.at("new"), ""));
+            is_refused(fs::remove_file(folder.at("one")));
+        });
+    }
+}
