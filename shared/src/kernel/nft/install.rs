@@ -14,6 +14,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
+use super::super::landlock::ReadOnly;
 use crate::element::{Element, Set, Table};
 
 /// The whole rule set, as nft reads it.
@@ -75,14 +76,18 @@ fn run(arguments: &[&str], texts: [&str; 3]) -> Result<(), InstallError> {
     let run = |error| InstallError::Run(nft, error);
     let parent = getpid();
     // It ends with this process, whose locks it relies on: what it wrote later would be of containers that have ended.
-    let end_with_parent = move || {
+    let read_only = ReadOnly::new().map_err(run)?;
+    let prepare = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The signal is not sent for a parent that ended before.
-        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(read_only.enter()?)
     };
     #[expect(unsafe_code, reason = "what runs between fork(2) and execve(2) may make system calls alone")]
-    // SAFETY: prctl(2) and getppid(2) are all that it calls.
-    let command = unsafe { command.pre_exec(end_with_parent) };
+    // SAFETY: prctl(2), getppid(2) and landlock_restrict_self(2) are all that it calls.
+    let command = unsafe { command.pre_exec(prepare) };
     let child = command
         .args(arguments)
         .env_clear()
