@@ -24,6 +24,11 @@ use crate::record::{Record, RecordedProcess, VERSION};
 /// container with both families.
 pub const MAX_FILE: u64 = 16 << 20;
 
+/// The mode of a file that everybody may read, as `ocinet list --json` and the exporter do.
+const READABLE: u32 = 0o644;
+/// The mode of one that its owner alone may.
+const PRIVATE: u32 = 0o600;
+
 /// A record with one published port takes about 3 KiB.
 const USUAL_FILE: usize = 4 << 10;
 
@@ -160,7 +165,7 @@ impl StateDir {
     /// # Errors
     /// Those of the file system; nothing is left then.
     pub fn create(&self, path: &Path, content: &[u8]) -> Result<bool, StateError> {
-        let temporary = self.temporary(path, content)?;
+        let temporary = self.temporary(path, content, READABLE)?;
         let linked = fs::hard_link(&temporary, path);
         let removed = fs::remove_file(&temporary);
         match (linked, removed) {
@@ -179,7 +184,19 @@ impl StateDir {
     /// # Errors
     /// Those of the file system; the old content is left then.
     pub fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
-        let temporary = self.temporary(path, content)?;
+        self.replace_with_mode(path, content, READABLE)
+    }
+
+    /// The same for a file that its owner alone may read.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub fn replace_private(&self, path: &Path, content: &[u8]) -> Result<(), StateError> {
+        self.replace_with_mode(path, content, PRIVATE)
+    }
+
+    fn replace_with_mode(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), StateError> {
+        let temporary = self.temporary(path, content, mode)?;
         let renamed = match fs::rename(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 self.clear(path).and_then(|()| fs::rename(&temporary, path))
@@ -194,18 +211,18 @@ impl StateDir {
 
     /// The name is the file's own with a dot before it, so that whoever takes a container back finds what a killed
     /// process left.
-    fn temporary(&self, path: &Path, content: &[u8]) -> Result<PathBuf, StateError> {
+    fn temporary(&self, path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, StateError> {
         if content.len() as u64 > MAX_FILE {
             return Err(too_large(path));
         }
         let temporary = temporary_path(path);
-        let mut file = match open_new(&temporary) {
+        let mut file = match open_new(&temporary, mode) {
             Err(error) if is_absent(&error) => {
                 self.make_parent(path)?;
-                open_new(&temporary)
+                open_new(&temporary, mode)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.clear(&temporary).and_then(|()| open_new(&temporary))
+                self.clear(&temporary).and_then(|()| open_new(&temporary, mode))
             }
             other => other,
         }
@@ -380,8 +397,8 @@ pub fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn open_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+fn open_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 fn too_large(path: &Path) -> StateError {
