@@ -49,7 +49,7 @@ const LIKELY: [(&[&str], &[&str]); 11] = [
     ),
     (&["related", "own_errors"], &["icmp_errors::", "connections::", "reach::"]),
     (&["transit", "transit_out"], &["forwarding::", "macvlan::host::", "publish::"]),
-    (&["input"], &["reach::", "icmp_errors::", "guards::", "overlay::apart::"]),
+    (&["input", "to_host"], &["reach::", "icmp_errors::", "guards::", "overlay::apart::"]),
     (
         &["leave", "leave_by_another_port", "another_port4", "another_port6", "taken_guard", "not_taken"],
         &["connections::", "reach::", "publish::", "options::"],
