@@ -1,6 +1,6 @@
 //! Passwords: `basic_auth_users`, checked with bcrypt.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
 
-use crate::connections::subscriber;
+use crate::turns::Turns;
 use crate::web_config::PasswordHash;
 
 /// What is checked for users that do not exist, at the cost of one who does: the time of an answer must not tell that they do
@@ -28,8 +27,7 @@ const REMEMBERED: usize = 100;
 pub struct Passwords {
     key: hmac::Key,
     right: Mutex<HashSet<[u8; 32]>>,
-    turn: Arc<Semaphore>,
-    turns: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    turns: Arc<Turns>,
 }
 
 impl Passwords {
@@ -39,11 +37,11 @@ impl Passwords {
     /// When the kernel has no random numbers.
     pub fn new() -> Result<Self, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { key, right: Mutex::default(), turn: Arc::new(Semaphore::new(1)), turns: Mutex::default() })
+        Ok(Self { key, right: Mutex::default(), turns: Arc::default() })
     }
 
-    /// Whether the Authorization header `given` is that of a user. A client's own guesses wait for one another, so that
-    /// those of one client do not keep the others waiting.
+    /// Whether the Authorization header `given` is that of a user. Guesses wait for one another, and not the others for them
+    /// ([`Turns`]).
     pub async fn accept(
         &self,
         users: &BTreeMap<String, PasswordHash>,
@@ -57,19 +55,13 @@ impl Passwords {
         if known.is_some() && lock(&self.right).contains(&digest) {
             return true;
         }
-        let own = self.turn_of(client);
-        let right = {
-            let Ok(_own) = own.acquire().await else { return false };
-            let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return false };
-            // The turn is the thread's: it ends with the work, also when the client does not wait for it.
-            let work = move || {
-                let _turn = turn;
-                bcrypt::verify(password, &hash).unwrap_or(false)
-            };
-            tokio::task::spawn_blocking(work).await.unwrap_or(false)
+        let Some(turn) = self.turns.take(client).await else { return false };
+        // The turn is the thread's: it ends with the work, also when the client does not wait for it.
+        let work = move || {
+            let _turn = turn;
+            bcrypt::verify(password, &hash).unwrap_or(false)
         };
-        drop(own);
-        lock(&self.turns).retain(|_, turn| Arc::strong_count(turn) > 1);
+        let right = tokio::task::spawn_blocking(work).await.unwrap_or(false);
         if !(right && known.is_some()) {
             return false;
         }
@@ -90,11 +82,6 @@ impl Passwords {
             (Some(kind), Some(cost), Some(rest)) => format!("{kind}{cost}{rest}"),
             _ => NOBODY.to_owned(),
         }
-    }
-
-    fn turn_of(&self, client: IpAddr) -> Arc<Semaphore> {
-        let mut turns = lock(&self.turns);
-        Arc::clone(turns.entry(subscriber(client)).or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
 
     /// What is remembered is no password and no hash of one, but means something to this process alone.
@@ -183,7 +170,6 @@ mod tests {
         let (passwords, mut users) = (Passwords::new().unwrap(), users());
         assert!(accepts(&passwords, &users, &basic("alice:secret")));
         assert_eq!(lock(&passwords.right).len(), 1);
-        assert!(lock(&passwords.turns).is_empty());
         users.insert("alice".to_owned(), PasswordHash::try_from(NOBODY.to_owned()).unwrap());
         assert!(!accepts(&passwords, &users, &basic("alice:secret")));
     }

@@ -15,7 +15,7 @@
 //! | `page.rs` `page/` | the page for people |
 //! | `server.rs` `connections.rs` | connections: accepting, serving and ending them; who has to go when |
 //! | `routes.rs` `negotiation.rs` | from a request to its answer |
-//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `bucket.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
+//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `turns.rs` `bucket.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
 //! | `listen.rs` | sockets, and systemd |
 //! | `cli.rs` `error.rs` `log.rs` | flags, failures, the log |
 //!
@@ -45,4 +45,5 @@ pub mod snapshot;
 mod sources;
 mod steady;
 pub mod tls;
+pub mod turns;
 pub mod web_config;

@@ -63,7 +63,13 @@ fn a_file_that_was_broken_meanwhile_lets_nobody_in_until_it_is_mended() {
 }
 
 #[test]
-fn guesses_of_one_client_do_not_keep_others_waiting() {
+fn guesses_do_not_keep_others_waiting() {
+    a_user_gets_in_before_guesses(|_| "127.0.0.1".to_owned());
+    a_user_gets_in_before_guesses(|number| format!("127.0.0.{}", number + 10));
+}
+
+/// Many guesses wait, of clients with these addresses, and then a user comes.
+fn a_user_gets_in_before_guesses(client: fn(u8) -> String) {
     let lab = Lab::new();
     let (exporter, _) = with_config(&lab, &format!("basic_auth_users:\n  alice: {HASH}\n"));
     let right = || status(&exporter, "/metrics", &["-u", "alice:secret", "--interface", "127.0.0.2"]);
@@ -72,7 +78,8 @@ fn guesses_of_one_client_do_not_keep_others_waiting() {
             .map(|number| {
                 let exporter = &exporter;
                 scope.spawn(move || {
-                    status(exporter, "/metrics", &["-u", &format!("alice:{number}"), "-m", "60"])
+                    let (user, client) = (format!("alice:{number}"), client(number));
+                    status(exporter, "/metrics", &["-u", &user, "-m", "60", "--interface", &client])
                 })
             })
             .collect();
