@@ -29,11 +29,17 @@ struct Flow {
 
 impl Flow {
     fn new(net: &Netns, to: SocketAddr) -> Self {
+        let flow = Self::silent(net, to);
+        flow.socket.send(b"hello").unwrap();
+        flow
+    }
+
+    /// One that sends nothing: no connection tracking knows of it.
+    fn silent(net: &Netns, to: SocketAddr) -> Self {
         let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         let socket = net.bind(|| UdpSocket::bind(any));
         socket.connect(to).unwrap();
         socket.set_nonblocking(true).unwrap();
-        socket.send(b"hello").unwrap();
         Self { own: socket.local_addr().unwrap(), socket, to }
     }
 
@@ -133,6 +139,35 @@ fn a_container_ends_no_connection_of_others_by_an_error() {
                 let refused = Flow::new(&victim.net, service);
                 assert!(until(|| refused.is_refused()), "{what}: the far side's own");
             }
+        }
+    }
+}
+
+/// On a veth network the host carries what neighbours send, and so it judges their errors as well.
+#[test]
+fn a_neighbour_on_a_veth_network_ends_no_connection_of_others_by_an_error() {
+    for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
+        let lab = Lab::with(forwarding);
+        let [victim, mate, attacker] =
+            ["victim", "mate", "attacker"].map(|id| attach(&lab, "veth", id, 3, &[]));
+        for ipv6 in [false, true] {
+            let what = format!("{forwarding:?}, IPv6 {ipv6}");
+            let services = [peer(ipv6), mate.address(ipv6)].map(|at| SocketAddr::new(at, SERVICE));
+            let bind = |net: &Netns, at| net.bind(|| UdpSocket::bind(SocketAddr::new(at, SERVICE)));
+            let _servers = [bind(&lab.peer, services[0].ip()), bind(&mate.net, services[1].ip())];
+            let [far, near] = services.map(|service| Flow::new(&victim.net, service));
+            let silent = Flow::silent(&victim.net, services[0]);
+            sleep(Duration::from_millis(20));
+            for flow in [&far, &near, &silent] {
+                complain(&lab, &attacker, flow.own.ip(), (flow.own, flow.to));
+            }
+            sleep(Duration::from_millis(50));
+            assert!(!far.is_refused(), "{what}: with the far side");
+            assert!(!near.is_refused(), "{what}: with a neighbour");
+            assert!(!silent.is_refused(), "{what}: before its first packet");
+            // The twin: a neighbour's own error arrives.
+            let closed = Flow::new(&victim.net, SocketAddr::new(attacker.address(ipv6), SERVICE));
+            assert!(until(|| closed.is_refused()), "{what}: the neighbour's own");
         }
     }
 }
