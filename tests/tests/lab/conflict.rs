@@ -1,12 +1,12 @@
 //! What is taken: one line that names the holder, exit code 4, and nothing changed.
 
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
-    DUAL, Endpoint, Frame, HOST4, HOST6, Lab, PEER4, PEER6, Sandbox, Server, Snapshot, link_address,
-    send_frame, until,
+    DUAL, Endpoint, Frame, HOST4, HOST6, HeldPort, Lab, PEER4, PEER6, Sandbox, Server, Snapshot,
+    link_address, send_frame, until,
 };
 
 use crate::faults::inject;
@@ -69,17 +69,14 @@ fn a_port_that_another_container_holds_on_one_address() {
 #[test]
 fn a_port_that_a_process_of_the_host_holds() {
     let lab = Lab::new();
-    let me = format!("(pid {}) holds it", std::process::id());
-    let tcp = lab.host.bind(|| TcpListener::bind("0.0.0.0:8080"));
-    refused(&lab, &[("net.ports", "8080:80")], 4, &me);
-    drop(tcp);
-    let local = lab.host.bind(|| TcpListener::bind("127.0.0.1:8081"));
-    refused(&lab, &[("net.ports", "8081:80")], 4, &me);
-    refused(&lab, &[("net.ports", "127.0.0.1:8081:80")], 4, &me);
-    drop(local);
-    let udp = lab.host.bind(|| UdpSocket::bind("0.0.0.0:53"));
-    refused(&lab, &[("net.ports", "53:53/udp")], 4, &me);
-    drop(udp);
+    let tcp = HeldPort::tcp(&lab.host, Ipv4Addr::UNSPECIFIED, 8080);
+    refused(&lab, &[("net.ports", "8080:80")], 4, &tcp.named());
+    let local = HeldPort::tcp(&lab.host, Ipv4Addr::LOCALHOST, 8081);
+    refused(&lab, &[("net.ports", "8081:80")], 4, &local.named());
+    refused(&lab, &[("net.ports", "127.0.0.1:8081:80")], 4, &local.named());
+    let udp = HeldPort::udp(&lab.host, Ipv4Addr::UNSPECIFIED, 53);
+    refused(&lab, &[("net.ports", "53:53/udp")], 4, &udp.named());
+    drop((tcp, local, udp));
     let _web = lab.attach("web", &[("net.driver", "bridge"), ("net.ports", "8080:80,8081:80,53:53/udp")]);
 }
 

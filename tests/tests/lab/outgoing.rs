@@ -1,8 +1,8 @@
 //! Connections of the host's own that have the port which a container publishes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ocinet_tests::lab::{DUAL, HOST4, HOST6, Lab, PEER4, PEER6, Server};
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, HeldPort, Lab, PEER4, PEER6, Server};
 
 use crate::conflict::refused_as_it_is;
 use crate::reach::reaches;
@@ -42,16 +42,17 @@ fn a_connection_of_the_hosts_own_goes_on_when_its_port_is_published() {
 #[test]
 fn a_udp_port_that_a_connected_socket_of_the_host_has_is_not_published() {
     let lab = Lab::new();
-    for (any, peer, more) in
-        [("0.0.0.0", PEER4, ""), ("::", PEER6, "[::]:"), ("127.0.0.1", [127, 0, 0, 1].into(), "")]
-    {
-        let socket = lab.host.bind(|| UdpSocket::bind((any, 40_000)));
-        socket.connect((peer, 5000)).unwrap();
+    let own = IpAddr::from(Ipv4Addr::LOCALHOST);
+    for (any, peer, more) in [
+        (Ipv4Addr::UNSPECIFIED.into(), PEER4, ""),
+        (Ipv6Addr::UNSPECIFIED.into(), PEER6, "[::]:"),
+        (own, own, ""),
+    ] {
+        let holder = HeldPort::udp_connected(&lab.host, any, 40_000, peer);
         let ports = format!("{more}40000:53/udp");
-        let me = format!("(pid {}) holds it", std::process::id());
         let asked = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", &ports)];
-        refused_as_it_is(&lab, &asked, 4, &me);
-        drop(socket);
+        refused_as_it_is(&lab, &asked, 4, &holder.named());
+        drop(holder);
         let app = lab.attach("app", &asked);
         let server = Server::udp(&app.net, 53, "app");
         let to = SocketAddr::new(if peer.is_ipv6() { HOST6 } else { HOST4 }, 40_000);

@@ -1,8 +1,8 @@
 //! What is in a tunnel's way: one line that says what it is, and nothing changed.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ocinet_tests::lab::{DUAL, HOST4, Lab, Server, until};
+use ocinet_tests::lab::{DUAL, HOST4, HeldPort, Lab, Server, until};
 
 use super::{Overlay, SUBNET, Underlay};
 use crate::conflict::refused_as_it_is;
@@ -50,16 +50,14 @@ fn a_number_that_another_link_has() {
 #[test]
 fn a_udp_port_that_something_else_has() {
     let lab = lab_in_use();
-    let me = format!("(pid {}) holds it", std::process::id());
-    for address in ["0.0.0.0:4789", "198.51.100.10:4789", "[::]:4789"] {
-        let socket = lab.host.bind(|| UdpSocket::bind(address));
-        refused(&lab, &[], 4, "cannot tunnel by UDP port 4789: process ");
-        refused(&lab, &[], 4, &me);
-        drop(socket);
+    let any6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    for address in [Ipv4Addr::UNSPECIFIED.into(), HOST4, any6] {
+        let holder = HeldPort::udp(&lab.host, address, 4789);
+        refused(&lab, &[], 4, &format!("cannot tunnel by UDP port 4789: {}", holder.named()));
     }
-    let socket = lab.host.bind(|| UdpSocket::bind("[::]:4789"));
-    refused(&lab, &[("net.peers", "2001:db8:1::31")], 4, &me);
-    drop(socket);
+    let holder = HeldPort::udp(&lab.host, any6, 4789);
+    refused(&lab, &[("net.peers", "2001:db8:1::31")], 4, &holder.named());
+    drop(holder);
     // A link that takes all numbers of the port, as other overlays on a host have it.
     lab.host.batch("link add flow0 type vxlan external dstport 4789\nlink set flow0 up\n");
     refused(&lab, &[], 4, "the VXLAN link flow0 holds it");
