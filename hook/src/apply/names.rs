@@ -70,7 +70,7 @@ impl Applier<'_> {
         let written = RootFiles::open(self.subject.pid, &bundle.root)
             .and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
         written.map_err(|error| {
-            let hint = "see that it is a file of the container's own that can be written (SECURITY.md says which are), or leave net.dns, net.dns-search and net.hosts out";
+            let hint = "see that it is a file of the container's own that can be written (docs/files.md says which are), or leave net.dns, net.dns-search and net.hosts out";
             Error::Kernel(report(format!("write {path} in the container's root"), error, hint))
         })
     }

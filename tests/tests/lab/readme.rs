@@ -1,4 +1,4 @@
-//! What README.md and SECURITY.md say is backed by tests: each that they name is there.
+//! What README.md, SECURITY.md and the pages in docs/ say is backed by tests: each that they name is there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,25 +35,53 @@ fn known() -> BTreeSet<String> {
     known
 }
 
+fn read(page: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+    fs::read_to_string(path).expect("read the page")
+}
+
 /// A word between backticks that could be a test's name: several words of lower case.
 fn named(page: &str) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
-    let text = fs::read_to_string(path).expect("read the page");
+    let text = read(page);
     let is_name = |word: &&str| {
         word.matches('_').count() >= 2
             && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    let rows = text.lines().filter(|line| line.starts_with('|') || line.contains("(`"));
+    // These name nothing else by such words.
+    let is_about_tests = ["docs/evidence.md", "docs/files.md"].contains(&page);
+    let rows = text.lines().filter(|line| is_about_tests || line.starts_with('|') || line.contains("(`"));
     rows.flat_map(|line| line.split('`').skip(1).step_by(2)).filter(is_name).map(str::to_owned).collect()
 }
 
 #[test]
 fn every_test_that_the_pages_name_is_there() {
     let known = known();
-    for (page, least) in [("README.md", 70), ("SECURITY.md", 5), ("docs/doctor.md", 20)] {
+    let pages = [("README.md", 70), ("docs/evidence.md", 90), ("docs/files.md", 25), ("docs/doctor.md", 20)];
+    for (page, least) in pages {
         let named = named(page);
         assert!(named.len() >= least, "{page} names {} tests", named.len());
         let missing: Vec<&String> = named.difference(&known).collect();
         assert!(missing.is_empty(), "{page} names tests that are not there: {missing:?}");
     }
+}
+
+/// The same words on both pages, so that an auditor finds the tests of what he has read.
+#[test]
+fn every_promise_has_its_evidence() {
+    let (security, evidence) = (read("SECURITY.md"), read("docs/evidence.md"));
+    let section = |text: &str, heading: &str| {
+        let after = text.split_once(&format!("\n## {heading}\n")).expect("the section").1.to_owned();
+        after.split("\n## ").next().expect("a section").to_owned()
+    };
+    let promises = section(&security, "What is promised");
+    let promises: Vec<&str> = promises.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    let rows = section(&evidence, "What SECURITY.md promises");
+    let rows = rows.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows: Vec<(&str, &str)> =
+        rows.filter_map(|row| row.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")).collect();
+    assert!(promises.len() > 20, "{} promises", promises.len());
+    assert_eq!(promises, rows.iter().map(|(promise, _)| *promise).collect::<Vec<_>>());
+    let is_evidence = |cell: &str| cell.contains("](") || cell.contains('`');
+    let bare: Vec<_> = rows.iter().filter(|(_, cell)| !is_evidence(cell)).collect();
+    assert!(bare.is_empty(), "{bare:?}");
 }
