@@ -294,3 +294,17 @@ fn an_ordinary_user_with_cap_net_admin_collects_from_every_source() {
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
+
+/// Landlock takes the right that such a /proc asks for (ptrace(2), "Ptrace access mode checking"), also from root. What cannot be
+/// seen there has not ended.
+#[test]
+fn a_proc_that_hides_processes_hides_no_container_from_root() {
+    let lab = Lab::new();
+    let _web = lab.attach("web", &[("net.driver", "bridge")]);
+    for hidden in ["hidepid=invisible,gid=4242", "hidepid=ptraceable"] {
+        let mount = format!("mount -t proc -o {hidden} proc /proc && exec \"$@\"");
+        let exporter = lab.exporter_under(&["unshare", "--mount", "sh", "-c", &mount, "sh"], &[]);
+        let metrics = exporter.get("/metrics").body;
+        assert!(metrics.contains("ocinet_container_info{id=\"web\""), "{hidden}: {}", exporter.log());
+    }
+}
