@@ -11,7 +11,7 @@ use hyper::header::HeaderValue;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
-use crate::turns::Turns;
+use crate::fair_queue::FairQueue;
 use crate::web_config::PasswordHash;
 
 /// What is checked for users that do not exist, at the cost of one who does: the time of an answer must not tell that they do
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 100;
 pub struct Passwords {
     key: hmac::Key,
     right: Mutex<HashSet<[u8; 32]>>,
-    turns: Arc<Turns>,
+    queue: Arc<FairQueue>,
 }
 
 impl Passwords {
@@ -37,11 +37,11 @@ impl Passwords {
     /// When the kernel has no random numbers.
     pub fn new() -> Result<Self, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { key, right: Mutex::default(), turns: Arc::default() })
+        Ok(Self { key, right: Mutex::default(), queue: Arc::default() })
     }
 
-    /// Whether the Authorization header `given` is that of a user. Guesses wait for one another, and not the others for them
-    /// ([`Turns`]).
+    /// Whether the Authorization header `given` is that of a user. Passwords are checked one at a time, in the order of
+    /// [`FairQueue`].
     pub async fn accept(
         &self,
         users: &BTreeMap<String, PasswordHash>,
@@ -55,10 +55,10 @@ impl Passwords {
         if known.is_some() && lock(&self.right).contains(&digest) {
             return true;
         }
-        let Some(turn) = self.turns.take(client).await else { return false };
-        // The turn is the thread's: it ends with the work, also when the client does not wait for it.
+        let Some(permit) = self.queue.acquire(client).await else { return false };
+        // The permit is the thread's: it is given back after the work, also when the client does not wait for it.
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             bcrypt::verify(password, &hash).unwrap_or(false)
         };
         let right = tokio::task::spawn_blocking(work).await.unwrap_or(false);

@@ -15,7 +15,7 @@
 //! | `page.rs` `page/` | the page for people |
 //! | `server.rs` `connections.rs` | connections: accepting, serving and ending them; who has to go when |
 //! | `routes.rs` `negotiation.rs` | from a request to its answer |
-//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `turns.rs` `bucket.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
+//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `fair_queue.rs` `bucket.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
 //! | `listen.rs` | sockets, and systemd |
 //! | `cli.rs` `error.rs` `log.rs` | flags, failures, the log |
 //!
@@ -32,6 +32,7 @@ pub mod collector;
 pub mod connections;
 pub mod error;
 pub mod exposition;
+pub mod fair_queue;
 pub mod listen;
 pub mod log;
 pub mod metrics;
@@ -45,5 +46,4 @@ pub mod snapshot;
 mod sources;
 mod steady;
 pub mod tls;
-pub mod turns;
 pub mod web_config;

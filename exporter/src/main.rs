@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     log::start(options.log_level, options.log_format);
     std::panic::set_hook(Box::new(|panic| tracing::error!("this is a bug, please report it: {panic}")));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting ocinet-exporter");
-    match landlock::give_up_writing_and_programs() {
+    match landlock::restrict_writing_and_execution() {
         Ok(true) => {}
         Ok(false) => tracing::debug!(
             "this kernel has no Landlock: nothing but its user keeps the exporter from writing files"

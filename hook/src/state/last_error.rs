@@ -31,7 +31,7 @@ pub fn write(state: &StateDir, container: &Container, error: &Error) -> Result<(
         "id": container.id, "pid": container.pid, "bundle": container.bundle,
         "exit_code": error.exit_code(), "error": error.to_string(),
     });
-    // It quotes annotations and paths, which are not for every user.
+    // It quotes values of annotations as they were given. A record quotes only what was accepted.
     state.replace_private(
         &path(state, &container.id),
         format!("{}\n", in_json(&json.to_string())).as_bytes(),

@@ -1,5 +1,5 @@
-//! What a thread gives up by Landlock (landlock(7)). A kernel without it, or with an older version, keeps it from less: all
-//! of this stands behind other checks.
+//! Rights that a thread gives up by Landlock (landlock(7)). An older kernel enforces fewer of them, or none: other checks stand
+//! in front of all of this.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -14,32 +14,32 @@ use nix::libc;
 /// The newest version whose rights are known here.
 const NEWEST: ABI = ABI::V6;
 
-/// Keeps this thread from all files but one, which it may read and write; from programs; from TCP; and from signals to
+/// Restricts this thread to one file, which it may read and write. It may start no program, use no TCP, and send no signal to
 /// others. What is open stays open.
 ///
 /// # Errors
 /// A refusal of the kernel other than that it has no Landlock.
-pub fn keep_to_file(file: impl AsFd) -> io::Result<()> {
-    keep_to(file, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate)
+pub fn restrict_to_file(file: impl AsFd) -> io::Result<()> {
+    restrict_to(file, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate)
 }
 
-/// The same for what is below a folder, where it may make files and write them.
+/// Restricts this thread to one folder: it may make regular files in it, and write every file below it. It may read none.
 ///
 /// # Errors
-/// Those of [`keep_to_file`].
-pub fn keep_to_new_files_in(folder: impl AsFd) -> io::Result<()> {
-    keep_to(folder, AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::Truncate)
+/// Those of [`restrict_to_file`].
+pub fn restrict_to_new_files_in(folder: impl AsFd) -> io::Result<()> {
+    restrict_to(folder, AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::Truncate)
 }
 
-fn keep_to(place: impl AsFd, allowed: BitFlags<AccessFs>) -> io::Result<()> {
+fn restrict_to(place: impl AsFd, allowed: BitFlags<AccessFs>) -> io::Result<()> {
     let restrict = || -> Result<_, RulesetError> {
         let all = Ruleset::default().handle_access(AccessFs::from_all(NEWEST))?;
-        beside_files(all)?.create()?.add_rule(PathBeneath::new(place, allowed))?.restrict_self()
+        with_network_and_scopes(all)?.create()?.add_rule(PathBeneath::new(place, allowed))?.restrict_self()
     };
     restrict().map(drop).map_err(io::Error::other)
 }
 
-fn beside_files(ruleset: Ruleset) -> Result<Ruleset, RulesetError> {
+fn with_network_and_scopes(ruleset: Ruleset) -> Result<Ruleset, RulesetError> {
     ruleset.handle_access(AccessNet::from_all(NEWEST))?.scope(Scope::from_all(NEWEST))
 }
 
@@ -48,7 +48,7 @@ fn beside_files(ruleset: Ruleset) -> Result<Ruleset, RulesetError> {
 ///
 /// # Errors
 /// A refusal of the kernel other than that it has no Landlock.
-pub fn give_up_writing_and_programs() -> io::Result<bool> {
+pub fn restrict_writing_and_execution() -> io::Result<bool> {
     let given_up = AccessFs::from_write(NEWEST) | AccessFs::Execute;
     let restrict = || -> Result<_, RulesetError> {
         Ruleset::default().handle_access(given_up)?.create()?.restrict_self()
@@ -57,26 +57,27 @@ pub fn give_up_writing_and_programs() -> io::Result<bool> {
     Ok(restricted.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Rights of a program that reads files and writes none, made ready before it is started.
-pub struct ReadOnly(Option<OwnedFd>);
+/// Keeps a program from writing files, from TCP, and from signals to others. It is made ready before the program is started.
+pub struct WriteProtection(Option<OwnedFd>);
 
-impl ReadOnly {
+impl WriteProtection {
     /// # Errors
     /// A refusal of the kernel other than that it has no Landlock.
     pub fn new() -> io::Result<Self> {
         let ready = || -> Result<_, RulesetError> {
-            beside_files(Ruleset::default().handle_access(AccessFs::from_write(NEWEST))?)?.create()
+            with_network_and_scopes(Ruleset::default().handle_access(AccessFs::from_write(NEWEST))?)?.create()
         };
         ready().map(|ruleset| Self(ruleset.into())).map_err(io::Error::other)
     }
 
-    /// Gives up the rest, for this thread and the program that it starts. It makes one system call: it may be called between fork(2)
-    /// and execve(2).
+    /// Restricts this thread and the program that it starts. It makes one system call, so that it may be called between fork(2) and
+    /// execve(2).
+    /// It needs no_new_privs or CAP_SYS_ADMIN.
     ///
     /// # Errors
     /// Those of landlock_restrict_self(2).
     #[expect(unsafe_code, reason = "landlock_restrict_self(2) has no wrapper that allocates nothing")]
-    pub fn enter(&self) -> Result<(), Errno> {
+    pub fn restrict_self(&self) -> Result<(), Errno> {
         let Some(ruleset) = &self.0 else { return Ok(()) };
         // SAFETY: the call takes a number that stands for an open ruleset, and flags, which must be 0.
         let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
@@ -130,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_to_a_file_opens_no_other() {
+    fn who_is_restricted_to_a_file_opens_no_other() {
         let folder = Folder::new("file");
         in_thread(|| {
-            keep_to_file(seen(&folder.at("one"))).unwrap();
+            restrict_to_file(seen(&folder.at("one"))).unwrap();
             assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
             fs::write(folder.at("one"), "1").unwrap();
             is_refused(fs::read(folder.at("other")));
@@ -149,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_to_new_files_of_a_folder_opens_nothing_else() {
+    fn who_is_restricted_to_new_files_of_a_folder_opens_nothing_else() {
         let folder = Folder::new("folder");
         in_thread(|| {
-            keep_to_new_files_in(seen(&folder.at("within"))).unwrap();
+            restrict_to_new_files_in(seen(&folder.at("within"))).unwrap();
             fs::write(folder.at("within/new"), "new").unwrap();
             is_refused(fs::read(folder.at("within/new")));
             is_refused(fs::create_dir(folder.at("within/folder")));
@@ -166,7 +167,7 @@ mod tests {
     fn files_are_read_and_not_written_and_no_program_starts() {
         let folder = Folder::new("exporter");
         in_thread(|| {
-            assert!(give_up_writing_and_programs().unwrap(), "this kernel has Landlock");
+            assert!(restrict_writing_and_execution().unwrap(), "this kernel has Landlock");
             assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
             is_refused(fs::write(folder.at("one"), "1"));
             is_refused(fs::write(folder.at("new"), ""));
@@ -181,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_read_only_writes_nothing() {
+    fn who_is_write_protected_writes_nothing() {
         let folder = Folder::new("read");
-        let read_only = ReadOnly::new().unwrap();
+        let protection = WriteProtection::new().unwrap();
         in_thread(|| {
-            read_only.enter().unwrap();
+            protection.restrict_self().unwrap();
             assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
             is_refused(OpenOptions::new().write(true).open(folder.at("one")));
             is_refused(fs::write(folder.at("new"), ""));

@@ -17,10 +17,12 @@ const NEEDED: CapabilitySet = CapabilitySet::empty()
     .union(CapabilitySet::SYS_ADMIN)
     // /proc/PID/ns, root and exe of a container's process.
     .union(CapabilitySet::SYS_PTRACE)
-    // Files in a container's root, and whose they are. In a user namespace, as its own user.
+    // Files in a container's root: over their permissions, and to set those of a new one.
     .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::FOWNER)
+    // `ocinet register` keeps the owner of config.json.
+    .union(CapabilitySet::CHOWN)
+    // The file-system user of a container in a user namespace (setfsuid(2)).
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID);
 
@@ -30,16 +32,32 @@ const NEEDED: CapabilitySet = CapabilitySet::empty()
 /// None in practice: nobody is kept from giving up what he has.
 pub fn drop_unneeded() -> Result<(), KernelError> {
     let doing = "give up capabilities";
+    let refused = |errno| KernelError::new(doing, errno);
     // Without it, a program that root starts has all of them again (capabilities(7), "Capabilities and execution of programs by
     // root").
-    prctl::set_no_new_privs().map_err(|errno| KernelError::new(doing, errno))?;
-    let refused = |error: rustix::io::Errno| KernelError::new(doing, Errno::from_raw(error.raw_os_error()));
-    let has = capabilities(None).map_err(refused)?;
-    let kept = CapabilitySets {
-        effective: has.effective.intersection(NEEDED),
-        permitted: has.permitted.intersection(NEEDED),
-        // Where it is not root but another user who calls, nft has them by these (ambient capabilities).
-        inheritable: has.inheritable.intersection(NEEDED),
+    prctl::set_no_new_privs().map_err(refused)?;
+    keep(NEEDED).map_err(refused)
+}
+
+/// Gives up all capabilities but the one that nft needs. It makes system calls alone, so that it may be called between fork(2) and
+/// execve(2).
+///
+/// # Errors
+/// As [`drop_unneeded`].
+pub(super) fn keep_nfts() -> Result<(), Errno> {
+    keep(CapabilitySet::NET_ADMIN)
+}
+
+fn keep(kept: CapabilitySet) -> Result<(), Errno> {
+    let keep = || -> rustix::io::Result<()> {
+        let has = capabilities(None)?;
+        let sets = CapabilitySets {
+            effective: has.effective.intersection(kept),
+            permitted: has.permitted.intersection(kept),
+            // Where it is not root but another user who calls, nft has them by these (ambient capabilities).
+            inheritable: has.inheritable.intersection(kept),
+        };
+        set_capabilities(None, sets)
     };
-    set_capabilities(None, kept).map_err(refused)
+    keep().map_err(|error| Errno::from_raw(error.raw_os_error()))
 }

@@ -51,8 +51,8 @@ fn executable(pid: u32) -> io::Result<(u64, u64)> {
 )]
 fn go_on_in_child() -> io::Result<bool> {
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
-    // SAFETY: this process has one thread (those that open a container's files have ended), so the child is a whole copy of it and may go on with
-    // whatever code.
+    // SAFETY: this process has one thread: one that opens a container's files is joined before that call returns. So the child is
+    // a whole copy of it, and may go on with whatever code.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
         return Ok(false);
     }

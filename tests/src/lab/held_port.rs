@@ -1,7 +1,6 @@
-//! A port that a process of its own has.
+//! A port that a separate process holds.
 //!
-//! A program that a test starts has what the tests' process has until execve(2). Where it matters who has a socket, or that nobody
-//! has it any more, it is not the tests' own.
+//! A program that a test starts has the tests' own sockets until execve(2), so that ocinet could name that program as the holder.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
@@ -19,7 +18,7 @@ const HOLD: &str = "use IO::Socket::IP; my ($proto, $address, $port, $peer) = @A
 pub struct HeldPort(Background);
 
 impl HeldPort {
-    /// A socket that listens.
+    /// A listening TCP socket.
     ///
     /// # Panics
     /// When the port is not free.
@@ -29,7 +28,7 @@ impl HeldPort {
         Self::new(net, &["tcp", &address.into().to_string(), &port.to_string()])
     }
 
-    /// A socket that takes datagrams.
+    /// A UDP socket.
     ///
     /// # Panics
     /// When the port is not free.
@@ -39,7 +38,7 @@ impl HeldPort {
         Self::new(net, &["udp", &address.into().to_string(), &port.to_string()])
     }
 
-    /// One that takes them from port 5000 of one machine alone.
+    /// A UDP socket that is connected to port 5000 of `peer`.
     ///
     /// # Panics
     /// When the port is not free.

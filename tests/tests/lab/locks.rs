@@ -103,7 +103,7 @@ fn modes_are_the_same_under_every_umask() {
         for path in all(&lab.state_dir()) {
             let metadata = fs::metadata(&path).unwrap();
             let name = path.file_name().unwrap().to_str().unwrap();
-            // What quotes a failed start's annotations and paths is not for every user.
+            // What quotes a failed start's annotations is not for every user.
             let is_private =
                 ["lock", "sweep"].contains(&name) || path.parent().unwrap().ends_with("last-error");
             let wanted = match (metadata.is_dir(), is_private) {

@@ -14,7 +14,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-use super::super::landlock::ReadOnly;
+use super::super::landlock::WriteProtection;
+use super::super::privileges;
 use crate::element::{Element, Set, Table};
 
 /// The whole rule set, as nft reads it.
@@ -76,17 +77,18 @@ fn run(arguments: &[&str], texts: [&str; 3]) -> Result<(), InstallError> {
     let run = |error| InstallError::Run(nft, error);
     let parent = getpid();
     // It ends with this process, whose locks it relies on: what it wrote later would be of containers that have ended.
-    let read_only = ReadOnly::new().map_err(run)?;
+    let protection = WriteProtection::new().map_err(run)?;
     let prepare = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The signal is not sent for a parent that ended before.
         if getppid() != parent {
             return Err(Errno::ESRCH.into());
         }
-        Ok(read_only.enter()?)
+        privileges::keep_nfts()?;
+        Ok(protection.restrict_self()?)
     };
     #[expect(unsafe_code, reason = "what runs between fork(2) and execve(2) may make system calls alone")]
-    // SAFETY: prctl(2), getppid(2) and landlock_restrict_self(2) are all that it calls.
+    // SAFETY: prctl(2), getppid(2), capget(2), capset(2) and landlock_restrict_self(2) are all that it calls.
     let command = unsafe { command.pre_exec(prepare) };
     let child = command
         .args(arguments)

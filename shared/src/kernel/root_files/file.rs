@@ -89,7 +89,7 @@ impl RootFile {
     /// # Errors
     /// More than 1 MiB, text that is not UTF-8, and those of open(2), read(2) and write(2).
     pub(super) fn rewrite(&self, new: impl FnOnce(&str) -> Option<String>) -> io::Result<()> {
-        landlock::keep_to_file(&self.0)?;
+        landlock::restrict_to_file(&self.0)?;
         new(&self.read()?).map_or(Ok(()), |text| self.write(&text))
     }
 

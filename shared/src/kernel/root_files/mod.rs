@@ -7,14 +7,15 @@
 //! - A file is found once, as an `O_PATH` descriptor; it is checked, read and written by that descriptor alone.
 //! - Only ordinary files of ordinary file systems are opened, and nothing waits (`O_NONBLOCK`).
 //! - The host's own files are not written: a container may have the host's root, or its files by a mount.
-//! - All of it is done by a thread with the rights of the container's root, which Landlock keeps to the one file once it is
-//!   found.
+//! - All of it is done by a thread with the rights of the container's root. Landlock restricts it to the file that it found,
+//!   or to the folder where it makes one.
 //!
-//! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `child.rs` is the thread.
+//! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `file_thread.rs` is
+//! the thread.
 
-mod child;
 mod file;
 mod file_system;
+mod file_thread;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +30,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::landlock;
-use child::Rights;
 use file::{Identity, RootFile};
+use file_thread::Rights;
 
 /// How many links to a file that is not there are followed; the kernel follows 40 to one that is.
 const MAX_LINKS: usize = 8;
@@ -120,7 +121,7 @@ impl RootFiles {
         if is_hosts && mounted_file.is_none() {
             return Err(hosts_own_root());
         }
-        self.rights.in_child(|| {
+        self.rights.in_thread(|| {
             file_system::check(&self.root)?;
             let entered;
             let (base, path) = match path.split_once('/') {
@@ -196,7 +197,7 @@ fn create(base: &File, path: &str, content: &str) -> io::Result<()> {
             // An absolute link begins at the root again: joining takes it instead of what was before it.
             Ok(target) => path = Path::new(split(text).0).join(target),
             Err(Errno::ENOENT) => {
-                landlock::keep_to_new_files_in(&folder)?;
+                landlock::restrict_to_new_files_in(&folder)?;
                 return RootFile::create(&folder, name)?.write(content);
             }
             // A path that ends in a folder, or a file that another process made just now.

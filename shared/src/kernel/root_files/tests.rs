@@ -174,7 +174,7 @@ fn whoever_opens_a_containers_files_has_its_rights_and_no_others() {
     let before = capabilities_of_thread("CapEff:");
     let sets = |rights: Rights| {
         let read = || Ok(["CapEff:", "CapPrm:", "CapInh:"].map(capabilities_of_thread));
-        rights.in_child(read).unwrap()
+        rights.in_thread(read).unwrap()
     };
     assert_eq!(sets(Rights::default()), [over_files, over_files, 0]);
     assert_eq!(sets(Rights::of(100_000, 100_000)), [0, 0, 0]);
@@ -189,7 +189,7 @@ fn a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks() {
         std::os::unix::fs::chown(tree.path(name), Some(0), Some(group)).unwrap();
         fs::set_permissions(tree.path(name), Permissions::from_mode(mode)).unwrap();
         let path = tree.path(name);
-        Rights::of(100_000, 100_001).in_child(move || fs::read_to_string(path))
+        Rights::of(100_000, 100_001).in_thread(move || fs::read_to_string(path))
     };
     assert_eq!(files("all", 0o604, 0).unwrap(), "all");
     assert_eq!(files("its-group", 0o640, 100_001).unwrap(), "its-group");
@@ -217,4 +217,20 @@ fn once_a_file_is_found_no_other_is_opened() {
     root.rewrite("etc/hosts", &Mounted::default(), tried).unwrap();
     assert!(is_tried);
     assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "new");
+}
+
+#[test]
+fn once_a_file_is_made_nothing_is_made_elsewhere() {
+    let tree = Tree::new("made");
+    let base = open_folder(&tree.0.join("root")).unwrap();
+    let made = || {
+        create(&base, "etc/hosts", "made")?;
+        for path in [tree.path("new"), tree.path("../new")] {
+            let refused = fs::write(&path, "").unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{}", path.display());
+        }
+        Ok(())
+    };
+    Rights::default().in_thread(made).unwrap();
+    assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "made");
 }
