@@ -211,6 +211,11 @@ pub fn router_sysctls(
         (Family::Ipv4, "route_localnet", "1"),
         (Family::Ipv4, "rp_filter", "1"),
         (Family::Ipv4, "send_redirects", "0"),
+        // A packet that says by whom it is to be sent on is for the host itself until it is past the rules that look at where
+        // it goes, and past the filters.
+        (Family::Ipv4, "accept_source_route", "0"),
+        (Family::Ipv6, "seg6_enabled", "0"),
+        (Family::Ipv6, "rpl_seg_enabled", "0"),
         (Family::Ipv6, "accept_ra", "0"),
         // The host asks for a container's link address by its own link-local one, and could not for a second.
         (Family::Ipv6, "accept_dad", "0"),

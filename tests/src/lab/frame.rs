@@ -56,9 +56,7 @@ impl Frame {
     /// The first segment of a TCP connection.
     #[must_use]
     pub fn tcp_syn(&self) -> Vec<u8> {
-        let mut segment = ports(self.from.port, self.to.port);
-        segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
-        self.ip(TCP, segment, 16)
+        self.tcp(2, b"")
     }
 
     /// A neighbour advertisement: `target` is at `mac`.
@@ -142,6 +140,42 @@ impl Frame {
         self.ip(ICMP6, vec![128, 0, 0, 0, 0x0c, 0x1e, 0, 1], 2)
     }
 
+    /// An echo request of either family, whose identifier is the sender's port.
+    #[must_use]
+    pub fn echo(&self, payload: &[u8]) -> Vec<u8> {
+        let [high, low] = self.from.port.to_be_bytes();
+        let mut message = [&[8, 0, 0, 0, high, low, 0, 1][..], payload].concat();
+        if self.from.ip.is_ipv6() {
+            message[0] = 128;
+            return self.ip(ICMP6, message, 2);
+        }
+        let sum = checksum(&[&message]);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.packet(ICMP, &message)
+    }
+
+    /// A TCP segment with those flags.
+    #[must_use]
+    pub fn tcp(&self, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut segment = ports(self.from.port, self.to.port);
+        segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(payload);
+        self.ip(TCP, segment, 16)
+    }
+
+    /// A packet of any protocol, without a checksum.
+    ///
+    /// # Panics
+    /// When the ends are of different families.
+    #[must_use]
+    pub fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from.ip, self.to.ip) else {
+            return self.ipv6(protocol, payload);
+        };
+        let length = u16::try_from(payload.len()).expect("a short packet");
+        [&self.ethernet(0x0800)[..], &header4(from, to, protocol, length), payload].concat()
+    }
+
     /// An ARP message: 1 asks, 2 answers.
     ///
     /// # Panics
@@ -161,7 +195,9 @@ impl Frame {
         frame
     }
 
-    fn ethernet(&self, kind: u16) -> Vec<u8> {
+    /// The Ethernet header of a protocol, or of a length.
+    #[must_use]
+    pub fn ethernet(&self, kind: u16) -> Vec<u8> {
         let mut frame = self.to.mac.to_vec();
         frame.extend(self.from.mac);
         frame.extend(kind.to_be_bytes());

@@ -27,6 +27,7 @@ mod raw;
 mod runtime;
 mod sandbox;
 mod snapshot;
+mod source_route;
 mod throughput;
 mod topology;
 mod traffic;
@@ -47,6 +48,7 @@ pub use raw::{Wire, link_address, send_frame};
 pub use runtime::{Container, Pod, Runtime, plain_bundle};
 pub use sandbox::{Attached, Sandbox, addresses};
 pub use snapshot::Snapshot;
+pub use source_route::{source_routes, with_options};
 pub use throughput::{iperf, iperf_bytes, transfer};
 pub use topology::{
     DUAL, Forwarding, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6,

@@ -132,6 +132,16 @@ impl Lab {
         self.host.sysctl("ipv6/conf/all/forwarding", "1");
     }
 
+    /// Lets the host send packets on to whom they say: old and odd configurations do. Links that are new do the same.
+    pub fn obey_source_routes(&self) {
+        self.host.ok(&[
+            "sh",
+            "-c",
+            "cd /proc/sys/net && for setting in ipv4/conf/*/accept_source_route ipv6/conf/*/seg6_enabled \
+             ipv6/conf/*/rpl_seg_enabled; do echo 1 >$setting; done",
+        ]);
+    }
+
     fn wire(&self) {
         let mut lines = String::from("link add lan type bridge mcast_snooping 0\nlink set lan up\n");
         for (name, namespace) in [("wan", &self.wan), ("host", &self.host), ("peer", &self.peer)] {

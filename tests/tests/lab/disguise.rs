@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, Disguise, Endpoint, Frame, Lab, Netns, PEER6, Seen, disguises, fragments,
-    link_address, ping_of, send_frame, until,
+    link_address, ping_of, send_frame, until, with_options,
 };
 
 use crate::PATIENCE;
@@ -373,7 +373,7 @@ fn frames_with_odd_headers_do_not_leave_a_container() {
         send_frame(&attacker.net, "eth0", &honest);
         capture.wait_for("an untagged datagram", |seen| seen.is_udp_to(9));
         for (from, arrives) in [(third.address(false), false), (me.ip, true)] {
-            send_frame(&attacker.net, "eth0", &with_options(&Frame::new(Endpoint { ip: from, ..me }, to)));
+            send_frame(&attacker.net, "eth0", &alerting(&Frame::new(Endpoint { ip: from, ..me }, to)));
             sleep(Duration::from_millis(20));
             let seen = capture.drain().iter().any(|seen| seen.source() == Some(from));
             assert_eq!(seen, arrives, "{guards:?}: with IPv4 options, from {from}");
@@ -382,15 +382,6 @@ fn frames_with_odd_headers_do_not_leave_a_container() {
 }
 
 /// A datagram with 8 bytes of IPv4 options, of which the router alert is honest.
-fn with_options(frame: &Frame) -> Vec<u8> {
-    let plain = frame.udp(b"options");
-    let mut header = plain[14..34].to_vec();
-    header[0] = 0x47;
-    let length = u16::from_be_bytes([header[2], header[3]]) + 8;
-    header[2..4].copy_from_slice(&length.to_be_bytes());
-    header[10..12].fill(0);
-    header.extend([0x94, 4, 0, 0, 1, 1, 1, 0]);
-    let sum = ocinet_tests::lab::checksum(&[&header]);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&plain[..14], &header, &plain[34..]].concat()
+fn alerting(frame: &Frame) -> Vec<u8> {
+    with_options(&frame.udp(b"options"), &[0x94, 4, 0, 0, 1, 1, 1, 0])
 }

@@ -59,6 +59,7 @@ mod resolver;
 mod routed;
 mod scrape;
 mod scrape_faults;
+mod source_routes;
 mod spoof;
 mod streams;
 mod sysctls;
