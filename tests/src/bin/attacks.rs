@@ -1,5 +1,7 @@
 //! `make attacks`: the same attacks on containers of ocinet's and of netavark's, which podman calls, while the rules are
-//! there and after `nft flush ruleset`. Prints how many frames of each class arrived.
+//! there and after `nft flush ruleset`. Prints how many of each class succeeded.
+//!
+//! `NETAVARK=/one/netavark:/another/netavark` names the programs to compare with; without it, Debian's is taken.
 
 #![allow(
     clippy::print_stdout,
@@ -7,15 +9,17 @@
     reason = "a program for people, which fails by panicking"
 )]
 
+use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish};
 use serde_json::json;
 
 /// How often each frame is sent.
 const ROUNDS: usize = 20;
+/// Where Debian has netavark.
 const NETAVARK: &str = "/usr/lib/podman/netavark";
 
 /// A container: its name, its network, the last byte of its addresses.
@@ -27,8 +31,11 @@ const CAST: [(&str, &str, u8); 5] = [
     ("inside", "inner", 7),
 ];
 
-/// What attaches a container of the cast.
-type Attach = fn(&Lab, &Sandbox, usize);
+/// What attaches the containers of the cast.
+enum Tool {
+    Ocinet,
+    Netavark { program: PathBuf, version: String, firewall: &'static str },
+}
 
 fn number(network: &str) -> u8 {
     match network {
@@ -47,13 +54,15 @@ fn addresses(network: &str, last: u8) -> Vec<IpAddr> {
 }
 
 fn main() {
-    let tools: [(&str, Attach); 2] = [("ocinet", by_ocinet), ("netavark", by_netavark)];
+    let named = std::env::var("NETAVARK").unwrap_or_else(|_| NETAVARK.to_owned());
+    let netavarks = std::env::split_paths(&named).map(Tool::netavark);
     let mut columns: Vec<(String, Vec<Outcome>)> = Vec::new();
-    for (tool, attach) in tools {
+    for tool in std::iter::once(Tool::Ocinet).chain(netavarks) {
         let lab = Lab::new();
+        lab.obey_source_routes();
         let sandboxes: Vec<Sandbox> = CAST.iter().map(|(id, ..)| Sandbox::new(id)).collect();
         for (index, sandbox) in sandboxes.iter().enumerate() {
-            attach(&lab, sandbox, index);
+            tool.attach(&lab, sandbox, index);
         }
         let stage = stage(&lab, &sandboxes);
         columns.push((format!("{tool}, with its rules"), stage.attack(|round| round < ROUNDS)));
@@ -71,6 +80,43 @@ fn main() {
     }
 }
 
+impl Tool {
+    /// By what it says of its version, `netavark 1.4.0`. From 1.10 on it can write nftables, and 2 can nothing else.
+    fn netavark(program: PathBuf) -> Self {
+        let said =
+            command(&program).arg("--version").stdout(Stdio::piped()).output().expect("start netavark");
+        let said = String::from_utf8(said.stdout).expect("a version");
+        let version = said.split_whitespace().nth(1).expect("a version").to_owned();
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let (major, minor) = (numbers.next(), numbers.next());
+        let firewall = if (major, minor) < (Some(1), Some(10)) { "iptables" } else { "nftables" };
+        Self::Netavark { program, version, firewall }
+    }
+
+    fn attach(&self, lab: &Lab, sandbox: &Sandbox, index: usize) {
+        match self {
+            Self::Ocinet => by_ocinet(lab, sandbox, index),
+            Self::Netavark { program, firewall, .. } => {
+                let mut netavark = command(program);
+                netavark
+                    .env_clear()
+                    .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                    .env("NETAVARK_FW", firewall);
+                by_netavark(netavark, lab, sandbox, index);
+            }
+        }
+    }
+}
+
+impl Display for Tool {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ocinet => write!(to, "ocinet"),
+            Self::Netavark { version, firewall, .. } => write!(to, "netavark {version} ({firewall})"),
+        }
+    }
+}
+
 fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
     let station = |index: usize| {
         let net = sandboxes[index].net();
@@ -80,6 +126,7 @@ fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
             net,
             interface: "eth0".to_owned(),
             addresses: addresses(network, last),
+            gateways: addresses(network, 1),
         }
     };
     Stage {
@@ -92,6 +139,7 @@ fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
         third: station(2),
         stranger: station(3),
         inside: station(4),
+        vni: None,
     }
 }
 
@@ -123,7 +171,7 @@ fn by_ocinet(lab: &Lab, sandbox: &Sandbox, index: usize) {
     assert_eq!((created.code, created.stderr.as_str()), (0, ""), "{id}");
 }
 
-fn by_netavark(lab: &Lab, sandbox: &Sandbox, index: usize) {
+fn by_netavark(mut netavark: Command, lab: &Lab, sandbox: &Sandbox, index: usize) {
     let (id, network, last) = CAST[index];
     let number = number(network);
     let port = |host_ip: &str, host_port: u16, container_port: u16| json!({"container_port": container_port, "host_ip": host_ip, "host_port": host_port, "protocol": "tcp", "range": 1});
@@ -140,13 +188,12 @@ fn by_netavark(lab: &Lab, sandbox: &Sandbox, index: usize) {
                 {"subnet": format!("fd00:99:{number}::/64"), "gateway": format!("fd00:99:{number}::1")},
             ],
             "ipv6_enabled": true, "internal": network == "inner", "dns_enabled": false,
+            "options": {"isolate": "true"},
             "ipam_options": {"driver": "host-local"},
         }},
     });
     let folder = lab.dir().join("netavark");
     std::fs::create_dir_all(&folder).expect("make a folder");
-    let mut netavark = command(Path::new(NETAVARK));
-    netavark.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("NETAVARK_FW", "iptables");
     netavark.arg("--config").arg(&folder).arg("setup").arg(format!("/proc/{}/ns/net", sandbox.pid()));
     netavark.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let _ = finish(lab.host.spawn(netavark), options.to_string().as_bytes()).ok();

@@ -1,11 +1,23 @@
 //! What neighbours and containers try, as frames: the same against every tool that wires containers.
+//!
+//! Each attack says when it has succeeded: who saw what, or which table of the host's changed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod discovery;
+mod forged;
+mod identity;
+mod link;
+mod routed;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::capture::{Capture, Seen};
 use super::frame::{Endpoint, Frame};
 use super::netns::Netns;
-use super::raw::{link_address, send_frame};
+use super::raw::{Wire, link_address};
 use super::topology::{HOST6, Lab, PEER4, PEER6};
 use super::traffic::Server;
 
@@ -20,6 +32,8 @@ pub struct Station {
     pub addresses: Vec<IpAddr>,
     /// The Ethernet address of its gateway: the host, on this side.
     pub gateway: [u8; 6],
+    /// The addresses of its gateway.
+    pub gateways: Vec<IpAddr>,
 }
 
 impl Station {
@@ -34,12 +48,24 @@ impl Station {
             interface: "eth0".to_owned(),
             addresses: vec![PEER4, PEER6],
             gateway: link_address(&lab.host, "eth0"),
+            gateways: vec![lab.address(false), HOST6],
         }
     }
 
     fn end(&self, ipv6: bool, port: u16) -> Option<Endpoint> {
         let own = self.addresses.iter().find(|address| address.is_ipv6() == ipv6)?;
         Some(Endpoint::new(link_address(&self.net, &self.interface), *own, port))
+    }
+
+    /// The gateway's end of a family.
+    fn gateway_end(&self, ipv6: bool, port: u16) -> Option<Endpoint> {
+        let own = self.gateways.iter().find(|address| address.is_ipv6() == ipv6)?;
+        Some(Endpoint::new(self.gateway, *own, port))
+    }
+
+    /// The way to an address beyond the gateway.
+    fn by_gateway(&self, to: Endpoint) -> Endpoint {
+        Endpoint { mac: self.gateway, ..to }
     }
 }
 
@@ -64,248 +90,264 @@ pub struct Stage {
     pub stranger: Station,
     /// On an internal network.
     pub inside: Station,
+    /// The VXLAN network identifier of the victim's network, where that is an overlay.
+    pub vni: Option<u8>,
 }
 
-/// Where an attack would succeed.
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Peer,
+    Victim,
+    Mate,
+    Third,
+    Stranger,
+    Inside,
+}
+
+const ROLES: [Role; 6] = [Role::Peer, Role::Victim, Role::Mate, Role::Third, Role::Stranger, Role::Inside];
+
+/// Where what an attack sends must not be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Victim,
+    Mate,
     Inside,
     Peer,
     Wan,
-    /// A service of the host's at the first address, asked from the second.
-    Host(IpAddr, IpAddr),
+}
+
+/// When an attack has succeeded.
+enum Success {
+    /// A frame like this arrived there.
+    Seen(Target, Box<dyn Fn(&Seen) -> bool>),
+    /// A service of the host's at the first address was asked from the second.
+    Asked(IpAddr, IpAddr),
+    /// This command, on the host, prints that.
+    Printed(Vec<String>, String),
 }
 
 struct Attack {
     class: &'static str,
-    from: fn(&Stage) -> &Station,
-    frame: Vec<u8>,
-    target: Target,
-    hit: Box<dyn Fn(&Seen) -> bool>,
+    name: String,
+    /// One after another: what prepares the attack, and last what is to arrive.
+    shots: Vec<(Role, Vec<u8>)>,
+    success: Success,
 }
 
-/// How an attack went.
+/// How the attacks of a class went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// What was tried.
     pub class: &'static str,
-    /// How many frames were sent.
+    /// How many attacks were made.
     pub sent: usize,
-    /// How many arrived.
+    /// How many succeeded.
     pub hits: usize,
+    /// The attacks of the class that never succeeded.
+    pub never: Vec<String>,
+    /// Whether only a bridge carries such frames to whom they are for.
+    pub needs_a_bridge: bool,
 }
 
-/// The ports of a running attack tell what arrived: each attack has one of its own.
+/// Classes whose frames are between containers of one bridge, or about it.
+const ON_A_BRIDGE: [&str; 8] = [
+    discovery::CACHES,
+    discovery::HIDDEN,
+    discovery::HOST_TABLE,
+    discovery::GROUPS,
+    link::OTHERS,
+    link::ENCAPSULATED,
+    link::STOLEN,
+    link::MANY,
+];
+/// What arrived tells by its port which attack it is of: each attack has one of its own.
 const FIRST_PORT: u16 = 20_000;
 /// Where services of the host listen.
 const HOST_PORT: u16 = 7_777;
+/// What is between two rounds, and how long the last one is waited for.
+const PAUSE: Duration = Duration::from_millis(5);
+const LAST: Duration = Duration::from_millis(100);
 
 impl Stage {
-    /// Sends everything once, and again while `go_on` says so; then counts what arrived.
+    /// Makes every attack once, and again while `go_on` says so; then counts those that succeeded.
     ///
     /// # Panics
     /// Without root.
     pub fn attack(&self, mut go_on: impl FnMut(usize) -> bool) -> Vec<Outcome> {
         let attacks = self.attacks();
-        let watch = |station: &Station| Capture::new(&station.net);
+        let wires: BTreeMap<Role, Wire> =
+            ROLES.into_iter().map(|role| (role, self.station(role).wire())).collect();
         let captures = [
-            (Target::Victim, watch(&self.victim)),
-            (Target::Inside, watch(&self.inside)),
-            (Target::Peer, watch(&self.peer)),
+            (Target::Victim, Capture::new(&self.victim.net)),
+            (Target::Mate, Capture::new(&self.mate.net)),
+            (Target::Inside, Capture::new(&self.inside.net)),
+            (Target::Peer, Capture::new(&self.peer.net)),
             (Target::Wan, Capture::new(&self.wan)),
         ];
-        let services = [IpAddr::V4(Ipv4Addr::LOCALHOST), self.host_address].map(|address| {
-            (address, Server::udp_at(&self.host, SocketAddr::new(address, HOST_PORT), "host"))
-        });
+        let own = [routed::LOOPBACK, self.host(false), self.host(true)];
+        let services: Vec<(IpAddr, Server)> = own
+            .into_iter()
+            .chain(self.victim.gateways.iter().copied())
+            .map(|address| (address, Server::udp_at(&self.host, SocketAddr::new(address, HOST_PORT), "host")))
+            .collect();
         let mut hits = vec![0; attacks.len()];
         let mut rounds = 0;
-        while rounds == 0 || go_on(rounds) {
-            for attack in &attacks {
-                let from = (attack.from)(self);
-                send_frame(&from.net, &from.interface, &attack.frame);
-            }
-            rounds += 1;
+        let count = |hits: &mut Vec<usize>| {
             for (target, capture) in &captures {
                 let seen = capture.drain();
-                for (attack, hits) in attacks.iter().zip(&mut hits) {
-                    if attack.target == *target {
-                        *hits += seen.iter().filter(|seen| (attack.hit)(seen)).count();
-                    }
+                for (attack, hits) in attacks.iter().zip(hits.iter_mut()) {
+                    *hits += attack.seen_among(*target, &seen);
+                }
+            }
+        };
+        while rounds == 0 || go_on(rounds) {
+            for (role, frame) in attacks.iter().flat_map(|attack| &attack.shots) {
+                wires[role].send(frame);
+            }
+            rounds += 1;
+            count(&mut hits);
+            // Whoever flushes rules at the same time needs the processor as well.
+            sleep(PAUSE);
+        }
+        sleep(LAST);
+        count(&mut hits);
+        for (attack, hits) in attacks.iter().zip(&mut hits) {
+            match &attack.success {
+                Success::Seen(..) => {}
+                Success::Asked(at, from) => {
+                    let asked = services.iter().filter(|(address, _)| address == at);
+                    let clients = asked.flat_map(|(_, service)| service.clients());
+                    *hits = clients.filter(|client| client == from).count();
+                }
+                Success::Printed(command, text) => {
+                    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+                    *hits = if self.host.run(&command).stdout.contains(text) { rounds } else { 0 };
                 }
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        for (attack, mut hits) in attacks.iter().zip(hits) {
-            if let Target::Host(at, from) = attack.target {
-                let asked = services.iter().filter(|(address, _)| *address == at);
-                let clients = asked.flat_map(|(_, service)| service.clients());
-                hits += clients.filter(|client| *client == from).count();
-            }
-            match outcomes.iter_mut().find(|outcome| outcome.class == attack.class) {
-                Some(outcome) => {
-                    outcome.sent += rounds;
-                    outcome.hits += hits;
-                }
-                None => outcomes.push(Outcome { class: attack.class, sent: rounds, hits }),
-            }
-        }
-        outcomes
+        outcomes(&attacks, &hits, rounds)
     }
 
     fn attacks(&self) -> Vec<Attack> {
-        let mut attacks = Vec::new();
+        let mut attacks = Attacks::default();
         for ipv6 in [false, true] {
             self.by_route(ipv6, &mut attacks);
+            self.by_protocol(ipv6, &mut attacks);
+            self.by_source_route(ipv6, &mut attacks);
             self.by_lie(ipv6, &mut attacks);
             self.by_impersonation(ipv6, &mut attacks);
+            self.by_poisoned_tracking(ipv6, &mut attacks);
+            self.by_forged_answer(ipv6, &mut attacks);
+            self.by_error(ipv6, &mut attacks);
+            self.by_group(ipv6, &mut attacks);
+            self.by_host_neighbours(ipv6, &mut attacks);
         }
-        self.by_loopback(&mut attacks);
+        self.by_host_address(&mut attacks);
         self.by_neighbour_discovery(&mut attacks);
-        attacks
+        self.by_hidden_discovery(&mut attacks);
+        self.by_ethertype(&mut attacks);
+        self.by_encapsulation(&mut attacks);
+        self.by_stolen_address(&mut attacks);
+        self.by_many_addresses(&mut attacks);
+        self.by_tunnel(&mut attacks);
+        attacks.0
     }
 
-    /// What the host would have to route.
-    fn by_route(&self, ipv6: bool, attacks: &mut Vec<Attack>) {
-        type From = fn(&Stage) -> &Station;
-        let peer: From = |stage| &stage.peer;
-        let stranger: From = |stage| &stage.stranger;
-        let inside: From = |stage| &stage.inside;
-        let victim: From = |stage| &stage.victim;
-        for (class, from, to, target) in [
-            ("a LAN neighbour, to a container's address", peer, &self.victim, Target::Victim),
-            ("a LAN neighbour, to an internal network", peer, &self.inside, Target::Inside),
-            ("another network's container, to a container", stranger, &self.victim, Target::Victim),
-            ("a container, to an internal network", victim, &self.inside, Target::Inside),
-            ("an internal network, to the LAN", inside, &self.peer, Target::Peer),
-            ("an internal network, to another network", inside, &self.victim, Target::Victim),
-        ] {
-            let sender = from(self);
-            let port = port(attacks);
-            let (Some(own), Some(to)) = (sender.end(ipv6, port), to.end(ipv6, port)) else { continue };
-            let frame = Frame::new(own, Endpoint { mac: sender.gateway, ..to });
-            attacks.push(Attack { class, from, frame: frame.udp(b"route"), target, hit: to_port(port) });
-            // A connection's first segment, to a port that is published in another way.
-            let to = Endpoint { mac: sender.gateway, port: 80, ..to };
-            let syn = Frame::new(own, to).tcp_syn();
-            let source = own.ip;
-            let hit = Box::new(move |seen: &Seen| seen.is_syn_to(80) && seen.source() == Some(source));
-            attacks.push(Attack { class, from, frame: syn, target, hit });
+    fn station(&self, role: Role) -> &Station {
+        match role {
+            Role::Peer => &self.peer,
+            Role::Victim => &self.victim,
+            Role::Mate => &self.mate,
+            Role::Third => &self.third,
+            Role::Stranger => &self.stranger,
+            Role::Inside => &self.inside,
         }
     }
 
-    /// What a container says about who it is.
-    fn by_lie(&self, ipv6: bool, attacks: &mut Vec<Attack>) {
-        let class = "a container under another's IP or Ethernet address";
-        let from: fn(&Stage) -> &Station = |stage| &stage.mate;
-        let stranger: IpAddr = if ipv6 { "2001:db8::66" } else { "192.0.2.66" }.parse().expect("an address");
-        let internet: IpAddr =
-            if ipv6 { "2001:db8:cafe::1" } else { "203.0.113.1" }.parse().expect("an address");
-        let (Some(me), Some(other)) = (self.mate.end(ipv6, 1), self.third.end(ipv6, 1)) else { return };
-        let lies = [
-            Endpoint { ip: other.ip, ..me },
-            Endpoint { mac: other.mac, ..me },
-            other,
-            Endpoint { ip: stranger, ..me },
-            Endpoint { mac: self.mate.gateway, ..me },
-        ];
-        for lie in lies {
-            let port = port(attacks);
-            let Some(to) = self.victim.end(ipv6, port) else { continue };
-            let frame = Frame::new(lie, to).udp(b"lie");
-            attacks.push(Attack { class, from, frame, target: Target::Victim, hit: to_port(port) });
-        }
-        for lie in [Endpoint { ip: other.ip, ..me }, Endpoint { ip: stranger, ..me }] {
-            let port = port(attacks);
-            let to = Endpoint::new(self.mate.gateway, internet, port);
-            let frame = Frame::new(lie, to).udp(b"lie");
-            attacks.push(Attack { class, from, frame, target: Target::Wan, hit: to_port(port) });
-        }
+    /// The host's address on the LAN.
+    fn host(&self, ipv6: bool) -> IpAddr {
+        if ipv6 { HOST6 } else { self.host_address }
     }
+}
 
-    /// What a neighbour sends as the victim, to itself, and then as the answer to that: to the victim, and to where the
-    /// host may have translated the victim's address to.
-    fn by_impersonation(&self, ipv6: bool, attacks: &mut Vec<Attack>) {
-        let class = "a LAN neighbour, to a container that it has sent as";
-        let from: fn(&Stage) -> &Station = |stage| &stage.peer;
-        let own = port(attacks);
-        let (Some(me), Some(victim)) = (self.peer.end(ipv6, own), self.victim.end(ipv6, own)) else { return };
-        let host = if ipv6 { HOST6 } else { self.host_address };
-        let by_gateway = |end: Endpoint| Endpoint { mac: self.peer.gateway, ..end };
-        let lie = Frame::new(Endpoint { mac: me.mac, ..victim }, by_gateway(me)).udp(b"lie");
-        let target = Target::Victim;
-        attacks.push(Attack { class, from, frame: lie, target, hit: Box::new(|_| false) });
-        for to in [victim.ip, host] {
-            let frame = Frame::new(me, Endpoint::new(self.peer.gateway, to, own)).udp(b"answer");
-            // One who hears both cannot tell which of them came.
-            let hit = if to == host { to_port(own) } else { Box::new(|_: &Seen| false) };
-            attacks.push(Attack { class, from, frame, target, hit });
-        }
+impl Station {
+    fn wire(&self) -> Wire {
+        Wire::of(&self.net, &self.interface)
     }
+}
 
-    /// What listens on the host, by addresses that are not for those who send.
-    fn by_loopback(&self, attacks: &mut Vec<Attack>) {
-        type From = fn(&Stage) -> &Station;
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let peer: From = |stage| &stage.peer;
-        let mate: From = |stage| &stage.mate;
-        let inside: From = |stage| &stage.inside;
-        for (class, from, address) in [
-            ("a LAN neighbour, to the host's 127.0.0.1", peer, loopback),
-            ("a container, to the host's 127.0.0.1", mate, loopback),
-            ("an internal network, to the host's LAN address", inside, self.host_address),
-        ] {
-            let sender = from(self);
-            let Some(own) = sender.end(false, 5_000) else { continue };
-            let to = Endpoint::new(sender.gateway, address, HOST_PORT);
-            let frame = Frame::new(own, to).udp(b"host");
-            attacks.push(Attack {
-                class,
-                from,
-                frame,
-                target: Target::Host(address, own.ip),
-                hit: Box::new(|_| false),
-            });
-        }
-    }
-
-    /// ARP, neighbour and router advertisements for others.
-    fn by_neighbour_discovery(&self, attacks: &mut Vec<Attack>) {
-        let class = "a container, into others' neighbour caches and routes";
-        let from: fn(&Stage) -> &Station = |stage| &stage.mate;
-        let target = Target::Victim;
-        if let (Some(me), Some(to), Some(third)) =
-            (self.mate.end(false, 0), self.victim.end(false, 0), self.third.end(false, 0))
-        {
-            for operation in [1, 2] {
-                let lie = Frame::new(Endpoint { ip: third.ip, ..me }, to).arp(operation, me.mac);
-                let hit = Box::new(move |seen: &Seen| {
-                    seen.arp_operation() == Some(operation) && seen.arp_claim() == Some((me.mac, third.ip))
-                });
-                attacks.push(Attack { class, from, frame: lie, target, hit });
-            }
-        }
-        if let (Some(me), Some(to), Some(third)) =
-            (self.mate.end(true, 0), self.victim.end(true, 0), self.third.end(true, 0))
-        {
-            let IpAddr::V6(lied_about) = third.ip else { return };
-            let frame = Frame::new(me, to).neighbour_advertisement(lied_about, me.mac);
-            let hit = Box::new(move |seen: &Seen| {
-                seen.advertised() == Some(third.ip) && seen.source_mac() == Some(me.mac)
-            });
-            attacks.push(Attack { class, from, frame, target, hit });
-            let frame =
-                Frame::new(me, to).router_advertisement("2001:db8:bad::".parse().expect("an address"));
-            attacks.push(Attack { class, from, frame, target, hit: Box::new(|seen| seen.is_icmp6(134)) });
+impl Attack {
+    fn seen_among(&self, at: Target, seen: &[Seen]) -> usize {
+        match &self.success {
+            Success::Seen(target, hit) if *target == at => seen.iter().filter(|seen| hit(seen)).count(),
+            _ => 0,
         }
     }
 }
 
-fn port(attacks: &[Attack]) -> u16 {
-    FIRST_PORT + u16::try_from(attacks.len()).expect("some dozen attacks")
+fn outcomes(attacks: &[Attack], hits: &[usize], rounds: usize) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for (attack, hits) in attacks.iter().zip(hits) {
+        let at = outcomes.iter().position(|outcome| outcome.class == attack.class).unwrap_or_else(|| {
+            let (class, never) = (attack.class, Vec::new());
+            let needs_a_bridge = ON_A_BRIDGE.contains(&class);
+            outcomes.push(Outcome { class, sent: 0, hits: 0, never, needs_a_bridge });
+            outcomes.len() - 1
+        });
+        let outcome = &mut outcomes[at];
+        outcome.sent += rounds;
+        // The same frame may arrive twice, as when a bridge floods it.
+        outcome.hits += rounds.min(*hits);
+        if *hits == 0 {
+            outcome.never.push(attack.name.clone());
+        }
+    }
+    outcomes
 }
 
-fn to_port(port: u16) -> Box<dyn Fn(&Seen) -> bool> {
-    Box::new(move |seen| seen.is_udp_to(port))
+/// The attacks, as they are put together.
+#[derive(Default)]
+struct Attacks(Vec<Attack>);
+
+impl Attacks {
+    /// The port of the next attack.
+    fn port(&self) -> u16 {
+        FIRST_PORT + u16::try_from(self.0.len()).expect("some hundred attacks")
+    }
+
+    /// What the frames of the next attack end with, and nothing else does.
+    fn mark(&self) -> Vec<u8> {
+        format!("attack {}", self.port()).into_bytes()
+    }
+
+    fn add(
+        &mut self,
+        class: &'static str,
+        name: impl Into<String>,
+        shots: Vec<(Role, Vec<u8>)>,
+        success: Success,
+    ) {
+        self.0.push(Attack { class, name: name.into(), shots, success });
+    }
+}
+
+/// A UDP datagram to that port arrives.
+fn to_port(target: Target, port: u16) -> Success {
+    Success::Seen(target, Box::new(move |seen| seen.is_udp_to(port)))
+}
+
+/// A frame with that end arrives. An Ethernet frame of fewer than 60 bytes may have got some more.
+fn marked(target: Target, mark: Vec<u8>) -> Success {
+    Success::Seen(target, Box::new(move |seen| seen.ends_with(&mark)))
+}
+
+/// A frame with that end arrives from there.
+fn marked_from(target: Target, mark: Vec<u8>, from: IpAddr) -> Success {
+    Success::Seen(target, Box::new(move |seen| seen.source() == Some(from) && seen.ends_with(&mark)))
+}
+
+/// A datagram from one end to another, that bears a mark.
+fn datagram(from: Endpoint, to: Endpoint, mark: &[u8]) -> Vec<u8> {
+    Frame::new(from, to).udp(mark)
 }

@@ -12,6 +12,7 @@ use ocinet_tests::lab::{
 
 use crate::PATIENCE;
 use crate::disguise::{Guards, host_end};
+use crate::guards::no_way_back_is_checked;
 use crate::reach::{does_not_reach, reaches};
 
 /// How long the attacks go on beside flushes, and for how long they wait for enough of these.
@@ -25,6 +26,8 @@ pub(crate) struct Cast {
     third: Attached,
     stranger: Attached,
     inside: Attached,
+    /// Of the victim's network, where that is an overlay.
+    vni: Option<u8>,
 }
 
 impl Cast {
@@ -51,12 +54,14 @@ impl Cast {
             third: attach("third", "red", DUAL, &[]),
             stranger: attach("stranger", "blue", blue, &[]),
             inside: attach("inside", "inner", "10.93.0.0/24,fd00:93::/64", &[("net.internal", "true")]),
+            vni: (driver == "vxlan").then_some(1),
         }
     }
 
-    /// The host's ends of their links.
-    pub(crate) fn links(&self) -> [String; 5] {
-        [&self.victim, &self.mate, &self.third, &self.stranger, &self.inside].map(host_end)
+    /// The links that have a filter: the host's ends of theirs, and the victim's tunnel.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let ends = [&self.victim, &self.mate, &self.third, &self.stranger, &self.inside].map(host_end);
+        ends.into_iter().chain(self.vni.map(|vni| format!("oc-vni{vni}"))).collect()
     }
 
     pub(crate) fn stage(&self, lab: &Lab) -> Stage {
@@ -65,6 +70,7 @@ impl Cast {
             interface: "eth0".to_owned(),
             addresses: vec![attached.address(false), attached.address(true)],
             gateway: gateway_of(lab, attached),
+            gateways: gateways_of(attached).to_vec(),
         };
         Stage {
             host: lab.host.again(),
@@ -76,8 +82,19 @@ impl Cast {
             third: station(&self.third),
             stranger: station(&self.stranger),
             inside: station(&self.inside),
+            vni: self.vni,
         }
     }
+}
+
+/// The gateway's addresses, which an internal network's record does not name.
+fn gateways_of(attached: &Attached) -> [IpAddr; 2] {
+    let gateways = match attached.id() {
+        "stranger" => ["10.92.0.1", "fd00:92::1"],
+        "inside" => ["10.93.0.1", "fd00:93::1"],
+        _ => ["10.90.0.1", "fd00:90::1"],
+    };
+    gateways.map(|gateway| gateway.parse().expect("an address"))
 }
 
 /// The Ethernet address of the host's side of a container's link.
@@ -97,7 +114,7 @@ pub(crate) fn no_hits(stage: &Stage, go_on: impl FnMut(usize) -> bool) {
     let hits: Vec<_> = outcomes.iter().filter(|outcome| outcome.hits > 0).collect();
     assert!(hits.is_empty(), "attacks that arrived: {hits:?}");
     let sent: usize = outcomes.iter().map(|outcome| outcome.sent).sum();
-    println!("{} classes of attack, {sent} frames, none arrived", outcomes.len());
+    println!("{} classes, {sent} attacks, none arrived", outcomes.len());
 }
 
 fn attacks_on(driver: &str) {
@@ -109,6 +126,7 @@ fn attacks_on(driver: &str) {
 
 fn attacks_beside(forwarding: Forwarding, driver: &str) {
     let lab = Lab::with(forwarding);
+    lab.obey_source_routes();
     let cast = Cast::new(&lab, driver);
     let stage = cast.stage(&lab);
     no_hits(&stage, |round| round < 3);
@@ -152,21 +170,23 @@ fn no_attack_arrives_while_the_rules_are_flushed_on_an_overlay() {
 /// The same frames do arrive where the rules are off and the filters too: the attacks are attacks.
 #[test]
 fn every_attack_arrives_where_nothing_is_in_its_way() {
-    let lab = Lab::new();
-    let cast = Cast::new(&lab, "bridge");
-    let stage = cast.stage(&lab);
-    flush(&lab.host);
-    Guards::Rules.alone(&lab, &cast.links());
-    lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
-    for link in ["ocinet0", "all"] {
-        let _ = lab.host.run(&["sysctl", "-w", &format!("net.ipv4.conf.{link}.rp_filter=0")]);
-    }
-    let bridges = lab.host.ok(&["ip", "-br", "link", "show", "type", "bridge"]);
-    for bridge in bridges.lines().filter_map(|line| line.split_whitespace().next()) {
-        lab.host.sysctl(&format!("ipv4/conf/{bridge}/rp_filter"), "0");
-    }
-    for outcome in stage.attack(|round| round < 5) {
-        assert!(outcome.hits > 0, "{outcome:?}");
+    for driver in ["veth", "bridge", "vxlan"] {
+        let lab = Lab::new();
+        lab.obey_source_routes();
+        let cast = Cast::new(&lab, driver);
+        let stage = cast.stage(&lab);
+        flush(&lab.host);
+        Guards::Rules.alone(&lab, &cast.links());
+        lab.obey_source_routes();
+        lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
+        no_way_back_is_checked(&lab);
+        for outcome in stage.attack(|round| round < 5) {
+            if driver == "veth" {
+                assert_eq!(outcome.hits == 0, outcome.needs_a_bridge, "{driver}: {outcome:?}");
+            } else {
+                assert_eq!(outcome.never, [""; 0], "{driver}: {outcome:?}");
+            }
+        }
     }
 }
 

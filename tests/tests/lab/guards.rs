@@ -16,6 +16,7 @@ fn attacks_on(driver: &str) {
             for calls in ["1", "0"] {
                 println!("{guards:?}, {forwarding:?}, bridge-nf-call {calls}");
                 let lab = Lab::with(forwarding);
+                lab.obey_source_routes();
                 for setting in ["iptables", "ip6tables", "arptables"] {
                     lab.host.sysctl(&format!("bridge/bridge-nf-call-{setting}"), calls);
                 }
