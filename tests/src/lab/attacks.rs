@@ -185,12 +185,7 @@ impl Stage {
             (Target::Peer, Capture::new(&self.peer.net)),
             (Target::Wan, Capture::new(&self.wan)),
         ];
-        let own = [routed::LOOPBACK, self.host(false), self.host(true)];
-        let services: Vec<(IpAddr, Server)> = own
-            .into_iter()
-            .chain(self.victim.gateways.iter().copied())
-            .map(|address| (address, Server::udp_at(&self.host, SocketAddr::new(address, HOST_PORT), "host")))
-            .collect();
+        let services = self.services();
         let mut hits = vec![0; attacks.len()];
         let mut rounds = 0;
         let count = |hits: &mut Vec<usize>| {
@@ -227,6 +222,19 @@ impl Stage {
             }
         }
         outcomes(&attacks, &hits, rounds)
+    }
+
+    /// What listens on the host, and where.
+    fn services(&self) -> Vec<(IpAddr, Server)> {
+        let own = [routed::LOOPBACK, self.host(false), self.host(true)];
+        let own = own.into_iter().chain(self.victim.gateways.iter().copied());
+        let at_one = own.map(|address| (address, HOST_PORT));
+        at_one
+            .chain([(routed::ANYWHERE, routed::ANYWHERE_PORT)])
+            .map(|(address, port)| {
+                (address, Server::udp_at(&self.host, SocketAddr::new(address, port), "host"))
+            })
+            .collect()
     }
 
     fn attacks(&self) -> Vec<Attack> {

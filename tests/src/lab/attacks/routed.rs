@@ -1,12 +1,16 @@
 //! What the host would have to route, or to take for itself.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::frame::{Endpoint, Frame};
 use super::super::source_route::source_routes;
 use super::{Attacks, HOST_PORT, Role, Stage, Success, Target, marked, to_port};
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Where a service listens at every address, and at another port than those at one.
+pub(super) const ANYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+pub(super) const ANYWHERE_PORT: u16 = HOST_PORT + 1;
 
 /// Who must not send to whom by the host: the class, the sender, who is sent to.
 const APART: [(&str, Role, Role); 6] = [
@@ -135,6 +139,23 @@ impl Stage {
             let to = Endpoint::new(sender.gateway, address, HOST_PORT);
             let frame = Frame::new(own, to).udp(b"host");
             attacks.add(class, address.to_string(), vec![(from, frame)], Success::Asked(address, own.ip));
+        }
+        // A router has the first address of each of its links' subnets as well (RFC 4291, section 2.6.1). Services that listen
+        // at every address hear what is sent there.
+        let Some(own) = self.inside.end(true, 5_000) else { return };
+        for address in [self.host(true), self.victim.gateways[1]] {
+            let IpAddr::V6(address) = address else { continue };
+            let [prefix @ .., _, _, _, _] = address.segments();
+            let [a, b, c, d] = prefix;
+            let routers = IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into());
+            let frame =
+                Frame::new(own, Endpoint::new(self.inside.gateway, routers, ANYWHERE_PORT)).udp(b"host");
+            attacks.add(
+                inside,
+                routers.to_string(),
+                vec![(Role::Inside, frame)],
+                Success::Asked(ANYWHERE, own.ip),
+            );
         }
     }
 }
