@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, Endpoint, Frame, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6,
-    Lab, Netns, PEER4, PEER6, Server, ask_tcp, ask_udp, link_address, reaches_nobody, send_frame, until,
+    Lab, Netns, PEER4, PEER6, Seen, Server, ask_tcp, ask_udp, link_address, reaches_nobody, send_frame,
+    until,
 };
 
 use crate::PATIENCE;
@@ -238,6 +239,37 @@ fn an_invalid_packet_does_not_leave_under_the_containers_address() {
         let own: Vec<_> = seen.iter().filter(|seen| seen.source() == Some(own)).collect();
         assert!(own.is_empty(), "{own:?}");
     }
+}
+
+/// Listeners, neighbour discovery and multicast routers speak to their link (RFC 4890, section 4.3.3). Connection tracking passes
+/// them over, and what it passes over is not translated.
+#[test]
+fn what_is_for_a_link_alone_does_not_leave_it() {
+    for driver in ["bridge", "veth"] {
+        let lab = Lab::new();
+        let web = lab.attach("web", &[("net.driver", driver), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]);
+        let attachment = &web.record["attachments"][0];
+        let link = attachment["parent"].as_str().or(attachment["host_interface"].as_str()).unwrap();
+        let own = Endpoint::new(link_address(&web.net, "eth0"), web.address(true), 40000);
+        let frame = Frame::new(own, Endpoint::new(link_address(&lab.host, link), INTERNET6, 80));
+        let seen = Capture::new(&lab.wan);
+        let types = [130, 131, 132, 133, 135, 136, 143, 151, 152, 153];
+        for kind in types {
+            let message = frame.icmp6([&[kind, 0, 0, 0, 0, 0, 0, 0][..], &[0xfd; 16]].concat());
+            let mut routed = frame.ipv6(58, &message);
+            // Not that of neighbour discovery, which a filter judges.
+            routed[14 + 7] = 64;
+            send_frame(&web.net, "eth0", &routed);
+        }
+        send_frame(&web.net, "eth0", &frame.udp(b"behind them"));
+        let seen = seen.wait_for("an honest datagram", |seen| seen.is_udp_to(80));
+        let left: Vec<u8> = types.into_iter().filter(|kind| seen.iter().any(|s| is_of(s, *kind))).collect();
+        assert!(left.is_empty(), "{driver}: of the types {left:?}");
+    }
+}
+
+fn is_of(seen: &Seen, kind: u8) -> bool {
+    seen.is_icmp6(kind) && seen.destination() == Some(INTERNET6)
 }
 
 /// Open to each other are networks of which neither is internal.
