@@ -1,6 +1,8 @@
 //! What keeps containers apart when somebody flushes the rules, at any moment.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +20,9 @@ use crate::reach::{does_not_reach, reaches};
 /// How long the attacks go on beside flushes, and for how long they wait for enough of these.
 const ATTACKED: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(180);
+
+/// What the attacks are, for people.
+const PAGE: &str = "docs/attacks.md";
 
 /// Containers of two networks and of an internal one, with a driver.
 pub(crate) struct Cast {
@@ -170,6 +175,8 @@ fn no_attack_arrives_while_the_rules_are_flushed_on_an_overlay() {
 /// The same frames do arrive where the rules are off and the filters too: the attacks are attacks.
 #[test]
 fn every_attack_arrives_where_nothing_is_in_its_way() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    let page = fs::read_to_string(page).expect("read the page");
     for driver in ["veth", "bridge", "vxlan"] {
         let lab = Lab::new();
         lab.obey_source_routes();
@@ -181,6 +188,7 @@ fn every_attack_arrives_where_nothing_is_in_its_way() {
         lab.host.sysctl("ipv4/conf/eth0/route_localnet", "1");
         no_way_back_is_checked(&lab);
         for outcome in stage.attack(|round| round < 5) {
+            assert!(page.contains(&format!("\n| {} |", outcome.class)), "{} is not in {PAGE}", outcome.class);
             if driver == "veth" {
                 assert_eq!(outcome.hits == 0, outcome.needs_a_bridge, "{driver}: {outcome:?}");
             } else {
