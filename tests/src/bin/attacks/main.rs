@@ -1,13 +1,16 @@
-//! `make attacks`: the same attacks on containers of ocinet's and of netavark's, which podman calls, while the rules are
+//! `make attacks`: the same attacks on containers of ocinet's, of netavark's, which podman calls, and of Docker's, while the rules are
 //! there and after `nft flush ruleset`. Prints how many of each class succeeded.
 //!
-//! `NETAVARK=/one/netavark:/another/netavark` names the programs to compare with; without it, Debian's is taken.
+//! `NETAVARK=/one/netavark:/another/netavark` names the programs to compare with; without it, Debian's is taken. `DOCKER=/folder` names
+//! the folder with docker, dockerd and containerd; without it, Docker is not tried.
 
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
     reason = "a program for people, which fails by panicking"
 )]
+
+mod docker;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
@@ -16,6 +19,8 @@ use std::process::{Command, Stdio};
 
 use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish};
 use serde_json::json;
+
+use docker::Docker;
 
 /// How often each frame is sent.
 const ROUNDS: usize = 20;
@@ -35,6 +40,16 @@ const CAST: [(&str, &str, u8); 5] = [
 enum Tool {
     Ocinet,
     Netavark { program: PathBuf, version: String, firewall: &'static str },
+    Docker { programs: PathBuf },
+}
+
+/// The cast as a tool has attached it, for as long as this value lives.
+struct Attached {
+    /// Who did it, with its version.
+    by: String,
+    nets: Vec<Netns>,
+    _sandboxes: Vec<Sandbox>,
+    _docker: Option<Docker>,
 }
 
 fn number(network: &str) -> u8 {
@@ -55,19 +70,18 @@ fn addresses(network: &str, last: u8) -> Vec<IpAddr> {
 
 fn main() {
     let named = std::env::var("NETAVARK").unwrap_or_else(|_| NETAVARK.to_owned());
-    let netavarks = std::env::split_paths(&named).map(Tool::netavark);
+    let netavarks = std::env::split_paths(&named).filter(|path| path.is_absolute()).map(Tool::netavark);
+    let docker = std::env::var("DOCKER").ok().map(|programs| Tool::Docker { programs: programs.into() });
     let mut columns: Vec<(String, Vec<Outcome>)> = Vec::new();
-    for tool in std::iter::once(Tool::Ocinet).chain(netavarks) {
+    for tool in std::iter::once(Tool::Ocinet).chain(netavarks).chain(docker) {
         let lab = Lab::new();
         lab.obey_source_routes();
-        let sandboxes: Vec<Sandbox> = CAST.iter().map(|(id, ..)| Sandbox::new(id)).collect();
-        for (index, sandbox) in sandboxes.iter().enumerate() {
-            tool.attach(&lab, sandbox, index);
-        }
-        let stage = stage(&lab, &sandboxes);
-        columns.push((format!("{tool}, with its rules"), stage.attack(|round| round < ROUNDS)));
+        let attached = tool.attach_all(&lab);
+        let stage = stage(&lab, &attached.nets);
+        let by = &attached.by;
+        columns.push((format!("{by}, with its rules"), stage.attack(|round| round < ROUNDS)));
         lab.host.ok(&["nft", "flush", "ruleset"]);
-        columns.push((format!("{tool}, after a flush"), stage.attack(|round| round < ROUNDS)));
+        columns.push((format!("{by}, after a flush"), stage.attack(|round| round < ROUNDS)));
     }
     let heads: Vec<&str> = columns.iter().map(|(head, _)| head.as_str()).collect();
     println!("| attack | {} |\n|---|{}", heads.join(" | "), "---|".repeat(columns.len()));
@@ -93,18 +107,27 @@ impl Tool {
         Self::Netavark { program, version, firewall }
     }
 
-    fn attach(&self, lab: &Lab, sandbox: &Sandbox, index: usize) {
-        match self {
-            Self::Ocinet => by_ocinet(lab, sandbox, index),
-            Self::Netavark { program, firewall, .. } => {
-                let mut netavark = command(program);
-                netavark
-                    .env_clear()
-                    .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-                    .env("NETAVARK_FW", firewall);
-                by_netavark(netavark, lab, sandbox, index);
+    fn attach_all(&self, lab: &Lab) -> Attached {
+        if let Self::Docker { programs } = self {
+            let docker = Docker::start(lab, programs);
+            let nets = by_docker(&docker);
+            let by = format!("Docker {}", docker.version());
+            return Attached { by, nets, _sandboxes: Vec::new(), _docker: Some(docker) };
+        }
+        let sandboxes: Vec<Sandbox> = CAST.iter().map(|(id, ..)| Sandbox::new(id)).collect();
+        for (index, sandbox) in sandboxes.iter().enumerate() {
+            match self {
+                Self::Netavark { program, firewall, .. } => {
+                    let mut netavark = command(program);
+                    netavark.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+                    netavark.env("NETAVARK_FW", firewall);
+                    by_netavark(netavark, lab, sandbox, index);
+                }
+                _ => by_ocinet(lab, sandbox, index),
             }
         }
+        let nets = sandboxes.iter().map(Sandbox::net).collect();
+        Attached { by: self.to_string(), nets, _sandboxes: sandboxes, _docker: None }
     }
 }
 
@@ -113,13 +136,28 @@ impl Display for Tool {
         match self {
             Self::Ocinet => write!(to, "ocinet"),
             Self::Netavark { version, firewall, .. } => write!(to, "netavark {version} ({firewall})"),
+            Self::Docker { .. } => write!(to, "Docker"),
         }
     }
 }
 
-fn stage(lab: &Lab, sandboxes: &[Sandbox]) -> Stage {
+/// Docker gives the first address of a subnet to the gateway, as the others do.
+fn by_docker(docker: &Docker) -> Vec<Netns> {
+    for network in ["red", "blue", "inner"] {
+        let number = number(network);
+        let subnets = [format!("10.99.{number}.0/24"), format!("fd00:99:{number}::/64")];
+        docker.network(network, &subnets, network == "inner");
+    }
+    let attach = |(id, network, last): &(&str, &str, u8)| {
+        let ports = if *id == "victim" { &["8080:80", "127.0.0.1:8081:81"][..] } else { &[] };
+        docker.run(id, network, &addresses(network, *last), ports)
+    };
+    CAST.iter().map(attach).collect()
+}
+
+fn stage(lab: &Lab, nets: &[Netns]) -> Stage {
     let station = |index: usize| {
-        let net = sandboxes[index].net();
+        let net = nets[index].again();
         let (_, network, last) = CAST[index];
         Station {
             gateway: gateway(&net, network),
