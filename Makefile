@@ -77,7 +77,7 @@ SOAK_SECONDS ?= 1800
 soak: deps build
 	cargo run --locked -p ocinet-tests --bin soak -- $(SOAK_SECONDS)
 
-# The attacks of the lab on ocinet's containers, netavark's and Docker's, with rules and without: NETAVARK and DOCKER name these. NETAVARK=/one:/another names netavarks; see docs/attacks.md.
+# The attacks of the lab on ocinet's containers and on those of netavark and Docker, with rules and without; see docs/attacks.md.
 attacks: bench-deps build
 	cargo run --locked -p ocinet-tests --bin attacks
 
