@@ -8,10 +8,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, VARY,
-    WWW_AUTHENTICATE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    VARY, WWW_AUTHENTICATE,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -112,6 +112,10 @@ impl Site {
         // Nobody who reads metrics sends a body in pieces; who hides a second request in one does.
         if request.headers().contains_key(TRANSFER_ENCODING) {
             return text(StatusCode::BAD_REQUEST, "Transfer-Encoding is not accepted\n");
+        }
+        // RFC 9112, section 3.2: which of two a proxy in between goes by is not known.
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            return text(StatusCode::BAD_REQUEST, "One Host header is needed\n");
         }
         let path = request.uri().path();
         let is_metrics = path == self.telemetry_path;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -188,6 +188,65 @@ fn no_request_is_smuggled_in_the_body_of_another() {
     let both =
         exporter.ask(&format!("{hidden}GET /healthz HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n"));
     assert!(both.status == 200 && both.body.contains("HTTP/1.1 200 OK"), "{}", both.body);
+}
+
+/// Requests that scanners send. What is asked for and may be had is answered, whatever else is said with it.
+#[test]
+fn odd_requests_are_answered_or_refused_and_nothing_else() {
+    let lab = Lab::new();
+    let exporter = lab.exporter(&[]);
+    let asks = |line: &str| format!("{line} HTTP/1.1\r\nHost: e\r\n\r\n");
+    let says = |header: &str| format!("GET /healthz HTTP/1.1\r\nHost: e\r\n{header}\r\n\r\n");
+    let many = "name[]=x&".repeat(500);
+    for (request, status) in [
+        (asks("GET http://elsewhere/metrics"), 200),
+        (asks("HEAD /metrics"), 200),
+        (asks(&format!("GET /metrics?{many}")), 200),
+        (asks("GET /healthz#x"), 200),
+        (says("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"), 200),
+        (says("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"), 200),
+        (says("Expect: 100-continue\r\nContent-Length: 5"), 200),
+        (says("Range: bytes=0-1"), 200),
+        (says("Accept-Encoding: gzip;q=nan, br, *;q=9"), 200),
+        (says(&format!("Accept: {}", "a/b,".repeat(2000))), 200),
+        (says("Authorization: Basic \u{fffd}"), 200),
+        ("GET /healthz HTTP/1.1\nHost: e\n\n".to_owned(), 200),
+        ("\r\n\r\n".to_owned() + &asks("GET /healthz"), 200),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), 200),
+        (asks("GET /../../etc/passwd"), 404),
+        (asks("GET /%2e%2e/%2e%2e/etc/passwd"), 404),
+        (asks("GET /page/../metrics"), 404),
+        (asks("GET /metrics%00.html"), 404),
+        (asks("GET //metrics"), 404),
+        (asks("GET healthz"), 404),
+        (asks("OPTIONS *"), 404),
+        (asks("CONNECT db:5432"), 404),
+        (asks("TRACE /"), 405),
+        (asks("DELETE /metrics"), 405),
+        (asks("get /metrics"), 405),
+        (asks("GET /metrics\0"), 400),
+        (asks("GET  /healthz"), 400),
+        (asks("GET\t/healthz"), 400),
+        (says("X: a\0b"), 400),
+        (says("X-\u{ff}: y"), 400),
+        (says(": empty"), 400),
+        (says("Host: second"), 400),
+        (says("Content-Length: 99999999999999999999"), 400),
+        (says("Content-Length: -1"), 400),
+        ("GET /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET /healthz\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut stream = exporter.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        // There is no other request on this connection.
+        stream.shutdown(Shutdown::Write).unwrap();
+        let reply =
+            read_reply(&mut stream).unwrap_or_else(|said| panic!("no answer to {request:?}: {said:?}"));
+        let shown: String = request.chars().take(70).collect();
+        assert_eq!(reply.status, status, "{shown:?}");
+        assert!(!reply.body.contains("root:"), "{shown:?}");
+    }
+    answers_soon(&exporter, "/metrics");
 }
 
 #[test]
