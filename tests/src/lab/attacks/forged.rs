@@ -5,8 +5,13 @@ use std::net::IpAddr;
 use super::super::frame::{Endpoint, Frame};
 use super::{Attacks, Role, Stage, Target, datagram, marked};
 
-/// Flags of a segment in the middle of a connection, of one that ends it, and of the answer to the first.
-const SEGMENTS: [(&str, u8); 3] = [("data", 0x18), ("reset", 0x14), ("answer", 0x12)];
+/// Datagrams, and segments of TCP with their flags.
+const ANSWERS: [(&str, Option<u8>); 4] = [
+    ("UDP", None),
+    ("data", Some(0x18)),
+    ("a reset", Some(0x14)),
+    ("the answer to the first segment", Some(0x12)),
+];
 
 impl Stage {
     /// An answer from the internet to what the victim has sent there, by a container that guesses its ports. The victim must
@@ -17,22 +22,20 @@ impl Stage {
             if ipv6 { "2001:db8:cafe::1" } else { "203.0.113.1" }.parse().expect("an address");
         for liar in [Role::Stranger, Role::Mate] {
             let mac = self.station(liar).end(ipv6, 0).map_or([0; 6], |end| end.mac);
-            for segment in [None, Some(SEGMENTS[0]), Some(SEGMENTS[1]), Some(SEGMENTS[2])] {
+            for (name, flags) in ANSWERS {
                 let (port, mark) = (attacks.port(), attacks.mark());
                 let Some(victim) = self.victim.end(ipv6, port) else { continue };
                 let far = Endpoint::new(self.victim.gateway, internet, 53);
                 let asked = Frame::new(victim, far);
-                let asked = if segment.is_some() { asked.tcp_syn() } else { asked.udp(b"asked") };
+                let asked = if flags.is_some() { asked.tcp_syn() } else { asked.udp(b"asked") };
                 let mut shots = vec![(Role::Victim, asked)];
                 for to in [self.host(ipv6), victim.ip] {
                     let to = Endpoint::new(self.station(liar).gateway, to, port);
                     let answer = Frame::new(Endpoint { mac, ..far }, to);
-                    let answer =
-                        segment.map_or_else(|| answer.udp(&mark), |(_, flags)| answer.tcp(flags, &mark));
+                    let answer = flags.map_or_else(|| answer.udp(&mark), |flags| answer.tcp(flags, &mark));
                     shots.push((liar, answer));
                 }
-                let name = format!("{liar:?}, {}", segment.map_or("UDP", |(name, _)| name));
-                attacks.add(class, name, shots, marked(Target::Victim, mark));
+                attacks.add(class, format!("{name}, by {liar:?}"), shots, marked(Target::Victim, mark));
             }
         }
     }

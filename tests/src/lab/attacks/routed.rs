@@ -104,20 +104,20 @@ impl Stage {
                 attacks.add(class, format!("{name} {from:?}"), shots, marked(target(to), mark));
             }
         }
-        let (Some(own), Some(via)) =
-            (self.stranger.end(false, 6_000), self.stranger.gateway_end(false, HOST_PORT))
-        else {
-            return;
-        };
-        if !ipv6 {
+        // The service tells by the sender which of the two came.
+        for (index, from) in [Role::Stranger, Role::Victim].into_iter().enumerate().filter(|_| !ipv6) {
+            let sender = self.station(from);
+            let (Some(own), Some(via)) = (sender.end(false, 6_000), sender.gateway_end(false, HOST_PORT))
+            else {
+                continue;
+            };
             let frame = Frame::new(own, via);
             let mut datagram = frame.udp(b"host");
             // Without a checksum, which would be wrong at the other address.
             datagram[40..42].fill(0);
-            for (name, routed) in source_routes(&frame, &datagram, LOOPBACK) {
-                let success = Success::Asked(LOOPBACK, own.ip);
-                attacks.add(class, format!("{name} to 127.0.0.1"), vec![(Role::Stranger, routed)], success);
-            }
+            let (name, routed) = source_routes(&frame, &datagram, LOOPBACK).swap_remove(index);
+            let success = Success::Asked(LOOPBACK, own.ip);
+            attacks.add(class, format!("{name} to 127.0.0.1"), vec![(from, routed)], success);
         }
     }
 
@@ -140,22 +140,20 @@ impl Stage {
             let frame = Frame::new(own, to).udp(b"host");
             attacks.add(class, address.to_string(), vec![(from, frame)], Success::Asked(address, own.ip));
         }
-        // A router has the first address of each of its links' subnets as well (RFC 4291, section 2.6.1). Services that listen
-        // at every address hear what is sent there.
         let Some(own) = self.inside.end(true, 5_000) else { return };
-        for address in [self.host(true), self.victim.gateways[1]] {
-            let IpAddr::V6(address) = address else { continue };
-            let [prefix @ .., _, _, _, _] = address.segments();
-            let [a, b, c, d] = prefix;
-            let routers = IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into());
-            let frame =
-                Frame::new(own, Endpoint::new(self.inside.gateway, routers, ANYWHERE_PORT)).udp(b"host");
-            attacks.add(
-                inside,
-                routers.to_string(),
-                vec![(Role::Inside, frame)],
-                Success::Asked(ANYWHERE, own.ip),
-            );
-        }
+        let shots = [self.host(true), self.victim.gateways[1]].map(|address| {
+            let to = Endpoint::new(self.inside.gateway, routers(address), ANYWHERE_PORT);
+            (Role::Inside, Frame::new(own, to).udp(b"host"))
+        });
+        attacks.add(inside, "anycast", shots.to_vec(), Success::Asked(ANYWHERE, own.ip));
+    }
+}
+
+/// The first address of a subnet of 64 bits, which each of its routers has as well (RFC 4291, section 2.6.1). Services that
+/// listen at every address hear what is sent there.
+fn routers(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V4(_) => address,
     }
 }

@@ -17,7 +17,7 @@ impl Stage {
         let class = "a LAN neighbour, by an overlay's tunnel as the gateway";
         let Some(vni) = self.vni else { return };
         for ipv6 in [false, true] {
-            let (Some(gateway), Some(_)) = (self.victim.gateway_end(ipv6, 1), self.victim.end(ipv6, 1))
+            let (Some(gateway), Some(to)) = (self.victim.gateway_end(ipv6, 1), self.victim.end(ipv6, 1))
             else {
                 continue;
             };
@@ -26,49 +26,15 @@ impl Stage {
                 ("its IP address", Endpoint { mac: NOBODY, ..gateway }),
             ] {
                 let mark = attacks.mark();
-                let Some(to) = self.victim.end(ipv6, 1) else { continue };
                 let Some(shot) = self.tunnelled(vni, &datagram(from, to, &mark)) else { continue };
-                attacks.add(
-                    class,
-                    format!("{name}, IPv6 {ipv6}"),
-                    vec![(Role::Peer, shot)],
-                    marked(Target::Victim, mark),
-                );
+                let name = format!("{name}, IPv6 {ipv6}");
+                attacks.add(class, name, vec![(Role::Peer, shot)], marked(Target::Victim, mark));
+            }
+            for (name, claim, hit) in claims(gateway, to) {
+                let Some(shot) = self.tunnelled(vni, &claim) else { continue };
+                attacks.add(class, name, vec![(Role::Peer, shot)], Success::Seen(Target::Victim, hit));
             }
         }
-        let (Some(gateway), Some(to)) = (self.victim.gateway_end(false, 0), self.victim.end(false, 0)) else {
-            return;
-        };
-        let claim = Frame::new(Endpoint { mac: NOBODY, ..gateway }, to).arp(2, NOBODY);
-        let hit = move |seen: &Seen| seen.arp_claim() == Some((NOBODY, gateway.ip));
-        self.claim_by_tunnel(attacks, ("ARP", vni), &claim, Box::new(hit));
-        let (Some(gateway), Some(to)) = (self.victim.gateway_end(true, 0), self.victim.end(true, 0)) else {
-            return;
-        };
-        let IpAddr::V6(target) = gateway.ip else { return };
-        let frame = Frame::new(Endpoint::new(NOBODY, "fd00::66".parse().expect("an address"), 0), to);
-        let hit =
-            move |seen: &Seen| seen.advertised() == Some(gateway.ip) && seen.source_mac() == Some(NOBODY);
-        self.claim_by_tunnel(
-            attacks,
-            ("NA", vni),
-            &frame.neighbour_advertisement(target, NOBODY),
-            Box::new(hit),
-        );
-        let hit = |seen: &Seen| seen.is_icmp6(134) && seen.source_mac() == Some(NOBODY);
-        self.claim_by_tunnel(attacks, ("RA", vni), &frame.router_advertisement(target), Box::new(hit));
-    }
-
-    fn claim_by_tunnel(
-        &self,
-        attacks: &mut Attacks,
-        (name, vni): (&str, u8),
-        frame: &[u8],
-        hit: Box<dyn Fn(&Seen) -> bool>,
-    ) {
-        let class = "a LAN neighbour, by an overlay's tunnel as the gateway";
-        let Some(shot) = self.tunnelled(vni, frame) else { return };
-        attacks.add(class, name, vec![(Role::Peer, shot)], Success::Seen(Target::Victim, hit));
     }
 
     /// A frame in a packet (RFC 7348) of the LAN neighbour's to the host's end of the tunnel.
@@ -76,4 +42,29 @@ impl Stage {
         let (from, to) = (self.peer.end(false, 40_000)?, self.peer.gateway_end(false, VXLAN_PORT)?);
         Some(datagram(from, to, &[&[8, 0, 0, 0, 0, 0, vni, 0][..], frame].concat()))
     }
+}
+
+type Claim = (&'static str, Vec<u8>, Box<dyn Fn(&Seen) -> bool>);
+
+/// That nobody's Ethernet address is the gateway's.
+fn claims(gateway: Endpoint, to: Endpoint) -> Vec<Claim> {
+    let IpAddr::V6(target) = gateway.ip else {
+        let claim = Frame::new(Endpoint { mac: NOBODY, ..gateway }, to).arp(2, NOBODY);
+        let hit = move |seen: &Seen| seen.arp_claim() == Some((NOBODY, gateway.ip));
+        return vec![("ARP", claim, Box::new(hit))];
+    };
+    let frame = Frame::new(Endpoint::new(NOBODY, "fd00::66".parse().expect("an address"), 0), to);
+    let of_nobody = |seen: &Seen| seen.source_mac() == Some(NOBODY);
+    vec![
+        (
+            "a neighbour advertisement",
+            frame.neighbour_advertisement(target, NOBODY),
+            Box::new(move |seen| seen.advertised() == Some(gateway.ip) && of_nobody(seen)),
+        ),
+        (
+            "a router advertisement",
+            frame.router_advertisement(target),
+            Box::new(move |seen| seen.is_icmp6(134) && of_nobody(seen)),
+        ),
+    ]
 }
