@@ -136,6 +136,8 @@ pub enum Step {
         addresses: Vec<IpAddr>,
         /// The container's Ethernet address.
         mac: Mac,
+        /// An internal network's subnets: what nobody has of them leads nowhere else.
+        confined_to: Vec<Cidr>,
     },
     /// Makes a link of the network's the host's way to the container.
     RouteFromHost {
@@ -261,9 +263,9 @@ impl fmt::Display for Step {
                 let limits: Vec<String> = receives.into_iter().chain(sends).collect();
                 write!(f, "limit {host_interface}: {}", limits.join(", "))
             }
-            Self::RouteToContainer { host_interface, gateways, addresses, mac } => {
-                let (addresses, gateways) = (join(addresses), join(gateways));
-                write!(f, "route {addresses} ({mac}) to {host_interface}, which is gateway {gateways}")
+            Self::RouteToContainer { host_interface, gateways, addresses, mac, confined_to } => {
+                let (addresses, gateways, last) = (join(addresses), join(gateways), last_of(confined_to));
+                write!(f, "route {addresses} ({mac}) to {host_interface}, which is gateway {gateways}{last}")
             }
             Self::RouteFromHost { link, addresses, mtu } => {
                 write!(f, "route {} to {link}", join(addresses))?;
@@ -347,6 +349,11 @@ fn show_hosts(f: &mut fmt::Formatter<'_>, told: &ToldHosts) -> fmt::Result {
     let hosts = own.chain(told.asked.iter().map(|(address, name)| (address, name)));
     let hosts: Vec<String> = hosts.map(|(address, name)| format!("{address} {name}")).collect();
     write!(f, "write etc/hosts: {}", hosts.join(", "))
+}
+
+/// The subnets of which what nobody has is routed to a link.
+fn last_of(confined_to: &[Cidr]) -> String {
+    if confined_to.is_empty() { String::new() } else { format!(", and last of {}", join(confined_to)) }
 }
 
 fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {

@@ -152,9 +152,7 @@ impl<'a> Applier<'a> {
             Step::LimitRates { host_interface, receive, send, shaper } => {
                 self.limit(host_interface, *receive, send.map(|rate| (rate, shaper)))
             }
-            Step::RouteToContainer { host_interface, gateways, addresses, mac } => {
-                self.route_to_container(host_interface, gateways, addresses, *mac)
-            }
+            Step::RouteToContainer { .. } => self.route_to_container(step),
             Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
@@ -306,13 +304,10 @@ impl<'a> Applier<'a> {
 
     /// The host's end is the gateway, with the gateway's addresses, and the container's addresses are behind it. The host
     /// need not ask for them: it could not by IPv6 until its end has a link-local address.
-    fn route_to_container(
-        &mut self,
-        host_interface: &IfName,
-        gateways: &[IpAddr],
-        addresses: &[IpAddr],
-        mac: Mac,
-    ) -> Result<(), Failure> {
+    fn route_to_container(&mut self, step: &Step) -> Result<(), Failure> {
+        let Step::RouteToContainer { host_interface, gateways, addresses, mac, confined_to } = step else {
+            return Ok(());
+        };
         let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
         let mut families: Vec<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
         families.dedup();
@@ -324,8 +319,10 @@ impl<'a> Applier<'a> {
         self.routers.extend(found.mac.map(|mac| (index, mac)));
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
         let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
-        let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, mac));
-        let changes: Vec<Change> = gateways.chain(ways).chain(neighbours).collect();
+        let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, *mac));
+        // The host's default route would take what is sent to an address that nobody has out of the network.
+        let within = confined_to.iter().map(|subnet| route::within(index, *subnet));
+        let changes: Vec<Change> = gateways.chain(ways).chain(neighbours).chain(within).collect();
         Ok(self.route.change(changes, |_| doing.clone())?)
     }
 

@@ -3,7 +3,7 @@
 //! The container's end has its addresses alone, without a subnet, so that every packet goes to the gateway: the host's
 //! end, which has the gateway's addresses on every such link.
 
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 
@@ -52,6 +52,7 @@ impl NetworkDriver for Veth {
             gateways,
             addresses: inputs.addresses.to_vec(),
             mac,
+            confined_to: confined_to(inputs),
         }));
         // Its neighbours, too, are behind the gateway, also where that leads no farther.
         let to_neighbours = network.subnets().map(|subnet| Way {
@@ -64,4 +65,10 @@ impl NetworkDriver for Veth {
         attached.ways.iter_mut().chain(&mut attached.ways_out).for_each(|way| way.onlink = true);
         Ok(attached)
     }
+}
+
+/// The subnets that an internal network's container sends to, of the families that it has.
+fn confined_to(inputs: &Inputs<'_>) -> Vec<Cidr> {
+    let has = |subnet: &Cidr| inputs.addresses.iter().any(|own| Family::of(*own) == subnet.family());
+    inputs.network.subnets().filter(|subnet| inputs.network.internal && has(subnet)).collect()
 }

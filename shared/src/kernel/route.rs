@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
@@ -178,6 +178,19 @@ pub fn to_container(index: u32, address: IpAddr, mtu: Option<u32>) -> Change {
     message.attributes.push(RouteAttribute::Oif(index));
     message.attributes.extend(mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
     (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// The message that makes a link the host's way, among others and as the last, to a network that is behind several links: to
+/// addresses of it that nobody has.
+#[must_use]
+pub fn within(index: u32, network: Cidr) -> Change {
+    let mut message = to(network);
+    message.header.protocol = OCINET;
+    if network.family() == Family::Ipv4 {
+        message.header.scope = RouteScope::Link;
+    }
+    message.attributes.extend([RouteAttribute::Oif(index), RouteAttribute::Priority(u32::MAX)]);
+    (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND)
 }
 
 /// Deletes the host's way to one address over a link; one that is gone counts as deleted.

@@ -1,6 +1,8 @@
 //! `net.driver=veth`: containers on links of their own, without a bridge.
 
 use std::net::{IpAddr, SocketAddr};
+use std::thread::sleep;
+use std::time::Duration;
 
 use ocinet_tests::lab::{
     Attached, Capture, Endpoint, Frame, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab,
@@ -9,6 +11,7 @@ use ocinet_tests::lab::{
 };
 
 use crate::PATIENCE;
+use crate::disguise::{Guards, host_end};
 use crate::life::{lives_and_leaves_nothing, used};
 
 const SUBNET: &str = "10.94.0.0/24,fd00:94::/64";
@@ -115,6 +118,31 @@ fn an_internal_routed_network_reaches_only_itself() {
         answers(&a, b.at(ipv6, 80), "b");
         reaches_nobody(&a.net, SocketAddr::new(internet, 80));
         reaches_nobody(&a.net, SocketAddr::new(host, 81));
+    }
+}
+
+/// The host's default route would take it out of the network: no filter sees that nobody has the address.
+#[test]
+fn what_nobody_has_of_an_internal_routed_network_leads_nowhere() {
+    for guards in Guards::ALL {
+        let lab = Lab::new();
+        let internal = [("net.internal", "true")];
+        let [a, b, c] = ["a", "b", "c"].map(|id| routed(&lab, id, &internal));
+        // The ways of the others stay when one goes.
+        lab.detach(b);
+        let links = [&a, &c].map(host_end);
+        guards.alone(&lab, &links);
+        let (mac, gateway) = (link_address(&a.net, "eth0"), link_address(&lab.host, &links[0]));
+        let outside = [Capture::new(&lab.wan), Capture::new(&lab.peer), Capture::new(&c.net)];
+        for nobody in ["10.94.0.200", "fd00:94::c8"] {
+            let nobody: IpAddr = nobody.parse().unwrap();
+            let own = Endpoint::new(mac, a.address(nobody.is_ipv6()), 40000);
+            let frame = Frame::new(own, Endpoint::new(gateway, nobody, 40000)).udp(b"to nobody");
+            send_frame(&a.net, "eth0", &frame);
+        }
+        sleep(Duration::from_millis(50));
+        let seen = outside.iter().flat_map(Capture::drain).filter(|seen| seen.ends_with(b"to nobody"));
+        assert_eq!(seen.count(), 0, "{guards:?}");
     }
 }
 
