@@ -363,3 +363,6 @@ fn host_address_named(port: &PublishedPort) -> String {
         Some(address) => format!("the host address {address}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
