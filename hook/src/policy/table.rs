@@ -263,3 +263,41 @@ impl<'de> Deserialize<'de> for KeyName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn a_pattern_is_a_name_or_how_one_begins() {
+        let table = |parents: &str| parse(&format!("[policy]\nparents = [\"{parents}\"]"));
+        for (pattern, fits, others) in [
+            ("eth0", &["eth0"][..], &["eth", "eth00"][..]),
+            ("eth*", &["eth", "eth0"], &["et", "veth0"]),
+            ("*", &["eth0", "x"], &[]),
+            // Of a link alone, and of a network alone.
+            ("_up", &["_up"], &["up"]),
+            ("a-name-of-a-network+1", &["a-name-of-a-network+1"], &["a-name-of-a-network"]),
+        ] {
+            let parents = table(pattern).unwrap().policy.parents.unwrap().into_inner();
+            assert!(fits.iter().all(|name| parents[0].fits(name)), "{pattern}");
+            assert!(!others.iter().any(|name| parents[0].fits(name)), "{pattern}");
+        }
+        for bad in ["", "**", "e*h", "eth 0", "../x"] {
+            assert!(table(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_a_number_or_two_as_people_write_them() {
+        let table = |ports: &str| parse(&format!("[policy]\nhost-ports = [{ports}]"));
+        for (text, expected) in [("80", 80..=80), ("\"80\"", 80..=80), ("\"1-65535\"", 1..=65_535)] {
+            let ports = table(text).unwrap().policy.host_ports.unwrap().into_inner();
+            assert_eq!(ports, [NumberRange(expected)], "{text}");
+        }
+        for bad in ["0", "-1", "65536", "\"\"", "\"080\"", "\"+80\"", "\"8-\"", "\"8-7\"", "\"a\"", "true"] {
+            assert!(table(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -233,8 +233,74 @@ mod tests {
             "net/../kernel/hostname",
             "net.ipv4..x",
             "netx.core.a",
+            "net/./core/a",
+            "net/core/..",
+            "net/core/a b",
+            "net/core/a\n",
         ] {
             assert!(sysctl_path(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_what_the_dns_allows() {
+        let (part, whole) = ("x".repeat(63), "x23456789.".repeat(25) + "abc");
+        for good in ["a", "db.", "a-b_c.example.org", "x-", "1", &part, &whole, &(whole.clone() + ".")] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", ".", "-x", "a..b", ".a", "a b", "a\n", "é", &(part + "x"), &(whole + "d")] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    fn taken<T>(
+        key: &str,
+        text: &str,
+        read: impl Fn(&mut Annotations) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let sorted = crate::annotations::Sorted::new([(format!("net.{key}"), text.to_owned())]);
+        read(&mut sorted.unwrap().unwrap().container)
+    }
+
+    #[test]
+    fn a_resolver_takes_note_of_32_domains() {
+        let search = |count: usize| {
+            let text = vec!["example.org"; count].join(",");
+            taken("dns-search", &text, |from| resolver(from, false)).map(|resolver| resolver.search.len())
+        };
+        assert_eq!(search(32), Ok(32));
+        assert!(search(33).unwrap_err().to_string().contains("more than 32 domains"));
+    }
+
+    #[test]
+    fn a_name_server_on_the_loopback_is_the_hosts_where_that_is_shared() {
+        let servers = |text: &str, shares| taken("dns", text, |from| resolver(from, shares));
+        assert_eq!(servers("127.0.0.53", true).unwrap().servers, ["127.0.0.53".parse::<IpAddr>().unwrap()]);
+        assert!(servers("127.0.0.53", false).is_err());
+        assert!(servers("0.0.0.0", true).is_err());
+    }
+
+    #[test]
+    fn a_sysctl_has_a_value_which_may_be_a_list() {
+        let read = |text: &str| {
+            let all = taken("sysctl", text, sysctls)?;
+            Ok::<_, Error>(all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))
+        };
+        for (text, expected) in [
+            ("net.core.a=1,net.core.b = 2", "net/core/a=1 and net/core/b=2"),
+            ("net.core.a=80,443,net.core.b=2", "net/core/a=80,443 and net/core/b=2"),
+            ("net.core.a=0 1000 net.core.b=2", "net/core/a=0 1000 and net/core/b=2"),
+        ] {
+            assert_eq!(read(text).unwrap(), expected, "{text}");
+        }
+        for bad in [
+            "net.core.a=",
+            "net.core.a=1,",
+            "80,net.core.a=1",
+            "net.core.a=1\u{1}",
+            "net.core.a=1,net.core.a=2",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -262,3 +262,44 @@ fn check_together(attachments: &[AttachmentRequest], config: &Config) -> Result<
     published::check_number(&ports, config)?;
     published::check_distinct(&ports)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(annotations: &[(&str, &str)]) -> Result<Request, Error> {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Ok(Request::parse(annotations, &Config::default(), &|_| Ok(None))?.expect("net. annotations"))
+    }
+
+    #[test]
+    fn a_container_on_the_hosts_network_alone_needs_no_namespace_of_its_own() {
+        for driver in drivers::names() {
+            let request = parse(&[("net.driver", driver)]).unwrap();
+            assert_eq!(request.needs_own_namespace(), driver != "host", "{driver}");
+        }
+    }
+
+    #[test]
+    fn the_ports_of_a_container_are_those_of_all_its_interfaces() {
+        let asked =
+            [("net.ports", "80:1,81:2"), ("net.eth1.network", "blue"), ("net.eth1.ports", "82:3/udp")];
+        let request = parse(&asked).unwrap();
+        let ports: Vec<String> = request.ports().map(ToString::to_string).collect();
+        assert_eq!(ports, ["80:1/tcp", "81:2/tcp", "82:3/udp"]);
+    }
+
+    #[test]
+    fn any_two_interfaces_have_two_names_and_two_networks() {
+        let third = |key: &'static str, value: &'static str| {
+            parse(&[("net.network", "a"), ("net.eth1.network", "b"), ("net.eth2.network", "c"), (key, value)])
+        };
+        assert_eq!(third("net.eth2.mtu", "1400").unwrap().attachments.len(), 3);
+        for (key, value, says) in [
+            ("net.ifname", "eth2", "eth2 is configured twice"),
+            ("net.eth2.network", "b", "eth1 and eth2 are both on network b"),
+        ] {
+            assert!(third(key, value).unwrap_err().to_string().contains(says), "{key}={value}");
+        }
+    }
+}

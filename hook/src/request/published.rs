@@ -72,3 +72,56 @@ pub fn check_distinct(ports: &[&PublishedPort]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_published_on_addresses_that_a_host_can_have() {
+        for (address, never) in [
+            ("0.0.0.0", false),
+            ("127.0.0.1", false),
+            ("192.0.2.1", false),
+            ("239.255.255.255", true),
+            ("240.0.0.0", true),
+            ("255.255.255.255", true),
+            ("0.0.0.1", true),
+            ("::", false),
+            ("2001:db8::1", false),
+            ("::1", true),
+            ("fe80::1", true),
+            ("ff02::1", true),
+        ] {
+            assert_eq!(never_publishable(address.parse().unwrap()), never, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_ports_of_all_interfaces_together_are_as_many_as_the_configuration_allows() {
+        let config = crate::config::parse("max-ports = 2").unwrap();
+        let ports = parse_published("8080-8082:80-82").unwrap();
+        let ports: Vec<&PublishedPort> = ports.iter().collect();
+        assert_eq!(check_number(&ports[..2], &config), Ok(()));
+        assert!(check_number(&ports, &config).unwrap_err().to_string().contains("more than 2 ports"));
+    }
+
+    #[test]
+    fn a_host_port_is_one_containers_port() {
+        for (ports, same) in [
+            (&["80:1", "81:2"][..], false),
+            (&["80:1", "80:1/udp"], false),
+            (&["192.0.2.1:80:1", "192.0.2.2:80:2"], false),
+            // Ocinet chooses two.
+            (&["1", "2"], false),
+            (&["80:1", "80:2"], true),
+            (&["81:1", "80:1", "192.0.2.1:81:2"], true),
+            (&["192.0.2.1:80:1", "192.0.2.2:80:2", "192.0.2.1:80:3"], true),
+        ] {
+            let parsed: Vec<PublishedPort> =
+                ports.iter().flat_map(|text| parse_published(text).unwrap()).collect();
+            let parsed: Vec<&PublishedPort> = parsed.iter().collect();
+            assert_eq!(check_distinct(&parsed).is_err(), same, "{ports:?}");
+        }
+    }
+}

@@ -362,3 +362,6 @@ impl TryFrom<String> for UsableSubnet {
         text.parse()
     }
 }
+
+#[cfg(test)]
+mod tests;
