@@ -22,7 +22,7 @@ MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring 
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test test-machines machine-deps soak attacks mutants demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
+.PHONY: build test test-machines machine-deps soak attacks mutants code-mutants demo bench bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook. Side by side: the end of
@@ -85,6 +85,14 @@ attacks: bench-deps build
 # a test for each rule that has none there; CHAINS are the rules' chains, SINCE a commit: rules that it had are passed over.
 mutants: deps build
 	cargo run --locked -p ocinet-tests --bin mutants -- $(if $(FIND),--find) $(if $(SINCE),--since=$(SINCE)) $(CHAINS)
+
+# Changes the code that decides what is done, in every small way that cargo-mutants knows: a test without root must fail. SINCE is
+# a commit: code that it had is passed over. .cargo/mutants.toml has the scope, and what no test can notice.
+code-mutants:
+	cargo mutants --version >/dev/null 2>&1 || { echo "make: cargo-mutants is missing; run \`cargo install --locked cargo-mutants\`" >&2; exit 1; }
+	mkdir -p target
+	$(if $(SINCE),git diff $(SINCE) > target/since.diff)
+	CARGO_PROFILE_DEV_DEBUG=0 cargo mutants --output target $(if $(SINCE),--in-diff target/since.diff)
 
 deny:
 	cargo deny check
