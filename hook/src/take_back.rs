@@ -13,6 +13,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::{self, Nft, Place};
 use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
@@ -204,8 +205,7 @@ impl<'a> TakeBack<'a> {
     }
 
     /// A link that is in the container's namespace as a whole goes with that namespace. Where that lives on, it is
-    /// reached by the number that the host knows it by, which may be another namespace's by now: only a link that bears
-    /// the container's id, or has the container's Ethernet address because nothing could write the id yet, is deleted.
+    /// reached by the number that the host knows it by, which may be another namespace's by now.
     fn delete_inside(
         &mut self,
         record: &Record,
@@ -220,14 +220,10 @@ impl<'a> TakeBack<'a> {
             }
             return Ok(());
         };
-        let same_mac = of_record.is_some_and(|attachment| {
-            attachment.driver == found.kind && (attachment.mac.is_none() || attachment.mac == found.mac)
-        });
-        let is_ours = match found.alias.strip_prefix(link::OF_CONTAINER) {
-            Some(id) => id == record.id.as_str(),
-            None => same_mac && found.alias.is_empty(),
-        };
-        if is_ours { Ok(link::delete_inside(&mut self.route, number, interface)?) } else { Ok(()) }
+        if is_own(&found, &record.id, of_record) {
+            link::delete_inside(&mut self.route, number, interface)?;
+        }
+        Ok(())
     }
 
     /// Until the kernel, some milliseconds after a namespace's end, takes its links down, a macvlan of it answers for the
@@ -292,6 +288,17 @@ impl<'a> TakeBack<'a> {
     }
 }
 
+/// Whether a link inside a namespace is a container's: it bears the container's id or, because nothing could write the id yet,
+/// no text at all, and is what the attachment says.
+fn is_own(found: &Link, id: &ContainerId, of_record: Option<&Attachment>) -> bool {
+    let is_as_recorded =
+        |of: &Attachment| of.driver == found.kind && (of.mac.is_none() || of.mac == found.mac);
+    match found.alias.strip_prefix(link::OF_CONTAINER) {
+        Some(of) => of == id.as_str(),
+        None => found.alias.is_empty() && of_record.is_some_and(is_as_recorded),
+    }
+}
+
 /// Removes a container's record and what an interrupted write of it left. The reason of a failed set-up is kept: runc
 /// runs poststop right after it, and crun's users find it nowhere else.
 ///
@@ -314,3 +321,6 @@ pub fn forget_unrecorded(state: &StateDir, id: &ContainerId) -> Result<(), Error
     let _lock = state.lock(Locked::Container(id))?;
     if path.exists() { Ok(()) } else { forget(state, id) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,37 @@ impl Used {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An overlay, which has elements of every kind.
+    const OVERLAY: &str = r#"{"name":"overlay","driver":"vxlan","settings":{},"subnets":[{"range":"10.96.0.0/16","gateway":"10.96.0.1"}],"internal":true,"isolate":false,"mtu":1450,"group":1862270982,"links":[{"name":"oc-overlay","mac":"02:6e:00:00:00:08","kind":"bridge"},{"name":"oc-vni7","mac":"02:6e:00:00:00:09","kind":"vxlan","bridge":"oc-overlay","vni":7,"port":4789,"local":"192.0.2.1","parent":null,"group":null,"peers":[]}]}"#;
+
+    #[test]
+    fn elements_that_living_containers_use_stay() {
+        let network: Network = serde_json::from_str(OVERLAY).unwrap();
+        let group = Used { group: Some(1_862_270_982), ..Used::default() };
+        let tunnels = Used { tunnels: BTreeSet::from(["oc-vni7".to_owned()]), ..Used::default() };
+        let overlays = Used { overlays: BTreeSet::from([(4789, 7)]), ..Used::default() };
+        let of_others = Used {
+            group: Some(1_862_270_983),
+            tunnels: BTreeSet::from(["oc-vni8".to_owned()]),
+            overlays: BTreeSet::from([(4789, 8), (4790, 7)]),
+            ..Used::default()
+        };
+        for (used, expected) in [
+            (group, &["networks", "within", "internal", "open"][..]),
+            (tunnels, &["tunnels", "gateways", "gateways4"]),
+            (overlays, &["overlays"]),
+            (of_others, &[]),
+            (Used::default(), &[]),
+        ] {
+            let elements = nat::network_elements(&network);
+            let stay = elements.iter().filter(|element| used.has_element(element));
+            let stay: Vec<&str> = stay.map(|element| element.set.place().1).collect();
+            assert_eq!(stay, expected, "{used:?}");
+        }
+    }
+}

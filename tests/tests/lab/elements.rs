@@ -107,6 +107,25 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     lab.host.ok(&["nft", "get element inet ocinet taken4 { tcp . 8080 }"]);
 }
 
+/// Nor does it take the last one away.
+#[test]
+fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
+    let lab = Lab::new();
+    let only = [("net.network", "w"), ("net.subnet", "10.98.0.0/24"), ("net.ports", "8080:80")];
+    let web = lab.attach("web", &only);
+    let sandbox = Sandbox::new("other");
+    lab.host.ok(&["nft", "flush", "ruleset"]);
+    let folder = lab.state_dir().with_file_name("other-state");
+    let annotations = [("net.network", "t"), ("net.subnet", "10.97.0.0/24"), ("net.ports", "8080:80")];
+    let state = lab.state_of(&sandbox, &annotations);
+    let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
+    assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    let _server = Server::tcp(&sandbox.net(), 80, "other");
+    lab.detach(web);
+    reaches(&lab.peer, HOST4, 8080, "other");
+    lab.host.ok(&["nft", "get element inet ocinet taken4 { tcp . 8080 }"]);
+}
+
 /// Between adding its elements and being ready, a start may lose a port to another state folder's container, which finds no
 /// tables. It says who has the port, and takes nothing from that one.
 #[test]
