@@ -34,6 +34,8 @@ const KINDS: [&[(&str, &str)]; 5] = [
         ("net.host-access", "true"),
     ],
 ];
+/// The number of the kind that has a tunnel.
+const OVERLAY: usize = 2;
 /// The number of the kind that is on the LAN itself.
 const LAN: usize = 4;
 
@@ -70,6 +72,12 @@ fn lives(lab: &Lab, kind: usize, of: &Attached) {
     }
     if kind < 2 {
         reaches(&of.net, INTERNET6, 80, "internet");
+    }
+    if kind == OVERLAY {
+        // There is nobody at the other end to ask.
+        lab.host.ok(&["ip", "link", "show", "oc-vni7"]);
+        lab.host.ok(&["nft", "get element bridge ocinet tunnels { oc-vni7 }"]);
+        assert!(lab.host.ok(&["nft", "list set inet ocinet overlays"]).contains("4789"));
     }
 }
 

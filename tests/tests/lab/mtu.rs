@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use ocinet_tests::lab::{DUAL, HOST4, HOST6, Lab, Netns, Server, full_size_ping, ping, until};
+use ocinet_tests::lab::{DUAL, HOST4, HOST6, Lab, Netns, Server, Snapshot, full_size_ping, ping, until};
 
 use crate::PATIENCE;
 use crate::conflict::refused_as_it_is as refused;
@@ -91,6 +91,20 @@ fn large_packets_reach_a_container_with_a_small_mtu() {
         lab.detach(small);
         lab.detach(other);
     }
+}
+
+/// The host's route to a container of smaller packets goes with it, also where the network stays.
+#[test]
+fn a_container_with_a_small_mtu_leaves_no_route() {
+    let lab = Lab::new();
+    let network = [("net.network", "m"), ("net.subnet", "10.99.0.0/24")];
+    let _neighbour = lab.attach("neighbour", &network);
+    let before = Snapshot::of(&lab);
+    let web = lab.attach("web", &[network[0], network[1], ("net.mtu", "1400")]);
+    let to_web = format!("{} dev", web.address(false));
+    assert!(lab.host.ok(&["ip", "route"]).contains(&to_web));
+    lab.detach(web);
+    before.assert_is_back(&lab, "a container with a small MTU");
 }
 
 #[test]
