@@ -59,3 +59,24 @@ fn a_link_inside_a_namespace_is_taken_away_from_its_container_alone() {
         assert_eq!(is_taken, expected, "{found:?} {of_record:?}");
     }
 }
+
+#[test]
+fn what_a_start_left_that_came_to_no_record_is_removed() {
+    let folder = std::env::temp_dir().join(format!("ocinet-unrecorded-{}", std::process::id()));
+    let (state, id) = (StateDir::new(&folder), "web".parse().unwrap());
+    let record = state.record_path(&id);
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    let claim = record.with_file_name(".web.claim");
+    let (half, whole) = (vec![temporary_path(&record)], vec![temporary_path(&record), claim.clone()]);
+    for left in [Vec::new(), half, vec![claim], whole] {
+        for has_record in [false, true] {
+            let all = left.iter().chain(has_record.then_some(&record));
+            all.clone().for_each(|path| std::fs::write(path, "").unwrap());
+            forget_unrecorded(&state, &id).unwrap();
+            // A record is taken back by what it says, and with it what lies beside it.
+            assert!(all.clone().all(|path| path.exists() == has_record), "{left:?} {has_record}");
+            all.for_each(|path| drop(std::fs::remove_file(path)));
+        }
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 
 use ocinet_tests::lab::{
     Attached, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, INTERNET4, INTERNET6, Lab, PEER4, PEER6, Runtime,
@@ -250,6 +251,30 @@ fn a_network_goes_with_its_last_container() {
     let other = [("net.network", "blue"), ("net.driver", "veth"), ("net.subnet", "10.86.0.0/24")];
     let next = lab.attach("d", &other);
     assert!(next.address(false).to_string().starts_with("10.86.0."));
+}
+
+/// Between the last lease and the lock of the network, a stop waits for nobody.
+#[test]
+fn who_joins_while_the_last_leaves_keeps_the_network() {
+    let lab = Lab::new();
+    let blue = [("net.network", "blue"), ("net.subnet", "10.85.0.0/24")];
+    let (file, leases) = (lab.state_dir().join("networks/blue.json"), lab.state_dir().join("leases/blue"));
+    let mut last = lab.attach("last", &blue);
+    drop(last.net);
+    last.sandbox.end();
+    let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=rmdir:delay_exit=1500000"];
+    let (stopped, next) = thread::scope(|scope| {
+        let stop = scope.spawn(|| lab.run_under(&slow, &["poststop"], r#"{"id":"last"}"#));
+        assert!(until(|| !leases.exists()));
+        let next = lab.attach("next", &blue);
+        assert!(!stop.is_finished(), "the stop was over first");
+        (stop.join().unwrap(), next)
+    });
+    assert_eq!((stopped.code, stopped.stderr.as_str()), (0, ""));
+    assert!(file.exists() && leases.exists());
+    assert_eq!(lab.run(&["check"], "").stdout, "everything is as recorded\n");
+    let _server = Server::tcp(&lab.wan, 80, "internet");
+    reaches(&next.net, INTERNET4, 80, "internet");
 }
 
 /// The links of a container that has just ended may still be there.
