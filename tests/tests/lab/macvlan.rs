@@ -179,6 +179,9 @@ fn the_address_of_a_stopped_container_is_answered_for_by_the_next_alone() {
             assert_eq!(known_as(&lab.peer, web.address(ipv6)), mac, "round {round}");
         }
         lab.detach(web);
+        // The kernel takes the link down some milliseconds after the container's end.
+        let received_for = lab.host.ok(&["bridge", "fdb", "show", "dev", "eth0"]);
+        assert!(!received_for.contains(&mac), "round {round}: {received_for}");
     }
 }
 
