@@ -86,8 +86,8 @@ attacks: bench-deps build
 mutants: deps build
 	cargo run --locked -p ocinet-tests --bin mutants -- $(if $(FIND),--find) $(if $(SINCE),--since=$(SINCE)) $(CHAINS)
 
-# Changes the code that decides what is done, in every small way that cargo-mutants knows: a test without root must fail. SINCE is
-# a commit: code that it had is passed over. .cargo/mutants.toml has the scope, and what no test can notice.
+# Changes the code that decides what is done, in every small way that cargo-mutants knows: a test without root must fail. It takes
+# half an hour. SINCE is a commit: code that it had is passed over. .cargo/mutants.toml has the scope.
 code-mutants:
 	cargo mutants --version >/dev/null 2>&1 || { echo "make: cargo-mutants is missing; run \`cargo install --locked cargo-mutants\`" >&2; exit 1; }
 	mkdir -p target
