@@ -17,6 +17,21 @@ use ocinet_shared::record::{SharedLink, Undo};
 
 use crate::request::Sysctl;
 
+/// How the host reaches a container that is on a link of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToContainer {
+    /// The host's end.
+    pub host_interface: IfName,
+    /// The gateway's addresses.
+    pub gateways: Vec<IpAddr>,
+    /// The container's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The container's Ethernet address.
+    pub mac: Mac,
+    /// An internal network's subnets: what nobody has of them leads nowhere else.
+    pub confined_to: Vec<Cidr>,
+}
+
 /// One change to the kernel or to the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -127,18 +142,7 @@ pub enum Step {
         shaper: IfName,
     },
     /// Makes the host's end of a link the container's gateway, and the host's way to the container.
-    RouteToContainer {
-        /// The host's end.
-        host_interface: IfName,
-        /// The gateway's addresses.
-        gateways: Vec<IpAddr>,
-        /// The container's addresses.
-        addresses: Vec<IpAddr>,
-        /// The container's Ethernet address.
-        mac: Mac,
-        /// An internal network's subnets: what nobody has of them leads nowhere else.
-        confined_to: Vec<Cidr>,
-    },
+    RouteToContainer(ToContainer),
     /// Makes a link of the network's the host's way to the container.
     RouteFromHost {
         /// The link.
@@ -215,7 +219,7 @@ impl Step {
             | Self::FilterHostEnd { .. }
             | Self::LimitRates { .. }
             | Self::Forward { .. }
-            | Self::RouteToContainer { .. }
+            | Self::RouteToContainer(_)
             | Self::ConfigureInterface { .. }
             | Self::WriteSysctls { .. }
             | Self::WriteResolver(_)
@@ -263,7 +267,7 @@ impl fmt::Display for Step {
                 let limits: Vec<String> = receives.into_iter().chain(sends).collect();
                 write!(f, "limit {host_interface}: {}", limits.join(", "))
             }
-            Self::RouteToContainer { host_interface, gateways, addresses, mac, confined_to } => {
+            Self::RouteToContainer(ToContainer { host_interface, gateways, addresses, mac, confined_to }) => {
                 let (addresses, gateways, last) = (join(addresses), join(gateways), last_of(confined_to));
                 write!(f, "route {addresses} ({mac}) to {host_interface}, which is gateway {gateways}{last}")
             }

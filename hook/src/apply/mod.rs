@@ -37,7 +37,7 @@ use crate::holder::{Taken, WithoutLease};
 use crate::ipam::files;
 use crate::oci_bundle::OciBundle;
 use crate::plan::Plan;
-use crate::step::Step;
+use crate::step::{Step, ToContainer};
 use crate::take_back::{DEPARTURE, TakeBack};
 use crate::{forwarding, holder};
 
@@ -152,7 +152,7 @@ impl<'a> Applier<'a> {
             Step::LimitRates { host_interface, receive, send, shaper } => {
                 self.limit(host_interface, *receive, send.map(|rate| (rate, shaper)))
             }
-            Step::RouteToContainer { .. } => self.route_to_container(step),
+            Step::RouteToContainer(to) => self.route_to_container(to),
             Step::RouteFromHost { link, addresses, mtu } => self.route_from_host(link, addresses, *mtu),
             Step::ConfigureInterface { .. } => self.configure(step),
             Step::WriteSysctls { sysctls } => self.write_sysctls(sysctls),
@@ -304,10 +304,8 @@ impl<'a> Applier<'a> {
 
     /// The host's end is the gateway, with the gateway's addresses, and the container's addresses are behind it. The host
     /// need not ask for them: it could not by IPv6 until its end has a link-local address.
-    fn route_to_container(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::RouteToContainer { host_interface, gateways, addresses, mac, confined_to } = step else {
-            return Ok(());
-        };
+    fn route_to_container(&mut self, to: &ToContainer) -> Result<(), Failure> {
+        let ToContainer { host_interface, gateways, addresses, mac, confined_to } = to;
         let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
         let mut families: Vec<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
         families.dedup();

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::network::Surroundings;
 use crate::plan::{Attached, Inputs};
 use crate::request::AttachmentRequest;
-use crate::step::Step;
+use crate::step::{Step, ToContainer};
 
 /// The driver.
 #[derive(Debug)]
@@ -47,13 +47,14 @@ impl NetworkDriver for Veth {
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
         let mac = attachment.mac;
         let mut attached = routing::attached(inputs, attachment);
-        attached.steps.extend(mac.map(|mac| Step::RouteToContainer {
+        let to_container = mac.map(|mac| ToContainer {
             host_interface: inputs.host_interface.clone(),
             gateways,
             addresses: inputs.addresses.to_vec(),
             mac,
             confined_to: confined_to(inputs),
-        }));
+        });
+        attached.steps.extend(to_container.map(Step::RouteToContainer));
         // Its neighbours, too, are behind the gateway, also where that leads no farther.
         let to_neighbours = network.subnets().map(|subnet| Way {
             to: subnet,
