@@ -192,6 +192,24 @@ fn in_a_user_namespace_the_rights_are_the_containers() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&hosts), USER, "what is made is the container's");
 }
 
+/// As podman without root has it: the hook is root of the same user namespace as the container, and nobody else.
+#[test]
+fn in_the_hooks_own_user_namespace_the_files_are_written_as_root() {
+    let lab = Lab::new();
+    let script = "d=$(mktemp -d) && mkdir -p $d/bundle/root/etc $d/state && ip link set lo up && \
+        echo '{\"root\":{\"path\":\"root\"},\"hostname\":\"web\"}' >$d/bundle/config.json && \
+        export OCINET_STATE_DIR=$d/state && { unshare --net --mount sleep 60 & pid=$!; } && sleep 0.3 && \
+        sed \"s|PID|$pid|; s|BUNDLE|$d/bundle|\" | \"$@\"; code=$?; cat $d/bundle/root/etc/*; kill $pid; rm -r $d; exit $code";
+    let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+    let space = ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", script, "sh"];
+    let state = r#"{"ociVersion":"1.0.2","id":"web","status":"creating","pid":PID,"bundle":"BUNDLE","annotations":{"net.driver":"bridge","net.dns":"192.0.2.53"}}"#;
+    let started = lab.run_under(&[&user[..], &space].concat(), &["createRuntime"], state);
+    assert_eq!(started.code, 0, "{}", started.stderr);
+    let says = |text: &str| assert!(started.stdout.contains(text), "{started:?}");
+    says("nameserver 192.0.2.53\n");
+    says("\tweb\n");
+}
+
 /// What a running container makes of a link, again and again, while others start.
 struct Swapper<'a> {
     link: PathBuf,

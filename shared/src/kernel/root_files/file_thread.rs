@@ -29,16 +29,13 @@ const OVER_FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySe
 pub(super) struct Rights(Option<(Uid, Gid)>);
 
 impl Rights {
-    /// Those of root in the user namespace of a process.
+    /// Those of root in the user namespace of a process, where that is another than this process's own.
     ///
     /// # Errors
     /// A process that is gone.
     pub(super) fn of_root_in(pid: u32) -> io::Result<Self> {
-        let Some(user) = user_namespace::root_of(&format!("/proc/{pid}/uid_map"))? else {
-            return Ok(Self(None));
-        };
-        let group = user_namespace::root_of(&format!("/proc/{pid}/gid_map"))?.unwrap_or(user);
-        Ok(Self(Some((Uid::from_raw(user), Gid::from_raw(group)))))
+        let root = user_namespace::root_of_process(pid)?;
+        Ok(Self(root.map(|(user, group)| (Uid::from_raw(user), Gid::from_raw(group)))))
     }
 
     #[cfg(test)]
@@ -56,8 +53,9 @@ impl Rights {
             let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || {
                 self.take()?;
                 task()
-            })?;
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            });
+            let failed = |error| io::Error::other(format!("no thread can be started to open it: {error}"));
+            thread.map_err(failed)?.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
 
