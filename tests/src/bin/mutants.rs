@@ -47,7 +47,10 @@ const LIKELY: [(&[&str], &[&str]); 11] = [
             "truth::",
         ],
     ),
-    (&["same_network", "related", "own_errors"], &["icmp_errors::", "connections::", "reach::"]),
+    (
+        &["same_network", "by_routed_neighbour", "related", "own_errors"],
+        &["icmp_errors::", "connections::", "reach::"],
+    ),
     (&["transit", "transit_out"], &["forwarding::", "macvlan::host::", "publish::"]),
     (&["input", "to_host"], &["reach::", "icmp_errors::", "guards::", "overlay::apart::"]),
     (

@@ -1,6 +1,7 @@
 //! What leaves on the underlay: by which addresses and ports, to whom, and what stays on its host.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ocinet_tests::lab::{
     Attached, Capture, HOST_SECOND4, HOST_SECOND6, INTERNET4, INTERNET6, Netns, Seen, Server, ask_tcp,
@@ -199,4 +200,25 @@ fn ports_and_the_internet_by_the_container_s_own_host() {
         does_not_reach(&overlay.lab.peer, a.address(ipv6), 80);
     }
     reaches(&overlay.lab.host, [127, 0, 0, 1].into(), 8081, "a");
+}
+
+/// Where bridges ask the rules, a neighbour's error comes from an address that no set of this host has.
+#[test]
+fn a_neighbours_errors_arrive_from_another_host() {
+    for calls in ["0", "1"] {
+        let overlay = Overlay::new(Underlay::Peers4);
+        let [a, b] = [(0, 10), (1, 11)].map(|(host, last)| overlay.attach(host, last, &[]));
+        for host in overlay.hosts() {
+            host.net.sysctl("bridge/bridge-nf-call-iptables", calls);
+            host.net.sysctl("bridge/bridge-nf-call-ip6tables", calls);
+        }
+        for ipv6 in [false, true] {
+            let socket = a.net.bind(|| UdpSocket::bind(SocketAddr::new(a.address(ipv6), 0)));
+            socket.connect((b.address(ipv6), 9)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send(b"hello").unwrap();
+            let refused = socket.recv(&mut [0; 8]).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "bridge-nf-call {calls}, IPv6 {ipv6}");
+        }
+    }
 }
