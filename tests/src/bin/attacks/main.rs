@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish};
+use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish, until};
 use serde_json::json;
 
 use docker::Docker;
@@ -77,6 +77,9 @@ fn main() {
         let lab = Lab::new();
         lab.obey_source_routes();
         let attached = tool.attach_all(&lab);
+        // A gateway's address that is still being looked for elsewhere (RFC 4862) is nobody's.
+        let is_tentative = || lab.host.ok(&["ip", "-6", "address"]).contains("tentative");
+        assert!((0..5).any(|_| until(|| !is_tentative())), "the gateways have their addresses");
         let stage = stage(&lab, &attached.nets);
         let by = &attached.by;
         columns.push((format!("{by}, with its rules"), stage.attack(|round| round < ROUNDS)));
