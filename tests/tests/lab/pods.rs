@@ -1,9 +1,11 @@
 //! Containers that share a network namespace.
 
 use std::net::SocketAddr;
+use std::thread;
 
 use ocinet_tests::lab::{
-    Attached, DUAL, HOST4, HOST6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp, reaches_nobody,
+    Attached, DUAL, HOST4, HOST6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp,
+    reaches_nobody, until,
 };
 
 use crate::PATIENCE;
@@ -185,6 +187,31 @@ fn an_owner_that_comes_back_finds_its_network() {
     drop(owner.net);
     stop(&lab, &mut again);
     before.assert_is_back(&lab, "the owner's second life");
+}
+
+/// Whoever joins has locked the owner's record. The last to leave looks for members again once it has that lock.
+#[test]
+fn who_joins_while_the_last_leaves_keeps_the_network_of_a_pod() {
+    let lab = Lab::new();
+    let mut owner = owner(&lab);
+    let mut last = join(&lab, &owner, "last", "9090:90");
+    stop(&lab, &mut owner.sandbox);
+    let next = Sandbox::beside("next", &owner.net);
+    let state = lab.state_of(&next, &[POD[0], POD[1], ("net.ports", "9091:90")]);
+    let member = lab.state_dir().join("members/owner/next");
+    let slow = ["strace", "-qq", "-o", "/dev/null", "-P", member.to_str().unwrap()];
+    let slow = [&slow[..], &["-e", "inject=linkat:delay_enter=1500000"]].concat();
+    let joined = thread::scope(|scope| {
+        let join = scope.spawn(|| lab.run_under(&slow, &["createRuntime"], &state));
+        assert!(until(|| lab.record("next").is_some_and(|record| record["shares"] == "owner")));
+        stop(&lab, &mut last);
+        assert!(member.exists(), "the last was gone first");
+        join.join().unwrap()
+    });
+    assert_eq!((joined.code, joined.stderr.as_str()), (0, ""));
+    assert!(lab.record("owner").is_some());
+    let _server = Server::tcp(&owner.net, 90, "pod");
+    answers(&lab, 9091, Some("pod"));
 }
 
 #[test]
