@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use ocinet_tests::lab::{
     Attached, DUAL, HOST4, HOST6, Lab, Runtime, Sandbox, Server, Snapshot, addresses, ask_tcp,
@@ -204,6 +205,8 @@ fn who_joins_while_the_last_leaves_keeps_the_network_of_a_pod() {
     let joined = thread::scope(|scope| {
         let join = scope.spawn(|| lab.run_under(&slow, &["createRuntime"], &state));
         assert!(until(|| lab.record("next").is_some_and(|record| record["shares"] == "owner")));
+        // It locks the owner's record next.
+        thread::sleep(Duration::from_millis(200));
         stop(&lab, &mut last);
         assert!(member.exists(), "the last was gone first");
         join.join().unwrap()
