@@ -46,6 +46,7 @@ stage:
 	install -D -m 0644 -t $(STAGE)$(PREFIX)/share/doc/ocinet/examples packaging/etc/config.toml
 	install -D -m 0644 -t $(STAGE)$(PREFIX)/share/doc/ocinet README.md SECURITY.md
 	install -D -m 0644 -t $(STAGE)$(PREFIX)/share/doc/ocinet/docs $(addprefix docs/,annotations.md policy.md doctor.md metrics.md files.md evidence.md attacks.md guards.md machines.md)
+	install -D -m 0644 -t $(STAGE)$(PREFIX)/share/doc/ocinet/docs/decisions $(wildcard docs/decisions/*.md)
 	for page in $(PAGES)/man/*; do \
 		install -D -m 0644 -t $(STAGE)$(PREFIX)/share/man/man$${page##*.} "$$page"; \
 	done
