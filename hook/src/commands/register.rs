@@ -15,8 +15,9 @@ use serde_json::Value;
 use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
-use crate::input::BundleConfig;
-use crate::oci_bundle::{NETWORK_PATH_HINT, check_network_path, read_config, shares_host_network};
+use crate::input::{self, BundleConfig};
+use crate::oci_bundle::{NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network};
+use crate::policy::Rules;
 use crate::{config, facts, policy};
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
@@ -64,6 +65,7 @@ fn into_bundle(
             "give it a --driver, as --driver bridge",
         ));
     };
+    check_capabilities(&Rules::of(&config, &annotations), &path)?;
     let hint = "make config.json anew with `runc spec`";
     let shares_host =
         shares_host_network(text.as_bytes()).map_err(|error| refuse(error.to_string(), hint))?;
@@ -86,6 +88,18 @@ fn into_bundle(
         path.display(),
         hook.path
     ))
+}
+
+/// Refuses, or warns of, what the policy says about the bundle's capabilities, as a start would.
+fn check_capabilities(rules: &Rules<'_>, config: &Path) -> Result<(), Error> {
+    let folder = config.parent().unwrap_or(Path::new("/"));
+    // A bundle has no id yet: the folder's name stands for it, as in `ocinet plan`.
+    let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+    let id = name.map_or_else(|| input::parse_id("bundle"), Ok)?;
+    if let Some(warning) = rules.check_capabilities(&id, OciBundle::read(folder).as_ref())? {
+        crate::log::warn(warning);
+    }
+    Ok(())
 }
 
 fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {

@@ -253,7 +253,8 @@ fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by
         (format!("[policy]\nnet-admin = false\n{ON_A_BRIDGE}"), &admin, &own, Some(9)),
     ] {
         let lab = configured(&policy);
-        lab.make_bundle(&json!({ "capabilities": capabilities }), &json!({ "namespaces": namespaces }));
+        let process = json!({ "capabilities": capabilities, "user": { "uid": 0, "gid": 0 }, "cwd": "/" });
+        lab.make_bundle(&process, &json!({ "namespaces": namespaces }));
         let sandbox = Sandbox::new("web");
         let state = lab.state_of(&sandbox, &WEB);
         for command in [&["plan", "--bundle", "-"][..], &["createRuntime"]] {
@@ -263,6 +264,10 @@ fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by
             assert_eq!(said.stderr.contains(SAYS), expected.is_some(), "{what}");
         }
         assert_eq!(lab.record("web").is_some(), expected != Some(9));
+        let bundle = lab.bundle().display().to_string();
+        let said = lab.run(&["register", "--bundle", &bundle, "--network", WEB[0].1], "");
+        assert_eq!(said.code, expected.unwrap_or(0), "register: {}", said.stderr);
+        assert_eq!(said.stderr.contains(SAYS), expected.is_some(), "register: {}", said.stderr);
     }
     // What cannot be read does not say that the container has no such capability.
     for damaged in [None, Some("{"), Some(r#"{"root":{"path":"rootfs"},"hostname":"a","hostname":"b"}"#)] {
