@@ -96,21 +96,24 @@ pub(crate) fn check(folder: &Path) -> Result<(), StateError> {
     if mode & OTHERS_WRITE == 0 {
         return Ok(());
     }
-    let check_content = || match of_others(folder).map_err(fail)? {
-        Some((cause, danger)) => {
-            let danger = if mode & STICKY != 0 { Danger::Shared } else { danger };
-            Err(open_to_others(folder, danger, mode, &cause))
-        }
-        None => Ok(()),
-    };
-    check_content()?;
-    if mode & STICKY != 0 {
-        return Err(open_to_others(folder, Danger::Shared, mode, MANY_SHARE));
-    }
+    check_open(folder, mode)?;
     let close = |mode| fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(fail);
     close(MODE)?;
     // After it is closed: nobody adds anything any more.
-    check_content().or_else(|refused| close(mode).and(Err(refused)))
+    check_open(folder, mode).or_else(|refused| close(mode).and(Err(refused)))
+}
+
+/// Whether a state folder that others can write to may be closed to them: all in it is ocinet's, and it is not one that many share.
+fn check_open(folder: &Path, mode: u32) -> Result<(), StateError> {
+    let found = of_others(folder).map_err(|error| StateError::io("read", folder, error))?;
+    if let Some((cause, danger)) = found {
+        let danger = if mode & STICKY != 0 { Danger::Shared } else { danger };
+        return Err(open_to_others(folder, danger, mode, &cause));
+    }
+    if mode & STICKY != 0 {
+        return Err(open_to_others(folder, Danger::Shared, mode, MANY_SHARE));
+    }
+    Ok(())
 }
 
 /// Moves another user's folder out of the way, into the state folder itself, in which root alone writes.
@@ -204,13 +207,15 @@ fn check_each(folder: &Path, is_to_be_closed: impl Fn(&Metadata) -> bool) -> Res
     Ok(())
 }
 
-/// The links in the place of folders, and the folders of other users, for which starts are refused.
+/// What starts are refused for: the state folder itself, where others can write to it and it may not be closed, links in the place
+/// of folders, and folders of other users.
 fn faults(folder: &Path) -> Vec<StateError> {
     let has_lock_file = fs::symlink_metadata(folder.join(LOCK_FILE)).is_ok();
-    FOLDERS
-        .into_iter()
-        .flat_map(|(name, levels)| faults_in(&folder.join(name), levels, has_lock_file))
-        .collect()
+    let mode = fs::metadata(folder).map_or(MODE, |metadata| metadata.mode() & 0o7777);
+    let itself = if mode & OTHERS_WRITE == 0 { None } else { check_open(folder, mode).err() };
+    let inside =
+        FOLDERS.into_iter().flat_map(|(name, levels)| faults_in(&folder.join(name), levels, has_lock_file));
+    itself.into_iter().chain(inside).collect()
 }
 
 fn faults_in(path: &Path, levels: usize, has_lock_file: bool) -> Vec<StateError> {

@@ -131,6 +131,9 @@ fn a_state_folder_that_others_wrote_to_is_refused() {
         assert!(refused.stderr.contains("others can write to it"), "{}", refused.stderr);
         assert!(refused.stderr.contains("containers is not root's"), "{}", refused.stderr);
         assert_eq!(fs::metadata(lab.state_dir()).unwrap().mode() & 0o7777, mode);
+        let checked = lab.run(&["check"], "");
+        assert_eq!(checked.code, 1, "{checked:?}");
+        assert!(checked.stdout.contains("others can write to it"), "{checked:?}");
     }
     fs::remove_dir(&planted).unwrap();
     before.assert_is_back(&lab, "refusals");
