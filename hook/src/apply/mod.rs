@@ -10,6 +10,7 @@ pub mod network;
 mod published;
 mod tunnel;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -26,6 +27,7 @@ use ocinet_shared::kernel::filter::{self, Filter, Sender};
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, rate, route, sysctl};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::quoted::word;
@@ -92,6 +94,8 @@ pub struct Applier<'a> {
     /// The Ethernet addresses of host ends that are gateways themselves.
     routers: BTreeMap<u32, Mac>,
     questions: BTreeMap<IfName, lan::Question>,
+    /// The container's root, once one of its files was looked at.
+    root_files: OnceCell<RootFiles>,
 }
 
 impl<'a> Applier<'a> {
@@ -111,6 +115,7 @@ impl<'a> Applier<'a> {
             host_ends: BTreeMap::new(),
             routers: BTreeMap::new(),
             questions: BTreeMap::new(),
+            root_files: OnceCell::new(),
         })
     }
 

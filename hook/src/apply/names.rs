@@ -1,6 +1,8 @@
 //! What the container's own files are told about names: by createRuntime, and once more by poststart where its engine
 //! wrote them anew in between.
 
+use std::io;
+
 use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::names::{Told, ToldHosts, ToldResolver};
 use ocinet_shared::record::Record;
@@ -46,6 +48,14 @@ impl Applier<'_> {
         self.unless_asked_for(told.is_asked_for(), written)
     }
 
+    fn root_files(&self, bundle: &OciBundle) -> io::Result<&RootFiles> {
+        if let Some(files) = self.root_files.get() {
+            return Ok(files);
+        }
+        let opened = RootFiles::open(self.subject.pid, &bundle.root)?;
+        Ok(self.root_files.get_or_init(|| opened))
+    }
+
     /// What nobody asked for does not keep a container from starting: its image may have no place for it.
     fn unless_asked_for(&self, is_asked_for: bool, written: Result<(), Error>) -> Result<(), Failure> {
         match written {
@@ -67,8 +77,8 @@ impl Applier<'_> {
         new: impl FnOnce(Option<&str>) -> Option<String> + Send,
     ) -> Result<(), Error> {
         let bundle = self.subject.bundle.as_ref().map_err(Error::clone)?;
-        let written = RootFiles::open(self.subject.pid, &bundle.root)
-            .and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
+        let written =
+            self.root_files(bundle).and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
         written.map_err(|error| {
             let hint = "see that it is a file of the container's own that can be written (docs/files.md says which are), or leave net.dns, net.dns-search and net.hosts out";
             Error::Kernel(report(format!("write {path} in the container's root"), error, hint))

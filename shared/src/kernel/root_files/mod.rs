@@ -56,6 +56,8 @@ pub struct RootFiles {
     rights: Rights,
     /// Whether it is the host's own root, where nothing is the container's but what is mounted over it.
     is_hosts: bool,
+    /// The host's own files, as far as they are there.
+    hosts: [Option<Identity>; 2],
 }
 
 impl RootFiles {
@@ -100,7 +102,8 @@ impl RootFiles {
 
     fn new(root: File, rights: Rights) -> io::Result<Self> {
         let is_hosts = Identity::from(&root.metadata()?) == Identity::of(Path::new("/"))?;
-        Ok(Self { root, rights, is_hosts })
+        let hosts = HOST_FILES.map(|path| Identity::of(Path::new(path)).ok());
+        Ok(Self { root, rights, is_hosts, hosts })
     }
 
     /// Gives a file the text that `new` makes of its old one; one that is not there is made. `None` leaves all as it is.
@@ -116,7 +119,6 @@ impl RootFiles {
     ) -> io::Result<()> {
         // With the hook's own rights: the engine's folders are not the container's.
         let mounted_file = mounted.file.as_deref().map(open_host_file).transpose()?;
-        let hosts = HOST_FILES.map(|path| Identity::of(Path::new(path)).ok());
         let is_hosts = self.is_hosts && !mounted.folder_is_tmpfs;
         if is_hosts && mounted_file.is_none() {
             return Err(hosts_own_root());
@@ -132,7 +134,7 @@ impl RootFiles {
                 _ => (&self.root, path),
             };
             match find(base, path, mounted_file)? {
-                Some(file) if hosts.contains(&Some(file.identity()?)) => {
+                Some(file) if self.hosts.contains(&Some(file.identity()?)) => {
                     Err(io::Error::other("it is the host's own"))
                 }
                 None if is_hosts => Err(hosts_own_root()),
