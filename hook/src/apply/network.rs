@@ -20,6 +20,8 @@ use crate::{nat, networks};
 
 /// The prefix length of link-local addresses (RFC 4291, section 2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;
+/// Whether a link takes IPv4 packets that say by whom they are to be sent on.
+const SOURCE_ROUTE: &str = "accept_source_route";
 
 impl Applier<'_> {
     /// The network is locked, shared, until the container is attached, so that nobody who leaves the network takes
@@ -213,7 +215,7 @@ pub fn router_sysctls(
         (Family::Ipv4, "send_redirects", "0"),
         // A packet that says by whom it is to be sent on is for the host itself until it is past the rules that look at where
         // it goes, and past the filters.
-        (Family::Ipv4, "accept_source_route", "0"),
+        (Family::Ipv4, SOURCE_ROUTE, "0"),
         (Family::Ipv6, "seg6_enabled", "0"),
         (Family::Ipv6, "rpl_seg_enabled", "0"),
         (Family::Ipv6, "accept_ra", "0"),
@@ -236,8 +238,17 @@ pub(super) fn write_router_sysctls(
     forwarded: &[Family],
 ) -> Result<(), KernelError> {
     router_sysctls(has_ipv6, forwarded).try_for_each(|(family, setting, value)| {
-        optional(sysctl::write(&sysctl::of_interface(family, link, setting), value))
+        match optional(sysctl::write(&sysctl::of_interface(family, link, setting), value)) {
+            Err(_) if setting == SOURCE_ROUTE && refuses_source_routes() => Ok(()),
+            written => written,
+        }
     })
+}
+
+/// Whether the host obeys no source route by any link: the kernel takes the lower of its own setting and the link's. New links obey
+/// (`conf/default`), which a host whose /proc/sys is read-only cannot change.
+fn refuses_source_routes() -> bool {
+    sysctl::read(&format!("net/ipv4/conf/all/{SOURCE_ROUTE}")).as_deref() == Some("0")
 }
 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.

@@ -23,7 +23,6 @@ fn sysctls_that_are_right_are_not_written() {
             ("ipv4/conf/default/route_localnet", "1"),
             ("ipv4/conf/default/rp_filter", "1"),
             ("ipv4/conf/default/send_redirects", "0"),
-            ("ipv4/conf/default/accept_source_route", "0"),
             ("ipv6/conf/default/accept_ra", "0"),
             ("ipv6/conf/default/accept_dad", "0"),
         ];
