@@ -77,13 +77,7 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80,8081:80")]);
     let _server = Server::tcp(&web.net, 80, "web");
     let outside = Server::tcp(&lab.wan, 81, "outside");
-    let sandbox = Sandbox::new("other");
-    lab.host.ok(&["nft", "flush", "ruleset"]);
-    let folder = lab.state_dir().with_file_name("other-state");
-    let annotations = [("net.network", "t"), ("net.subnet", "10.97.0.0/24"), ("net.ports", "8080:80")];
-    let state = lab.state_of(&sandbox, &annotations);
-    let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
-    assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    let sandbox = another_takes_the_port(&lab);
     let _other_server = Server::tcp(&sandbox.net(), 80, "other");
     let said = run_timer(&lab);
     assert!(said.contains("leads elsewhere") && said.contains("8080"), "{said}");
@@ -107,12 +101,8 @@ fn a_port_that_was_lost_costs_its_container_nothing_else() {
     lab.host.ok(&["nft", "get element inet ocinet taken4 { tcp . 8080 }"]);
 }
 
-/// Nor does it take the last one away.
-#[test]
-fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
-    let lab = Lab::new();
-    let only = [("net.network", "w"), ("net.subnet", "10.98.0.0/24"), ("net.ports", "8080:80")];
-    let web = lab.attach("web", &only);
+/// A container of another state folder, which publishes port 8080 while the rules are gone.
+fn another_takes_the_port(lab: &Lab) -> Sandbox {
     let sandbox = Sandbox::new("other");
     lab.host.ok(&["nft", "flush", "ruleset"]);
     let folder = lab.state_dir().with_file_name("other-state");
@@ -120,6 +110,16 @@ fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
     let state = lab.state_of(&sandbox, &annotations);
     let started = lab.run(&["--state-dir", folder.to_str().unwrap(), "createRuntime"], &state);
     assert_eq!((started.code, started.stderr.as_str()), (0, ""));
+    sandbox
+}
+
+/// Nor does it take the last one away.
+#[test]
+fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
+    let lab = Lab::new();
+    let only = [("net.network", "w"), ("net.subnet", "10.98.0.0/24"), ("net.ports", "8080:80")];
+    let web = lab.attach("web", &only);
+    let sandbox = another_takes_the_port(&lab);
     let _server = Server::tcp(&sandbox.net(), 80, "other");
     lab.detach(web);
     reaches(&lab.peer, HOST4, 8080, "other");
