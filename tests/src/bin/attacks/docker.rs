@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ocinet_tests::lab::{Background, Lab, Netns, command, finish, until};
 
-/// Every place of programs that the daemon starts: its own come first.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+use super::PATH;
+
 const IMAGE: &str = "busybox";
 
 /// A daemon that runs for as long as this value lives, and its containers with it.
@@ -33,6 +33,7 @@ impl Docker {
         // What it has in /run is its own.
         let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
         let mut daemon = command("unshare");
+        // Its own programs come first.
         daemon.env("PATH", format!("{}:{PATH}", programs.display()));
         daemon.args(["--mount", "sh", "-c", script, "sh"]).arg(programs.join("dockerd"));
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {

@@ -12,7 +12,6 @@
 
 mod docker;
 
-use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -24,6 +23,8 @@ use docker::Docker;
 
 /// How often each frame is sent.
 const ROUNDS: usize = 20;
+/// Where tools find the programs that they start.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where Debian has netavark.
 const NETAVARK: &str = "/usr/lib/podman/netavark";
 
@@ -122,25 +123,18 @@ impl Tool {
             match self {
                 Self::Netavark { program, firewall, .. } => {
                     let mut netavark = command(program);
-                    netavark.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-                    netavark.env("NETAVARK_FW", firewall);
+                    netavark.env_clear().env("PATH", PATH).env("NETAVARK_FW", firewall);
                     by_netavark(netavark, lab, sandbox, index);
                 }
                 _ => by_ocinet(lab, sandbox, index),
             }
         }
         let nets = sandboxes.iter().map(Sandbox::net).collect();
-        Attached { by: self.to_string(), nets, _sandboxes: sandboxes, _docker: None }
-    }
-}
-
-impl Display for Tool {
-    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ocinet => write!(to, "ocinet"),
-            Self::Netavark { version, firewall, .. } => write!(to, "netavark {version} ({firewall})"),
-            Self::Docker { .. } => write!(to, "Docker"),
-        }
+        let by = match self {
+            Self::Netavark { version, firewall, .. } => format!("netavark {version} ({firewall})"),
+            _ => "ocinet".to_owned(),
+        };
+        Attached { by, nets, _sandboxes: sandboxes, _docker: None }
     }
 }
 
