@@ -1,8 +1,9 @@
 //! The state that a runtime writes to a hook's standard input (OCI runtime specification, "State").
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Read};
+use std::path::Path;
+use std::{fmt, fs};
 
 use oci_spec::runtime::State;
 use ocinet_shared::container_id::ContainerId;
@@ -167,6 +168,16 @@ pub fn parse_id(id: &str) -> Result<ContainerId, Error> {
             "name the container with letters, digits and dashes",
         ))
     })
+}
+
+/// The id that stands for the container of a bundle which has none yet: its folder's name.
+///
+/// # Errors
+/// As [`parse_id`].
+pub fn id_of_bundle(folder: &Path) -> Result<ContainerId, Error> {
+    let name =
+        fs::canonicalize(folder).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    name.and_then(|name| name.parse().ok()).map_or_else(|| parse_id("bundle"), Ok)
 }
 
 /// Who holds an address while `ocinet gc` deletes its elements, so that no container takes it meanwhile.

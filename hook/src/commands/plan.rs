@@ -1,7 +1,6 @@
 //! `ocinet plan`: what createRuntime would do, from a state or from a bundle, touching nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +71,6 @@ fn from_bundle(bundle: &str) -> Result<Container, Error> {
         let doing = format!("read {}", path.display());
         Error::Usage(report(doing, error, "name a folder that holds an OCI bundle"))
     })?;
-    let name =
-        fs::canonicalize(folder).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let id = name.and_then(|name| name.parse().ok()).map_or_else(|| input::parse_id("bundle"), Ok)?;
+    let id = input::id_of_bundle(folder)?;
     Ok(Container { id, pid: 0, bundle: bundle.to_owned(), annotations: BundleConfig::parse(&bytes)? })
 }

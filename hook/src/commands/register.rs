@@ -93,9 +93,7 @@ fn into_bundle(
 /// Refuses, or warns of, what the policy says about the bundle's capabilities, as a start would.
 fn check_capabilities(rules: &Rules<'_>, config: &Path) -> Result<(), Error> {
     let folder = config.parent().unwrap_or(Path::new("/"));
-    // A bundle has no id yet: the folder's name stands for it, as in `ocinet plan`.
-    let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-    let id = name.map_or_else(|| input::parse_id("bundle"), Ok)?;
+    let id = input::id_of_bundle(folder)?;
     if let Some(warning) = rules.check_capabilities(&id, OciBundle::read(folder).as_ref())? {
         crate::log::warn(warning);
     }
