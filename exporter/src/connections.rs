@@ -5,11 +5,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ocinet_shared::cidr::Cidr;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -227,10 +228,15 @@ impl Drop for Answer {
 /// Who is one client: an IPv4 address, or the /64 that IPv6 gives to one.
 #[must_use]
 pub fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
+    network(address, 32, 64)
+}
+
+/// The network of so many bits, of IPv4 or of IPv6, that an address is in.
+#[must_use]
+pub fn network(address: IpAddr, bits4: u8, bits6: u8) -> IpAddr {
+    let address = address.to_canonical();
+    let bits = if address.is_ipv4() { bits4 } else { bits6 };
+    Cidr::new(address, bits).map_or(address, |within| within.network().address())
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::connections::subscriber;
+use crate::connections::{network, subscriber};
 
 /// How many networks' and clients' permits are remembered.
 const REMEMBERED: usize = 10_000;
@@ -106,10 +106,7 @@ impl Queue {
 
 /// The network that a site has at most: a /24 of IPv4, and a /48 of IPv6 (RFC 6177).
 fn network_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 48)).into(),
-    }
+    network(client, 24, 48)
 }
 
 #[cfg(test)]
