@@ -21,10 +21,7 @@ pub fn root_of_process(pid: u32) -> io::Result<Option<(u32, u32)>> {
     if namespace(&pid.to_string())? == namespace("self")? {
         return Ok(None);
     }
-    let root = |map: &str| {
-        let map = fs::read_to_string(format!("/proc/{pid}/{map}"))?;
-        Ok::<_, io::Error>(map.lines().find_map(parse).unwrap_or(NOBODY))
-    };
+    let root = |map: &str| Ok::<_, io::Error>(root_in(&format!("/proc/{pid}/{map}"))?.unwrap_or(NOBODY));
     Ok(Some((root("uid_map")?, root("gid_map")?)))
 }
 
@@ -34,7 +31,11 @@ pub fn root_of_process(pid: u32) -> io::Result<Option<(u32, u32)>> {
 /// # Errors
 /// A process that is gone.
 pub fn root_of(map: &str) -> io::Result<Option<u32>> {
-    Ok(fs::read_to_string(map)?.lines().find_map(parse).filter(|root| *root != 0))
+    Ok(root_in(map)?.filter(|root| *root != 0))
+}
+
+fn root_in(map: &str) -> io::Result<Option<u32>> {
+    Ok(fs::read_to_string(map)?.lines().find_map(parse))
 }
 
 /// A line is a range: its first id inside, its first id outside, its length.
