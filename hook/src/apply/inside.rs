@@ -48,28 +48,31 @@ impl Applier<'_> {
             return Ok(());
         };
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
-        self.write_interface_sysctls(interface, has_ipv6, *announce)?;
-        let id = self.subject.id.clone();
         let doing = || format!("configure {interface} in the container");
-        let found =
-            link::find(self.inside()?, interface)?.ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))?;
+        let index = self.write_interface_sysctls(interface, has_ipv6, *announce)?;
+        let host_end = self.host_ends.get(interface).copied();
+        let child = if host_end.is_some() { None } else { link::find_by_index(self.inside()?, index)? };
         self.hear_lan(interface)?;
-        match found.kind.as_str() {
-            "macvlan" => self.bring_up(found.index, interface)?,
-            "ipvlan" => self.take_addresses(found.index, interface, addresses)?,
+        let kind = child.as_ref().map(|child| child.kind.as_str()).unwrap_or_default();
+        match kind {
+            "macvlan" => self.bring_up(index, interface)?,
+            "ipvlan" => self.take_addresses(index, interface, addresses)?,
             _ => {}
         }
         let mut changes = vec![
-            link::alias(found.index, &format!("{}{id}", link::OF_CONTAINER)),
+            link::alias(index, &format!("{}{}", link::OF_CONTAINER, self.subject.id)),
             link::up(link::LOOPBACK),
-            link::up(found.index),
         ];
-        changes.extend(addresses.iter().map(|address| addr::add(found.index, address)));
-        changes.extend(self.known_gateways(&found, ways));
+        // An ipvlan is up and has its addresses.
+        if kind != "ipvlan" {
+            changes.push(link::up(index));
+            changes.extend(addresses.iter().map(|address| addr::add(index, address)));
+        }
+        changes.extend(self.known_gateways(index, host_end, ways));
         let first_way = changes.len();
-        changes.extend(ways.iter().map(|way| route::add(found.index, way)));
+        changes.extend(ways.iter().map(|way| route::add(index, way)));
         if let Some(own) = own_table {
-            changes.extend(own.ways.iter().map(|way| route::add(found.index, way)));
+            changes.extend(own.ways.iter().map(|way| route::add(index, way)));
             changes.extend(rules(own));
         }
         let refused = Cell::new(0);
@@ -83,35 +86,43 @@ impl Applier<'_> {
             let has_way_out = is_way_out && error.errno == Errno::EEXIST;
             return Err(if has_way_out { Failure::HasWayOut(error.into()) } else { error.into() });
         }
-        if let Some(peer) = found.peer.filter(|_| found.kind == "veth") {
-            self.host_ends.insert(interface.clone(), peer);
-            let bridge = wait_until_settled(&mut self.route, peer)?.and_then(|link| link.controller);
+        self.wait_for_interface(index, host_end, addresses)?;
+        match (mac.or(child.as_ref().and_then(|child| child.mac)).filter(|_| *announce), &child) {
+            (Some(mac), Some(child)) if child.kind == "ipvlan" => {
+                lan::announce_by_parent(child, mac, addresses);
+                Ok(())
+            }
+            (Some(mac), _) => self.announce(index, mac, interface),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Waits until the first packet to the interface and the first one from it arrive.
+    fn wait_for_interface(
+        &mut self,
+        index: u32,
+        host_end: Option<u32>,
+        addresses: &[Cidr],
+    ) -> Result<(), KernelError> {
+        if let Some(host_end) = host_end {
+            let bridge = wait_until_settled(&mut self.route, host_end)?.and_then(|link| link.controller);
             if let Some(bridge) = bridge {
                 wait_until_settled(&mut self.route, bridge)?;
             }
         }
-        if has_ipv6 {
-            wait_until_settled(self.inside()?, found.index)?;
+        let mut ipv6 = addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6).peekable();
+        if ipv6.peek().is_some() {
+            wait_until_settled(self.inside()?, index)?;
         }
-        for address in addresses.iter().map(Cidr::address).filter(IpAddr::is_ipv6) {
-            wait_until_local(self.inside()?, address)?;
-        }
-        match mac.or(found.mac).filter(|_| *announce) {
-            Some(mac) if found.kind == "ipvlan" => {
-                lan::announce_by_parent(&found, mac, addresses);
-                Ok(())
-            }
-            Some(mac) => self.announce(found.index, mac, interface),
-            None => Ok(()),
-        }
+        ipv6.try_for_each(|address| wait_until_local(self.inside()?, address))
     }
 
     /// A host's end that is itself the gateway has the gateway's address without a subnet. With some values of `arp_ignore`
     /// (ip-sysctl) the host does not answer ARP for such an address, so that the container is told whose it is.
-    fn known_gateways(&self, link: &Link, ways: &[Way]) -> Vec<Change> {
-        let Some(mac) = link.peer.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
+    fn known_gateways(&self, index: u32, host_end: Option<u32>, ways: &[Way]) -> Vec<Change> {
+        let Some(mac) = host_end.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
         let gateways: BTreeSet<IpAddr> = ways.iter().filter_map(|way| way.gateway).collect();
-        gateways.into_iter().map(|gateway| neighbour::known(link.index, gateway, *mac)).collect()
+        gateways.into_iter().map(|gateway| neighbour::known(index, gateway, *mac)).collect()
     }
 
     /// Of two macvlans on one parent that have the same Ethernet address, one alone can be up.
@@ -155,13 +166,13 @@ impl Applier<'_> {
         }
     }
 
-    /// The sysctls are written and the socket is opened in one visit.
+    /// The sysctls are written, the socket is opened and the interface's index is looked up in one visit.
     fn write_interface_sysctls(
         &mut self,
         interface: &IfName,
         has_ipv6: bool,
         announces: bool,
-    ) -> Result<(), KernelError> {
+    ) -> Result<u32, KernelError> {
         let mut settings: Vec<(Family, &str, &str)> = if has_ipv6 {
             [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
                 .map(|(setting, value)| (Family::Ipv6, setting, value))
@@ -173,14 +184,15 @@ impl Applier<'_> {
             settings.extend([(Family::Ipv4, "arp_notify", "1"), (Family::Ipv6, "ndisc_notify", "1")]);
         }
         let is_open = self.inside.is_some();
-        let opened = self.subject.namespace.enter(self.subject.home, || {
+        let (opened, index) = self.subject.namespace.enter(self.subject.home, || {
             for (family, setting, value) in settings {
                 optional(sysctl::write(&sysctl::of_interface(family, interface, setting), value))?;
             }
-            if is_open { Ok(None) } else { Channel::open(NETLINK_ROUTE).map(Some) }
+            let opened = if is_open { None } else { Some(Channel::open(NETLINK_ROUTE)?) };
+            Ok::<_, KernelError>((opened, link::index_of(interface)?))
         })??;
         self.inside = opened.or(self.inside.take());
-        Ok(())
+        Ok(index)
     }
 
     /// Where the container's address was elsewhere before, bridges and neighbours far away learn by its own frames that

@@ -239,7 +239,10 @@ impl<'a> Applier<'a> {
             hairpin: *hairpin,
         };
         let made = link::make_veth(&mut self.route, &veth, self.subject.namespace.as_fd());
-        self.made_inside(made, interface)
+        self.made_inside(made, interface)?;
+        let host_end = self.index_of(host_interface)?;
+        self.host_ends.insert(interface.clone(), host_end);
+        Ok(())
     }
 
     fn filter_host_end(&mut self, step: &Step) -> Result<(), Failure> {

@@ -46,6 +46,15 @@ pub struct Refusal {
     pub detail: Option<String>,
 }
 
+/// Which answer is the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// The one to the last message, which is answered once.
+    OfLastMessage,
+    /// Nobody knows: the queue is read until it is empty.
+    Unknown,
+}
+
 /// A netlink socket.
 pub struct Channel {
     socket: Socket,
@@ -92,6 +101,13 @@ impl Channel {
     where
         T: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.exchange_until(messages, Last::Unknown)
+    }
+
+    fn exchange_until<T>(&mut self, messages: Vec<(T, u16)>, last: Last) -> io::Result<(Vec<Refusal>, Vec<T>)>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+    {
         let first = self.sequence.wrapping_add(1);
         let count = messages.len();
         let mut bytes = Vec::with_capacity(count * 128);
@@ -125,7 +141,7 @@ impl Channel {
                 }
                 _ => {}
             }
-            false
+            last == Last::OfLastMessage && index + 1 == count
         };
         match self.drain(&mut take) {
             // What did not fit is lost; what came before is still in the queue.
@@ -196,15 +212,16 @@ impl Channel {
     where
         T: NetlinkSerializable + NetlinkDeserializable,
     {
-        let mut messages = messages.into_iter().map(|(message, flags)| (message, flags | NLM_F_ACK));
+        let mut messages = messages.into_iter();
         let mut before = 0;
         loop {
-            let group: Vec<_> = messages.by_ref().take(ACKNOWLEDGED).collect();
+            let mut group: Vec<_> = messages.by_ref().take(ACKNOWLEDGED).collect();
             let count = group.len();
-            if count == 0 {
-                return Ok(());
-            }
-            let exchanged = self.exchange(group);
+            // The kernel answers what it refuses in any case, and takes messages in turn: an answer to the last says that it is
+            // through with all of them.
+            let Some((_, flags)) = group.last_mut() else { return Ok(()) };
+            *flags |= NLM_F_ACK;
+            let exchanged = self.exchange_until(group, Last::OfLastMessage);
             let (refusals, _) = exchanged.map_err(|error| KernelError::from_io(doing(before), &error))?;
             if let Some(Refusal { index, errno, detail }) = refusals.into_iter().next() {
                 return Err(KernelError { doing: doing(before + index), errno, detail });
@@ -221,8 +238,9 @@ impl Channel {
     where
         T: NetlinkSerializable + NetlinkDeserializable,
     {
-        let (refusals, answers) =
-            self.exchange(vec![(message, 0)]).map_err(|error| KernelError::from_io(doing, &error))?;
+        let (refusals, answers) = self
+            .exchange_until(vec![(message, 0)], Last::OfLastMessage)
+            .map_err(|error| KernelError::from_io(doing, &error))?;
         match refusals.into_iter().next() {
             None => Ok(answers.into_iter().next()),
             Some(Refusal { errno: Errno::ENODEV | Errno::ENOENT, .. }) => Ok(None),

@@ -17,6 +17,9 @@ pub(super) const NESTED: u16 = 1 << 15;
 /// Messages and attributes begin on a 4-byte boundary (`NLMSG_ALIGN`, `NLA_ALIGN`).
 const ALIGNMENT: usize = 4;
 
+/// More than a message about an element takes, in bytes.
+const USUAL_BODY: usize = 160;
+
 /// A question: a message's type, and what follows its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -28,17 +31,21 @@ impl Request {
     /// A message of a type with the family's own header, such as `struct ifinfomsg`, and no attribute yet.
     #[must_use]
     pub fn new(kind: u16, header: &[u8]) -> Self {
-        Self { kind, body: header.to_vec() }
+        let mut body = Vec::with_capacity(USUAL_BODY);
+        body.extend_from_slice(header);
+        Self { kind, body }
     }
 
     /// The same with a further attribute.
     #[must_use]
-    pub fn with(mut self, kind: u16, payload: &[u8]) -> Self {
-        // The longest payload is a table's name.
-        let length = u16::try_from(ATTRIBUTE_HEADER + payload.len()).unwrap_or(u16::MAX);
-        self.body.extend(length.to_ne_bytes());
-        self.body.extend(kind.to_ne_bytes());
-        self.body.extend(payload);
+    pub fn with(self, kind: u16, payload: &[u8]) -> Self {
+        self.with_parts(kind, payload, &[])
+    }
+
+    fn with_parts(mut self, kind: u16, payload: &[u8], rest: &[u8]) -> Self {
+        self.body.extend_from_slice(&attribute_header(ATTRIBUTE_HEADER + payload.len() + rest.len(), kind));
+        self.body.extend_from_slice(payload);
+        self.body.extend_from_slice(rest);
         self.body.resize(self.body.len().next_multiple_of(ALIGNMENT), 0);
         self
     }
@@ -52,19 +59,21 @@ impl Request {
         }
     }
 
-    /// The same with a further attribute that holds attributes.
+    /// The same with a further attribute that holds attributes, which `inside` adds.
     #[must_use]
-    pub fn with_nested(self, kind: u16, inside: impl FnOnce(Self) -> Self) -> Self {
-        let inside = inside(Self::new(0, &[]));
-        self.with(kind | NESTED, &inside.body)
+    pub fn with_nested(mut self, kind: u16, inside: impl FnOnce(Self) -> Self) -> Self {
+        let start = self.body.len();
+        self.body.extend_from_slice(&[0; ATTRIBUTE_HEADER]);
+        let mut whole = inside(self);
+        let header = attribute_header(whole.body.len() - start, kind | NESTED);
+        whole.body[start..][..ATTRIBUTE_HEADER].copy_from_slice(&header);
+        whole
     }
 
     /// The same with a further attribute that is a text, which the kernel wants to end with NUL.
     #[must_use]
     pub fn with_text(self, kind: u16, text: &str) -> Self {
-        let mut payload = text.as_bytes().to_vec();
-        payload.push(0);
-        self.with(kind, &payload)
+        self.with_parts(kind, text.as_bytes(), &[0])
     }
 
     /// Appends the message with its header.
@@ -78,6 +87,13 @@ impl Request {
         bytes.extend(&self.body);
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
     }
+}
+
+fn attribute_header(length: usize, kind: u16) -> [u8; ATTRIBUTE_HEADER] {
+    // The longest payload is a table's name.
+    let [first, second] = u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes();
+    let [third, fourth] = kind.to_ne_bytes();
+    [first, second, third, fourth]
 }
 
 impl NetlinkSerializable for Request {
