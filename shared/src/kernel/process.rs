@@ -1,6 +1,6 @@
 //! Which process is which: a pid alone is used again.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
@@ -10,7 +10,7 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 
-use super::KernelError;
+use super::{KernelError, sysctl};
 
 /// More than the longest line of /proc/PID/stat: 52 numbers and a name of 15 bytes.
 const STAT: usize = 2048;
@@ -35,13 +35,14 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
 fn read_stat(pid: u32) -> io::Result<Option<u64>> {
     let mut buffer = [0; STAT];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
-    parse_stat(&String::from_utf8_lossy(&buffer[..length]))
+    parse_stat(&buffer[..length])
 }
 
-fn parse_stat(stat: &str) -> io::Result<Option<u64>> {
+fn parse_stat(stat: &[u8]) -> io::Result<Option<u64>> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "no start time in /proc/PID/stat");
-    // The command's name, field 2, may hold spaces and parentheses; it ends at the last one.
-    let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    // The command's name, field 2, may hold any bytes, spaces and parentheses among them; it ends at the last one.
+    let name_end = stat.iter().rposition(|byte| *byte == b')').map_or(stat.len(), |at| at + 1);
+    let behind_name = std::str::from_utf8(&stat[name_end..]).unwrap_or_default();
     let mut fields = behind_name.split_ascii_whitespace();
     let state = fields.next();
     let flags: u32 = fields.nth(5).and_then(|field| field.parse().ok()).ok_or_else(malformed)?;
@@ -84,6 +85,29 @@ pub fn exists(pid: u32) -> bool {
 /// descriptor below 3 that is closed is opened, so that what ocinet says is never written into a file of its own, and a
 /// write to a reader that has gone fails with `EPIPE` instead of ending the process.
 pub fn start() {
+    open_closed_streams();
+    #[expect(unsafe_code, reason = "neither signal(2) nor mallopt(3) has a safe wrapper")]
+    // SAFETY: to ignore a signal runs no code of this program's, mallopt(3) changes the allocator's own numbers alone, and
+    // there is one thread.
+    unsafe {
+        let _ = signal(Signal::SIGPIPE, SigHandler::SigIgn);
+        // A hook takes memory from the kernel once, for all of its threads, and gives none back before its end.
+        #[cfg(target_env = "gnu")]
+        for (parameter, value) in
+            [(libc::M_TOP_PAD, MEMORY), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX), (libc::M_ARENA_MAX, 1)]
+        {
+            libc::mallopt(parameter, value);
+        }
+    }
+}
+
+fn open_closed_streams() {
+    #[expect(unsafe_code, reason = "the standard library's streams do not tell whether they are open")]
+    // SAFETY: these are numbers, not borrowed objects, and nothing is changed.
+    let is_open = |stream| unsafe { libc::fcntl(stream, libc::F_GETFD) } >= 0;
+    if (0..=2).all(is_open) {
+        return;
+    }
     loop {
         // The lowest free number is given away first (open(2)).
         match File::options().read(true).write(true).open("/dev/null") {
@@ -92,17 +116,6 @@ pub fn start() {
             // Any other file tells as well whether one of them is closed: nothing is to be said then, and nowhere to say it.
             Err(_) if File::open("/").is_ok_and(|other| other.as_raw_fd() > 2) => break,
             Err(_) => std::process::abort(),
-        }
-    }
-    #[expect(unsafe_code, reason = "neither signal(2) nor mallopt(3) has a safe wrapper")]
-    // SAFETY: to ignore a signal runs no code of this program's, mallopt(3) changes the allocator's own numbers alone, and
-    // there is one thread.
-    unsafe {
-        let _ = signal(Signal::SIGPIPE, SigHandler::SigIgn);
-        // A hook takes memory from the kernel once, and gives none back before its end.
-        #[cfg(target_env = "gnu")]
-        for (parameter, bytes) in [(libc::M_TOP_PAD, MEMORY), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)] {
-            libc::mallopt(parameter, bytes);
         }
     }
 }
@@ -118,8 +131,8 @@ pub fn fix_umask() {
 /// # Errors
 /// Those of reading /proc/sys/kernel/random/boot_id.
 pub fn boot_id() -> Result<String, KernelError> {
-    let fail = |error: io::Error| KernelError::from_io("find out which boot this is", &error);
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(fail)?.trim_end().to_owned())
+    sysctl::read_text("kernel/random/boot_id")
+        .map_err(|error| KernelError::from_io("find out which boot this is", &error))
 }
 
 #[cfg(test)]
@@ -140,10 +153,11 @@ mod tests {
     #[test]
     fn a_process_that_is_ending_has_ended() {
         let killed = |state: &str, flags: u32, pending: u32| {
-            parse_stat(&format!(
-                "7 (a) b) {state} 1 7 7 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 21 2200 23 24 25 26 27 28 29 30 \
+            let behind = format!(
+                ") b) {state} 1 7 7 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 21 2200 23 24 25 26 27 28 29 30 \
                  {pending} 0 0 0"
-            ))
+            );
+            parse_stat(&[&b"7 (a\xff"[..], behind.as_bytes()].concat())
         };
         let stat = |state: &str, flags: u32| killed(state, flags, 0);
         assert_eq!(stat("S", 0x40_0100).unwrap(), Some(2200));
@@ -151,6 +165,6 @@ mod tests {
         assert_eq!(stat("R", 0x40_0104).unwrap(), None);
         assert_eq!(killed("R", 0x40_0100, 0x100).unwrap(), None);
         assert_eq!(killed("D", 0x40_0100, 0x4000).unwrap(), Some(2200), "SIGTERM may be blocked");
-        assert!(parse_stat("7 (a) S 1").is_err() && parse_stat("").is_err());
+        assert!(parse_stat(b"7 (a) S 1").is_err() && parse_stat(b"").is_err());
     }
 }

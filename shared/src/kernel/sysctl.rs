@@ -50,7 +50,24 @@ const LONGEST: usize = 128;
 /// Reads a sysctl of the network namespace that this process is in; `None` where there is none of that key.
 #[must_use]
 pub fn read(key: &str) -> Option<String> {
-    Some(fs::read_to_string(format!("/proc/sys/{key}")).ok()?.trim_end().to_owned())
+    read_text(key).ok()
+}
+
+/// The same with the reason why there is none.
+///
+/// # Errors
+/// Those of open(2) and read(2), and a value that is not UTF-8.
+pub fn read_text(key: &str) -> io::Result<String> {
+    let mut file = File::open(format!("/proc/sys/{key}"))?;
+    let mut is = [0_u8; LONGEST];
+    let length = file.read(&mut is)?;
+    let mut bytes = is[..length].to_vec();
+    // The kernel gives a value that fits in whole: no second read tells that it is the end.
+    if length == LONGEST {
+        file.read_to_end(&mut bytes)?;
+    }
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    Ok(text.trim_end().to_owned())
 }
 
 /// The key of a per-interface setting.
@@ -82,5 +99,5 @@ pub fn forwarding_key(family: Family) -> &'static str {
 /// # Errors
 /// Those of open(2) and read(2); a kernel without the family is an error.
 pub fn forwards(family: Family) -> io::Result<bool> {
-    Ok(fs::read(format!("/proc/sys/{}", forwarding_key(family)))?.first() != Some(&b'0'))
+    Ok(!read_text(forwarding_key(family))?.starts_with('0'))
 }
