@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link::{self, Ipv4Setting, Link};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
@@ -63,6 +63,9 @@ impl Applier<'_> {
             link::alias(index, &format!("{}{}", link::OF_CONTAINER, self.subject.id)),
             link::up(link::LOOPBACK),
         ];
+        if *announce {
+            changes.push(link::ipv4_settings(index, &[(Ipv4Setting::ArpNotify, 1)]));
+        }
         // An ipvlan is up and has its addresses.
         if kind != "ipvlan" {
             changes.push(link::up(index));
@@ -173,20 +176,18 @@ impl Applier<'_> {
         has_ipv6: bool,
         announces: bool,
     ) -> Result<u32, KernelError> {
-        let mut settings: Vec<(Family, &str, &str)> = if has_ipv6 {
-            [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
-                .map(|(setting, value)| (Family::Ipv6, setting, value))
-                .to_vec()
+        let mut settings: Vec<(&str, &str)> = if has_ipv6 {
+            vec![("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")]
         } else {
-            vec![(Family::Ipv6, "disable_ipv6", "1")]
+            vec![("disable_ipv6", "1")]
         };
         if announces {
-            settings.extend([(Family::Ipv4, "arp_notify", "1"), (Family::Ipv6, "ndisc_notify", "1")]);
+            settings.push(("ndisc_notify", "1"));
         }
         let is_open = self.inside.is_some();
         let (opened, index) = self.subject.namespace.enter(self.subject.home, || {
-            for (family, setting, value) in settings {
-                optional(sysctl::write(&sysctl::of_interface(family, interface, setting), value))?;
+            for (setting, value) in settings {
+                optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, interface, setting), value))?;
             }
             let opened = if is_open { None } else { Some(Channel::open(NETLINK_ROUTE)?) };
             Ok::<_, KernelError>((opened, link::index_of(interface)?))

@@ -317,18 +317,17 @@ impl<'a> Applier<'a> {
         let has_ipv6 = addresses.iter().any(IpAddr::is_ipv6);
         let mut families: Vec<Family> = addresses.iter().map(|address| Family::of(*address)).collect();
         families.dedup();
-        network::write_router_sysctls(host_interface, has_ipv6, &families)?;
         let doing = format!("route to the container by {host_interface}");
-        let found = link::find(&mut self.route, host_interface)?
-            .ok_or_else(|| KernelError::new(doing.clone(), Errno::ENODEV))?;
-        let index = found.index;
-        self.routers.extend(found.mac.map(|mac| (index, mac)));
+        let index = self.index_of(host_interface)?;
+        let router = network::make_router(host_interface, index, has_ipv6, &families)?;
+        self.routers.insert(index, Mac::of_host_end(host_interface.as_str()));
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
         let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
         let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, *mac));
         // The host's default route would take what is sent to an address that nobody has out of the network.
         let within = confined_to.iter().map(|subnet| route::within(index, *subnet));
-        let changes: Vec<Change> = gateways.chain(ways).chain(neighbours).chain(within).collect();
+        let rest = gateways.chain(ways).chain(neighbours).chain(within);
+        let changes: Vec<Change> = std::iter::once(router).chain(rest).collect();
         Ok(self.route.change(changes, |_| doing.clone())?)
     }
 

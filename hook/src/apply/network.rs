@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::filter;
-use ocinet_shared::kernel::link::{self, Child, ChildKind, Link, MacvlanMode, VxlanPlace};
+use ocinet_shared::kernel::link::{self, Child, ChildKind, Ipv4Setting, Link, MacvlanMode, VxlanPlace};
 use ocinet_shared::kernel::{Change, KernelError, addr, optional, sysctl};
 use ocinet_shared::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::to_json;
@@ -20,8 +20,6 @@ use crate::{nat, networks};
 
 /// The prefix length of link-local addresses (RFC 4291, section 2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;
-/// Whether a link takes IPv4 packets that say by whom they are to be sent on.
-const SOURCE_ROUTE: &str = "accept_source_route";
 
 impl Applier<'_> {
     /// The network is locked, shared, until the container is attached, so that nobody who leaves the network takes
@@ -167,7 +165,7 @@ impl Applier<'_> {
         let has_ipv6 = network.subnet(Family::Ipv6).is_some();
         match &link.kind {
             HostLinkKind::Bridge => {
-                write_router_sysctls(&link.name, has_ipv6, &forwarded(network))?;
+                changes.push(make_router(&link.name, index, has_ipv6, &forwarded(network))?);
                 changes.extend(link::fixed_mtu(index, network.mtu.unwrap_or(DEFAULT_MTU)));
                 changes.extend(network.gateways().map(|gateway| addr::add(index, &gateway)));
                 changes.extend(link_local(network, link).map(|own| addr::add(index, &own)));
@@ -181,14 +179,12 @@ impl Applier<'_> {
             HostLinkKind::Macvlan { addresses, .. } => {
                 self.hear_lan_for_host(addresses)?;
                 let no_ipv6 = if has_ipv6 { "0" } else { "1" };
-                for (family, setting, value) in [
-                    // It must not answer for the addresses that the host has on the parent.
-                    (Family::Ipv4, "arp_ignore", "1"),
-                    (Family::Ipv6, "accept_ra", "0"),
-                    (Family::Ipv6, "disable_ipv6", no_ipv6),
-                ] {
-                    optional(sysctl::write(&sysctl::of_interface(family, &link.name, setting), value))?;
+                for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", no_ipv6)] {
+                    let key = sysctl::of_interface(Family::Ipv6, &link.name, setting);
+                    optional(sysctl::write(&key, value))?;
                 }
+                // It must not answer for the addresses that the host has on the parent.
+                changes.push(link::ipv4_settings(index, &[(Ipv4Setting::ArpIgnore, 1)]));
                 changes.extend(addresses.iter().map(|address| addr::add(index, &Cidr::host(*address))));
             }
         }
@@ -203,27 +199,39 @@ fn link_local(network: &Network, bridge: &HostLink) -> Option<Cidr> {
     Cidr::new(bridge.mac.link_local().into(), LINK_LOCAL_PREFIX)
 }
 
-/// Sysctls of a link by which the host is the router of containers, in some families or in none. New links need not forward
-/// where the host does (`conf/default/forwarding`).
-pub fn router_sysctls(
-    has_ipv6: bool,
-    forwarded: &[Family],
-) -> impl Iterator<Item = (Family, &'static str, &'static str)> {
-    let settings = [
-        (Family::Ipv4, "route_localnet", "1"),
-        (Family::Ipv4, "rp_filter", "1"),
-        (Family::Ipv4, "send_redirects", "0"),
+/// Settings of a link by which the host is the router of containers. New links need not forward where the host does
+/// (`conf/default/forwarding`).
+#[must_use]
+pub fn router_settings(forwarded: &[Family]) -> Vec<(Ipv4Setting, u32)> {
+    let mut settings = vec![
+        (Ipv4Setting::RouteLocalnet, 1),
+        (Ipv4Setting::RpFilter, 1),
+        (Ipv4Setting::SendRedirects, 0),
         // A packet that says by whom it is to be sent on is for the host itself until it is past the rules that look at where
         // it goes, and past the filters.
-        (Family::Ipv4, SOURCE_ROUTE, "0"),
-        (Family::Ipv6, "seg6_enabled", "0"),
-        (Family::Ipv6, "rpl_seg_enabled", "0"),
-        (Family::Ipv6, "accept_ra", "0"),
-        // The host asks for a container's link address by its own link-local one, and could not for a second.
-        (Family::Ipv6, "accept_dad", "0"),
-        (Family::Ipv6, "disable_ipv6", if has_ipv6 { "0" } else { "1" }),
+        (Ipv4Setting::AcceptSourceRoute, 0),
     ];
-    settings.into_iter().chain(forwarded.iter().map(|family| (*family, "forwarding", "1")))
+    if forwarded.contains(&Family::Ipv4) {
+        settings.push((Ipv4Setting::Forwarding, 1));
+    }
+    settings
+}
+
+/// Those of IPv6, by the names of their sysctls: rtnetlink takes none of them.
+#[must_use]
+pub fn ipv6_router_sysctls(has_ipv6: bool, forwarded: &[Family]) -> Vec<(&'static str, &'static str)> {
+    let mut settings = vec![
+        ("seg6_enabled", "0"),
+        ("rpl_seg_enabled", "0"),
+        ("accept_ra", "0"),
+        // The host asks for a container's link address by its own link-local one, and could not for a second.
+        ("accept_dad", "0"),
+        ("disable_ipv6", if has_ipv6 { "0" } else { "1" }),
+    ];
+    if forwarded.contains(&Family::Ipv6) {
+        settings.push(("forwarding", "1"));
+    }
+    settings
 }
 
 /// The families in which the host forwards for a network.
@@ -232,23 +240,17 @@ pub fn forwarded(network: &Network) -> Vec<Family> {
     Family::ALL.into_iter().filter(|family| network.is_forwarded(*family)).collect()
 }
 
-pub(super) fn write_router_sysctls(
+/// Makes the host the router by a link: what rtnetlink takes is the change, and goes before all others of the link.
+pub(super) fn make_router(
     link: &IfName,
+    index: u32,
     has_ipv6: bool,
     forwarded: &[Family],
-) -> Result<(), KernelError> {
-    router_sysctls(has_ipv6, forwarded).try_for_each(|(family, setting, value)| {
-        match optional(sysctl::write(&sysctl::of_interface(family, link, setting), value)) {
-            Err(_) if setting == SOURCE_ROUTE && refuses_source_routes() => Ok(()),
-            written => written,
-        }
-    })
-}
-
-/// Whether the host obeys no source route by any link: the kernel takes the lower of its own setting and the link's. New links obey
-/// (`conf/default`), which a host whose /proc/sys is read-only cannot change.
-fn refuses_source_routes() -> bool {
-    sysctl::read(&format!("net/ipv4/conf/all/{SOURCE_ROUTE}")).as_deref() == Some("0")
+) -> Result<Change, KernelError> {
+    for (setting, value) in ipv6_router_sysctls(has_ipv6, forwarded) {
+        optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, link, setting), value))?;
+    }
+    Ok(link::ipv4_settings(index, &router_settings(forwarded)))
 }
 
 /// A text for people, by which a network's links are also told from others that somebody put beside them.

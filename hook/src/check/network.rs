@@ -6,7 +6,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 
-use crate::apply::network::{forwarded, router_sysctls};
+use crate::apply::network::{forwarded, ipv6_router_sysctls, router_settings};
 use crate::filters::with_tunnel;
 use crate::found::Found;
 
@@ -59,9 +59,14 @@ fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> V
 fn sysctls(network: &Network, link: &HostLink) -> Vec<String> {
     let mut differences = Vec::new();
     let has_ipv6 = network.subnet(Family::Ipv6).is_some();
-    for (family, setting, wanted) in router_sysctls(has_ipv6, &forwarded(network)) {
+    let forwarded = forwarded(network);
+    let ipv4 = router_settings(&forwarded).into_iter();
+    let ipv4 = ipv4.map(|(setting, wanted)| (Family::Ipv4, setting.name(), wanted.to_string()));
+    let ipv6 = ipv6_router_sysctls(has_ipv6, &forwarded).into_iter();
+    let ipv6 = ipv6.map(|(setting, wanted)| (Family::Ipv6, setting, wanted.to_owned()));
+    for (family, setting, wanted) in ipv4.chain(ipv6) {
         let key = sysctl::of_interface(family, &link.name, setting);
-        if let Some(is) = sysctl::read(&key).filter(|is| is != wanted) {
+        if let Some(is) = sysctl::read(&key).filter(|is| *is != wanted) {
             differences.push(format!("the sysctl {key} is {is} instead of {wanted}"));
         }
     }

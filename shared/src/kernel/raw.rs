@@ -76,6 +76,11 @@ impl Request {
         self.with_parts(kind, text.as_bytes(), &[0])
     }
 
+    /// What follows the message's own header.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Appends the message with its header.
     pub fn write(&self, flags: u16, sequence: u32, bytes: &mut Vec<u8>) {
         let length = u32::try_from(HEADER_LENGTH + self.body.len()).unwrap_or(u32::MAX);

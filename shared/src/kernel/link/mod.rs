@@ -1,8 +1,10 @@
-//! Links: what there is, and small changes. `make.rs` makes them, `watch.rs` is told when any changes.
+//! Links: what there is, and small changes. `make.rs` makes them, `ipv4.rs` has their settings, `watch.rs` is told when any changes.
 
+mod ipv4;
 mod make;
 mod watch;
 
+pub use ipv4::{Ipv4Setting, ipv4_settings};
 pub use make::{
     Child, ChildKind, IpvlanMode, MacvlanMode, Veth, VxlanPlace, make_bridge, make_child, make_veth,
     make_vxlan,
