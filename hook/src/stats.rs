@@ -24,6 +24,6 @@ fn add(state: &StateDir, stage: &str, result: &str, took: Duration) -> Result<()
     state.change_common(&path, PATIENCE, |text| {
         let mut stats = text.and_then(HookStats::parse).unwrap_or_default();
         stats.count(stage, result, took);
-        to_json(&stats, &path).map(Some)
+        to_json(&stats, &path)
     })
 }

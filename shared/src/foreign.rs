@@ -3,7 +3,7 @@
 //! An earlier ocinet made folders that everybody could write to, so that anything may be in them. A record, a network and
 //! a claim count where root wrote them, and nobody else can.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -23,7 +23,19 @@ impl StateDir {
     /// [`StateError::Foreign`] for what ocinet cannot have written, [`StateError::Writable`] for a file that others can
     /// write to, and those of open(2).
     pub(crate) fn open(&self, path: &Path) -> Result<Option<File>, StateError> {
-        let (file, metadata) = match small_file::open(path, O_NOFOLLOW) {
+        self.open_with(path, OpenOptions::new().read(true))
+    }
+
+    /// The same to read and to write.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_to_change(&self, path: &Path) -> Result<Option<File>, StateError> {
+        self.open_with(path, OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_with(&self, path: &Path, options: &mut OpenOptions) -> Result<Option<File>, StateError> {
+        let (file, metadata) = match small_file::open_with(path, options, O_NOFOLLOW) {
             Ok(opened) => opened,
             Err(error) if is_absent(&error) && self.is_folder(&error) => return Ok(None),
             Err(error) => return Err(refused(path, error)),
@@ -179,7 +191,7 @@ fn refused(path: &Path, error: io::Error) -> StateError {
     let foreign = |reason: &str| StateError::Foreign { path: path.to_owned(), reason: reason.to_owned() };
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ELOOP) => foreign(IS_LINK),
-        Some(Errno::ENXIO) | None => foreign(NOT_ORDINARY),
+        Some(Errno::ENXIO | Errno::EISDIR) | None => foreign(NOT_ORDINARY),
         Some(_) => StateError::io("read", path, error),
     }
 }

@@ -405,7 +405,7 @@ fn too_large(path: &Path) -> StateError {
     StateError::Malformed { path: path.to_owned(), reason: format!("it is larger than {MAX_FILE} bytes") }
 }
 
-fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
+pub(crate) fn read_all(file: &mut File, path: &Path) -> Result<String, StateError> {
     // With room from the start, a file of the usual size takes one read.
     let mut text = String::with_capacity(USUAL_FILE);
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);

@@ -11,7 +11,7 @@ use crate::snapshot::HookRuns;
 /// A file that cannot be read or does not add up.
 pub fn read(state: &StateDir) -> Result<Vec<HookRuns>, StateError> {
     let path = state.path("stats.json");
-    let Some(text) = state.read(&path)? else { return Ok(Vec::new()) };
+    let Some(text) = state.read_common(&path)? else { return Ok(Vec::new()) };
     let runs = HookStats::parse(&text).and_then(|stats| {
         stats.stages.into_iter().map(|(name, stage)| runs(name, stage)).collect::<Option<Vec<_>>>()
     });
