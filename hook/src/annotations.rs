@@ -212,6 +212,9 @@ impl Annotations {
     /// A value that is empty: every key says something.
     pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
         debug_assert!(key(name).is_some(), "{name} is not in KEYS");
+        if !self.left.contains_key(name) {
+            return Ok(None);
+        }
         let label = self.label(name);
         let Some(value) = self.left.remove(name) else { return Ok(None) };
         match value.text.trim() {

@@ -359,7 +359,8 @@ pub fn id_of(file_name: &str) -> Option<ContainerId> {
 pub fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StateError> {
     let malformed =
         |error: serde_json::Error| StateError::Malformed { path: path.to_owned(), reason: error.to_string() };
-    let mut bytes = serde_json::to_vec(value).map_err(malformed)?;
+    let mut bytes = Vec::with_capacity(USUAL_FILE);
+    serde_json::to_writer(&mut bytes, value).map_err(malformed)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
