@@ -13,7 +13,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Ipv4Setting, Link};
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, optional, route, rule, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
 
 use super::{Applier, Failure, lan};
@@ -186,9 +186,7 @@ impl Applier<'_> {
         }
         let is_open = self.inside.is_some();
         let (opened, index) = self.subject.namespace.enter(self.subject.home, || {
-            for (setting, value) in settings {
-                optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, interface, setting), value))?;
-            }
+            sysctl::write_all(Family::Ipv6, interface, &settings)?;
             let opened = if is_open { None } else { Some(Channel::open(NETLINK_ROUTE)?) };
             Ok::<_, KernelError>((opened, link::index_of(interface)?))
         })??;

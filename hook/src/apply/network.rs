@@ -7,7 +7,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link::{self, Child, ChildKind, Ipv4Setting, Link, MacvlanMode, VxlanPlace};
-use ocinet_shared::kernel::{Change, KernelError, addr, optional, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
 use ocinet_shared::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::to_json;
 
@@ -179,10 +179,8 @@ impl Applier<'_> {
             HostLinkKind::Macvlan { addresses, .. } => {
                 self.hear_lan_for_host(addresses)?;
                 let no_ipv6 = if has_ipv6 { "0" } else { "1" };
-                for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", no_ipv6)] {
-                    let key = sysctl::of_interface(Family::Ipv6, &link.name, setting);
-                    optional(sysctl::write(&key, value))?;
-                }
+                let settings = [("accept_ra", "0"), ("disable_ipv6", no_ipv6)];
+                sysctl::write_all(Family::Ipv6, &link.name, &settings)?;
                 // It must not answer for the addresses that the host has on the parent.
                 changes.push(link::ipv4_settings(index, &[(Ipv4Setting::ArpIgnore, 1)]));
                 changes.extend(addresses.iter().map(|address| addr::add(index, &Cidr::host(*address))));
@@ -247,9 +245,7 @@ pub(super) fn make_router(
     has_ipv6: bool,
     forwarded: &[Family],
 ) -> Result<Change, KernelError> {
-    for (setting, value) in ipv6_router_sysctls(has_ipv6, forwarded) {
-        optional(sysctl::write(&sysctl::of_interface(Family::Ipv6, link, setting), value))?;
-    }
+    sysctl::write_all(Family::Ipv6, link, &ipv6_router_sysctls(has_ipv6, forwarded))?;
     Ok(link::ipv4_settings(index, &router_settings(forwarded)))
 }
 

@@ -1,9 +1,14 @@
 //! Sysctls, by their files under /proc/sys.
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::KernelError;
+use nix::fcntl::{OFlag, openat};
+use nix::libc;
+use nix::sys::stat::Mode;
+
+use super::{KernelError, optional};
 use crate::cidr::Family;
 use crate::ifname::IfName;
 
@@ -15,7 +20,33 @@ use crate::ifname::IfName;
 /// Those of open(2), read(2) and write(2).
 pub fn write(key: &str, value: &str) -> Result<(), KernelError> {
     let path = format!("/proc/sys/{key}");
-    let open = |reads| fs::OpenOptions::new().read(reads).write(true).open(&path);
+    write_opened(key, value, |reads| OpenOptions::new().read(reads).write(true).open(&path))
+}
+
+/// Makes sysctls of an interface in the network namespace that this process is in what they are to be, each a name and a value. The
+/// way to them is walked once: beside hundreds of namespaces it takes milliseconds. Those that the kernel does not have are left out.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_all(family: Family, interface: &IfName, settings: &[(&str, &str)]) -> Result<(), KernelError> {
+    let key = of_interface(family, interface, "");
+    let folder = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(format!("/proc/sys/{key}"));
+    let folder = match folder {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| KernelError::from_io(format!("open the sysctls {key}"), &error))?,
+    };
+    for (setting, value) in settings {
+        let open = |reads| {
+            let access = if reads { OFlag::O_RDWR } else { OFlag::O_WRONLY };
+            Ok(File::from(openat(&folder, *setting, access | OFlag::O_CLOEXEC, Mode::empty())?))
+        };
+        optional(write_opened(&format!("{key}{setting}"), value, open))?;
+    }
+    Ok(())
+}
+
+/// `open` opens the file to write, and to read as well or not.
+fn write_opened(key: &str, value: &str, open: impl Fn(bool) -> io::Result<File>) -> Result<(), KernelError> {
     let written = match open(true) {
         Ok(mut file) => change(&mut file, value),
         // It can only be read, or only be written.
