@@ -103,14 +103,16 @@ impl RootFile {
         Ok(text)
     }
 
-    /// Writes it in place, because it may be a mount of its own.
+    /// Writes it in place, because it may be a mount of its own. It is not emptied before: ext4 waits for the disk to take note of
+    /// a file that was (`auto_da_alloc`, ext4(5)).
     ///
     /// # Errors
-    /// Those of open(2) and write(2).
+    /// Those of open(2), write(2) and ftruncate(2).
     pub(super) fn write(&self, content: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).truncate(true).custom_flags(AT_ONCE).open(again(&self.0))?;
-        file.write_all(content.as_bytes())
+        let mut file = OpenOptions::new().write(true).custom_flags(AT_ONCE).open(again(&self.0))?;
+        file.write_all(content.as_bytes())?;
+        let length = content.len() as u64;
+        if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
     }
 }
 
