@@ -22,7 +22,7 @@
 //! | `take_back.rs` `take_back/` `sweep.rs` | undoing it, from records alone |
 //! | `doctor/` | why packets do not arrive, reading only |
 //! | `strays.rs` `strays/` `check/` `found.rs` | what nobody owns, and what differs from the records |
-//! | `holder.rs` `error.rs` `log.rs` `stats.rs` | saying what went wrong, and counting it |
+//! | `holder.rs` `error.rs` `log.rs` `stats.rs` `phases.rs` | saying what went wrong and what took how long, and counting it |
 //!
 //! Invariants: nothing above `apply` changes the kernel; drivers see no socket; undo comes from the record alone; the
 //! record is on disk before the first change; no cost grows with the number of other containers.
@@ -60,6 +60,7 @@ mod network;
 mod networks;
 mod occupied;
 mod oci_bundle;
+mod phases;
 mod plan;
 pub mod policy;
 mod ports;

@@ -23,6 +23,7 @@ use crate::holder::{Taken, Wanted};
 use crate::input::Container;
 use crate::ipam::files;
 use crate::oci_bundle::OciBundle;
+use crate::phases::Phases;
 use crate::plan::Plan;
 use crate::policy::Rules;
 use crate::request::Request;
@@ -61,11 +62,11 @@ pub struct Setup<'a> {
     pid_start: u64,
     home: Namespace,
     namespace: Namespace,
-    started: Instant,
+    phases: &'a Phases,
 }
 
 impl<'a> Setup<'a> {
-    /// Opens the container's namespace and finds out which process it is. `started` is when the hook was.
+    /// Opens the container's namespace and finds out which process it is. `phases` begin with the hook.
     ///
     /// # Errors
     /// A container without a process or without a namespace of its own.
@@ -74,7 +75,7 @@ impl<'a> Setup<'a> {
         config: &'a Config,
         request: &'a Request,
         container: Container,
-        started: Instant,
+        phases: &'a Phases,
     ) -> Result<Self, Error> {
         let pid = container.pid;
         let dead = |error| {
@@ -97,7 +98,8 @@ impl<'a> Setup<'a> {
         }
         let boot_id = process::boot_id()?;
         let bundle = OciBundle::read(Path::new(&container.bundle));
-        Ok(Self { state, config, request, container, bundle, boot_id, pid_start, home, namespace, started })
+        phases.end("look at the process and its bundle");
+        Ok(Self { state, config, request, container, bundle, boot_id, pid_start, home, namespace, phases })
     }
 
     /// Sets the container up.
@@ -110,7 +112,9 @@ impl<'a> Setup<'a> {
         if self.take_back_earlier()? {
             return Ok(());
         }
+        self.phases.end("check the state folder");
         sweep::some(self.state, &self.boot_id);
+        self.phases.end("look for the dead");
         let mut last = None;
         let mut found = Found::default();
         for _ in 0..ATTEMPTS {
@@ -237,6 +241,7 @@ impl<'a> Setup<'a> {
     /// One plan, recorded and applied.
     fn attempt(&self, found: &Found) -> Result<(), Failure> {
         let plan = self.plan(found)?;
+        self.phases.end("plan");
         let owner = found.owner.as_deref();
         let path = self.state.record_path(&self.container.id);
         let mut record = self.record(&plan, owner)?;
@@ -246,6 +251,7 @@ impl<'a> Setup<'a> {
             bundle: &self.bundle,
             home: &self.home,
             namespace: &self.namespace,
+            phases: self.phases,
         };
         let mut applier = Applier::new(self.state, &subject)?;
         let json = to_json(&record, &path)?;
@@ -264,12 +270,16 @@ impl<'a> Setup<'a> {
                 "give the containers ids of their own",
             ))));
         }
+        self.phases.end("record");
         let result = applier.apply(&plan).and_then(|()| {
             for attachment in record.attachments.iter_mut().filter(|_| owner.is_none()) {
                 attachment.host_ifindex = applier.host_index(&attachment.interface);
             }
-            let ready =
-                Record { phase: Phase::Ready, setup_us: microseconds(self.started), ..record.clone() };
+            let ready = Record {
+                phase: Phase::Ready,
+                setup_us: microseconds(self.phases.started()),
+                ..record.clone()
+            };
             self.state.replace(&path, &to_json(&ready, &path)?)?;
             applier.keep_elements(&ready)?;
             files::forget_source(self.state, &self.container.id)?;
@@ -282,6 +292,7 @@ impl<'a> Setup<'a> {
         });
         drop(lock);
         take_back.close();
+        self.phases.end("record that it is ready");
         result
     }
 

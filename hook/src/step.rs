@@ -230,6 +230,28 @@ impl Step {
     }
 }
 
+impl Step {
+    /// The phase of a start that it is a part of.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        match self {
+            Self::JoinNetwork { .. } | Self::Share { .. } => "join the network",
+            Self::TakeLease { .. } | Self::ClaimPort { .. } | Self::ClaimMac { .. } => "lease and claim",
+            Self::AskLan { .. } => "ask the LAN",
+            Self::Forward { .. } => "forward",
+            Self::AddElements { .. } => "elements",
+            Self::MakeVeth { .. } | Self::MakeChild { .. } => "link",
+            Self::FilterHostEnd { .. } => "filters",
+            Self::LimitRates { .. } => "rates",
+            Self::RouteToContainer(_) | Self::RouteFromHost { .. } => "routes on the host",
+            Self::ConfigureInterface { .. } | Self::WriteSysctls { .. } | Self::BringUpLoopback => {
+                "interface"
+            }
+            Self::WriteResolver(_) | Self::WarnWithoutNameServer | Self::WriteHosts(_) => "names",
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -19,7 +19,7 @@ const ENVIRONMENT: &str = ".SH ENVIRONMENT\n\
     .TP\n\\fBOCINET_STATE_DIR\\fR\nThe state folder, where \\fB\\-\\-state\\-dir\\fR names none.\n\
     .TP\n\\fBOCINET_CONFIG\\fR\nThe configuration, where \\fB\\-\\-config\\fR names none.\n\
     .TP\n\\fBOCINET_LOG\\fR\nHow much is said on standard error: error, warn (the default), info, debug or trace. The journal has \
-    info in any case.\n";
+    info in any case. With debug, a start says how many microseconds each of its phases took.\n";
 
 /// ocinet.toml(5) and ocinet-annotations(7).
 pub fn pages() -> Result<Vec<Page>, Box<dyn Error>> {

@@ -38,6 +38,7 @@ use crate::error::{Error, report};
 use crate::holder::{Taken, WithoutLease};
 use crate::ipam::files;
 use crate::oci_bundle::OciBundle;
+use crate::phases::Phases;
 use crate::plan::Plan;
 use crate::step::{Step, ToContainer};
 use crate::take_back::{DEPARTURE, TakeBack};
@@ -79,6 +80,8 @@ pub struct Subject<'a> {
     pub home: &'a Namespace,
     /// The container's.
     pub namespace: &'a Namespace,
+    /// What the start spends its time on.
+    pub phases: &'a Phases,
 }
 
 /// The sockets and namespaces of one set-up.
@@ -125,7 +128,11 @@ impl<'a> Applier<'a> {
     /// The first step's that fails. [`Self::into_take_back`] then takes back the steps before it, and what the failed
     /// one did.
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Failure> {
-        plan.steps.iter().try_for_each(|step| self.step(step))
+        plan.steps.iter().try_for_each(|step| {
+            self.step(step)?;
+            self.subject.phases.end(step.phase());
+            Ok(())
+        })
     }
 
     /// Gives up the locks, and makes of the sockets what takes the container back: a process that has no descriptors

@@ -10,13 +10,14 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 use super::Work;
 use crate::error::Error;
 use crate::input::Container;
+use crate::phases::Phases;
 use crate::setup::Setup;
 use crate::state::last_error;
 use crate::{config, facts, input, policy};
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
-    let started = Instant::now();
+    let phases = Phases::since(Instant::now());
     let container = input::read(stdin().lock()).and_then(|state| input::parse_create(&state));
     let container = container
         .inspect_err(|error| crate::log::failure(format_args!("the start of a container failed: {error}")))?;
@@ -30,8 +31,10 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Er
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
         return Ok(Work::None);
     };
-    let setup = Setup::new(state, &config, &request, container.clone(), started);
+    phases.end("read");
+    let setup = Setup::new(state, &config, &request, container.clone(), &phases);
     remember(state, &container, setup.and_then(|setup| setup.run()))?;
+    crate::log::debug(format_args!("the start of container {} took {phases}", container.id));
     Ok(Work::Done)
 }
 

@@ -1,8 +1,9 @@
 //! What the hooks write down for the exporter: labels, and counts of their own runs.
 
 use std::fs;
+use std::process::Stdio;
 
-use ocinet_tests::lab::{Lab, Sandbox, until};
+use ocinet_tests::lab::{Lab, Sandbox, finish, until};
 use serde_json::Value;
 
 use crate::conflict::refused_as_it_is as refused;
@@ -38,6 +39,33 @@ fn runs_are_counted_by_stage_and_result() {
         assert!(counts.is_sorted() && counts.last() == Some(&count), "{stage}");
         assert!(stage["sum_us"].as_u64().unwrap() > 0);
     }
+}
+
+#[test]
+fn the_log_shows_what_a_start_spends_its_time_on() {
+    let lab = Lab::new();
+    let sandbox = Sandbox::new("web");
+    let mut hook = lab.ocinet();
+    hook.arg("createRuntime").env("OCINET_LOG", "debug");
+    hook.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let state = lab.state_of(&sandbox, &[("net.driver", "bridge"), ("net.ports", "8080:80")]);
+    let said = finish(lab.host.spawn(hook), state.as_bytes()).stderr;
+    let line = said.lines().find_map(|line| line.split_once("the start of container web took "));
+    let (total, phases) =
+        line.and_then(|(_, took)| took.split_once(" µs: ")).unwrap_or_else(|| panic!("{said}"));
+    let phases: Vec<(&str, u64)> = phases
+        .split(", ")
+        .map(|phase| phase.rsplit_once(' ').expect("a name and a number"))
+        .map(|(name, took)| (name, took.parse().expect("microseconds")))
+        .collect();
+    for wanted in ["read", "plan", "record", "join the network", "elements", "link", "filters", "interface"] {
+        assert!(phases.iter().any(|(name, _)| *name == wanted), "{wanted}: {said}");
+    }
+    let sum: u64 = phases.iter().map(|(_, took)| took).sum();
+    assert!(total.parse::<u64>().expect("microseconds").abs_diff(sum) <= phases.len() as u64, "{said}");
+    // Nobody asked: runc would paste it into its own messages.
+    let other = Sandbox::new("other");
+    assert_eq!(lab.create(&other, &[("net.driver", "bridge")]).stderr, "");
 }
 
 #[test]
