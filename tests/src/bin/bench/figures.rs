@@ -33,10 +33,12 @@ pub fn markdown(rows: &[Row], costs: &[(String, [usize; 5])], rounds: usize) -> 
          (`tests/src/bin/bench/floor.c`). ocinet and the floor take back a container that has ended, as poststop finds \
          it; the others\nare called before, as their runtimes call them. State folders are on a tmpfs, as /run is. \
          Compare within this table only: the\nmachine is \
-         shared. Beside more than {} containers only ocinet on a bridge and the floor are measured: rivals take minutes to attach more.\n",
+         shared. Beside more than {} containers only ocinet on a bridge, ocinet with veth and the floor are measured: rivals take minutes to \
+         attach more. A bridge\nhas room for some {}.\n",
         kernel(),
         std::thread::available_parallelism().map_or(0, usize::from),
         crate::tool::OTHERS_UP_TO,
+        crate::tool::BRIDGE_UP_TO,
     );
     for (title, pick) in [("Set-up", 0), ("Take-back", 1)] {
         let of = |row: &Row| spread(if pick == 0 { &row.figures.up } else { &row.figures.down });

@@ -7,7 +7,7 @@ use ocinet_tests::lab::{Netns, Sandbox, command, finish, ocinet_path};
 use serde_json::json;
 
 use crate::ocinet;
-use crate::tool::{Container, Step, StepOf, Tool};
+use crate::tool::{BRIDGE_UP_TO, Container, Step, StepOf, Tool};
 
 pub struct Floor(PathBuf);
 
@@ -37,11 +37,19 @@ impl Tool for Floor {
         "floor".to_owned()
     }
 
+    fn most(&self) -> usize {
+        BRIDGE_UP_TO
+    }
+
     /// The tables are ocinet's: a first container of ocinet's makes them, and leaves.
     fn prepare(&self, host: &Netns, folder: &Path) {
-        let first = Sandbox::new("first");
+        let mut first = Sandbox::new("first");
         let state = json!({"id": "first", "pid": first.pid(), "annotations": {"net.driver": "bridge"}});
         for stage in ["createRuntime", "poststop"] {
+            if stage == "poststop" {
+                // One that lives keeps its network.
+                first.end();
+            }
             let mut hook = ocinet::hook(&ocinet_path(), folder, stage, &state);
             hook.command.stdin(Stdio::piped()).stderr(Stdio::piped());
             let finished = finish(host.spawn(hook.command), hook.input.as_bytes());

@@ -11,6 +11,7 @@ mod figures;
 mod floor;
 mod netavark;
 mod ocinet;
+mod phases;
 mod tool;
 
 use std::path::PathBuf;
@@ -19,23 +20,26 @@ use std::time::Duration;
 use ocinet_tests::lab::{Server, ask_tcp};
 
 use figures::{Figures, Row};
+use phases::Phases;
 use tool::{Bench, Container, Tool};
 
 /// The host's own address, on its loopback: published ports are reached by it.
 const HOST: &str = "198.51.100.10";
 
+/// The kernel ends what a container left by itself; it must not be counted in the next figure.
+const QUIET: Duration = Duration::from_millis(120);
+
 struct Options {
     /// Where the table is written to.
     out: Option<PathBuf>,
     rounds: usize,
-    /// How many containers are attached already. A bridge has 1,023 ports, and what is sent to all of more than 1,000 is
-    /// more than the kernel queues by default (net.core.netdev_max_backlog): the last ones are not found by ARP.
+    /// How many containers are attached already.
     sizes: Vec<usize>,
     tools: Option<Vec<String>>,
 }
 
 fn options() -> Options {
-    let mut options = Options { out: None, rounds: 15, sizes: vec![0, 1, 100, 900], tools: None };
+    let mut options = Options { out: None, rounds: 15, sizes: vec![0, 1, 100, 900, 5000], tools: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
@@ -100,7 +104,10 @@ fn main() {
         }));
     }
     let costs: Vec<_> = benches.iter_mut().map(|bench| (bench.tool.name(), bench.costs())).collect();
-    let text = figures::markdown(&rows, &costs, options.rounds);
+    let mut text = figures::markdown(&rows, &costs, options.rounds);
+    if let Some(bench) = benches.iter_mut().find(|bench| bench.tool.name() == "ocinet") {
+        text.push_str(&Phases::of(bench, options.rounds).markdown());
+    }
     println!("{text}");
     if let Some(out) = options.out {
         std::fs::create_dir_all(out.parent().expect("a folder")).expect("make its folder");
@@ -122,8 +129,7 @@ fn one_life(bench: &mut Bench) -> (Duration, Duration) {
         container.sandbox.end();
     }
     let down = bench.down(&container);
-    // The kernel ends what the container left by itself; it must not be counted in the next figure.
-    std::thread::sleep(Duration::from_millis(120));
+    std::thread::sleep(QUIET);
     (up, down)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ocinet_tests::lab::{Netns, command, ocinet_path};
 use serde_json::{Value, json};
 
-use crate::tool::{Container, OTHERS_UP_TO, Step, StepOf, Tool};
+use crate::tool::{BRIDGE_UP_TO, Container, OTHERS_UP_TO, Step, StepOf, Tool};
 
 /// The bench host's link to its LAN, where macvlan and vxlan need one.
 const LAN: &str = "lan0";
@@ -62,7 +62,11 @@ impl Tool for Ocinet {
     }
 
     fn most(&self) -> usize {
-        if self.driver == "bridge" { usize::MAX } else { OTHERS_UP_TO }
+        match self.driver {
+            "bridge" => BRIDGE_UP_TO,
+            "veth" => usize::MAX,
+            _ => OTHERS_UP_TO,
+        }
     }
 
     fn prepare(&self, host: &Netns, _: &Path) {

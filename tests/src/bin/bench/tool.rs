@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{Netns, Sandbox, command};
 
-/// Beside more containers only ocinet on a bridge and the floor are measured: rivals take minutes, and ever longer, to attach
-/// hundreds, and with every namespace on the machine the kernel looks longer for the sysctls of one.
+/// Beside more containers only ocinet and the floor are measured: rivals take minutes, and ever longer, to attach hundreds, and
+/// with every namespace on the machine the kernel looks longer for the sysctls of one.
 pub const OTHERS_UP_TO: usize = 100;
+
+/// Beside more containers nothing on a bridge is measured. A bridge has 1,023 ports, and what is sent to all of more than 1,000 is
+/// more than the kernel queues by default (net.core.netdev_max_backlog): the last ones are not found by ARP.
+pub const BRIDGE_UP_TO: usize = 900;
 
 /// A container for a tool to wire.
 pub struct Container {
@@ -126,15 +130,30 @@ impl Bench {
     /// Wires a container, timed.
     pub fn up(&mut self, container: &Container) -> Duration {
         let steps = self.tool.up(&self.folder, container, "");
-        let (took, printed) = self.run(steps, String::new(), &[]);
-        self.printed[container.number] = printed;
-        took
+        let ran = self.run(steps, String::new(), &[]);
+        self.printed[container.number] = ran.printed;
+        ran.took
     }
 
     /// Takes a container back, timed.
     pub fn down(&self, container: &Container) -> Duration {
         let printed = self.printed[container.number].clone();
-        self.run(self.tool.down(&self.folder, container, &printed), printed, &[]).0
+        self.run(self.tool.down(&self.folder, container, &printed), printed, &[]).took
+    }
+
+    /// How many containers are attached.
+    pub fn attached(&self) -> usize {
+        self.attached.len()
+    }
+
+    /// What a set-up says for whoever looks for a fault; the container is taken back.
+    pub fn said_at_start(&mut self) -> String {
+        let mut container = self.next_container();
+        let steps = self.tool.up(&self.folder, &container, "");
+        let ran = self.run(steps, String::new(), &["/usr/bin/env", "OCINET_LOG=debug"]);
+        container.sandbox.end();
+        self.down(&container);
+        ran.said
     }
 
     /// What one life costs besides time, from a run under strace and one under time(1): processes and system calls of a
@@ -150,7 +169,7 @@ impl Bench {
         };
         let mut container = self.next_container();
         let steps = self.tool.up(&self.folder, &container, "");
-        let (_, printed) = self.run(steps, String::new(), &strace);
+        let printed = self.run(steps, String::new(), &strace).printed;
         let up = count();
         if self.tool.takes_back_the_dead() {
             container.sandbox.end();
@@ -170,9 +189,9 @@ impl Bench {
     }
 
     /// Runs steps on the tool's host, one after the other; what is timed is from the first start to the last end.
-    fn run(&self, steps: Vec<StepOf>, mut printed: String, under: &[&str]) -> (Duration, String) {
+    fn run(&self, steps: Vec<StepOf>, mut printed: String, under: &[&str]) -> Ran {
         self.host.within(move || {
-            let mut took = Duration::ZERO;
+            let (mut took, mut said) = (Duration::ZERO, String::new());
             for step in steps {
                 let step = step(&printed);
                 let mut program = wrap(step.command, under);
@@ -186,11 +205,21 @@ impl Bench {
                 took += begun.elapsed();
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
                 printed = text(output.stdout);
-                assert!(output.status.success(), "{program:?}: {}{printed}", text(output.stderr));
+                said = text(output.stderr);
+                assert!(output.status.success(), "{program:?}: {said}{printed}");
             }
-            (took, printed)
+            Ran { took, printed, said }
         })
     }
+}
+
+/// What became of a row of programs.
+struct Ran {
+    took: Duration,
+    /// What the last of them printed.
+    printed: String,
+    /// What it said on standard error.
+    said: String,
 }
 
 /// The same program started by another, such as strace.
