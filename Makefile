@@ -16,7 +16,7 @@ PACKAGES := build-essential nftables runc crun podman conmon busybox-static ipro
 # What makes packages, and what looks at them.
 PACKAGE_TOOLS := debhelper lintian rpm
 # What the tests need besides.
-TEST_PACKAGES := $(PACKAGE_TOOLS) man-db strace iperf3 openssl chromium systemd prometheus iptables
+TEST_PACKAGES := $(PACKAGE_TOOLS) man-db strace valgrind iperf3 openssl chromium systemd prometheus iptables
 # What makes real Debian machines, and emulates them.
 MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring jq
 # `make bench` compares with these.

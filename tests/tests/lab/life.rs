@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::PATIENCE;
 
-const PUBLISHED: [(&str, &str); 3] =
+pub(crate) const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")];
 
 /// A first container makes the tables, which stay.

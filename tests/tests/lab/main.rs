@@ -28,6 +28,7 @@ mod icmp_errors;
 mod identity;
 mod impersonation;
 mod in_the_place;
+mod instructions;
 mod ipvlan;
 mod journal;
 mod life;
