@@ -102,6 +102,10 @@ impl Applier<'_> {
             if neighbour::received_for(&mut self.route, *index)?.contains(&mac) {
                 continue;
             }
+            // Another start, which made the network since, gave it to the host: any of the host's links answers for it now.
+            if for_host.contains(&address) && route::is_own(&mut self.route, address)? {
+                continue;
+            }
             let cause = match link::list(&mut self.route)?.into_iter().find(|link| link.mac == Some(mac)) {
                 Some(_) if departs(probe, (address, mac), latest) => {
                     // What others answered meanwhile was passed over: all are asked again.
