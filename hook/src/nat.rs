@@ -139,7 +139,6 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
     let mut elements = Vec::new();
     let group = || Field::Group(network.group);
     if network.group != 0 {
-        elements.push(Element::new(Set::Networks, vec![group()]));
         elements.push(Element::new(Set::Within, vec![group(), group()]));
         if network.internal {
             elements.push(Element::new(Set::Internal, vec![group()]));
@@ -153,6 +152,7 @@ pub fn network_elements(network: &Network) -> Vec<Element> {
         if let (HostLinkKind::Vxlan(tunnel), Some(bridge)) = (&link.kind, bridge) {
             let end = || Field::Interface(link.name.to_string());
             elements.push(Element::new(Set::Tunnels, vec![end()]));
+            elements.push(Element::new(Set::TunnelsOut, vec![end()]));
             elements.push(Element::new(Set::Gateways, vec![end(), Field::Mac(bridge.mac)]));
             for gateway in network.gateways() {
                 let set = Set::by_family(gateway.family(), Set::Gateways4, Set::Gateways6);

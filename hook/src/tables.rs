@@ -29,7 +29,7 @@ use crate::{connections, members, nat};
 /// nft's or the kernel's; a record that cannot be read does not keep the rest from coming back.
 pub fn restore(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
     let _alone = state.lock_elements_to_restore()?;
-    restore_alone(state, nft)
+    restore_alone(state, nft, &[])
 }
 
 /// Adds elements to tables that were missing: of many starts that find them so at once, the first puts all back.
@@ -44,7 +44,7 @@ pub fn add_restored(
     let _alone = state.lock_elements_to_restore()?;
     match nft.add(elements) {
         Err(ChangeError::NoTable) => {
-            restore_alone(state, nft)?;
+            restore_alone(state, nft, elements)?;
             Ok(nft.add(elements))
         }
         Ok(()) => {
@@ -59,7 +59,7 @@ pub fn add_restored(
 /// other containers than the one that starts: where they cannot be put back, that is told, and the timer tries again.
 fn restore_lost(state: &StateDir, nft: &mut Nft) {
     let restored = is_incomplete(state, nft).and_then(|is_incomplete| match is_incomplete {
-        true => restore_alone(state, nft).map(drop),
+        true => restore_alone(state, nft, &[]).map(drop),
         false => Ok(()),
     });
     if let Err(error) = restored {
@@ -67,7 +67,8 @@ fn restore_lost(state: &StateDir, nft: &mut Nft) {
     }
 }
 
-fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> {
+/// `new` are elements that are to be added next: the parts of the tables that they need are made as well.
+fn restore_alone(state: &StateDir, nft: &mut Nft, new: &[Element]) -> Result<Vec<Record>, Error> {
     let boot_id = process::boot_id()?;
     let staying_networks = staying_networks(state, Networks::read_and_warn(state)?.readable)?;
     let mut common: Vec<Element> = staying_networks.iter().flat_map(nat::network_elements).collect();
@@ -79,9 +80,18 @@ fn restore_alone(state: &StateDir, nft: &mut Nft) -> Result<Vec<Record>, Error> 
     let mut live = staying_containers(state, live_records(state, &boot_id)?)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     wake(nft)?;
-    if let Err(error) = nft::install(&all) {
+    let mut parts = nft::parts_there(nft.channel())?;
+    parts.extend(all.iter().chain(new).filter_map(|element| nft::Part::of(element.set)));
+    let mut installed = nft::install(&all, &parts);
+    // Another state folder's start may have made a part meanwhile, whose rules were flushed just now.
+    let there = nft::parts_there(nft.channel())?;
+    if !there.is_subset(&parts) {
+        parts.extend(there);
+        installed = nft::install(&all, &parts);
+    }
+    if let Err(error) = installed {
         // One record that makes no sense to nft does not keep the rest from coming back.
-        nft::install(&[]).map_err(|_| refused(nft, error))?;
+        nft::install(&[], &parts).map_err(|_| refused(nft, error))?;
         put_back(nft, &common)?;
         for record in &live {
             put_back(nft, &record.elements().cloned().collect::<Vec<_>>())?;
@@ -200,7 +210,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
     let mut kept = nft.restore(ready);
     match kept {
         Err(ChangeError::NoTable) => {
-            restore_alone(state, nft)?;
+            restore_alone(state, nft, ready)?;
             // It passes over an element in whose place is another container's. This call says which one that is.
             kept = nft.restore(ready);
         }

@@ -61,8 +61,6 @@ macro_rules! sets {
 }
 
 sets! {
-    /// Link groups of the networks that the host routes for.
-    Networks, Inet, "networks";
     /// (group, group): traffic that stays inside one network.
     Within, Inet, "within";
     /// Groups of internal networks.
@@ -139,6 +137,8 @@ sets! {
     Links, Bridge, "bridge/links";
     /// Tunnel ends on bridges.
     Tunnels, Bridge, "bridge/tunnels";
+    /// The same, as frames leave by them.
+    TunnelsOut, Bridge, "bridge/tunnels_out";
     /// (tunnel end, Ethernet address) of the gateways that every host of an overlay has for itself.
     Gateways, Bridge, "bridge/gateways";
     /// (tunnel end, IPv4 address) of these gateways.

@@ -153,8 +153,8 @@ mod tests {
             ..Used::default()
         };
         for (used, expected) in [
-            (group, &["networks", "within", "internal", "open"][..]),
-            (tunnels, &["tunnels", "gateways", "gateways4"]),
+            (group, &["within", "internal", "open"][..]),
+            (tunnels, &["tunnels", "tunnels_out", "gateways", "gateways4"]),
             (overlays, &["overlays"]),
             (of_others, &[]),
             (Used::default(), &[]),

@@ -26,7 +26,7 @@ impl Set {
     pub(super) fn form(self) -> &'static [Form] {
         use Form::{Family, Group, Interface, Ipv4, Ipv6, Mac, Port, Protocol, Vni};
         match self {
-            Self::Networks | Self::Internal | Self::Open => &[Group],
+            Self::Internal | Self::Open => &[Group],
             Self::Within => &[Group, Group],
             Self::NoTransit => &[Family],
             Self::Bridged => &[Interface, Interface],
@@ -52,7 +52,7 @@ impl Set {
             Self::PortIn4 | Self::PortOut4 => &[Ipv4, Protocol, Port, Port],
             Self::PortIn6 | Self::PortOut6 => &[Ipv6, Protocol, Port, Port],
             Self::Overlays => &[Port, Vni],
-            Self::Uplinks | Self::Routed | Self::Links | Self::Tunnels => &[Interface],
+            Self::Uplinks | Self::Routed | Self::Links | Self::Tunnels | Self::TunnelsOut => &[Interface],
             Self::RoutedSource4 | Self::Gateways4 => &[Interface, Ipv4],
             Self::RoutedSource6 | Self::Gateways6 => &[Interface, Ipv6],
             Self::Gateways => &[Interface, Mac],

@@ -21,40 +21,56 @@ use ocinet_tests::lab::{command, ocinet_path};
 /// How many rules are tried at once.
 const AT_ONCE: usize = 4;
 /// Where a test for a rule is looked for first: chains, and the modules of the lab that are about them.
-const LIKELY: [(&[&str], &[&str]); 11] = [
+const LIKELY: [(&[&str], &[&str]); 12] = [
     (
         &["routed_guard", "from_routed", "behind_headers6", "judged6"],
         &["disguise::what", "disguise::frames", "disguise::", "overlay::apart::", "guards::"],
     ),
     (
         &["before_tracking", "from_networks", "from_outside"],
-        &["impersonation::", "reach::", "overlay::apart::", "guards::", "spoof::"],
+        &["impersonation::", "reach::", "overlay::apart::", "path::", "guards::", "spoof::"],
     ),
-    (&["publish_incoming", "publish_local", "publish"], &["publish::", "outgoing::", "routed::", "reach::"]),
     (
-        &["count_port_out", "port_out", "count_port_in", "port_in"],
+        &["publish_incoming", "publish_here", "publish_local", "publish"],
+        &["publish::", "outgoing::", "routed::", "reach::"],
+    ),
+    (
+        &["port_out", "port_in", "port_either", "leaves_by_port", "enters_by_port", "host_to_port"],
         &["publish::", "truth::", "options::", "scrape::"],
     ),
     (
-        &["forward", "let_in", "output"],
+        &["forward", "from_network", "leaves", "into_network", "enters", "between", "let_in", "output"],
         &[
             "reach::",
             "publish::",
-            "icmp_errors::",
-            "overlay::apart::",
-            "impersonation::",
-            "guards::",
             "truth::",
+            "impersonation::",
+            "icmp_errors::",
+            "path::",
+            "overlay::apart::",
+            "guards::",
         ],
     ),
     (
-        &["same_network", "by_routed_neighbour", "related", "own_errors"],
+        &["same_network", "by_routed_neighbour", "related", "related_between", "own_errors"],
         &["icmp_errors::", "connections::", "reach::"],
     ),
-    (&["transit", "transit_out"], &["forwarding::", "macvlan::host::", "publish::"]),
-    (&["input", "to_host"], &["reach::", "icmp_errors::", "guards::", "overlay::apart::"]),
+    (&["overlay_guard", "overlay_guard_of_host"], &["overlay::apart::", "overlay::"]),
+    (&["transit", "transit_out"], &["impersonation::", "forwarding::", "macvlan::host::", "publish::"]),
     (
-        &["leave", "leave_by_another_port", "another_port4", "another_port6", "taken_guard", "not_taken"],
+        &["input", "to_host"],
+        &["reach::", "impersonation::", "icmp_errors::", "guards::", "overlay::apart::", "attachments::"],
+    ),
+    (
+        &[
+            "leave",
+            "leave_into_network",
+            "leave_by_another_port",
+            "another_port4",
+            "another_port6",
+            "taken_guard",
+            "not_taken",
+        ],
         &["connections::", "reach::", "publish::", "options::"],
     ),
     (
@@ -66,12 +82,12 @@ const LIKELY: [(&[&str], &[&str]); 11] = [
         ],
     ),
     (
-        &["prerouting", "postrouting", "from_tunnel", "from_tunnel6", "to_tunnel"],
-        &["overlay::apart::", "overlay::wire::", "overlay::", "guards::"],
+        &["prerouting", "from_tunnel", "from_tunnel6", "tunnel_guard", "to_tunnel"],
+        &["overlay::apart::", "overlay::wire::", "overlay::", "guards::", "disguise::"],
     ),
 ];
 /// The modules whose tests are tried for every rule in the end.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 23] = [
     "routed::",
     "spoof::",
     "reach::",
@@ -93,6 +109,8 @@ const MODULES: [&str; 21] = [
     "macvlan::host::",
     "many_ports::",
     "reload::",
+    "path::",
+    "attachments::",
 ];
 
 /// The lab's tests, and a place for programs that lack a rule.

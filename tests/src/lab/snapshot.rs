@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::host::Host;
+use crate::guards;
 
 /// The state of a host at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ impl Snapshot {
             // Link-local addresses and their routes come and go by the kernel's own timers.
             // A link's operational state follows its flags when the kernel's worker comes to it.
             let said = host.net.ok(arguments).replace(" UNKNOWN        ", " UP             ");
+            let said = if arguments[0] == "nft" { without_parts(&said) } else { said };
             for line in said.lines().filter(|line| !(line.contains("fe80::") && line.contains("dev "))) {
                 text += line;
                 text.push('\n');
@@ -70,6 +72,42 @@ impl Snapshot {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// The rules without the parts of ocinet's tables that are made when they are needed first, and stay as the rest of the tables
+/// does. A set that has elements is listed.
+fn without_parts(rules: &str) -> String {
+    let base = guards::base();
+    let parts: Vec<String> = base.split("\n# part ").skip(1).flat_map(blocks).map(|(name, _)| name).collect();
+    let kept = blocks(rules).into_iter();
+    kept.filter(|(name, text)| text.contains("elements = ") || !parts.contains(name))
+        .map(|(_, text)| text)
+        .collect()
+}
+
+/// What stands in tables, each by its table, kind and name, with its text.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let (mut table, mut blocks) = (String::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["table", family, ..] => {
+                family.clone_into(&mut table);
+                blocks.push((table.clone(), String::new()));
+            }
+            [kind @ ("set" | "map" | "chain"), name, "{", ..] => {
+                blocks.push((format!("{table} {kind} {name}"), String::new()))
+            }
+            // A table's end is no part of its last set or chain.
+            ["}"] if line == "}" => blocks.push((table.clone(), String::new())),
+            _ => {}
+        }
+        if let Some((_, text)) = blocks.last_mut() {
+            *text += line;
+            text.push('\n');
+        }
+    }
+    blocks
 }
 
 /// The file of the locks, the cursor of the sweep, the reasons of failures and the counts of runs are meant to stay.

@@ -220,27 +220,35 @@ fn what_a_helper_expects_is_let_in_and_goes_on() {
     lab.peer.batch(&format!("route add 10.90.0.0/16 via {HOST4}\n"));
     for masquerade in ["true", "false"] {
         let app = lab.attach("app", &[("net.subnet", DUAL), ("net.masquerade", masquerade)]);
-        is_served_by_tftp(&lab, &app);
+        is_served_by_tftp(&app.net, &lab.peer, SocketAddr::new(PEER4, 69));
         lab.detach(app);
     }
+    // The same in another network, where nothing but the published port lets a container in.
+    let app = lab.attach("app", &[("net.subnet", DUAL)]);
+    let files = lab.attach(
+        "files",
+        &[("net.network", "files"), ("net.subnet", "10.97.0.0/24"), ("net.ports", "6900:69/udp")],
+    );
+    is_served_by_tftp(&app.net, &files.net, SocketAddr::new(HOST4, 6900));
 }
 
-fn is_served_by_tftp(lab: &Lab, app: &Attached) {
-    let client = app.net.bind(|| UdpSocket::bind("0.0.0.0:0"));
-    let server = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:69"));
-    let sends = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:0"));
-    let other = lab.peer.bind(|| UdpSocket::bind("0.0.0.0:0"));
+fn is_served_by_tftp(client: &Netns, at: &Netns, asked: SocketAddr) {
+    let client = client.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    let server = at.bind(|| UdpSocket::bind("0.0.0.0:69"));
+    let sends = at.bind(|| UdpSocket::bind("0.0.0.0:0"));
+    let other = at.bind(|| UdpSocket::bind("0.0.0.0:0"));
     for socket in [&client, &server, &sends] {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
     let mut buffer = [0; 64];
-    client.send_to(b"\0\x01file\0octet\0", SocketAddr::new(PEER4, 69)).unwrap();
+    client.send_to(b"\0\x01file\0octet\0", asked).unwrap();
     let (_, asked_by) = server.recv_from(&mut buffer).unwrap();
     // A stranger's port is expected only once.
     for block in 1..4 {
         sends.send_to(&[0, 3, 0, block], asked_by).unwrap();
         let (length, from) = client.recv_from(&mut buffer).unwrap();
-        assert_eq!((&buffer[..length], from), (&[0, 3, 0, block][..], SocketAddr::new(PEER4, port(&sends))));
+        let expected = SocketAddr::new(asked.ip(), port(&sends));
+        assert_eq!((&buffer[..length], from), (&[0, 3, 0, block][..], expected));
         if block == 1 {
             other.send_to(b"a stranger", asked_by).unwrap();
         }

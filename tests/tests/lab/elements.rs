@@ -25,7 +25,7 @@ fn elements_that_somebody_took_come_back_by_the_timer() {
     let _server = Server::tcp(&web.net, 80, "web");
     for taken in [
         "flush map inet ocinet publish4",
-        "flush set inet ocinet networks",
+        "flush set inet ocinet within",
         "flush set inet ocinet container4",
         "flush set inet ocinet itself4",
         "flush set bridge ocinet links",

@@ -108,10 +108,14 @@ fn attach(lab: &Lab, driver: &str, id: &str, number: u8, more: &[(&str, &str)]) 
 #[test]
 fn a_container_ends_no_connection_of_others_by_an_error() {
     for driver in ["bridge", "veth", "vxlan"] {
-        for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
+        // Networks that reach each other are no exception.
+        for (forwarding, isolate) in
+            [(Forwarding::Off, "true"), (Forwarding::Unchecked, "true"), (Forwarding::Off, "false")]
+        {
             let lab = Lab::with(forwarding);
+            let isolate = [("net.isolate", isolate)];
             let (victim, attacker) =
-                (attach(&lab, driver, "victim", 3, &[]), attach(&lab, driver, "attacker", 4, &[]));
+                (attach(&lab, driver, "victim", 3, &isolate), attach(&lab, driver, "attacker", 4, &isolate));
             for ipv6 in [false, true] {
                 let service = SocketAddr::new(peer(ipv6), SERVICE);
                 let _server = lab.peer.bind(|| UdpSocket::bind(service));

@@ -2,7 +2,7 @@
 //! sends next for the answer to the container.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -230,5 +230,54 @@ fn what_the_hosts_own_firewall_answers_as_a_container_is_heard() {
             Some(ErrorKind::ConnectionRefused),
             "IPv6 {ipv6}"
         );
+    }
+}
+
+/// Who knows the ports of a connection between two containers can send as one of them.
+#[test]
+fn nobody_outside_speaks_on_a_connection_between_containers() {
+    for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
+        let lab = Lab::with(forwarding);
+        let [asker, server] =
+            [("asker", "10.97.1.0/24,fd00:97:1::/64"), ("server", "10.97.2.0/24,fd00:97:2::/64")].map(
+                |(name, subnet)| {
+                    let common = [("net.network", name), ("net.subnet", subnet), ("net.isolate", "false")];
+                    lab.attach(
+                        name,
+                        &[
+                            &common[..],
+                            &[("net.ports", if name == "server" { "5301:5301/udp" } else { "5302:1" })],
+                        ]
+                        .concat(),
+                    )
+                },
+            );
+        let served = Server::udp(&server.net, OPEN_UDP, "server");
+        let neighbour = Neighbour::new(&lab);
+        for ipv6 in [false, true] {
+            // By the container's own address, and by its published port.
+            for to in [server.at(ipv6, OPEN_UDP), SocketAddr::new(lab.address(ipv6), OPEN_UDP)] {
+                let socket = asker.net.within(|| UdpSocket::bind((asker.address(ipv6), 0))).unwrap();
+                socket.connect(to).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                for _ in 0..2 {
+                    socket.send(b"hello").unwrap();
+                    socket.recv(&mut [0; 64]).unwrap_or_else(|error| panic!("{forwarding:?}, {to}: {error}"));
+                }
+                let (own, before) = (socket.local_addr().unwrap(), served.all_clients().len());
+                let arrivals = [&asker.net, &server.net].map(Capture::new);
+                neighbour.send(server.at(ipv6, OPEN_UDP), own, false);
+                neighbour.send(own, to, false);
+                neighbour.send(own, server.at(ipv6, OPEN_UDP), false);
+                assert_eq!(
+                    served.all_clients().len(),
+                    before,
+                    "{forwarding:?}, {to}: somebody spoke as the asker"
+                );
+                let spoke = |seen: &Seen| seen.is_udp_to(own.port()) || seen.is_udp_to(OPEN_UDP);
+                let came = arrivals.iter().flat_map(Capture::drain).filter(spoke).count();
+                assert_eq!(came, 0, "{forwarding:?}, {to}: packets of the neighbour's came");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Published ports: who reaches them, and who does not.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ocinet_tests::lab::{
@@ -321,6 +321,71 @@ fn counters_count_connections_and_bytes() {
         counters["sent"]["bytes"].as_u64().unwrap() > 0
             && counters["received"]["bytes"].as_u64().unwrap() > 0
     );
+}
+
+/// How many packets a container's counters have: of its port, and routed; each in and out.
+fn packets(lab: &Lab, id: &str) -> [u64; 4] {
+    let counters = lab.counters(id);
+    let port = &counters["ports"][0];
+    [&port["in"], &port["out"], &counters["received"], &counters["sent"]]
+        .map(|counter| counter["packets"].as_u64().unwrap_or_default())
+}
+
+/// Asks so many times, from this port, and gets as many answers.
+fn ask_often(from: &Netns, port: u16, to: SocketAddr) {
+    let any: IpAddr = if to.is_ipv6() { "::".parse().unwrap() } else { "0.0.0.0".parse().unwrap() };
+    let socket = from.bind(|| UdpSocket::bind((any, port)));
+    socket.connect(to).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for _ in 0..OFTEN {
+        socket.send(b"hello").unwrap();
+        socket.recv(&mut [0; 64]).unwrap_or_else(|error| panic!("{to}: {error}"));
+    }
+}
+
+const OFTEN: u64 = 5;
+
+/// Each packet is counted once, the first of a connection as well, wherever the client is. What does not leave its network is
+/// not routed.
+#[test]
+fn every_packet_is_counted_once_whoever_asks() {
+    let lab = Lab::new();
+    let web = dual(&lab, "web", &[("net.ports", "8080:80/udp")]);
+    let near = dual(&lab, "near", &[]);
+    let far = [("net.network", "far"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")];
+    let far = lab.attach("far", &far);
+    let _servers = [Server::udp(&web.net, 80, "web"), Server::udp(&lab.peer, 7000, "peer")];
+    for ipv6 in BOTH {
+        let published = SocketAddr::new(host(ipv6), 8080);
+        let loopback = SocketAddr::new("127.0.0.1".parse().unwrap(), 8080);
+        let clients = [
+            ("the LAN", &lab.peer, 0, published, [OFTEN; 4]),
+            ("the host", &lab.host, 0, published, [OFTEN, OFTEN, 0, 0]),
+            (
+                "the host's loopback",
+                &lab.host,
+                0,
+                if ipv6 { published } else { loopback },
+                [OFTEN, OFTEN, 0, 0],
+            ),
+            // From the number of the published port itself.
+            ("a neighbour", &near.net, 8080, published, [OFTEN, OFTEN, 0, 0]),
+            ("the container itself", &web.net, 0, published, [OFTEN, OFTEN, 0, 0]),
+            ("another network", &far.net, 0, published, [OFTEN; 4]),
+        ];
+        for (who, from, port, to, expected) in clients {
+            let before = packets(&lab, "web");
+            ask_often(from, port, to);
+            let now = packets(&lab, "web");
+            let counted: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
+            assert_eq!(counted, expected, "{who}, IPv6 {ipv6}: port in, port out, received, sent");
+        }
+        let before = packets(&lab, "far");
+        ask_often(&far.net, 0, published);
+        ask_often(&far.net, 0, SocketAddr::new(if ipv6 { PEER6 } else { PEER4 }, 7000));
+        let now = packets(&lab, "far");
+        assert_eq!([now[2] - before[2], now[3] - before[3]], [2 * OFTEN; 2], "IPv6 {ipv6}: as a client");
+    }
 }
 
 #[test]

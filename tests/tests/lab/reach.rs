@@ -302,6 +302,35 @@ fn an_open_network_does_not_reach_an_internal_one() {
     }
 }
 
+/// The host forwards between containers of an internal veth network, and from them to nobody else, by the rules alone.
+#[test]
+fn an_internal_veth_network_does_not_reach_an_open_one() {
+    let lab = Lab::new();
+    let blue = net(&lab, "blue", "blue", &[("net.isolate", "false")]);
+    let veth =
+        [("net.driver", "veth"), ("net.network", "inner"), ("net.subnet", "10.95.0.0/24,fd00:95::/64")];
+    let open = [("net.isolate", "false"), ("net.internal", "true")];
+    let inner = lab.attach("inner", &[&veth[..], &open].concat());
+    inner.net.batch(
+        "route add default via 10.95.0.1 dev eth0 onlink\nroute add default via fd00:95::1 dev eth0 onlink\n",
+    );
+    let link = inner.record["attachments"][0]["host_interface"].as_str().unwrap();
+    lab.host.ok(&["tc", "qdisc", "del", "dev", link, "clsact"]);
+    let server = Server::udp(&blue.net, 80, "open");
+    for ipv6 in [false, true] {
+        let to = SocketAddr::new(blue.address(ipv6), 80);
+        let socket = inner.net.bind(|| UdpSocket::bind(if ipv6 { "[::]:0" } else { "0.0.0.0:0" }));
+        for _ in 0..3 {
+            socket.send_to(b"hello", to).unwrap();
+        }
+        let gateway = SocketAddr::new(if ipv6 { "fd00:95::1" } else { "10.95.0.1" }.parse().unwrap(), 80);
+        let host = Server::udp_at(&lab.host, gateway, "host");
+        assert!(ask_udp(&inner.net, gateway, PATIENCE).is_some(), "IPv6 {ipv6}: its gateway answers");
+        assert!(!server.all_clients().contains(&inner.address(ipv6)), "IPv6 {ipv6}: it reaches");
+        drop(host);
+    }
+}
+
 /// A port that another network's container publishes is none of its gateway's: it refuses, and nobody waits.
 #[test]
 fn an_internal_networks_gateway_refuses_others_published_ports_at_once() {

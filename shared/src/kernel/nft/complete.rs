@@ -8,8 +8,8 @@ use super::chains::{
     VERDICT_REGISTER,
 };
 use super::counted::is_dormant;
-use super::install::BASE;
 use super::messages::{NFTABLES, TABLE, header};
+use super::parts::{self, Part};
 use crate::element::Table;
 
 /// What decides about a packet, or changes it, in a chain of somebody else's.
@@ -58,7 +58,8 @@ fn look(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
     let of_table = Request::new(NFTABLES | NFT_MSG_GETRULE, &header(table)).with_text(NFTA_RULE_TABLE, TABLE);
     let there = chains::answers(channel, &of_family, &of_table)?;
     let there: Vec<&Chain> = there.iter().filter(|chain| chain.table == TABLE).collect();
-    let wanted = wanted(table);
+    let texts = parts::there(channel)?.into_iter().map(Part::text);
+    let wanted = wanted(table, std::iter::once(parts::base()).chain(texts));
     let by_name = |name: &str| there.iter().find(|chain| chain.name == name);
     let rules_of = |name: &str| by_name(name).map_or(&[][..], |chain| &chain.rules);
     let lacks = wanted.iter().find(|(name, rules)| rules_of(name).len() < rules.len());
@@ -123,10 +124,10 @@ fn word(code: i32, chain: Option<String>) -> String {
 }
 
 /// The chains of a base table and the same of their rules, as `base.nft` says: each rule is a line of its own.
-fn wanted(table: Table) -> Vec<(&'static str, Vec<Vec<String>>)> {
+fn wanted(table: Table, texts: impl Iterator<Item = &'static str>) -> Vec<(&'static str, Vec<Vec<String>>)> {
     let mut chains: Vec<(&str, Vec<Vec<String>>)> = Vec::new();
     let (mut is_meant, mut is_chain) = (false, false);
-    for line in BASE.lines().map(str::trim) {
+    for line in texts.flat_map(str::lines).map(str::trim) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["table", family, ..] => is_meant = *family == table.family(),
@@ -167,12 +168,13 @@ mod tests {
 
     #[test]
     fn a_rule_is_told_by_its_sets_and_its_verdict() {
-        let inet = wanted(Table::Inet);
+        let inet = wanted(Table::Inet, std::iter::once(parts::base()));
         let of = |name: &str| &inet.iter().find(|(chain, _)| *chain == name).unwrap().1;
         assert_eq!(of("publish")[1], ["accept"]);
-        assert_eq!(of("publish")[2], ["publish4_bound"]);
-        assert_eq!(of("forward")[0], ["networks", "networks", "goto transit"]);
-        assert_eq!(of("forward")[2], ["networks", "overlays", "drop"]);
-        assert_eq!(of("from_outside").len(), 1);
+        assert_eq!(of("publish")[2], ["publish4"]);
+        assert_eq!(of("forward")[0], ["goto from_network"]);
+        assert_eq!(of("between")[0], ["within", "goto same_network"]);
+        assert_eq!(of("from_network")[0], ["goto between"]);
+        assert_eq!(of("let_in").len(), 2);
     }
 }

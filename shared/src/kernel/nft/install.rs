@@ -1,6 +1,6 @@
 //! The base tables. This is the only file that starts a process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -16,10 +16,11 @@ use nix::unistd::{getpid, getppid};
 
 use super::super::landlock::WriteProtection;
 use super::super::privileges;
+use super::parts::{self, Part};
 use crate::element::{Element, Set, Table};
 
-/// The whole rule set, as nft reads it.
-pub(super) const BASE: &str = include_str!("base.nft");
+/// The whole rule set with all its parts, as nft reads it.
+pub(super) const RULES: &str = include_str!("base.nft");
 
 /// Where distributions put nft. PATH is not asked: a runtime may clear it, and an image's author may not set it.
 const NFT: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
@@ -40,12 +41,13 @@ pub enum InstallError {
 
 /// Makes both base tables with these elements, in one transaction: no packet meets the rules without the elements. Where
 /// a table exists already nothing of it is lost: sets, chains, elements and tables that are there are taken as they are,
-/// and the rules are written anew.
+/// and the rules are written anew. `parts` are those that these elements need, and those that are there.
 ///
 /// # Errors
 /// [`InstallError`]; nft's own only where its exit status can be had.
-pub fn install(elements: &[Element]) -> Result<(), InstallError> {
-    run(&["-f", "-"], [PREAMBLE, BASE, &text(elements)])
+pub fn install(elements: &[Element], parts: &BTreeSet<Part>) -> Result<(), InstallError> {
+    let rules: String = parts.iter().map(|part| part.text()).collect();
+    run(&["-f", "-"], [PREAMBLE, parts::base(), &rules, &text(elements)])
 }
 
 /// Has dormant tables asked again. The kernel refuses to do it in one transaction with new chains.
@@ -55,7 +57,7 @@ pub fn install(elements: &[Element]) -> Result<(), InstallError> {
 pub fn wake(tables: &[Table]) -> Result<(), InstallError> {
     let commands: String =
         tables.iter().map(|table| format!("add table {} ocinet\n", table.family())).collect();
-    run(&["-f", "-"], [&commands, "", ""])
+    run(&["-f", "-"], [&commands, "", "", ""])
 }
 
 /// Why nft would refuse the base tables as things are, in its own words; nothing is changed. `None` where it would not.
@@ -63,14 +65,14 @@ pub fn wake(tables: &[Table]) -> Result<(), InstallError> {
 /// # Errors
 /// [`InstallError`], but for what nft refuses.
 pub fn refusal() -> Result<Option<String>, InstallError> {
-    match run(&["-c", "-f", "-"], [PREAMBLE, BASE, ""]) {
+    match run(&["-c", "-f", "-"], [PREAMBLE, RULES, "", ""]) {
         Ok(()) => Ok(None),
         Err(InstallError::Refused(why)) => Ok(Some(why)),
         Err(error) => Err(error),
     }
 }
 
-fn run(arguments: &[&str], texts: [&str; 3]) -> Result<(), InstallError> {
+fn run(arguments: &[&str], texts: [&str; 4]) -> Result<(), InstallError> {
     let nft = NFT.into_iter().find(|path| Path::new(path).exists()).ok_or(InstallError::Missing)?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(nft);
@@ -115,7 +117,7 @@ fn run(arguments: &[&str], texts: [&str; 3]) -> Result<(), InstallError> {
 
 /// A file that holds all of it before nft reads the first line. Of a pipe whose writer is killed, nft would take what it got
 /// for all, and flush the rules without writing them anew.
-fn whole(texts: [&str; 3]) -> io::Result<File> {
+fn whole(texts: [&str; 4]) -> io::Result<File> {
     let make = |flags| memfd_create("ocinet.nft", MFdFlags::MFD_CLOEXEC | flags);
     // A kernel before 6.3 does not know the flag; a later one writes to its log of a file without it, or refuses it
     // (memfd_create(2)).
@@ -140,10 +142,20 @@ fn text(elements: &[Element]) -> String {
 }
 
 /// Two processes may find the tables missing at the same moment. `add table` and the declarations of sets and
-/// chains change nothing where they are there already; rules would be there twice, so that they are flushed first.
+/// chains change nothing where they are there already; rules would be there twice, so that they are flushed first. What older
+/// versions had besides is deleted: an empty chain would still cost each packet its hook. To delete is refused of what is not
+/// there, hence the additions.
 const PREAMBLE: &str = "\
 add table inet ocinet
 add table bridge ocinet
 flush table inet ocinet
 flush table bridge ocinet
+add chain inet ocinet count_port_out
+add chain inet ocinet count_port_in
+add chain bridge ocinet postrouting
+add set inet ocinet networks { type devgroup; }
+delete chain inet ocinet count_port_out
+delete chain inet ocinet count_port_in
+delete chain bridge ocinet postrouting
+delete set inet ocinet networks
 ";

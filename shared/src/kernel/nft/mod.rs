@@ -1,6 +1,6 @@
 //! nftables: the base tables, and the elements that come and go with containers.
 //!
-//! `base.nft` is the whole rule set. `messages.rs` puts elements into messages;
+//! `base.nft` is the whole rule set, and `parts.rs` tells which of it is made when. `messages.rs` puts elements into messages;
 //! `batch.rs` changes them over nfnetlink without starting a process;
 //! `counted.rs` reads what all of them counted;
 //! `places.rs` tells whose elements are;
@@ -14,9 +14,11 @@ mod complete;
 pub mod counted;
 mod install;
 mod messages;
+mod parts;
 mod places;
 
 pub use batch::{ChangeError, Counter, ElementState, Nft};
 pub use complete::{Flaw, flaws};
 pub use install::{InstallError, install, refusal, wake};
+pub use parts::{Part, there as parts_there};
 pub use places::{Place, places};

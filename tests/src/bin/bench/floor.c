@@ -243,7 +243,6 @@ static void network_elements(int s, int add) {
 	int type = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, make = add ? NLM_F_CREATE : 0;
 	unsigned key[2] = {group, group};
 	control(NFNL_MSG_BATCH_BEGIN);
-	element(type, make, NFPROTO_INET, "networks", key, 4, NULL);
 	element(type, make | NLM_F_ACK, NFPROTO_INET, "within", key, 8, NULL);
 	control(NFNL_MSG_BATCH_END);
 	exchange(s);
