@@ -7,14 +7,14 @@ use ocinet_shared::cidr::Cidr;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::{self, Filter, Sender};
-use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::{KernelError, link, neighbour};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
 use crate::networks::Networks;
-use crate::step::Step;
+use crate::step::{OnBridge, Step};
 
 /// The step that filters a container's link to a network of whose containers the host is the router.
 #[must_use]
@@ -24,7 +24,7 @@ pub fn step(network: &Network, attachment: &Attachment) -> Option<Step> {
         mac: attachment.mac?,
         addresses: attachment.addresses.iter().map(Cidr::address).collect(),
         confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
-        bridge_mac: network.bridge_link().map(|bridge| bridge.mac),
+        bridge: network.bridge_link().map(|link| OnBridge { name: link.name.clone(), mac: link.mac }),
     })
 }
 
@@ -39,6 +39,7 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
         let network = networks.iter().find(|network| network.name == attachment.network);
         if let (Some(network), Some(name)) = (network, &attachment.host_interface) {
             with_filters(network, attachment, |filters| put_back(&mut channel, name, filters)).transpose()?;
+            restore_shortcut(&mut channel, network, attachment)?;
         }
     }
     for network in &networks {
@@ -49,18 +50,61 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Hands what a container sends to its gateway to the bridge itself. The bridge's ports, which do not see it then, would learn from
+/// it where the container is: the bridge is told. A kernel without act_mirred does without.
+///
+/// # Errors
+/// A refusal other than that the kernel has no such filters.
+pub fn shorten(
+    channel: &mut Channel,
+    port: u32,
+    sender: Sender<'_>,
+    (bridge, index): (&OnBridge, u32),
+) -> Result<(), KernelError> {
+    let mut changes = vec![neighbour::by_port(port, sender.mac)];
+    changes.extend(filter::put(port, &[Filter::Shortcut { sender, gateway: bridge.mac, bridge: index }])?);
+    match channel.change(changes, |_| format!("shorten the way to {}", bridge.name)) {
+        Err(error) if filter::is_missing(&error) => Ok(()),
+        shortened => shortened,
+    }
+}
+
+/// The shortcut of a link that its bridge was made anew for. A link that an older ocinet made has another Ethernet address than
+/// its bridge, and cannot have one.
+fn restore_shortcut(channel: &mut Channel, network: &Network, attachment: &Attachment) -> Result<(), Error> {
+    let Some(Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge: Some(bridge) }) =
+        step(network, attachment)
+    else {
+        return Ok(());
+    };
+    let (Some(port), Some(found)) =
+        (link::find(channel, &host_interface)?, link::find(channel, &bridge.name)?)
+    else {
+        return Ok(());
+    };
+    if port.mac != Some(bridge.mac) || port.controller != Some(found.index) {
+        return Ok(());
+    }
+    let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
+    let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
+    if shortcut.is_on(channel, port.index)? {
+        return Ok(());
+    }
+    Ok(shorten(channel, port.index, sender, (&bridge, found.index))?)
+}
+
 /// Hands over the filters that belong on the host's end of a container's link.
 pub fn with_filters<T>(
     network: &Network,
     attachment: &Attachment,
     of: impl FnOnce(&[Filter<'_>]) -> T,
 ) -> Option<T> {
-    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge_mac, .. }) = step(network, attachment)
+    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) = step(network, attachment)
     else {
         return None;
     };
     let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
-    Some(of(&[Filter::Sender(sender), Filter::Receiver { gateway: bridge_mac }]))
+    Some(of(&[Filter::Sender(sender), Filter::Receiver { gateway: bridge.map(|bridge| bridge.mac) }]))
 }
 
 /// Hands over the filter that belongs on a link of a network's, where that is a tunnel's end.

@@ -32,6 +32,15 @@ pub struct ToContainer {
     pub confined_to: Vec<Cidr>,
 }
 
+/// The bridge that a link is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnBridge {
+    /// Its name.
+    pub name: IfName,
+    /// Its Ethernet address, which is the gateway's, and that of the host's ends on it.
+    pub mac: Mac,
+}
+
 /// One change to the kernel or to the state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -89,6 +98,8 @@ pub enum Step {
     MakeVeth {
         /// The host's end.
         host_interface: IfName,
+        /// The Ethernet address of the host's end.
+        host_mac: Mac,
         /// The bridge that it joins, if it joins one.
         bridge: Option<IfName>,
         /// The link group of the host's end.
@@ -114,8 +125,8 @@ pub enum Step {
         addresses: Vec<IpAddr>,
         /// The ranges that it may send to, on an internal network; everywhere without.
         confined_to: Vec<Cidr>,
-        /// The Ethernet address of the bridge, where the link is on one.
-        bridge_mac: Option<Mac>,
+        /// The bridge that the link is on, if it is on one.
+        bridge: Option<OnBridge>,
     },
     /// Makes a link in the container on top of one of the host's.
     MakeChild {
@@ -344,7 +355,7 @@ fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
 }
 
 fn show_filter(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
-    let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge_mac } = step else {
+    let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge } = step else {
         return Ok(());
     };
     write!(f, "filter {host_interface}: the container sends from {} ({mac})", join(addresses))?;
@@ -352,7 +363,7 @@ fn show_filter(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         write!(f, " to {}", join(confined_to))?;
     }
     f.write_str(", and receives what the rules let in")?;
-    bridge_mac.map_or(Ok(()), |bridge| write!(f, " of what {bridge} sends"))
+    bridge.as_ref().map_or(Ok(()), |bridge| write!(f, " of what {} sends", bridge.mac))
 }
 
 fn show_tunnel(f: &mut fmt::Formatter<'_>, tunnel: &Tunnel) -> fmt::Result {

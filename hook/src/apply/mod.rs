@@ -42,7 +42,7 @@ use crate::phases::Phases;
 use crate::plan::Plan;
 use crate::step::{Step, ToContainer};
 use crate::take_back::{DEPARTURE, TakeBack};
-use crate::{forwarding, holder};
+use crate::{filters, forwarding, holder};
 
 /// Why a plan was not applied.
 #[derive(Debug)]
@@ -233,12 +233,14 @@ impl<'a> Applier<'a> {
     }
 
     fn make_veth(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::MakeVeth { host_interface, bridge, group, interface, mac, mtu, hairpin } = step else {
+        let Step::MakeVeth { host_interface, host_mac, bridge, group, interface, mac, mtu, hairpin } = step
+        else {
             return Ok(());
         };
         let veth = Veth {
             host_name: host_interface,
             bridge: bridge.as_ref().map(|bridge| self.index_of(bridge)).transpose()?,
+            host_mac: *host_mac,
             group: *group,
             container_name: interface,
             mac: *mac,
@@ -253,13 +255,18 @@ impl<'a> Applier<'a> {
     }
 
     fn filter_host_end(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge_mac } = step else {
+        let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge } = step else {
             return Ok(());
         };
         let index = self.index_of(host_interface)?;
         let sender = Filter::Sender(Sender { mac: *mac, addresses, confined_to });
-        let changes = filter::put(index, &[sender, Filter::Receiver { gateway: *bridge_mac }])?;
-        self.filter(changes, host_interface)
+        let gateway = bridge.as_ref().map(|bridge| bridge.mac);
+        let changes = filter::put(index, &[sender, Filter::Receiver { gateway }])?;
+        self.filter(changes, host_interface)?;
+        let Some(bridge) = bridge else { return Ok(()) };
+        let bridge_index = self.index_of(&bridge.name)?;
+        let sender = Sender { mac: *mac, addresses, confined_to };
+        Ok(filters::shorten(&mut self.route, index, sender, (bridge, bridge_index))?)
     }
 
     /// The rules hold the same, so that a kernel without filters only has nothing that outlives them.

@@ -42,7 +42,7 @@ pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             findings.push(Finding::new(
                 format!("link {name} of {whose} is not a port of {}", bridge.name),
                 "what the container sends does not reach its network",
-                format!("ip link set {name} master {}", bridge.name),
+                format!("ip link set {name} master {} && ocinet reload", bridge.name),
             ));
         }
     }

@@ -137,7 +137,7 @@ pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
 pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     let network = inputs.network;
     let ways_out = ways_out(&attachment.gateways);
-    let on_bridge = network.bridge();
+    let (bridge_link, on_bridge) = (network.bridge_link(), network.bridge());
     let mut steps = claims(inputs, &attachment);
     // Without a bridge, the host routes also what stays inside the network.
     if !network.internal || on_bridge.is_none() {
@@ -147,6 +147,9 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     if let Some(mac) = attachment.mac {
         steps.push(Step::MakeVeth {
             host_interface: inputs.host_interface.clone(),
+            // The gateway's, where it is the bridge: see `Filter::Shortcut`.
+            host_mac: bridge_link
+                .map_or_else(|| Mac::of_host_end(inputs.host_interface.as_str()), |link| link.mac),
             bridge: on_bridge.cloned(),
             group: if on_bridge.is_some() { 0 } else { network.group },
             interface: attachment.interface.clone(),

@@ -29,6 +29,20 @@ pub fn flood_to(index: u32, peer: IpAddr) -> Change {
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND)
 }
 
+/// The message that tells a bridge by which of its ports an Ethernet address is, for as long as the port is there: frames for it are
+/// never sent to all ports, and whoever sends from it by another port gets none of them (bridge(8), `fdb add … master static
+/// sticky`).
+#[must_use]
+pub fn by_port(port: u32, mac: Mac) -> Change {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
 /// The Ethernet addresses that a link receives frames for besides its own: those of the macvlans on it, in whatever
 /// namespace they are, for as long as they are up (bridge(8), `fdb show dev … self`).
 ///

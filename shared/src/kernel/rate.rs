@@ -8,8 +8,7 @@ use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::tc::{
-    TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
-    TcAttribute, TcFilterU32, TcFilterU32Option, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,
+    TcAttribute, TcFilterU32, TcFilterU32Option, TcHandle, TcMessage, TcMirrorActionType, TcOption,
     TcU32Selector, TcU32SelectorFlags,
 };
 use nix::errno::Errno;
@@ -111,15 +110,7 @@ pub fn shape(index: u32, bits: u64, mtu: u32) -> Vec<Change> {
 /// ([`make_ifb`]), which hands it back as arrived on the first.
 #[must_use]
 pub fn redirect_incoming(index: u32, to: u32) -> Vec<Change> {
-    let mut mirror = TcMirror::default();
-    mirror.generic.action = TcActionType::Stolen;
-    mirror.eaction = TcMirrorActionType::EgressRedir;
-    mirror.ifindex = to;
-    let mut action = TcAction::default();
-    action.attributes.push(TcActionAttribute::Kind(TcActionMirror::KIND.to_owned()));
-    action
-        .attributes
-        .push(TcActionAttribute::Options(vec![TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror))]));
+    let action = filter::redirection(TcMirrorActionType::EgressRedir, to);
     // A selector without keys matches everything.
     let mut all = TcU32Selector::default();
     all.flags = TcU32SelectorFlags::Terminal;

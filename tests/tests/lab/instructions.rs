@@ -9,7 +9,7 @@ use ocinet_tests::lab::{Finished, Lab, Sandbox};
 use crate::life::{PUBLISHED, used};
 
 /// The most that a start may take beside another container, with addresses of both families and a published port.
-const START: u64 = 1_080_000;
+const START: u64 = 1_165_000;
 /// The most that the stop of such a container may take.
 const STOP: u64 = 375_000;
 

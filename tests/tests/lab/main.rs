@@ -44,6 +44,7 @@ mod options;
 mod outgoing;
 mod overlay;
 mod own_root;
+mod path;
 mod planted;
 mod pods;
 mod policy;

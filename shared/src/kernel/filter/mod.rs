@@ -14,9 +14,12 @@ mod tests;
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
+use netlink_packet_route::tc::{
+    TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
+    TcAttribute, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,
+};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -39,6 +42,8 @@ pub(super) const INCOMING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff2 
 const OUTGOING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff3 };
 /// Filters are asked in the order of their priorities: this is before whatever else is done with a frame.
 const PRIORITY: u16 = 1;
+/// Behind what limits the rate of what arrives (`rate::PRIORITY`).
+const SHORTCUT_PRIORITY: u16 = 3;
 
 /// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
 const RTM_GETTFILTER: u16 = 46;
@@ -46,6 +51,10 @@ const TCMSG_LENGTH: usize = 20;
 const TCA_OPTIONS: u16 = 2;
 
 // Attributes of a BPF filter, from linux/pkt_cls.h.
+/// `TCA_ACT_OPTIONS` of linux/pkt_cls.h, and `TCA_MIRRED_PARMS` of linux/tc_act/tc_mirred.h.
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_BPF_ACT: u16 = 1;
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FLAGS: u16 = 8;
@@ -72,6 +81,16 @@ pub enum Filter<'a> {
         /// The Ethernet address that the host sends from on a bridge, where others send as well.
         gateway: Option<Mac>,
     },
+    /// Hands IP packets that a container sends to its gateway to the bridge itself, past the bridge's look-ups and hooks (act_mirred,
+    /// tc-mirred(8)). The link must have the bridge's Ethernet address: the host takes such a frame for its own by that alone.
+    Shortcut {
+        /// What the container may send.
+        sender: Sender<'a>,
+        /// The gateway's Ethernet address.
+        gateway: Mac,
+        /// The index of the bridge.
+        bridge: u32,
+    },
     /// Keeps what comes out of a tunnel from being or reaching the gateway.
     Tunnel {
         /// The gateway's Ethernet address.
@@ -88,6 +107,7 @@ impl Filter<'_> {
         match self {
             Self::Sender(_) => "what it sends",
             Self::Receiver { .. } => "what it receives",
+            Self::Shortcut { .. } => "its shortcut to the gateway",
             Self::Tunnel { .. } => "what comes out of its tunnel",
         }
     }
@@ -96,6 +116,7 @@ impl Filter<'_> {
         let program = match self {
             Self::Sender(sender) => programs::sender(sender),
             Self::Receiver { gateway } => programs::receiver(*gateway),
+            Self::Shortcut { sender, gateway, .. } => programs::shortcut(sender, *gateway),
             Self::Tunnel { gateway, addresses } => programs::tunnel(*gateway, addresses),
         };
         program.ok_or_else(|| KernelError::new("write a filter", Errno::E2BIG))
@@ -103,6 +124,11 @@ impl Filter<'_> {
 
     fn parent(&self) -> TcHandle {
         if matches!(self, Self::Receiver { .. }) { OUTGOING } else { INCOMING }
+    }
+
+    /// The index of the link that it redirects to, where it does.
+    fn target(&self) -> Option<u32> {
+        if let Self::Shortcut { bridge, .. } = self { Some(*bridge) } else { None }
     }
 
     /// Whether just this filter is on a link.
@@ -118,7 +144,8 @@ impl Filter<'_> {
         let request = Request::new(RTM_GETTFILTER, &header);
         let listed = channel.stream(&request, "list the filters of a link", &mut |payload| {
             let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
-            is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program);
+            is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
+                && self.target().is_none_or(|target| redirects_to(options) == Some(target));
         });
         match listed {
             // There is no discipline that a filter could hang on.
@@ -128,6 +155,16 @@ impl Filter<'_> {
     }
 }
 
+/// The index of the link that a filter's first action redirects to; 0 where that link is gone. `struct tc_mirred` of
+/// linux/tc_act/tc_mirred.h ends with it.
+fn redirects_to(options: &[u8]) -> Option<u32> {
+    let actions = Attributes::new(options).find(TCA_BPF_ACT)?;
+    let (_, action) = Attributes::new(actions).next()?;
+    let of_kind = Attributes::new(action).find(TCA_ACT_OPTIONS)?;
+    let parameters = Attributes::new(of_kind).find(TCA_MIRRED_PARMS)?;
+    Some(u32::from_ne_bytes(*parameters.last_chunk()?))
+}
+
 /// The messages that put filters on a link, in the place of those that are there.
 ///
 /// # Errors
@@ -135,7 +172,7 @@ impl Filter<'_> {
 pub fn put(index: u32, filters: &[Filter<'_>]) -> Result<Vec<Change>, KernelError> {
     let mut changes = vec![discipline(index)];
     for filter in filters {
-        changes.push(message(index, filter.parent(), filter.program()?));
+        changes.push(message(index, filter)?);
     }
     Ok(changes)
 }
@@ -164,16 +201,42 @@ pub(super) fn header(index: u32, parent: TcHandle, priority: u16) -> TcMessage {
     message
 }
 
-fn message(index: u32, parent: TcHandle, program: Vec<u8>) -> Change {
-    let mut message = header(index, parent, PRIORITY);
+fn message(index: u32, filter: &Filter<'_>) -> Result<Change, KernelError> {
+    let option = |kind, bytes| TcOption::Other(DefaultNla::new(kind, bytes));
+    let program = filter.program()?;
+    let length = u16::try_from(program.len() / 8).unwrap_or(u16::MAX);
+    let mut options =
+        vec![option(TCA_BPF_OPS_LEN, length.to_ne_bytes().to_vec()), option(TCA_BPF_OPS, program)];
+    let priority = match filter {
+        Filter::Shortcut { bridge, .. } => {
+            let redirection = redirection(TcMirrorActionType::IngressRedir, *bridge);
+            let mut bytes = vec![0; redirection.buffer_len()];
+            redirection.emit(&mut bytes);
+            options.push(option(TCA_BPF_ACT, bytes));
+            SHORTCUT_PRIORITY
+        }
+        _ => {
+            options.push(option(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes().to_vec()));
+            PRIORITY
+        }
+    };
+    let mut message = header(index, filter.parent(), priority);
     message.header.handle = TcHandle { major: 0, minor: 1 };
     message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
-    let option = |kind, bytes| TcOption::Other(DefaultNla::new(kind, bytes));
-    let length = u16::try_from(program.len() / 8).unwrap_or(u16::MAX);
-    message.attributes.push(TcAttribute::Options(vec![
-        option(TCA_BPF_OPS_LEN, length.to_ne_bytes().to_vec()),
-        option(TCA_BPF_OPS, program),
-        option(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes().to_vec()),
-    ]));
-    (RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_REPLACE)
+    message.attributes.push(TcAttribute::Options(options));
+    Ok((RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_REPLACE))
+}
+
+/// The action that takes a frame to another link: to be received there, or to be sent.
+pub(super) fn redirection(how: TcMirrorActionType, to: u32) -> TcAction {
+    let mut mirror = TcMirror::default();
+    mirror.generic.action = TcActionType::Stolen;
+    mirror.eaction = how;
+    mirror.ifindex = to;
+    let mut action = TcAction::default();
+    action.attributes.push(TcActionAttribute::Kind(TcActionMirror::KIND.to_owned()));
+    action
+        .attributes
+        .push(TcActionAttribute::Options(vec![TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror))]));
+    action
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::assembler::{Is, Label, Program, Size};
+use super::assembler::{Is, Label, Program, Size, with_verdicts};
 use super::discovery::UNROUTED;
 use super::{MARK, Sender};
 use crate::cidr::{Cidr, Family};
@@ -17,6 +17,9 @@ use crate::mac::Mac;
 const DROP: u32 = 2;
 /// Leaves the frame to the next filter, or lets it pass (`TC_ACT_UNSPEC`).
 const PASS: u32 = u32::MAX;
+/// What a filter with an action answers (tc-bpf(8)): the action is not for this frame, or it is.
+const NO_MATCH: u32 = 0;
+const MATCH: u32 = u32::MAX;
 
 // Where things are.
 const DESTINATION_MAC: u32 = 0;
@@ -105,6 +108,27 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
     program.here(pass);
     program.end(PASS);
     program.bytes()
+}
+
+/// The IP packets that a container sends to the gateway and may send: those alone are matched. It asks all that [`sender`] does, so
+/// that the shortcut is nobody's way around it.
+pub(super) fn shortcut(own: &Sender<'_>, gateway: Mac) -> Option<Vec<u8>> {
+    let mut program = Program::default();
+    let (other, ip) = (program.label(), program.label());
+    let [high, low] = halves(gateway);
+    program.load(Size::Word, DESTINATION_MAC);
+    program.ask(Is::Equal, high, None, Some(other));
+    program.load(Size::Half, DESTINATION_MAC + 4);
+    program.ask(Is::Equal, low, None, Some(other));
+    program.load(Size::Half, PROTOCOL);
+    program.ask(Is::Equal, ETH_P_IP, Some(ip), None);
+    program.ask(Is::Equal, ETH_P_IPV6, Some(ip), None);
+    program.here(other);
+    program.end(NO_MATCH);
+    program.here(ip);
+    let mut bytes = program.bytes()?;
+    bytes.extend(with_verdicts(&sender(own)?, |verdict| if verdict == DROP { NO_MATCH } else { MATCH }));
+    Some(bytes)
 }
 
 /// What comes out of a tunnel: nothing of or for the gateway, which every host of the overlay has for itself, and

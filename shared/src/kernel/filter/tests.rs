@@ -12,9 +12,9 @@ use self::frames::{
     ADDRESS4, ADDRESS6, ARP, GATEWAY, ICMPV6, IPV4, IPV6, NEIGHBOUR4, NOTHING, OTHER, OWN, UDP,
     advertisement, arp, changed, cut, ethernet, extension, ipv4, ipv6, ipv6_of,
 };
-use self::table::Table;
+use self::table::{Case, Table};
 use super::interpreter::Packet;
-use super::programs::{receiver, sender, tunnel};
+use super::programs::{receiver, sender, shortcut, tunnel};
 use super::{MARK, Sender};
 use crate::cidr::Cidr;
 use crate::mac::Mac;
@@ -227,6 +227,46 @@ fn out_of_a_tunnel() -> Table {
     table.drops("less than an advertisement", cut(&advertisement(ADDRESS6), 77));
     discovery(&mut table);
     table
+}
+
+/// What a container sends to its gateway, and may go past the bridge's ports.
+fn shortened() -> Table {
+    let addresses: Vec<IpAddr> = [ADDRESS4, ADDRESS6].iter().map(|text| text.parse().unwrap()).collect();
+    let own = Sender { mac: OWN, addresses: &addresses, confined_to: &[] };
+    let mut table = Table::of_action(shortcut(&own, GATEWAY));
+    let to = |mac: Mac, frame: &[u8]| [&mac.0, &frame[6..]].concat();
+    let (datagram, packet) = (ipv4(ADDRESS4, NEIGHBOUR4), ipv6(UDP, &[0; 8]));
+    for frame in [&datagram, &packet].map(|frame| to(GATEWAY, frame)) {
+        table.passes("to the gateway", frame.clone());
+        table.drops_changed("to another", &frame, 0..6);
+        table.drops_changed("from another Ethernet address", &frame, 6..12);
+        table.drops_changed("as another protocol", &frame, 12..14);
+    }
+    table.drops_changed("IPv4, from another", &to(GATEWAY, &datagram), 26..30);
+    table.drops_changed("IPv6, from another", &to(GATEWAY, &packet), 22..38);
+    table.drops("to the host's loopback", to(GATEWAY, &ipv4(ADDRESS4, "127.0.0.1")));
+    table.drops("ARP", to(GATEWAY, &arp(ADDRESS4)));
+    table.drops("to a neighbour", datagram);
+    table
+}
+
+#[test]
+fn a_shortcut_is_for_what_passes_the_filter_before_it() {
+    shortened().holds();
+    // All that a sender's table says holds for what is sent to the gateway, but for ARP.
+    let addresses: Vec<IpAddr> =
+        ["10.90.0.10", ADDRESS4, ADDRESS6].iter().map(|text| text.parse().unwrap()).collect();
+    let own = Sender { mac: OWN, addresses: &addresses, confined_to: &[] };
+    let mut table = Table::of_action(shortcut(&own, GATEWAY));
+    for Case { what, packet, passes } in of_both_families().cases {
+        let is_ip =
+            packet.bytes.get(12..14).is_some_and(|at| [[8, 0], [0x86, 0xdd]].contains(&[at[0], at[1]]));
+        if is_ip {
+            let bytes = [&GATEWAY.0, &packet.bytes[6..]].concat();
+            table.packet(what, Packet { bytes, ..packet }, passes);
+        }
+    }
+    table.holds();
 }
 
 fn tables() -> [(&'static str, Table); 5] {

@@ -101,6 +101,8 @@ pub struct Veth<'a> {
     pub host_name: &'a IfName,
     /// The index of the bridge that the host's end joins, if it joins one.
     pub bridge: Option<u32>,
+    /// The Ethernet address of the host's end.
+    pub host_mac: Mac,
     /// The link group of the host's end.
     pub group: u32,
     /// The name of the end in the container.
@@ -132,7 +134,7 @@ pub fn make_veth(
     let mut message = named(veth.host_name);
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    message.attributes.push(LinkAttribute::Address(Mac::of_host_end(veth.host_name.as_str()).0.to_vec()));
+    message.attributes.push(LinkAttribute::Address(veth.host_mac.0.to_vec()));
     message.attributes.extend(veth.bridge.map(LinkAttribute::Controller));
     if veth.group != 0 {
         message.attributes.push(LinkAttribute::Group(veth.group));

@@ -7,7 +7,9 @@ use super::frames::changed;
 use crate::kernel::filter::interpreter::{Instruction, Packet, instructions, verdict};
 
 /// `TC_ACT_SHOT` of linux/pkt_cls.h.
-pub(super) const SHOT: u32 = 2;
+const SHOT: u32 = 2;
+/// What a filter with an action says of a frame that the action is not for (tc-bpf(8)).
+const NO_MATCH: u32 = 0;
 
 /// A frame, and whether it passes.
 #[derive(Debug)]
@@ -21,11 +23,18 @@ pub(super) struct Case {
 pub(super) struct Table {
     pub(super) program: Vec<Instruction>,
     pub(super) cases: Vec<Case>,
+    /// The verdict on what does not pass.
+    refusal: u32,
 }
 
 impl Table {
     pub(super) fn new(program: Option<Vec<u8>>) -> Self {
-        Self { program: instructions(&program.expect("a program")), cases: Vec::new() }
+        Self { program: instructions(&program.expect("a program")), cases: Vec::new(), refusal: SHOT }
+    }
+
+    /// The table of a filter with an action: a frame passes where the action is for it.
+    pub(super) fn of_action(program: Option<Vec<u8>>) -> Self {
+        Self { refusal: NO_MATCH, ..Self::new(program) }
     }
 
     pub(super) fn packet(&mut self, what: impl Into<String>, packet: Packet, passes: bool) {
@@ -58,7 +67,7 @@ impl Table {
     }
 
     pub(super) fn wrong(&self, program: &[Instruction]) -> impl Iterator<Item = &Case> {
-        self.cases.iter().filter(move |case| (verdict(program, &case.packet) != SHOT) != case.passes)
+        self.cases.iter().filter(move |case| (verdict(program, &case.packet) != self.refusal) != case.passes)
     }
 
     #[track_caller]
@@ -71,7 +80,7 @@ impl Table {
     pub(super) fn survivors(&self) -> String {
         let mut survivors = String::new();
         for at in 0..self.program.len() {
-            for mutant in mutants(self.program[at]) {
+            for mutant in mutants(self.program[at], self.refusal) {
                 let mut program = self.program.clone();
                 program[at] = mutant;
                 if self.wrong(&program).next().is_none() {
@@ -85,7 +94,7 @@ impl Table {
 
 /// What a program becomes with one instruction changed: a question that is always answered in one way, another number, another
 /// place, another verdict.
-fn mutants(instruction: Instruction) -> Vec<Instruction> {
+fn mutants(instruction: Instruction, refusal: u32) -> Vec<Instruction> {
     use nix::libc::{BPF_ABS, BPF_ALU, BPF_IMM, BPF_IND, BPF_JA, BPF_JMP, BPF_LD, BPF_LDX, BPF_RET, BPF_X};
     let code = u32::from(instruction.code);
     let by = |change: u32| Instruction { number: instruction.number.wrapping_add(change), ..instruction };
@@ -100,7 +109,10 @@ fn mutants(instruction: Instruction) -> Vec<Instruction> {
             vec![go(instruction.yes), go(instruction.no), by(1), by(u32::MAX)]
         }
         BPF_RET => {
-            vec![Instruction { number: if instruction.number == SHOT { 0 } else { SHOT }, ..instruction }]
+            vec![Instruction {
+                number: if instruction.number == refusal { !refusal } else { refusal },
+                ..instruction
+            }]
         }
         // Places outside the frame are as far from each other as others are not.
         BPF_LD if code & 0xe0 == BPF_ABS && instruction.number > u32::MAX / 2 => vec![by(4)],
