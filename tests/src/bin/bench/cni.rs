@@ -17,18 +17,19 @@ pub fn found() -> Option<Cni> {
 }
 
 fn plugin(name: &'static str, verb: &'static str, folder: &Path, container: &Container) -> StepOf {
-    let (id, netns, port) = (container.sandbox.id.clone(), container.netns(), container.port);
+    let (id, netns) = (container.sandbox.id.clone(), container.netns());
+    let (first, ports, dual) = (container.port, container.ports, container.dual);
     let data = folder.join("leases");
     Box::new(move |previous| {
         let mut config = if name == "bridge" {
             json!({
                 "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
-                "ipam": {"type": "host-local", "dataDir": data, "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]},
+                "ipam": {"type": "host-local", "dataDir": data, "ranges": ranges(dual), "routes": routes(dual)},
             })
         } else {
             json!({
                 "capabilities": {"portMappings": true},
-                "runtimeConfig": {"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]},
+                "runtimeConfig": {"portMappings": mappings(first, ports)},
             })
         };
         config["cniVersion"] = json!("0.4.0");
@@ -50,9 +51,35 @@ fn plugin(name: &'static str, verb: &'static str, folder: &Path, container: &Con
     })
 }
 
+/// host-local gives addresses out one after the other.
+fn ranges(dual: bool) -> Value {
+    if dual {
+        json!([
+            [{"subnet": "10.88.0.0/16", "rangeStart": "10.88.1.2"}],
+            [{"subnet": "fd00:88::/64", "rangeStart": "fd00:88::1:2"}]
+        ])
+    } else {
+        json!([[{"subnet": "10.88.0.0/16"}]])
+    }
+}
+
+fn routes(dual: bool) -> Value {
+    if dual { json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]) } else { json!([{"dst": "0.0.0.0/0"}]) }
+}
+
+fn mappings(first: u16, ports: u16) -> Value {
+    (0..ports)
+        .map(|port| json!({"hostPort": first + port, "containerPort": 80 + port, "protocol": "tcp"}))
+        .collect()
+}
+
 impl Tool for Cni {
     fn name(&self) -> String {
         "CNI 1.1.1".to_owned()
+    }
+
+    fn prefix(&self) -> &'static str {
+        "10.88"
     }
 
     fn most(&self) -> usize {

@@ -73,7 +73,8 @@ pub fn markdown(rows: &[Row], costs: &[(String, [usize; 5])], rounds: usize) -> 
     text
 }
 
-fn kernel() -> String {
+/// The kernel's version.
+pub fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("Linux {}", release.trim().split('-').next().unwrap_or_default())
 }

@@ -86,6 +86,10 @@ impl Tool for Floor {
         self.step(words.map(str::to_owned).to_vec())
     }
 
+    fn prefix(&self) -> &'static str {
+        "10.90"
+    }
+
     fn takes_back_the_dead(&self) -> bool {
         true
     }

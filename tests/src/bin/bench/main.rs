@@ -3,6 +3,8 @@
 //!
 //! Every figure is a whole process, or the row of processes that a runtime would start, timed from outside; every set-up
 //! is proved by a connection through the published port. Rounds are interleaved: each tool once, then each tool again.
+//!
+//! `bench path …` is `make bench-path`: what a packet costs once a container is attached.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stderr, reason = "it says what takes so long")]
 
@@ -11,6 +13,7 @@ mod figures;
 mod floor;
 mod netavark;
 mod ocinet;
+mod path;
 mod phases;
 mod tool;
 
@@ -55,13 +58,21 @@ fn options() -> Options {
 }
 
 fn main() {
-    let options = options();
     // State folders are on a tmpfs, as /run is.
     let folder = std::path::Path::new("/dev/shm").join(format!("ocinet-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("make a folder");
+    if std::env::args().nth(1).is_some_and(|word| word == "path") {
+        path::main(std::env::args().skip(2), &folder);
+    } else {
+        starts(&options(), &folder);
+    }
+    std::fs::remove_dir_all(folder).expect("remove the folder");
+}
+
+fn starts(options: &Options, folder: &std::path::Path) {
     let mut tools: Vec<Box<dyn Tool>> = Vec::new();
     tools.extend(ocinet::drivers().map(|tool| Box::new(tool) as Box<dyn Tool>));
-    tools.push(Box::new(floor::Floor::new(&folder)));
+    tools.push(Box::new(floor::Floor::new(folder)));
     tools.extend(netavark::found().into_iter().map(|tool| Box::new(tool) as Box<dyn Tool>));
     tools.extend(cni::found().map(|tool| Box::new(tool) as Box<dyn Tool>));
     if let Some(wanted) = &options.tools {
@@ -73,7 +84,7 @@ fn main() {
             })
         });
     }
-    let mut benches: Vec<Bench> = tools.into_iter().map(|tool| Bench::new(tool, &folder)).collect();
+    let mut benches: Vec<Bench> = tools.into_iter().map(|tool| Bench::new(tool, folder)).collect();
     let mut rows: Vec<Row> = Vec::new();
     for &size in &options.sizes {
         // By size, tools are measured only as far as they go.
@@ -109,12 +120,10 @@ fn main() {
         text.push_str(&Phases::of(bench, options.rounds).markdown());
     }
     println!("{text}");
-    if let Some(out) = options.out {
+    if let Some(out) = &options.out {
         std::fs::create_dir_all(out.parent().expect("a folder")).expect("make its folder");
         std::fs::write(out, text).expect("write the result");
     }
-    drop(benches);
-    std::fs::remove_dir_all(folder).expect("remove the folder");
 }
 
 /// One container's life: set up, proved by a connection, taken back in the state in which its runtime would do it.

@@ -31,15 +31,22 @@ fn version(program: &Path) -> String {
 
 impl Netavark {
     fn step(&self, verb: &'static str, folder: &Path, container: &Container) -> Vec<StepOf> {
+        let subnets = if container.dual {
+            json!([{"subnet": "10.89.0.0/16", "gateway": "10.89.0.1"}, {"subnet": "fd00:89::/64", "gateway": "fd00:89::1"}])
+        } else {
+            json!([{"subnet": "10.89.0.0/16", "gateway": "10.89.0.1"}])
+        };
+        let ports = json!({"container_port": 80, "host_ip": "", "host_port": container.port, "protocol": "tcp", "range": container.ports});
+        let ports = if container.ports > 0 { vec![ports] } else { Vec::new() };
         let options = json!({
             "container_id": container.sandbox.id, "container_name": container.sandbox.id,
-            "port_mappings": [{"container_port": 80, "host_ip": "", "host_port": container.port, "protocol": "tcp", "range": 1}],
-            "networks": {"podman": {"static_ips": [container.address("10.89")], "interface_name": "eth0"}},
+            "port_mappings": ports,
+            "networks": {"podman": {"static_ips": container.addresses("10.89"), "interface_name": "eth0"}},
             "network_info": {"podman": {
                 "name": "podman", "id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9",
                 "driver": "bridge", "network_interface": "podman0", "created": "2026-01-01T00:00:00Z",
-                "subnets": [{"subnet": "10.89.0.0/16", "gateway": "10.89.0.1"}],
-                "ipv6_enabled": false, "internal": false, "dns_enabled": false, "ipam_options": {"driver": "host-local"},
+                "subnets": subnets,
+                "ipv6_enabled": container.dual, "internal": false, "dns_enabled": false, "ipam_options": {"driver": "host-local"},
             }},
         });
         let (program, folder, netns) = (self.program.clone(), folder.join("config"), container.netns());
@@ -64,6 +71,10 @@ fn firewall(program: &Path) -> &'static str {
 impl Tool for Netavark {
     fn name(&self) -> String {
         self.version.clone()
+    }
+
+    fn prefix(&self) -> &'static str {
+        "10.89"
     }
 
     fn most(&self) -> usize {

@@ -32,7 +32,23 @@ pub fn drivers() -> impl Iterator<Item = Ocinet> {
 
 impl Ocinet {
     fn annotations(&self, container: &Container) -> Value {
-        let ports = format!("{}:80", container.port);
+        let mut annotations = self.of_driver(container);
+        let (first, last) = (container.port, container.port + container.ports.saturating_sub(1));
+        if self.driver != "macvlan" && container.ports > 0 {
+            annotations["net.ports"] = match container.ports {
+                1 => json!(format!("{first}:80")),
+                ports => json!(format!("{first}-{last}:80-{}", 79 + ports)),
+            };
+        }
+        if container.dual {
+            let number = self.prefix().trim_start_matches("10.");
+            annotations["net.subnet"] = json!(format!("10.{number}.0.0/16,fd00:{number}::/64"));
+            annotations["net.ip"] = json!(container.addresses(self.prefix()).join(","));
+        }
+        annotations
+    }
+
+    fn of_driver(&self, container: &Container) -> Value {
         match self.driver {
             "macvlan" => json!({
                 "net.driver": "macvlan", "net.parent": LAN, "net.subnet": format!("{LAN_PREFIX}.0.0/16"),
@@ -40,11 +56,11 @@ impl Ocinet {
             }),
             "vxlan" => json!({
                 "net.driver": "vxlan", "net.vni": "7", "net.local": HOST_ON_LAN, "net.peers": NEIGHBOUR,
-                "net.subnet": "10.87.0.0/16", "net.ip": container.address("10.87"), "net.ports": ports,
+                "net.subnet": "10.87.0.0/16", "net.ip": container.address("10.87"),
             }),
             // Its own network would have 253 addresses.
-            "veth" => json!({"net.driver": "veth", "net.subnet": "10.86.0.0/16", "net.ports": ports}),
-            driver => json!({"net.driver": driver, "net.ports": ports}),
+            "veth" => json!({"net.driver": "veth", "net.subnet": "10.86.0.0/16"}),
+            driver => json!({"net.driver": driver}),
         }
     }
 }
@@ -59,6 +75,15 @@ pub fn hook(program: &Path, folder: &Path, stage: &str, state: &Value) -> Step {
 impl Tool for Ocinet {
     fn name(&self) -> String {
         if self.driver == "bridge" { "ocinet".to_owned() } else { format!("ocinet, {}", self.driver) }
+    }
+
+    fn prefix(&self) -> &'static str {
+        match self.driver {
+            "macvlan" => LAN_PREFIX,
+            "vxlan" => "10.87",
+            "veth" => "10.86",
+            _ => "10.90",
+        }
     }
 
     fn most(&self) -> usize {

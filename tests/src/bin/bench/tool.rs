@@ -22,8 +22,12 @@ pub struct Container {
     pub sandbox: Sandbox,
     /// Its number among this tool's containers; from it come its address and port.
     pub number: usize,
-    /// The host port that leads to its port 80.
+    /// The first host port, which leads to its port 80.
     pub port: u16,
+    /// How many of its ports, from 80 on, are published.
+    pub ports: u16,
+    /// Whether it has an IPv6 address as well.
+    pub dual: bool,
     /// Whether no other container is attached.
     pub alone: bool,
 }
@@ -32,6 +36,22 @@ impl Container {
     /// An address of its own in a /16.
     pub fn address(&self, prefix: &str) -> String {
         format!("{prefix}.{}.{}", 1 + self.number / 250, 2 + self.number % 250)
+    }
+
+    /// The same with so many ports, and with both families.
+    pub fn with(self, ports: u16) -> Self {
+        Self { ports, dual: true, ..self }
+    }
+
+    /// Its address in a /16 of a tool's, and its IPv6 address where it has one.
+    pub fn addresses(&self, prefix: &str) -> Vec<String> {
+        let ipv6 = format!(
+            "fd00:{}::{:x}:{:x}",
+            prefix.trim_start_matches("10."),
+            1 + self.number / 250,
+            2 + self.number % 250
+        );
+        std::iter::once(self.address(prefix)).chain(self.dual.then_some(ipv6)).collect()
     }
 
     /// Where the host reaches its port 80.
@@ -65,6 +85,12 @@ pub trait Tool {
     fn takes_back_the_dead(&self) -> bool {
         false
     }
+    /// What the addresses of its containers begin with, `10.` and a number; IPv6 ones begin with `fd00:` and the number.
+    fn prefix(&self) -> &'static str;
+    /// Whether the host's address leads to a container; without, the container itself is asked.
+    fn is_translated(&self) -> bool {
+        true
+    }
     /// Beside how many containers it is measured at most.
     fn most(&self) -> usize {
         usize::MAX
@@ -95,11 +121,16 @@ pub struct Bench {
 impl Bench {
     /// A fresh host for a tool.
     pub fn new(tool: Box<dyn Tool>, folder: &Path) -> Self {
-        let folder = folder.join(tool.name().replace([' ', '.'], "-"));
-        std::fs::create_dir_all(&folder).expect("make a folder");
         let host = Netns::new();
         host.batch(&format!("addr add {}/32 dev lo\n", super::HOST));
         host.sysctl("ipv4/ip_forward", "1");
+        Self::on(host, tool, folder)
+    }
+
+    /// A tool on a host that is there.
+    pub fn on(host: Netns, tool: Box<dyn Tool>, folder: &Path) -> Self {
+        let folder = folder.join(tool.name().replace([' ', '.'], "-"));
+        std::fs::create_dir_all(&folder).expect("make a folder");
         tool.prepare(&host, &folder);
         Self { tool, host, folder, attached: Vec::new(), next: 0, printed: Vec::new() }
     }
@@ -114,6 +145,8 @@ impl Bench {
             sandbox: Sandbox::new(&format!("bench{number}")),
             number,
             port,
+            ports: 1,
+            dual: false,
             alone: self.attached.is_empty(),
         }
     }
