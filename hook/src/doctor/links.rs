@@ -6,6 +6,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::{neighbour, route};
 use ocinet_shared::quoted::word;
 
+use super::rules::RELOAD;
 use super::{Finding, Surroundings};
 use crate::error::Error;
 
@@ -39,11 +40,12 @@ pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         }
         let Some(bridge) = bridge.and_then(|bridge| around.link(bridge)) else { continue };
         if link.controller != Some(bridge.index) {
-            findings.push(Finding::new(
-                format!("link {name} of {whose} is not a port of {}", bridge.name),
-                "what the container sends does not reach its network",
-                format!("ip link set {name} master {} && ocinet reload", bridge.name),
-            ));
+            // Its shortcut leads to the bridge that it was a port of before.
+            findings.push(Finding {
+                what: format!("link {name} of {whose} is not a port of {}", bridge.name),
+                why: "what the container sends does not reach its network".to_owned(),
+                mend: vec![format!("ip link set {name} master {}", bridge.name), RELOAD.to_owned()],
+            });
         }
     }
     Ok(findings)

@@ -11,7 +11,7 @@ use crate::filters::with_filters;
 use crate::{nat, tables};
 
 /// What puts the rules back.
-const RELOAD: &str = "ocinet reload";
+pub(super) const RELOAD: &str = "ocinet reload";
 
 /// Somebody's flush takes both tables; containers are then apart, and unreachable, until they are put back.
 pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
