@@ -22,13 +22,13 @@ const AT_ONCE: u32 = 50;
 /// What a row counts.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
-    /// Of one.
+    /// Microseconds for one.
     Microseconds,
-    /// In a second.
-    Each,
+    /// How many in a second.
+    PerSecond,
     /// Thousands in a second.
     Thousands,
-    /// In a second.
+    /// Gigabits in a second.
     Gigabits,
 }
 
@@ -84,7 +84,7 @@ impl Load {
     pub fn unit(self) -> Unit {
         match self {
             Self::Connect | Self::ConnectNeighbour => Unit::Microseconds,
-            Self::Connections | Self::Requests => Unit::Each,
+            Self::Connections | Self::Requests => Unit::PerSecond,
             Self::StreamNeighbour | Self::StreamOut => Unit::Gigabits,
             Self::PacketsNeighbour | Self::PacketsOut => Unit::Thousands,
         }

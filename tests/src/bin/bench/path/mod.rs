@@ -40,11 +40,11 @@ fn options(mut words: impl Iterator<Item = String>) -> Options {
     options
 }
 
-/// The tools that are compared: all on a bridge, and ocinet's other drivers.
+/// The tools that are compared: ocinet's drivers but macvlan, whose packets the host does not route, and the rivals on a bridge.
 fn tools() -> Vec<Box<dyn Tool>> {
     let mut tools: Vec<Box<dyn Tool>> = vec![Box::new(Plain)];
-    let routed = ocinet::drivers().filter(|tool| tool.name() != "ocinet, macvlan");
-    tools.extend(routed.map(|tool| Box::new(tool) as Box<dyn Tool>));
+    let on_host = ocinet::drivers().filter(|tool| tool.name() != "ocinet, macvlan");
+    tools.extend(on_host.map(|tool| Box::new(tool) as Box<dyn Tool>));
     tools.extend(netavark::found().into_iter().map(|tool| Box::new(tool) as Box<dyn Tool>));
     tools.extend(cni::found().map(|tool| Box::new(tool) as Box<dyn Tool>));
     tools
@@ -104,7 +104,7 @@ fn cell(mut figures: Vec<f64>, unit: Unit) -> String {
     let last = figures.len() - 1;
     let [least, median, most] = [figures[0], figures[last / 2], figures[last]].map(|figure| match unit {
         Unit::Microseconds | Unit::Thousands => format!("{figure:.1}"),
-        Unit::Each => format!("{figure:.0}"),
+        Unit::PerSecond => format!("{figure:.0}"),
         Unit::Gigabits => format!("{figure:.2}"),
     });
     format!("{least}, **{median}**, {most}")
@@ -114,7 +114,7 @@ fn head(turns: usize) -> String {
     format!(
         "# Benchmark of a packet's path\n\nWritten by `make bench-path`; {turns} turns, interleaved, on {} with {} cores. Two containers, a LAN neighbour one \
          veth away. \"plain\" is a bridge\nwith forwarding, without a rule and without connection tracking, where the container itself is asked instead of a \
-         published port. The others have all their\ndefault promises and counters on. UDP packets have 64 bytes with the Ethernet header, and are counted where \
+         published port. The others run with their\ndefaults. UDP packets have 64 bytes with IPv4 and 84 with IPv6, Ethernet's header included, and are counted where \
          they arrive. Compare within a\ntable only: the machine is shared.\n",
         kernel(),
         std::thread::available_parallelism().map_or(0, usize::from),
