@@ -38,7 +38,8 @@ impl StateDir {
         }
     }
 
-    /// Reads such a file; `None` where there is none. Who only reads has no lock: what two reads agree on is whole.
+    /// Reads such a file without its lock; `None` where there is none. It is read until two reads agree, five times at most; the last
+    /// is returned then, and may be half old, half new.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -137,7 +137,7 @@ sets! {
     Links, Bridge, "bridge/links";
     /// Tunnel ends on bridges.
     Tunnels, Bridge, "bridge/tunnels";
-    /// The same, as frames leave by them.
+    /// The same, in a set of the part for tunnels, by which it is told whether the part is there.
     TunnelsOut, Bridge, "bridge/tunnels_out";
     /// (tunnel end, Ethernet address) of the gateways that every host of an overlay has for itself.
     Gateways, Bridge, "bridge/gateways";

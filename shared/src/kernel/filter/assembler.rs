@@ -170,7 +170,7 @@ impl Program {
     }
 }
 
-/// A program whose verdicts are others.
+/// The same program with each verdict replaced by `other(verdict)`.
 pub(super) fn with_verdicts(program: &[u8], other: impl Fn(u32) -> u32) -> Vec<u8> {
     let mut changed = program.to_vec();
     for instruction in changed.chunks_exact_mut(8) {

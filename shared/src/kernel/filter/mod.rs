@@ -2,7 +2,8 @@
 //! with nothing else.
 //!
 //! On the host's end of a container's link, one filter holds the container to its own addresses, another lets in what
-//! the host forwards only where the rules have marked it as let in. Without rules there are no marks.
+//! the host forwards only where the rules have marked it as let in. Without rules there are no marks. On a bridge, a third hands what
+//! is for the gateway to the bridge itself ([`Filter::Shortcut`]).
 
 mod assembler;
 mod discovery;

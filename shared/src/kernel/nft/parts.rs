@@ -67,7 +67,7 @@ pub(super) fn base() -> &'static str {
 /// The parts that are there.
 ///
 /// # Errors
-/// A refusal of a dump, but that a set is not there.
+/// The kernel's refusal of a dump; a missing set is no error.
 pub fn there(channel: &mut Channel) -> Result<BTreeSet<Part>, KernelError> {
     let mut there = BTreeSet::new();
     for part in Part::ALL {
