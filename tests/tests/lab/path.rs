@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Stdio;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use ocinet_tests::lab::{
@@ -53,25 +54,27 @@ impl Trace {
                  add rule inet probe begin {wanted} meta nftrace set 1"
             ),
         ]);
-        // nft does not say when it listens; this has been enough.
-        sleep(Duration::from_millis(300));
         Self { lines, _monitor: Background(child) }
     }
 
-    /// What the first packet that was traced met.
-    fn first(mut self, host: &Netns) -> Met {
-        let mut id = None;
+    /// What a packet met: the second that was traced, since nft may have begun to listen in the middle of the first.
+    fn second(mut self, host: &Netns) -> Met {
+        let mut ids: Vec<String> = Vec::new();
         let mut said = Vec::new();
         loop {
             let mut line = String::new();
             assert!(self.lines.read_line(&mut line).expect("read the trace") > 0, "nft ended: {said:?}");
             let words: Vec<&str> = line.split_whitespace().collect();
             let ["trace", "id", of, family, table, name, kind, ..] = words[..] else { continue };
-            if *id.get_or_insert_with(|| of.to_owned()) != of {
-                return count(host, &said);
+            if ids.last().is_none_or(|last| last != of) {
+                ids.push(of.to_owned());
             }
-            if table == "ocinet" {
-                said.push((family.to_owned(), name.to_owned(), kind.to_owned(), line.trim().to_owned()));
+            match ids.len() {
+                2 if table == "ocinet" => {
+                    said.push((family.to_owned(), name.to_owned(), kind.to_owned(), line.trim().to_owned()));
+                }
+                3 => return count(host, &said),
+                _ => {}
             }
         }
     }
@@ -205,12 +208,19 @@ fn an_established_packet_meets_few_rules() {
 /// What a packet of a socket's connection meets, the one that is asked for or its answer.
 fn trace(lab: &Lab, wanted: &str, socket: &UdpSocket) -> Met {
     let trace = Trace::new(&lab.host, wanted);
-    for _ in 0..2 {
-        socket.send(b"hello").unwrap();
-        socket.recv(&mut [0; 64]).unwrap();
-        sleep(Duration::from_millis(20));
-    }
-    let met = trace.first(&lab.host);
+    let over = AtomicBool::new(false);
+    let met = scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                socket.send(b"hello").unwrap();
+                let _ = socket.recv(&mut [0; 64]);
+                sleep(Duration::from_millis(20));
+            }
+        });
+        let met = trace.second(&lab.host);
+        over.store(true, Ordering::Relaxed);
+        met
+    });
     lab.host.ok(&["nft", "delete", "table", "inet", "probe"]);
     met
 }
