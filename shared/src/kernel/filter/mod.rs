@@ -51,10 +51,12 @@ const RTM_GETTFILTER: u16 = 46;
 const TCMSG_LENGTH: usize = 20;
 const TCA_OPTIONS: u16 = 2;
 
-// Attributes of a BPF filter, from linux/pkt_cls.h.
-/// `TCA_ACT_OPTIONS` of linux/pkt_cls.h, and `TCA_MIRRED_PARMS` of linux/tc_act/tc_mirred.h.
+// Attributes of an action: what its kind is told, from linux/pkt_cls.h, and what of that a redirection is, from
+// linux/tc_act/tc_mirred.h.
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
+
+// Attributes of a BPF filter, from linux/pkt_cls.h.
 const TCA_BPF_ACT: u16 = 1;
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;

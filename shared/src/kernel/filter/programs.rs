@@ -86,11 +86,7 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
     let pass = program.label();
     if let Some(gateway) = gateway {
         // From a neighbour on the bridge, whose own filter has judged it.
-        let [high, low] = halves(gateway);
-        program.load(Size::Word, SOURCE_MAC);
-        program.ask(Is::Equal, high, None, Some(pass));
-        program.load(Size::Half, SOURCE_MAC + 4);
-        program.ask(Is::Equal, low, None, Some(pass));
+        program.go_unless_mac(SOURCE_MAC, gateway, pass);
     }
     program.load(Size::Word, SKF_AD_MARK);
     program.ask(Is::Set, MARK, Some(pass), None);
@@ -115,11 +111,7 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
 pub(super) fn shortcut(own: &Sender<'_>, gateway: Mac) -> Option<Vec<u8>> {
     let mut program = Program::default();
     let (other, ip) = (program.label(), program.label());
-    let [high, low] = halves(gateway);
-    program.load(Size::Word, DESTINATION_MAC);
-    program.ask(Is::Equal, high, None, Some(other));
-    program.load(Size::Half, DESTINATION_MAC + 4);
-    program.ask(Is::Equal, low, None, Some(other));
+    program.go_unless_mac(DESTINATION_MAC, gateway, other);
     program.load(Size::Half, PROTOCOL);
     program.ask(Is::Equal, ETH_P_IP, Some(ip), None);
     program.ask(Is::Equal, ETH_P_IPV6, Some(ip), None);
@@ -138,12 +130,9 @@ pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
     program.load(Size::Word, SKF_AD_VLAN_TAG_PRESENT);
     program.drop_unless(Is::Equal, 0);
     for at in [SOURCE_MAC, DESTINATION_MAC] {
-        let [high, low] = halves(gateway);
         let other = program.label();
-        program.load(Size::Word, at);
-        program.ask(Is::Equal, high, None, Some(other));
-        program.load(Size::Half, at + 4);
-        program.drop_if(Is::Equal, low);
+        program.go_unless_mac(at, gateway, other);
+        program.end(DROP);
         program.here(other);
     }
     program.load(Size::Half, PROTOCOL);
@@ -281,6 +270,14 @@ impl Program {
         self.subtract_index();
         self.add(bytes.wrapping_neg());
         self.drop_if(Is::Set, 1 << 31);
+    }
+
+    fn go_unless_mac(&mut self, at: u32, mac: Mac, other: Label) {
+        let [high, low] = halves(mac);
+        self.load(Size::Word, at);
+        self.ask(Is::Equal, high, None, Some(other));
+        self.load(Size::Half, at + 4);
+        self.ask(Is::Equal, low, None, Some(other));
     }
 
     fn drop_unless_mac(&mut self, at: u32, mac: Mac) {
