@@ -19,9 +19,7 @@ use crate::mac::Mac;
 /// (bridge(8), `fdb append`).
 #[must_use]
 pub fn flood_to(index: u32, peer: IpAddr) -> Change {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Bridge;
-    message.header.ifindex = index;
+    let mut message = of_bridge(index);
     message.header.state = NeighbourState::Permanent;
     message.header.flags = NeighbourFlags::Own;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(vec![0; 6]));
@@ -34,9 +32,7 @@ pub fn flood_to(index: u32, peer: IpAddr) -> Change {
 /// sticky`).
 #[must_use]
 pub fn by_port(port: u32, mac: Mac) -> Change {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Bridge;
-    message.header.ifindex = port;
+    let mut message = of_bridge(port);
     message.header.state = NeighbourState::Noarp;
     message.header.flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
@@ -49,10 +45,7 @@ pub fn by_port(port: u32, mac: Mac) -> Change {
 /// # Errors
 /// A refusal of the dump.
 pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, KernelError> {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Bridge;
-    message.header.ifindex = index;
-    let request = RouteNetlinkMessage::GetNeighbour(message);
+    let request = RouteNetlinkMessage::GetNeighbour(of_bridge(index));
     let answers = channel.dump_some(&request, "list the Ethernet addresses of a link")?;
     let found = answers.into_iter().filter_map(|answer| {
         let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
@@ -98,6 +91,14 @@ pub fn known(index: u32, address: IpAddr, mac: Mac) -> Change {
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     message.attributes.push(destination(address));
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// An entry of a bridge or of a VXLAN link, or a question for them.
+fn of_bridge(index: u32) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message
 }
 
 fn destination(address: IpAddr) -> NeighbourAttribute {
