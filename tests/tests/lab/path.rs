@@ -293,18 +293,24 @@ fn a_shortcut_leads_to_the_bridge_that_is_there() {
     }
 }
 
+/// A machine that an administrator put on a network's bridge.
+fn on_the_bridge(lab: &Lab) -> Netns {
+    let machine = Netns::new();
+    lab.host.batch(&format!(
+        "link add administrators type veth peer name eth0 netns {}\nlink set administrators master ocinet0 up\n",
+        machine.path()
+    ));
+    machine.batch("link set eth0 up\n");
+    machine
+}
+
 /// Who sends from a container's Ethernet address by another port of the bridge gets nothing that is meant for the container.
 #[test]
 fn nobody_takes_a_containers_packets_by_sending_as_it() {
     let lab = Lab::new();
     let web = web(&lab, "bridge");
     let _server = Server::udp(&lab.peer, 7000, "peer");
-    let other = Netns::new();
-    lab.host.batch(&format!(
-        "link add administrators type veth peer name eth0 netns {}\nlink set administrators master ocinet0 up\n",
-        other.path()
-    ));
-    other.batch("link set eth0 up\n");
+    let other = on_the_bridge(&lab);
     assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
     let mac = link_address(&web.net, "eth0");
     let (from, to) = (Endpoint::new(mac, web.address(false), 1), Endpoint::new([0xff; 6], PEER4, 1));
@@ -326,12 +332,8 @@ fn a_machine_that_an_administrator_put_on_the_bridge_gets_answers() {
     let lab = Lab::new();
     let _web = web(&lab, "bridge");
     let _server = Server::udp(&lab.peer, 7000, "peer");
-    let other = Netns::new();
-    lab.host.batch(&format!(
-        "link add administrators type veth peer name eth0 netns {}\nlink set administrators master ocinet0 up\n",
-        other.path()
-    ));
-    other.batch("link set eth0 up\naddr add 10.90.200.1/16 dev eth0\nroute add default via 10.90.0.1\n");
+    let other = on_the_bridge(&lab);
+    other.batch("addr add 10.90.200.1/16 dev eth0\nroute add default via 10.90.0.1\n");
     lab.host.ok(&[
         "nft",
         "add table inet other; add chain inet other leave { type nat hook postrouting priority srcnat - 10; }; \
