@@ -100,7 +100,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Waits until the first packet to the interface and the first one from it arrive.
+    /// Waits until both ends and the bridge are up and the IPv6 addresses can be used: the first packet in either direction would be
+    /// lost before.
     fn wait_for_interface(
         &mut self,
         index: u32,
