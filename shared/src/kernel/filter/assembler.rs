@@ -162,9 +162,11 @@ impl Program {
                 number = u32::try_from(yes).ok()?;
                 yes = 0;
             }
-            bytes.extend(instruction.code.to_ne_bytes());
-            bytes.extend([u8::try_from(yes).ok()?, u8::try_from(no).ok()?]);
-            bytes.extend(number.to_ne_bytes());
+            let [code_low, code_high] = instruction.code.to_ne_bytes();
+            let [a, b, c, d] = number.to_ne_bytes();
+            // One copy each: a program has hundreds of instructions, and every start writes three.
+            let (yes, no) = (u8::try_from(yes).ok()?, u8::try_from(no).ok()?);
+            bytes.extend_from_slice(&[code_low, code_high, yes, no, a, b, c, d]);
         }
         Some(bytes)
     }
