@@ -7,7 +7,8 @@ use ocinet_shared::cidr::Cidr;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::{self, Filter, Sender};
-use ocinet_shared::kernel::{KernelError, link, neighbour};
+use ocinet_shared::kernel::{Change, KernelError, link, neighbour, rate};
+use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
@@ -18,13 +19,14 @@ use crate::step::{OnBridge, Step};
 
 /// The step that filters a container's link to a network of whose containers the host is the router.
 #[must_use]
-pub fn step(network: &Network, attachment: &Attachment) -> Option<Step> {
+pub fn step(network: &Network, attachment: &Attachment, shortcut: bool) -> Option<Step> {
     Some(Step::FilterHostEnd {
         host_interface: attachment.host_interface.clone()?,
         mac: attachment.mac?,
         addresses: attachment.addresses.iter().map(Cidr::address).collect(),
         confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
         bridge: network.bridge_link().map(|link| OnBridge { name: link.name.clone(), mac: link.mac }),
+        shortcut,
     })
 }
 
@@ -50,30 +52,32 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Hands what a container sends to its gateway to the bridge itself. The bridge's ports, which do not see it then, would learn from
-/// it where the container is: the bridge is told. A kernel without act_mirred does without.
+/// The messages that filter a container's link, and hand what it sends to its gateway to a bridge, whose index follows its Ethernet
+/// address, itself. The bridge's ports, which do not see it then, would learn from it where the container is: the bridge is told.
 ///
 /// # Errors
-/// A refusal other than that the kernel has no such filters.
-pub fn shorten(
-    channel: &mut Channel,
+/// None in practice, as of [`filter::put`].
+pub fn shortened(
     port: u32,
     sender: Sender<'_>,
-    (bridge, index): (&OnBridge, u32),
-) -> Result<(), KernelError> {
+    (gateway, bridge): (Mac, u32),
+) -> Result<Vec<Change>, KernelError> {
+    let filters = [
+        Filter::Sender(sender),
+        Filter::Receiver { gateway: Some(gateway) },
+        Filter::Shortcut { sender, gateway, bridge },
+    ];
     let mut changes = vec![neighbour::by_port(port, sender.mac)];
-    changes.extend(filter::put(port, &[Filter::Shortcut { sender, gateway: bridge.mac, bridge: index }])?);
-    match channel.change(changes, |_| format!("shorten the way to {}", bridge.name)) {
-        Err(error) if filter::is_missing(&error) => Ok(()),
-        shortened => shortened,
-    }
+    changes.extend(filter::put(port, &filters)?);
+    Ok(changes)
 }
 
 /// The shortcut of a link that its bridge was made anew for. A link that an older ocinet made has another Ethernet address than
 /// its bridge, and cannot have one.
 fn restore_shortcut(channel: &mut Channel, network: &Network, attachment: &Attachment) -> Result<(), Error> {
-    let Some(Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge: Some(bridge) }) =
-        step(network, attachment)
+    let Some(Step::FilterHostEnd {
+        host_interface, mac, addresses, confined_to, bridge: Some(bridge), ..
+    }) = step(network, attachment, true)
     else {
         return Ok(());
     };
@@ -87,10 +91,15 @@ fn restore_shortcut(channel: &mut Channel, network: &Network, attachment: &Attac
     }
     let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
     let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
-    if shortcut.is_on(channel, port.index)? {
+    if shortcut.is_on(channel, port.index)? || rate::redirects_incoming(channel, port.index)? {
         return Ok(());
     }
-    Ok(shorten(channel, port.index, sender, (&bridge, found.index))?)
+    let changes = shortened(port.index, sender, (bridge.mac, found.index))?;
+    match channel.change(changes, |_| format!("shorten the way to {}", bridge.name)) {
+        // A kernel without act_mirred does without.
+        Err(error) if filter::is_missing(&error) => Ok(()),
+        changed => Ok(changed?),
+    }
 }
 
 /// Hands over the filters that belong on the host's end of a container's link.
@@ -99,7 +108,8 @@ pub fn with_filters<T>(
     attachment: &Attachment,
     of: impl FnOnce(&[Filter<'_>]) -> T,
 ) -> Option<T> {
-    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) = step(network, attachment)
+    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) =
+        step(network, attachment, true)
     else {
         return None;
     };

@@ -127,6 +127,8 @@ pub enum Step {
         confined_to: Vec<Cidr>,
         /// The bridge that the link is on, if it is on one.
         bridge: Option<OnBridge>,
+        /// Whether what is for the gateway goes past the bridge's ports; a rate is kept behind them.
+        shortcut: bool,
     },
     /// Makes a link in the container on top of one of the host's.
     MakeChild {
@@ -355,7 +357,7 @@ fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
 }
 
 fn show_filter(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
-    let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge } = step else {
+    let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge, .. } = step else {
         return Ok(());
     };
     write!(f, "filter {host_interface}: the container sends from {} ({mac})", join(addresses))?;

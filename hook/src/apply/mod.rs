@@ -255,18 +255,23 @@ impl<'a> Applier<'a> {
     }
 
     fn filter_host_end(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge } = step else {
+        let Step::FilterHostEnd { host_interface, mac, addresses, confined_to, bridge, shortcut } = step
+        else {
             return Ok(());
         };
         let index = self.index_of(host_interface)?;
-        let sender = Filter::Sender(Sender { mac: *mac, addresses, confined_to });
-        let gateway = bridge.as_ref().map(|bridge| bridge.mac);
-        let changes = filter::put(index, &[sender, Filter::Receiver { gateway }])?;
-        self.filter(changes, host_interface)?;
-        let Some(bridge) = bridge else { return Ok(()) };
-        let bridge_index = self.index_of(&bridge.name)?;
         let sender = Sender { mac: *mac, addresses, confined_to };
-        Ok(filters::shorten(&mut self.route, index, sender, (bridge, bridge_index))?)
+        if let Some(bridge) = bridge.as_ref().filter(|_| *shortcut) {
+            let changes = filters::shortened(index, sender, (bridge.mac, self.index_of(&bridge.name)?))?;
+            match self.route.change(changes, |_| format!("filter what {host_interface} carries")) {
+                // A kernel without act_mirred has the other filters, and does without the shortcut.
+                Err(error) if filter::is_missing(&error) => {}
+                changed => return Ok(changed?),
+            }
+        }
+        let gateway = bridge.as_ref().map(|bridge| bridge.mac);
+        let changes = filter::put(index, &[Filter::Sender(sender), Filter::Receiver { gateway }])?;
+        self.filter(changes, host_interface)
     }
 
     /// The rules hold the same, so that a kernel without filters only has nothing that outlives them.

@@ -157,7 +157,7 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             mtu: attachment.mtu,
             hairpin: on_bridge.is_some() && !attachment.ports.is_empty(),
         });
-        steps.extend(filters::step(network, &attachment));
+        steps.extend(filters::step(network, &attachment, inputs.request.rate_out.is_none()));
     }
     // The bridge has room for larger packets than this container's link: whoever sends one is to be told.
     if let (Some(bridge), Some(mtu)) = (on_bridge, attachment.mtu)

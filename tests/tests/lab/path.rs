@@ -249,7 +249,7 @@ fn what_a_container_sends_to_its_gateway_passes_no_port_of_the_bridge() {
         assert_eq!(by_the_ports(&lab), 0, "{driver}");
         // The probe sees them where there is no shortcut.
         let link = web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
-        lab.host.ok(&["tc", "filter", "del", "dev", &link, "ingress", "pref", "3"]);
+        lab.host.ok(&["tc", "filter", "del", "dev", &link, "ingress", "pref", "1", "handle", "2", "bpf"]);
         for to in [PEER4, PEER6] {
             assert!(ask_udp(&web.net, SocketAddr::new(to, 7000), PATIENCE).is_some(), "{driver}, {to}");
         }

@@ -114,6 +114,18 @@ fn rates_hold_for_published_ports_and_with_a_small_mtu() {
     within_a_tenth(40.0 * MBIT, || iperf(&lab.peer, &web.net, PEER6, SECONDS, false));
 }
 
+/// `ocinet reload` puts filters back that are missing, and none that leads around the queue.
+#[test]
+fn a_rate_is_kept_after_a_reload() {
+    let lab = Lab::new();
+    for asked in [BRIDGE, VXLAN] {
+        let sends = lab.attach("sends", &with(asked, &[("net.rate-out", "20mbit")]));
+        assert_eq!(lab.run(&["reload"], "").code, 0);
+        within_a_tenth(20.0 * MBIT, || iperf(&lab.peer, &sends.net, PEER6, SECONDS, false));
+        lab.detach(sends);
+    }
+}
+
 fn has_shaper(lab: &Lab) -> bool {
     !lab.host.ok(&["ip", "-o", "link", "show", "type", "ifb"]).is_empty()
 }

@@ -43,8 +43,10 @@ pub(super) const INCOMING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff2 
 const OUTGOING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff3 };
 /// Filters are asked in the order of their priorities: this is before whatever else is done with a frame.
 const PRIORITY: u16 = 1;
-/// Behind what limits the rate of what arrives (`rate::PRIORITY`).
-const SHORTCUT_PRIORITY: u16 = 3;
+/// The handle of the filter that judges a frame, among the filters of that priority.
+const JUDGE: u16 = 1;
+/// That of the shortcut. The kernel asks the latest first (`cls_bpf_change`), so that what takes the shortcut is judged once, by it.
+const SHORTCUT: u16 = 2;
 
 /// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
 const RTM_GETTFILTER: u16 = 46;
@@ -85,7 +87,7 @@ pub enum Filter<'a> {
         gateway: Option<Mac>,
     },
     /// Hands IP packets that a container sends to its gateway to the bridge itself, past the bridge's look-ups and hooks (act_mirred,
-    /// tc-mirred(8)). The link must have the bridge's Ethernet address: the host takes such a frame for its own by that alone.
+    /// tc-mirred(8)). What takes it passes no filter behind it, such as that of a rate ([`super::rate`]). The link must have the bridge's Ethernet address: the host takes such a frame for its own by that alone.
     Shortcut {
         /// What the container may send.
         sender: Sender<'a>,
@@ -140,21 +142,32 @@ impl Filter<'_> {
     /// A refusal of the dump.
     pub fn is_on(&self, channel: &mut Channel, index: u32) -> Result<bool, KernelError> {
         let program = self.program()?;
-        let mut header = [0; TCMSG_LENGTH];
-        header[4..8].copy_from_slice(&index.to_ne_bytes());
-        header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
-        let mut is_on = false;
-        let request = Request::new(RTM_GETTFILTER, &header);
-        let listed = channel.stream(&request, "list the filters of a link", &mut |payload| {
+        any(channel, index, self.parent(), &mut |payload| {
             let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
-            is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
-                && self.target().is_none_or(|target| redirects_to(options) == Some(target));
-        });
-        match listed {
-            // There is no discipline that a filter could hang on.
-            Err(KernelError { errno: Errno::EINVAL | Errno::ENOENT, .. }) => Ok(false),
-            other => other.map(|()| is_on),
-        }
+            Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
+                && self.target().is_none_or(|target| redirects_to(options) == Some(target))
+        })
+    }
+}
+
+/// Whether a filter that hangs on one side of a link is so; `is_so` gets its `struct tcmsg` and what follows that.
+pub(super) fn any(
+    channel: &mut Channel,
+    index: u32,
+    parent: TcHandle,
+    is_so: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<bool, KernelError> {
+    let mut header = [0; TCMSG_LENGTH];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[12..16].copy_from_slice(&u32::from(parent).to_ne_bytes());
+    let mut found = false;
+    let request = Request::new(RTM_GETTFILTER, &header);
+    let listed =
+        channel.stream(&request, "list the filters of a link", &mut |payload| found |= is_so(payload));
+    match listed {
+        // There is no discipline that a filter could hang on.
+        Err(KernelError { errno: Errno::EINVAL | Errno::ENOENT, .. }) => Ok(false),
+        other => other.map(|()| found),
     }
 }
 
@@ -210,21 +223,21 @@ fn message(index: u32, filter: &Filter<'_>) -> Result<Change, KernelError> {
     let length = u16::try_from(program.len() / 8).unwrap_or(u16::MAX);
     let mut options =
         vec![option(TCA_BPF_OPS_LEN, length.to_ne_bytes().to_vec()), option(TCA_BPF_OPS, program)];
-    let priority = match filter {
+    let minor = match filter {
         Filter::Shortcut { bridge, .. } => {
             let redirection = redirection(TcMirrorActionType::IngressRedir, *bridge);
             let mut bytes = vec![0; redirection.buffer_len()];
             redirection.emit(&mut bytes);
             options.push(option(TCA_BPF_ACT, bytes));
-            SHORTCUT_PRIORITY
+            SHORTCUT
         }
         _ => {
             options.push(option(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes().to_vec()));
-            PRIORITY
+            JUDGE
         }
     };
-    let mut message = header(index, filter.parent(), priority);
-    message.header.handle = TcHandle { major: 0, minor: 1 };
+    let mut message = header(index, filter.parent(), PRIORITY);
+    message.header.handle = TcHandle { major: 0, minor };
     message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
     message.attributes.push(TcAttribute::Options(options));
     Ok((RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_REPLACE))
