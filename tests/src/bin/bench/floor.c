@@ -9,11 +9,16 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
+#include <linux/tc_act/tc_mirred.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
@@ -108,15 +113,17 @@ static void write_sysctl(const char *link, const char *name, const char *value) 
 
 /* The link group of the network, one of ocinet's. */
 static const unsigned group = 0x6f000001;
+/* The Ethernet address of the bridge, and of the host's ends on it. */
+static const unsigned char gateway_mac[6] = {2, 0x6e, 1, 2, 3, 4};
 
 /* The network of a first container: its bridge, with the gateway's address. */
 static int make_bridge(int s, const char *name, in_addr_t gateway, int prefix) {
 	struct ifinfomsg none = {0};
 	unsigned zero = 0;
-	unsigned char mac[6] = {2, 0x6e, 1, 2, 3, 4}, off = 0;
+	unsigned char off = 0;
 	struct nlmsghdr *h = message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &none, sizeof none);
 	text(h, IFLA_IFNAME, name);
-	attribute(h, IFLA_ADDRESS, mac, 6);
+	attribute(h, IFLA_ADDRESS, gateway_mac, 6);
 	attribute(h, IFLA_GROUP, &group, 4);
 	struct nlattr *info = attribute(h, IFLA_LINKINFO, NULL, 0);
 	text(h, IFLA_INFO_KIND, "bridge");
@@ -147,6 +154,7 @@ static void make_link(int s, const char *host, int bridge, int ns, const unsigne
 	int one = 1;
 	struct nlmsghdr *h = message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &up, sizeof up);
 	text(h, IFLA_IFNAME, host);
+	attribute(h, IFLA_ADDRESS, gateway_mac, 6);
 	attribute(h, IFLA_MASTER, &bridge, sizeof bridge);
 	attribute(h, IFLA_NUM_TX_QUEUES, &one, sizeof one);
 	attribute(h, IFLA_NUM_RX_QUEUES, &one, sizeof one);
@@ -171,6 +179,62 @@ static void make_link(int s, const char *host, int bridge, int ns, const unsigne
 	attribute(h, IFLA_BRPORT_MODE, &hairpin, 1);
 	end(h, data);
 	end(h, info);
+	exchange(s);
+}
+
+#define LOAD(size, at) BPF_STMT(BPF_LD | BPF_ABS | size, at)
+/* Another value ends the program with a verdict. */
+#define ONLY(value, verdict) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0), BPF_STMT(BPF_RET | BPF_K, verdict)
+#define UNLESS(value, verdict) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1), BPF_STMT(BPF_RET | BPF_K, verdict)
+#define PASS BPF_STMT(BPF_RET | BPF_K, -1)
+/* An IPv4 packet of the container's own, as ocinet's filters look at one. */
+#define OWN_IPV4(mac, ip, verdict) \
+	LOAD(BPF_W, SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT), ONLY(0, verdict), LOAD(BPF_W, 6), ONLY(mac, verdict), LOAD(BPF_H, 10), \
+	ONLY(ip & 0xffff, verdict), LOAD(BPF_H, 12), ONLY(ETH_P_IP, verdict), BPF_STMT(BPF_LD | BPF_LEN | BPF_W, 0), \
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 34, 1, 0), BPF_STMT(BPF_RET | BPF_K, verdict), LOAD(BPF_W, 26), ONLY(ip, verdict), \
+	LOAD(BPF_W, 30), BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff000000), UNLESS(127u << 24, verdict), PASS
+
+static void filter(int index, unsigned parent, int handle, const struct sock_filter *program, unsigned short length, int bridge) {
+	struct tcmsg t = {.tcm_ifindex = index, .tcm_parent = parent, .tcm_handle = handle, .tcm_info = 1 << 16 | htons(ETH_P_ALL)};
+	struct nlmsghdr *h = message(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, &t, sizeof t);
+	text(h, TCA_KIND, "bpf");
+	struct nlattr *options = attribute(h, TCA_OPTIONS, NULL, 0);
+	attribute(h, TCA_BPF_OPS_LEN, &length, sizeof length);
+	attribute(h, TCA_BPF_OPS, program, length * sizeof *program);
+	if (bridge) {
+		struct tc_mirred to = {.action = TC_ACT_STOLEN, .eaction = TCA_INGRESS_REDIR, .ifindex = bridge};
+		struct nlattr *actions = attribute(h, TCA_BPF_ACT, NULL, 0), *action = attribute(h, 1, NULL, 0);
+		text(h, TCA_ACT_KIND, "mirred");
+		struct nlattr *of_kind = attribute(h, TCA_ACT_OPTIONS, NULL, 0);
+		attribute(h, TCA_MIRRED_PARMS, &to, sizeof to);
+		end(h, of_kind);
+		end(h, action);
+		end(h, actions);
+	} else {
+		unsigned direct = TCA_BPF_FLAG_ACT_DIRECT;
+		attribute(h, TCA_BPF_FLAGS, &direct, sizeof direct);
+	}
+	end(h, options);
+}
+
+/* The filters on the host's end, and where the bridge finds the container. */
+static void filters(int s, const char *host, int bridge, const unsigned char *mac, in_addr_t address) {
+	int index = if_nametoindex(host);
+	unsigned ip = ntohl(address), source = 0x026f0000 | ip >> 16;
+	struct sock_filter sender[] = {LOAD(BPF_H, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 17), LOAD(BPF_W, 14),
+		ONLY(1 << 16 | ETH_P_IP, 2), LOAD(BPF_H, 18), ONLY(6 << 8 | 4, 2), LOAD(BPF_W, 22), ONLY(source, 2), LOAD(BPF_H, 26),
+		ONLY(ip & 0xffff, 2), LOAD(BPF_W, 28), ONLY(ip, 2), LOAD(BPF_W, 14), PASS, OWN_IPV4(source, ip, 2)};
+	struct sock_filter receiver[] = {LOAD(BPF_W, 6), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x026e0102, 0, 7), LOAD(BPF_H, 10),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0304, 0, 5), LOAD(BPF_W, SKF_AD_OFF + SKF_AD_MARK),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20000000, 3, 0), LOAD(BPF_H, 12), ONLY(ETH_P_ARP, 2), PASS};
+	struct sock_filter shortcut[] = {LOAD(BPF_W, 0), ONLY(0x026e0102, 0), LOAD(BPF_H, 4), ONLY(0x0304, 0), OWN_IPV4(source, ip, 0)};
+	struct ndmsg n = {.ndm_family = PF_BRIDGE, .ndm_ifindex = index, .ndm_state = NUD_NOARP, .ndm_flags = NTF_MASTER | NTF_STICKY};
+	attribute(message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &n, sizeof n), NDA_LLADDR, mac, 6);
+	struct tcmsg t = {.tcm_ifindex = index, .tcm_parent = TC_H_CLSACT, .tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0)};
+	text(message(RTM_NEWQDISC, NLM_F_CREATE, &t, sizeof t), TCA_KIND, "clsact");
+	filter(index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), 1, sender, sizeof sender / sizeof *sender, 0);
+	filter(index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), 1, receiver, sizeof receiver / sizeof *receiver, 0);
+	filter(index, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), 2, shortcut, sizeof shortcut / sizeof *shortcut, bridge);
 	exchange(s);
 }
 
@@ -264,6 +328,7 @@ int main(int argc, char **argv) {
 		}
 		elements(nft, 1, argv[3], ip, atoi(argv[8]), atoi(argv[9]));
 		make_link(route, argv[3], bridge, ns, mac);
+		filters(route, argv[3], bridge, mac, ip);
 		if (setns(ns, CLONE_NEWNET)) die("setns");
 		int sysctl = open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", O_WRONLY);
 		if (sysctl < 0 || write(sysctl, "1", 1) != 1) die("disable_ipv6");
