@@ -15,7 +15,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::{self, Nft, Place};
-use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
+use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, netns, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
 
@@ -115,7 +115,7 @@ impl<'a> TakeBack<'a> {
                 Ok(files::remove_if_empty(&files::mac_folder(self.state, on)).map(drop)?)
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
-            Undo::DeleteLink { name } => self.delete_link(name),
+            Undo::DeleteLink { name } => self.delete_link(record, name),
             Undo::DeleteInside { interface } => self.delete_inside(record, interface, certainty),
             Undo::DeleteShaper { name } => Ok(link::delete(&mut self.route, name)?),
             Undo::DeleteRoutes { link, addresses } => self.delete_routes(record, link, addresses),
@@ -274,7 +274,12 @@ impl<'a> TakeBack<'a> {
 
     /// The kernel removes the links of a namespace that nobody uses any more by itself, some milliseconds after its last
     /// process; deleting one explicitly would wait for that. Where the namespace lives on, the link would too.
-    fn delete_link(&mut self, name: &IfName) -> Result<(), Error> {
+    fn delete_link(&mut self, record: &Record, name: &IfName) -> Result<(), Error> {
+        if let Some(number) = record.netns_number
+            && !netns::is_in_use(&mut self.route, number)?
+        {
+            return Ok(());
+        }
         let Some(found) = link::find(&mut self.route, name)? else { return Ok(()) };
         if link::peer_namespace_lives(&mut self.route, &found)? {
             link::delete(&mut self.route, name)?;

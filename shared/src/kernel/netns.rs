@@ -123,6 +123,19 @@ impl Namespace {
     }
 }
 
+/// Whether the channel's namespace knows one by a number that still has a user. Unlike a look at its links, the question
+/// does not wait for whoever changes links, such as the kernel, which removes those of ended namespaces one after another.
+///
+/// # Errors
+/// What the kernel says to `RTM_GETNSID` other than that it knows none.
+pub fn is_in_use(channel: &mut Channel, number: i32) -> Result<bool, KernelError> {
+    let mut message = NsidMessage::default();
+    message.attributes.push(NsidAttribute::Id(number));
+    let answer =
+        channel.get(RouteNetlinkMessage::GetNsId(message), "look for a network namespace by its number")?;
+    Ok(answer.is_some())
+}
+
 impl AsFd for Namespace {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()

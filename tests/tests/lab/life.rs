@@ -133,6 +133,30 @@ fn a_namespace_that_lives_on_loses_its_link() {
     drop(pinned);
 }
 
+/// Whoever looks at links waits while the kernel removes those of ended namespaces, 100 ms and more beside thousands.
+#[test]
+fn the_stop_of_an_ended_container_waits_for_nobody_who_changes_links() {
+    let lab = Lab::new();
+    for driver in ["bridge", "veth"] {
+        let subnet = ("net.subnet", if driver == "bridge" { DUAL } else { "10.97.0.0/24,fd00:97::/64" });
+        let asked = [("net.driver", driver), subnet];
+        let other = lab.attach("other", &asked);
+        let mut attached = lab.attach("web", &asked);
+        drop(attached.net);
+        attached.sandbox.end();
+        let link = attached.record["attachments"][0]["host_interface"].as_str().unwrap();
+        assert!(until(|| !lab.host.ok(&["ip", "link"]).contains(link)), "{link} is left");
+        let calls = lab.dir().join("calls");
+        let under = ["strace", "-f", "-qq", "-e", "trace=sendto", "-o", calls.to_str().unwrap()];
+        let _ = lab.run_under(&under, &["poststop"], r#"{"id":"web"}"#).ok();
+        let calls = fs::read_to_string(&calls).unwrap();
+        assert!(calls.contains("RTM_GETNSID") && calls.contains("NFT_MSG_DELSETELEM"), "{calls}");
+        assert!(!calls.contains("RTM_GETLINK") && !calls.contains("RTM_DELLINK"), "{driver}: {calls}");
+        assert!(lab.record("web").is_none());
+        lab.detach(other);
+    }
+}
+
 #[test]
 fn the_same_id_again_without_a_poststop() {
     let lab = Lab::new();
