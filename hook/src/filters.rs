@@ -7,6 +7,7 @@ use ocinet_shared::cidr::Cidr;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::{self, Filter, Sender};
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::{Change, KernelError, link, neighbour, rate};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
@@ -72,33 +73,66 @@ pub fn shortened(
     Ok(changes)
 }
 
-/// The shortcut of a link that its bridge was made anew for. A link that an older ocinet made has another Ethernet address than
-/// its bridge, and cannot have one.
+/// What a shortcut needs besides its filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The bridge's Ethernet address on the link, which is this: without it, the host drops what takes the shortcut.
+    Address(Mac),
+    /// The bridge's entry of the container, whose Ethernet address is this: without it, neighbours see what is for the container.
+    Entry(Mac),
+}
+
+/// What the shortcut on a container's link lacks; nothing where the link has no shortcut to the bridge of that index.
+///
+/// # Errors
+/// A refusal of the kernel's.
+pub fn lacks(
+    channel: &mut Channel,
+    (network, attachment): (&Network, &Attachment),
+    port: &Link,
+    bridge: u32,
+) -> Result<Vec<Lack>, KernelError> {
+    let found = with_sender(network, attachment, |sender, gateway| {
+        let mut lacks = Vec::new();
+        let shortcut = gateway.map(|gateway| Filter::Shortcut { sender, gateway, bridge });
+        if let (Some(gateway), Some(shortcut)) = (gateway, shortcut)
+            && shortcut.is_on(channel, port.index)?
+        {
+            let is_known = neighbour::is_by_port(channel, port.index, sender.mac)?;
+            lacks.extend((port.mac != Some(gateway)).then_some(Lack::Address(gateway)));
+            lacks.extend((!is_known).then_some(Lack::Entry(sender.mac)));
+        }
+        Ok(lacks)
+    });
+    found.unwrap_or_else(|| Ok(Vec::new()))
+}
+
+/// The shortcut of a link that its bridge was made anew for, and the bridge's entry for it. A link that an older ocinet made has
+/// another Ethernet address than its bridge, and cannot have one.
 fn restore_shortcut(channel: &mut Channel, network: &Network, attachment: &Attachment) -> Result<(), Error> {
-    let Some(Step::FilterHostEnd {
-        host_interface, mac, addresses, confined_to, bridge: Some(bridge), ..
-    }) = step(network, attachment, true)
-    else {
+    let (Some(name), Some(bridge)) = (&attachment.host_interface, network.bridge_link()) else {
         return Ok(());
     };
-    let (Some(port), Some(found)) =
-        (link::find(channel, &host_interface)?, link::find(channel, &bridge.name)?)
-    else {
+    let (Some(port), Some(found)) = (link::find(channel, name)?, link::find(channel, &bridge.name)?) else {
         return Ok(());
     };
     if port.mac != Some(bridge.mac) || port.controller != Some(found.index) {
         return Ok(());
     }
-    let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
-    let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
-    if shortcut.is_on(channel, port.index)? || rate::redirects_incoming(channel, port.index)? {
-        return Ok(());
-    }
-    let changes = shortened(port.index, sender, (bridge.mac, found.index))?;
-    match channel.change(changes, |_| format!("shorten the way to {}", bridge.name)) {
+    let put = with_sender(network, attachment, |sender, _| {
+        let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
+        let is_whole =
+            shortcut.is_on(channel, port.index)? && neighbour::is_by_port(channel, port.index, sender.mac)?;
+        if is_whole || rate::redirects_incoming(channel, port.index)? {
+            return Ok(());
+        }
+        let changes = shortened(port.index, sender, (bridge.mac, found.index))?;
+        channel.change(changes, |_| format!("shorten the way to {}", bridge.name))
+    });
+    match put.transpose() {
         // A kernel without act_mirred does without.
         Err(error) if filter::is_missing(&error) => Ok(()),
-        changed => Ok(changed?),
+        put => Ok(put.map(|_| ())?),
     }
 }
 
@@ -108,13 +142,24 @@ pub fn with_filters<T>(
     attachment: &Attachment,
     of: impl FnOnce(&[Filter<'_>]) -> T,
 ) -> Option<T> {
+    with_sender(network, attachment, |sender, gateway| {
+        of(&[Filter::Sender(sender), Filter::Receiver { gateway }])
+    })
+}
+
+/// Hands over what a container may send, and the Ethernet address of its gateway where that is a bridge.
+fn with_sender<T>(
+    network: &Network,
+    attachment: &Attachment,
+    of: impl FnOnce(Sender<'_>, Option<Mac>) -> T,
+) -> Option<T> {
     let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) =
         step(network, attachment, true)
     else {
         return None;
     };
     let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
-    Some(of(&[Filter::Sender(sender), Filter::Receiver { gateway: bridge.map(|bridge| bridge.mac) }]))
+    Some(of(sender, bridge.map(|bridge| bridge.mac)))
 }
 
 /// Hands over the filter that belongs on a link of a network's, where that is a tunnel's end.

@@ -14,9 +14,11 @@ use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::{self, Nft, Place, counted};
 use ocinet_shared::kernel::route::{self, Route};
 use ocinet_shared::kernel::{KernelError, addr};
+use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record};
 
 use crate::error::Error;
+use crate::filters::{self, Lack};
 use crate::forwarding::Links;
 
 /// What there is on the host.
@@ -102,6 +104,11 @@ impl Found {
     #[must_use]
     pub fn has_address(&self, index: u32, address: IpAddr) -> bool {
         has_address(&self.addresses, index, address)
+    }
+
+    /// What a container's shortcut lacks ([`filters::lacks`]). Where it cannot be asked, nothing is said to be missing.
+    pub fn lacks(&mut self, of: (&Network, &Attachment), port: &Link, bridge: u32) -> Vec<Lack> {
+        filters::lacks(&mut self.route, of, port, bridge).unwrap_or_default()
     }
 
     /// The names of those of these filters that are not on a link. Where it cannot be asked, it is not said to be missing.

@@ -5,7 +5,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record, Undo};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use crate::filters::with_filters;
+use crate::filters::{Lack, with_filters};
 use crate::found::{Found, Inside, Interfaces};
 use crate::ipam::files;
 
@@ -53,8 +53,15 @@ fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut Foun
     }
     if let Some(bridge) = &attachment.parent {
         let index = found.link(bridge.as_str()).map(|bridge| bridge.index);
-        if link.controller != index || index.is_none() {
-            differences.push(format!("the link {name} is not on the bridge {bridge}"));
+        match index.filter(|index| link.controller == Some(*index)) {
+            None => differences.push(format!("the link {name} is not on the bridge {bridge}")),
+            Some(index) => {
+                let lacks = network.map(|network| found.lacks((network, attachment), &link, index));
+                differences.extend(lacks.unwrap_or_default().into_iter().map(|lack| match lack {
+                    Lack::Address(wanted) => format!("the link {name} has not the Ethernet address {wanted}"),
+                    Lack::Entry(own) => format!("the bridge {bridge} has no entry of {own} on {name}"),
+                }));
+            }
         }
     } else {
         let leads = |cidr: &&Cidr| {

@@ -1,13 +1,15 @@
 //! ocinet's own tables, elements and filters.
 
 use ocinet_shared::element::{Element, Table};
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::{self, Flaw};
+use ocinet_shared::quoted::word;
 use ocinet_shared::record::{Attachment, Record};
 
 use super::{Finding, Surroundings};
 use crate::check::NOT_REACHED;
 use crate::error::Error;
-use crate::filters::with_filters;
+use crate::filters::{Lack, with_filters};
 use crate::{nat, tables};
 
 /// What puts the rules back.
@@ -119,6 +121,26 @@ pub(super) fn filters(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
                 RELOAD,
             ));
         }
+        if let Some(bridge) = link.controller {
+            let lacks = found.lacks((network, attachment), &link, bridge);
+            findings.extend(lacks.into_iter().map(|lack| of_shortcut(lack, &link, record)));
+        }
     }
     Ok(findings)
+}
+
+fn of_shortcut(lack: Lack, link: &Link, record: &Record) -> Finding {
+    let end = format!("{}, the host's end of container {}'s link,", link.name, record.id);
+    match lack {
+        Lack::Address(wanted) => Finding::new(
+            format!("{end} has another Ethernet address than its bridge"),
+            "somebody changed it: the host drops what the container sends to its gateway",
+            format!("ip link set dev {} address {wanted}", word(&link.name)),
+        ),
+        Lack::Entry(own) => Finding::new(
+            format!("{end} has no entry of {own} on its bridge"),
+            "somebody deleted it: its neighbours may see what is for the container, or take it",
+            RELOAD,
+        ),
+    }
 }

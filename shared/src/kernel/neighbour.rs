@@ -39,6 +39,20 @@ pub fn by_port(port: u32, mac: Mac) -> Change {
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+/// Whether a bridge was told so ([`by_port`]).
+///
+/// # Errors
+/// Any refusal but that it knows nothing of the address.
+pub fn is_by_port(channel: &mut Channel, port: u32, mac: Mac) -> Result<bool, KernelError> {
+    let mut message = of_bridge(port);
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    let answer =
+        channel.get(RouteNetlinkMessage::GetNeighbour(message), "look for a bridge's entry of an address")?;
+    Ok(matches!(answer, Some(RouteNetlinkMessage::NewNeighbour(found))
+        if found.header.ifindex == port && found.header.state == NeighbourState::Noarp))
+}
+
 /// The Ethernet addresses that a link receives frames for besides its own: those of the macvlans on it, in whatever
 /// namespace they are, for as long as they are up (bridge(8), `fdb show dev … self`).
 ///

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use ocinet_tests::lab::{Attached, DUAL, Lab};
+use ocinet_tests::lab::{Attached, DUAL, Lab, link_address};
 
 const PUBLISHED: [(&str, &str); 2] = [("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:81")];
 
@@ -99,11 +99,26 @@ fn whatever_is_changed_of_a_container_is_said_by_its_name() {
     let (lease, away) =
         (stage.lab.state_dir().join(format!("leases/default/{own}")), stage.lab.dir().join("lease"));
     let element = format!("inet ocinet sent4 {{ {own} }}");
+    let mac = stage.web.record["attachments"][0]["mac"].as_str().unwrap();
+    let bridge = link_address(&stage.lab.host, "ocinet0").map(|byte| format!("{byte:02x}")).join(":");
     stage.each_is_said(vec![
         (
             format!("container web: the link {link} is not on the bridge ocinet0"),
             Box::new(|| stage.host(&format!("ip link set {link} nomaster"))),
-            Box::new(|| stage.host(&format!("ip link set {link} master ocinet0"))),
+            Box::new(|| {
+                stage.host(&format!("ip link set {link} master ocinet0"));
+                stage.reload();
+            }),
+        ),
+        (
+            format!("container web: the link {link} has not the Ethernet address {bridge}"),
+            Box::new(|| stage.host(&format!("ip link set {link} address 02:00:00:00:00:01"))),
+            Box::new(|| stage.host(&format!("ip link set {link} address {bridge}"))),
+        ),
+        (
+            format!("container web: the bridge ocinet0 has no entry of {mac} on {link}"),
+            Box::new(|| stage.host(&format!("bridge fdb del {mac} dev {link} master"))),
+            Box::new(|| stage.reload()),
         ),
         (
             "container web: its default route by 10.90.0.1 is missing".to_owned(),

@@ -112,6 +112,29 @@ fn filters_that_were_deleted() {
     ward.mend(&mend);
 }
 
+/// The host takes a frame for its own by the link's Ethernet address alone.
+#[test]
+fn a_hosts_end_with_another_ethernet_address() {
+    let ward = Ward::new("bridge");
+    let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
+    ward.lab.host.ok(&["ip", "link", "set", &link, "address", "02:00:00:00:00:01"]);
+    ward.is_silent(false);
+    let mend = ward.finds("has another Ethernet address than its bridge");
+    assert!(mend[0].starts_with(&format!("ip link set dev {link} address ")), "{mend:?}");
+    ward.mend(&mend);
+}
+
+#[test]
+fn a_bridges_entry_of_a_container_that_was_deleted() {
+    let ward = Ward::new("bridge");
+    let attachment = &ward.web.record["attachments"][0];
+    let (link, mac) = (attachment["host_interface"].as_str().unwrap(), attachment["mac"].as_str().unwrap());
+    ward.lab.host.ok(&["bridge", "fdb", "del", mac, "dev", link, "master"]);
+    let mend = ward.finds(&format!("has no entry of {mac} on its bridge"));
+    assert_eq!(mend, ["ocinet reload"]);
+    ward.mend(&mend);
+}
+
 #[test]
 fn a_process_of_the_host_on_a_published_port() {
     let ward = Ward::new("bridge");
