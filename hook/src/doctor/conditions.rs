@@ -3,7 +3,7 @@
 use ocinet_shared::kernel::nft::chains::number;
 use ocinet_shared::kernel::raw::Attributes;
 
-use super::fate::{NEW, Packet};
+use super::fate::Packet;
 
 // Numbers of linux/netfilter/nf_tables.h and linux/icmpv6.h.
 const NFT_REJECT_ICMP_UNREACH: u32 = 0;
@@ -27,7 +27,8 @@ fn is_of_state(packet: &Packet<'_>, info: &[u8]) -> Option<bool> {
     const XT_CONNTRACK_STATE_DNAT: u16 = 1 << 7;
     let at = |offset: usize| Some(u16::from_ne_bytes([*info.get(offset)?, *info.get(offset + 1)?]));
     let (asked, inverted, states) = (at(146)?, at(148)?, at(150)?);
-    let own = NEW as u16 | if packet.transport.is_translated { XT_CONNTRACK_STATE_DNAT } else { 0 };
+    let own = packet.transport.state() as u16
+        | if packet.transport.is_translated { XT_CONNTRACK_STATE_DNAT } else { 0 };
     (asked == BY_STATE).then_some((states & own != 0) != (inverted & BY_STATE != 0))
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Place {
     pub(super) group: u32,
 }
 
-/// The first packet of a connection.
+/// A packet that is looked at: a connection's first, where nothing else is said.
 #[derive(Debug, Clone)]
 pub(super) struct Packet<'a> {
     pub(super) is_ipv6: bool,
@@ -36,6 +36,15 @@ pub(super) struct Transport {
     pub(super) destination: Option<u16>,
     /// Whether it is for a published port, whose address and port were translated before.
     pub(super) is_translated: bool,
+    /// Whether it is of a connection that is established, instead of its first packet.
+    pub(super) is_established: bool,
+}
+
+impl Transport {
+    /// The state of its connection.
+    pub(super) fn state(self) -> u32 {
+        if self.is_established { ESTABLISHED } else { NEW }
+    }
 }
 
 /// What becomes of a packet.
@@ -63,15 +72,21 @@ pub(super) fn of(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> (Fate, 
     (fate, walk.unmarked)
 }
 
-/// The rule that keeps a packet from connection tracking, by its chain and its number, and whether it surely does.
-pub(super) fn untracked_by(
-    packet: &Packet<'_>,
-    base: &Chain,
-    chains: &[Chain],
-) -> Option<(String, u64, bool)> {
+/// A rule that a packet meets: its chain and its number, and whether it surely applies.
+pub(super) type Hit = (String, u64, bool);
+
+/// The rule that keeps a packet from connection tracking.
+pub(super) fn untracked_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> Option<Hit> {
     let mut walk = Walk::new(packet, chains);
     walk.chain(base, 0);
     walk.untracked
+}
+
+/// The rule that puts a packet's connection into a flowtable.
+pub(super) fn offloaded_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> Option<Hit> {
+    let mut walk = Walk::new(packet, chains);
+    walk.chain(base, 0);
+    walk.offloaded
 }
 
 /// Deeper jumps than the kernel follows (`NFT_JUMP_STACK_SIZE`).
@@ -87,7 +102,9 @@ const NFT_EXTHDR_OP_IPV6: u32 = 0;
 const NFT_CONTINUE: i32 = -1;
 const NFT_BREAK: i32 = -2;
 /// The bit of `ct state new`.
-pub(super) const NEW: u32 = 8;
+const NEW: u32 = 8;
+/// That of `ct state established`.
+const ESTABLISHED: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -112,7 +129,8 @@ struct Walk<'a> {
     may_drop: bool,
     may_accept: bool,
     unmarked: Option<(String, u64)>,
-    untracked: Option<(String, u64, bool)>,
+    untracked: Option<Hit>,
+    offloaded: Option<Hit>,
 }
 
 /// How a rule's conditions stand: `Some` where it is certain.
@@ -120,8 +138,16 @@ type Holds = Option<bool>;
 
 impl<'a> Walk<'a> {
     fn new(packet: &'a Packet<'a>, chains: &'a [Chain]) -> Self {
-        let (may_drop, may_accept) = (false, false);
-        Self { packet, chains, mark: Some(MARK), may_drop, may_accept, unmarked: None, untracked: None }
+        Self {
+            packet,
+            chains,
+            mark: Some(MARK),
+            may_drop: false,
+            may_accept: false,
+            unmarked: None,
+            untracked: None,
+            offloaded: None,
+        }
     }
 
     fn chain(&mut self, chain: &Chain, depth: usize) -> End {
@@ -169,7 +195,8 @@ impl<'a> Walk<'a> {
             let at = |kind| of(kind).and_then(number);
             let found = match name.as_str() {
                 "counter" | "log" => Some(true),
-                "notrack" => self.untrack(chain, rule, holds),
+                "notrack" => note(&mut self.untracked, chain, rule, holds),
+                "flow_offload" => note(&mut self.offloaded, chain, rule, holds),
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
@@ -191,7 +218,7 @@ impl<'a> Walk<'a> {
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
-                "target" if is_notrack(data) => self.untrack(chain, rule, holds),
+                "target" if is_notrack(data) => note(&mut self.untracked, chain, rule, holds),
                 "target" => match self.target(data, chain, rule) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
@@ -217,7 +244,7 @@ impl<'a> Walk<'a> {
             "meta" => (at(1), at(2).and_then(|key| self.meta(key))),
             "ct" => {
                 let known = match at(2) {
-                    Some(NFT_CT_STATE) => Some(NEW),
+                    Some(NFT_CT_STATE) => Some(self.packet.transport.state()),
                     // Nobody has marked a new connection.
                     Some(NFT_CT_MARK) => Some(0),
                     Some(NFT_CT_STATUS) => {
@@ -280,13 +307,6 @@ impl<'a> Walk<'a> {
         self.mark = Some(mark);
     }
 
-    fn untrack(&mut self, chain: &Chain, rule: &Rule, holds: Holds) -> Holds {
-        if self.untracked.is_none() {
-            self.untracked = Some((chain.name.clone(), rule.handle, holds == Some(true)));
-        }
-        Some(true)
-    }
-
     /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
     /// xt_connmark.h.
     fn target(&mut self, data: &[u8], chain: &Chain, rule: &Rule) -> Does {
@@ -302,6 +322,12 @@ impl<'a> Walk<'a> {
         }
         Does::GoOn
     }
+}
+
+/// The first rule of its kind is noted.
+fn note(hit: &mut Option<Hit>, chain: &Chain, rule: &Rule, holds: Holds) -> Holds {
+    hit.get_or_insert_with(|| (chain.name.clone(), rule.handle, holds == Some(true)));
+    Some(true)
 }
 
 fn is_notrack(target: &[u8]) -> bool {

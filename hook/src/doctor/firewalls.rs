@@ -14,7 +14,7 @@ use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
-const NF_INET_FORWARD: u32 = 2;
+pub(super) const NF_INET_FORWARD: u32 = 2;
 const NF_INET_POST_ROUTING: u32 = 4;
 
 /// Whether other forward chains drop what is for containers, or from them.

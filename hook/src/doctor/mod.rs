@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `forwarding.rs` | whether the host forwards, keeps its uplinks apart, answers ARP, and takes packets from where it would not send them |
 //! | `firewalls.rs` `fate.rs` `conditions.rs` | what other tables' chains do to containers' packets; the same of the older iptables' in `legacy.rs` |
-//! | `tracking.rs` | other tables' rules that keep packets from connection tracking |
+//! | `tracking.rs` `flowtables.rs` | other tables' rules that keep packets from connection tracking, or take connections past the rules |
 //! | `rules.rs` | ocinet's own tables and elements, and the filters on links |
 //! | `links.rs` | links, their addresses and MTU, neighbours of containers |
 //! | `routes.rs` `refusals.rs` `answers.rs` | routes and rules that lead elsewhere, rules that refuse, answers that leave by another uplink; which of them decides in `decisions.rs` |
@@ -19,6 +19,7 @@ mod conditions;
 mod decisions;
 mod fate;
 mod firewalls;
+mod flowtables;
 mod forwarding;
 mod host;
 mod inside;
@@ -78,6 +79,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("legacy iptables", legacy::policy),
     ("marks", firewalls::marks),
     ("notrack", tracking::rules),
+    ("flowtables", flowtables::rules),
     ("links", links::states),
     ("gateways", links::gateways),
     ("addresses", links::clashes),

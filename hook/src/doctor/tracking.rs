@@ -60,7 +60,7 @@ fn published(around: &Surroundings, family: Family) -> Vec<(String, Transport)> 
     let describe = |port: &PublishedPort| Transport {
         protocol: Some(port.protocol.number()),
         destination: Some(port.host_port),
-        is_translated: false,
+        ..Transport::default()
     };
     served
         .map(|(record, port)| {

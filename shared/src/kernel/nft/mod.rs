@@ -5,13 +5,14 @@
 //! `counted.rs` reads what all of them counted;
 //! `places.rs` tells whose elements are;
 //! `complete.rs` looks whether the base tables are as ocinet made them;
-//! `chains.rs` reads the rules of all tables, other programs' too;
+//! `chains.rs` reads the rules of all tables, other programs' too, and `flowtables.rs` what takes connections past them;
 //! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
 
 mod batch;
 pub mod chains;
 mod complete;
 pub mod counted;
+pub mod flowtables;
 mod install;
 mod messages;
 mod parts;

@@ -60,3 +60,24 @@ check "ufw: served after it is disabled" eventually 60 is_served
 stop_all
 ufw --force reset >/dev/null
 nft flush ruleset
+
+# -- a flowtable of somebody else's on the uplink
+fast_router() {
+	local uplink
+	uplink=$(ip -o route get 203.0.113.1 | sed 's/.* dev \([^ ]*\) .*/\1/')
+	nft -f - <<-EOF
+		table inet router {
+			flowtable fast { hook ingress priority 0; devices = { $uplink }; }
+			chain forward { type filter hook forward priority 10; $1 ct state established flow add @fast; }
+		}
+	EOF
+}
+doctor_names_the_flowtable() { refused 1 "containers' connections into the flowtable fast" ocinet doctor; }
+others_only='iifgroup & 0xff000000 != 0x6f000000 oifgroup & 0xff000000 != 0x6f000000'
+
+check "a flowtable: a container starts" web_starts
+check "a flowtable: it stops the container's connections, and doctor names it" eval "fast_router ''; is_closed lan web 198.51.100.10:8080; doctor_names_the_flowtable"
+check "a flowtable: what doctor tells to do mends it" eval "obey_doctor; is_served; nft delete table inet router"
+check "a flowtable: with the condition that doctor tells, it is in nobody's way" eval "fast_router '$others_only'; is_served; nothing_is_amiss"
+stop_all
+nft flush ruleset
