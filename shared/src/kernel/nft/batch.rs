@@ -5,7 +5,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
+use nix::unistd::pipe2;
 
 use super::super::KernelError;
 use super::super::channel::{Channel, Question, Refusal};
@@ -201,8 +203,12 @@ impl Nft {
     }
 }
 
-/// The stack of the child that waits, in bytes: it makes three system calls.
+/// The stack of the child that waits, in bytes: it makes six system calls.
 const STACK: usize = 16 << 10;
+
+/// What the child keeps open, in ascending order: the socket, and the end of a pipe that tells it when it is the last who has the
+/// socket.
+type Kept = [libc::c_uint; 2];
 
 /// Leaves the last reference to the socket to a child, which does nothing but end.
 #[expect(
@@ -211,37 +217,50 @@ const STACK: usize = 16 << 10;
     reason = "clone(2) has no wrapper for a child that outlives what it was given; clippy.toml names this file"
 )]
 fn release(nft: Nft) {
-    let descriptor = nft.channel.as_fd().as_raw_fd() as usize;
     // A call that fails writes errno, which the child shares with this process: without close_range(2) there is no child.
     // SAFETY: no descriptor has this number, so that nothing is closed.
     let has_close_range = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0_u32) } == 0;
-    if has_close_range {
+    let pipe = pipe2(OFlag::O_CLOEXEC).ok().filter(|_| has_close_range);
+    if let Some((told, _)) = &pipe {
+        let mut kept: Kept = [nft.channel.as_fd(), told.as_fd()].map(|kept| kept.as_raw_fd().unsigned_abs());
+        let told = kept[1];
+        kept.sort_unstable();
+        let of_child: &'static (Kept, libc::c_uint) = Box::leak(Box::new((kept, told)));
         let stack: &'static mut [u8] = Box::leak(vec![0; STACK].into_boxed_slice());
         // SAFETY: the child shares this process's memory, because copying its page tables takes longer than all else here. It
-        // runs `hold` alone, on a stack that nobody else has and that is never freed, and is given a number; when `hold`
-        // returns, the child ends by itself (clone(2)).
+        // runs `hold` alone, on a stack that nobody else has and that is never freed, and reads numbers that are never freed
+        // either; when `hold` returns, the child ends by itself (clone(2)).
         unsafe {
             let flags = libc::CLONE_VM | libc::SIGCHLD;
-            libc::clone(hold, stack.as_mut_ptr_range().end.cast(), flags, descriptor as *mut libc::c_void);
+            let of_child = std::ptr::from_ref(of_child).cast_mut().cast();
+            libc::clone(hold, stack.as_mut_ptr_range().end.cast(), flags, of_child);
         }
     }
-    // Where there is no child, this closes the last descriptor, and waits.
+    // Where there is no child, this closes the last descriptor, and waits. The pipe's end is closed behind it: the child, which
+    // may be quicker than this process, goes on only then.
     drop(nft);
+    drop(pipe);
 }
 
-/// Closes all descriptors but one in the child, whose table of them is a copy, and leaves the folder that the runtime was in,
-/// which may be an engine's to unmount.
+/// Closes all descriptors but two in the child, whose table of them is a copy, and leaves the folder that the runtime was in,
+/// which may be an engine's to unmount. Waits until the parent has closed the socket.
 #[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
-extern "C" fn hold(descriptor: *mut libc::c_void) -> libc::c_int {
-    let descriptor = descriptor as libc::c_uint;
-    // SAFETY: these are numbers, not borrowed objects, and a constant. The calls succeed, as `release` has tried, and as
-    // every process may be in its root, so that errno, which is shared, stays as it is.
+extern "C" fn hold(of_child: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `release` gives these numbers, which are never freed. They are numbers, not borrowed objects. The calls succeed, as
+    // `release` has tried, and as every process may be in its root, so that errno, which is shared, stays as it is; what is read is
+    // the end of a pipe into which nobody writes, and a byte of this stack.
     unsafe {
+        let &([first, second], told) = &*of_child.cast::<(Kept, libc::c_uint)>();
         libc::syscall(libc::SYS_chdir, c"/".as_ptr());
-        if descriptor > 0 {
-            libc::syscall(libc::SYS_close_range, 0_u32, descriptor - 1, 0_u32);
+        if first > 0 {
+            libc::syscall(libc::SYS_close_range, 0_u32, first - 1, 0_u32);
         }
-        libc::syscall(libc::SYS_close_range, descriptor + 1, u32::MAX, 0_u32);
+        if second - first > 1 {
+            libc::syscall(libc::SYS_close_range, first + 1, second - 1, 0_u32);
+        }
+        libc::syscall(libc::SYS_close_range, second + 1, u32::MAX, 0_u32);
+        let mut byte = 0_u8;
+        libc::syscall(libc::SYS_read, told, &raw mut byte, 1_usize);
     }
     0
 }
