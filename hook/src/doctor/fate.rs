@@ -82,8 +82,8 @@ pub(super) fn untracked_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) 
     walk.untracked
 }
 
-/// The rule that puts a packet's connection into a flowtable.
-pub(super) fn offloaded_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> Option<Hit> {
+/// The rules that put a packet's connection into a flowtable, each with the flowtable's name.
+pub(super) fn offloaded_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> Vec<(Hit, String)> {
     let mut walk = Walk::new(packet, chains);
     walk.chain(base, 0);
     walk.offloaded
@@ -99,6 +99,7 @@ const NFT_CT_STATE: u32 = 0;
 const NFT_CT_MARK: u32 = 1;
 const NFT_CT_STATUS: u32 = 2;
 const NFT_EXTHDR_OP_IPV6: u32 = 0;
+const NFTA_FLOW_TABLE_NAME: u16 = 1;
 const NFT_CONTINUE: i32 = -1;
 const NFT_BREAK: i32 = -2;
 /// The bit of `ct state new`.
@@ -130,7 +131,7 @@ struct Walk<'a> {
     may_accept: bool,
     unmarked: Option<(String, u64)>,
     untracked: Option<Hit>,
-    offloaded: Option<Hit>,
+    offloaded: Vec<(Hit, String)>,
 }
 
 /// How a rule's conditions stand: `Some` where it is certain.
@@ -146,7 +147,7 @@ impl<'a> Walk<'a> {
             may_accept: false,
             unmarked: None,
             untracked: None,
-            offloaded: None,
+            offloaded: Vec::new(),
         }
     }
 
@@ -195,8 +196,12 @@ impl<'a> Walk<'a> {
             let at = |kind| of(kind).and_then(number);
             let found = match name.as_str() {
                 "counter" | "log" => Some(true),
-                "notrack" => note(&mut self.untracked, chain, rule, holds),
-                "flow_offload" => note(&mut self.offloaded, chain, rule, holds),
+                "notrack" => self.untrack(hit(chain, rule, holds)),
+                "flow_offload" => {
+                    let flowtable = of(NFTA_FLOW_TABLE_NAME).map(text).unwrap_or_default();
+                    self.offloaded.push((hit(chain, rule, holds), flowtable));
+                    Some(true)
+                }
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
@@ -218,7 +223,7 @@ impl<'a> Walk<'a> {
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
-                "target" if is_notrack(data) => note(&mut self.untracked, chain, rule, holds),
+                "target" if is_notrack(data) => self.untrack(hit(chain, rule, holds)),
                 "target" => match self.target(data, chain, rule) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
@@ -245,7 +250,8 @@ impl<'a> Walk<'a> {
             "ct" => {
                 let known = match at(2) {
                     Some(NFT_CT_STATE) => Some(self.packet.transport.state()),
-                    // Nobody has marked a new connection.
+                    // What an established one has is not known. Nobody has marked a new one.
+                    _ if self.packet.transport.is_established => None,
                     Some(NFT_CT_MARK) => Some(0),
                     Some(NFT_CT_STATUS) => {
                         Some(if self.packet.transport.is_translated { IPS_DST_NAT } else { 0 })
@@ -307,6 +313,12 @@ impl<'a> Walk<'a> {
         self.mark = Some(mark);
     }
 
+    /// The first rule is told.
+    fn untrack(&mut self, by: Hit) -> Holds {
+        self.untracked.get_or_insert(by);
+        Some(true)
+    }
+
     /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
     /// xt_connmark.h.
     fn target(&mut self, data: &[u8], chain: &Chain, rule: &Rule) -> Does {
@@ -324,10 +336,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The first rule of its kind is noted.
-fn note(hit: &mut Option<Hit>, chain: &Chain, rule: &Rule, holds: Holds) -> Holds {
-    hit.get_or_insert_with(|| (chain.name.clone(), rule.handle, holds == Some(true)));
-    Some(true)
+fn hit(chain: &Chain, rule: &Rule, holds: Holds) -> Hit {
+    (chain.name.clone(), rule.handle, holds == Some(true))
 }
 
 fn is_notrack(target: &[u8]) -> bool {

@@ -1,21 +1,17 @@
 //! Rules of other tables that put containers' connections into a flowtable, which takes their packets past ocinet's rules.
 
 use ocinet_shared::cidr::Family;
-use ocinet_shared::kernel::nft::chains::{Chain, text};
+use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::kernel::nft::flowtables::{self, Flowtable};
-use ocinet_shared::kernel::raw::Attributes;
 use ocinet_shared::quoted::nft_name;
 
-use super::fate::{self, Hit, Packet, Transport};
+use super::fate::{self, Hit, Packet, Place, Transport};
 use super::firewalls::{NF_INET_FORWARD, family_name, others, outside, routed_places, serves, table_in_nft};
 use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
-/// `NFTA_FLOW_TABLE_NAME` of linux/netfilter/nf_tables.h.
-const NFTA_FLOW_TABLE_NAME: u16 = 1;
-
-/// Rules by which a connection between a container and the outside gets into a flowtable that takes what comes by the link of
-/// either.
+/// Rules that put a connection between a container and the outside into a flowtable which has the uplink: what comes by it needs the
+/// mark of ocinet's rules, and does not pass them.
 pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     let flowtables = flowtables::list(around.found.nft.channel())?;
@@ -24,46 +20,44 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
     }
     for (family, place, _) in routed_places(around) {
         let Some(uplink) = around.way_out(family).map(outside) else { continue };
-        let (is_ipv6, transport) =
-            (family == Family::Ipv6, Transport { is_established: true, ..Transport::default() });
-        let takes = |of: &&Flowtable| of.links.contains(&uplink.name) || of.links.contains(&place.name);
-        for (from, to) in [(&uplink, &place), (&place, &uplink)] {
-            let packet = Packet { is_ipv6, from: Some(from), to: Some(to), transport };
-            for base in others(around, NF_INET_FORWARD).filter(|base| serves(base, family)) {
-                let Some(hit) = fate::offloaded_by(&packet, base, &around.chains) else { continue };
-                let of_rule = flowtable_of(&around.chains, &flowtables, base, &hit);
-                if let Some(flowtable) = of_rule.filter(takes) {
-                    add(&mut findings, finding(base, &hit, flowtable));
-                }
+        for base in others(around, NF_INET_FORWARD).filter(|base| serves(base, family)) {
+            for hit in hits(base, &around.chains, &flowtables, (family, &uplink, &place)) {
+                add(&mut findings, finding(base, &hit));
             }
         }
     }
     Ok(findings)
 }
 
-/// The flowtable that a rule names; it is in the rule's own table.
-fn flowtable_of<'a>(
-    chains: &[Chain],
-    flowtables: &'a [Flowtable],
+/// The rules of a base chain that put packets of both directions into a flowtable that takes what comes by the uplink.
+fn hits(
     base: &Chain,
-    (chain, handle, _): &Hit,
-) -> Option<&'a Flowtable> {
-    let own =
-        chains.iter().find(|own| (own.family, &own.table, &own.name) == (base.family, &base.table, chain))?;
-    let rule = own.rules.iter().find(|rule| rule.handle == *handle)?;
-    let (_, data) = rule.expressions.iter().find(|(name, _)| name == "flow_offload")?;
-    let name = Attributes::new(data).find(NFTA_FLOW_TABLE_NAME).map(text)?;
-    flowtables.iter().find(|of| (of.family, &of.table, &of.name) == (base.family, &base.table, &name))
+    chains: &[Chain],
+    flowtables: &[Flowtable],
+    (family, uplink, place): (Family, &Place, &Place),
+) -> Vec<(Hit, String)> {
+    let transport = Transport { is_established: true, ..Transport::default() };
+    let takes = |(_, name): &(Hit, String)| {
+        flowtables.iter().any(|of| {
+            (of.family, &of.table, &of.name) == (base.family, &base.table, name) && of.takes(&uplink.name)
+        })
+    };
+    let ways = [(uplink, place), (place, uplink)].into_iter();
+    ways.flat_map(|(from, to)| {
+        let packet = Packet { is_ipv6: family == Family::Ipv6, from: Some(from), to: Some(to), transport };
+        fate::offloaded_by(&packet, base, chains)
+    })
+    .filter(takes)
+    .collect()
 }
 
-fn finding(base: &Chain, (chain, handle, is_certain): &Hit, flowtable: &Flowtable) -> Finding {
+fn finding(base: &Chain, ((chain, handle, is_certain), flowtable): &(Hit, String)) -> Finding {
     let puts = if *is_certain { "puts" } else { "may put" };
     Finding::new(
         format!(
-            "rule {handle} of chain {} {} {chain} {puts} containers' connections into the flowtable {}",
+            "rule {handle} of chain {} {} {chain} {puts} containers' connections into the flowtable {flowtable}",
             family_name(base.family),
             base.table,
-            flowtable.name
         ),
         "what is in a flowtable passes the host before ocinet's rules let it in, and the filters on containers' links drop it: a \
          connection stops after its first packets. To keep the rule for other connections, begin it with \
@@ -75,78 +69,87 @@ fn finding(base: &Chain, (chain, handle, is_certain): &Hit, flowtable: &Flowtabl
 #[cfg(test)]
 mod tests {
     use ocinet_shared::kernel::nft::chains::{Hook, INET, Rule};
+    use ocinet_shared::kernel::raw::{HEADER_LENGTH, Request};
 
-    use super::super::fate::Place;
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
+    type Expression = (String, Vec<u8>);
+
+    fn expression(name: &str, of: impl FnOnce(Request) -> Request) -> Expression {
+        let mut message = Vec::new();
+        of(Request::new(0, &[])).write(0, 0, &mut message);
+        (name.to_owned(), message.split_off(HEADER_LENGTH))
     }
 
-    /// An expression with numbers as its attributes, from 1 on, and behind them data.
-    fn expression(name: &str, numbers: &[u32], data: &[&[u8]]) -> (String, Vec<u8>) {
-        let numbers = numbers.iter().map(|number| number.to_be_bytes().to_vec());
-        let data = data.iter().map(|bytes| attribute(1, bytes));
-        let attributes = (1..).zip(numbers.chain(data)).flat_map(|(kind, value)| attribute(kind, &value));
-        (name.to_owned(), attributes.collect())
-    }
-
-    /// Numbers of linux/netfilter/nf_tables.h: the first register, a property and a mask of it, and what it is not.
-    fn is_not(load: (&str, u32), mask: u32, other: u32) -> [(String, Vec<u8>); 3] {
-        let [mask, zero, other] = [mask, 0, other].map(u32::to_ne_bytes);
-        [
-            expression(load.0, &[1, load.1], &[]),
-            expression("bitwise", &[1, 1, 4], &[&mask, &zero]),
-            expression("cmp", &[1, 1], &[&other]),
+    /// A condition, in the first register: a property and a mask of it, and what it is not. The numbers are those of
+    /// linux/netfilter/nf_tables.h, in its order.
+    fn is_not((name, key): (&str, u32), mask: u32, other: u32) -> Vec<Expression> {
+        let number = |of: Request, kind, number: u32| of.with(kind, &number.to_be_bytes());
+        let value =
+            |of: Request, kind, value: u32| of.with_nested(kind, |of| of.with(1, &value.to_ne_bytes()));
+        vec![
+            expression(name, |of| number(number(of, 1, 1), 2, key)),
+            expression("bitwise", |of| {
+                value(value(number(number(number(of, 1, 1), 2, 1), 3, 4), 4, mask), 5, 0)
+            }),
+            expression("cmp", |of| value(number(number(of, 1, 1), 2, 1), 3, other)),
         ]
     }
 
-    fn offload() -> (String, Vec<u8>) {
-        ("flow_offload".to_owned(), attribute(1, b"fast\0"))
+    fn established() -> Vec<Expression> {
+        is_not(("ct", 0), 2, 0)
     }
 
-    fn forward(expressions: Vec<(String, Vec<u8>)>) -> Chain {
-        Chain {
+    fn offload(name: &str) -> Vec<Expression> {
+        vec![expression("flow_offload", |of| of.with_text(1, name))]
+    }
+
+    fn found(rules: &[Vec<Vec<Expression>>]) -> Vec<(u64, bool, String)> {
+        let rules = (5..).zip(rules).map(|(handle, parts)| Rule { handle, expressions: parts.concat() });
+        let chain = Chain {
             family: INET,
             table: "router".to_owned(),
             name: "forward".to_owned(),
             hook: Some(Hook { number: NF_INET_FORWARD, priority: 0, drops: false }),
-            rules: vec![Rule { handle: 5, expressions }],
-        }
-    }
-
-    fn hit(chain: &Chain, is_established: bool) -> Option<Hit> {
+            rules: rules.collect(),
+        };
+        let of = |name: &str, link: &str| Flowtable {
+            family: INET,
+            table: "router".to_owned(),
+            name: name.to_owned(),
+            links: vec![link.to_owned()],
+            prefixes: Vec::new(),
+        };
+        let flowtables = [of("lan", "eth1"), of("fast", "eth0")];
         let uplink = Place { index: 2, name: "eth0".to_owned(), group: 0 };
         let bridge = Place { index: 3, name: "ocinet0".to_owned(), group: 0x6f00_0001 };
-        let transport = Transport { is_established, ..Transport::default() };
-        let packet = Packet { is_ipv6: false, from: Some(&uplink), to: Some(&bridge), transport };
-        fate::offloaded_by(&packet, chain, std::slice::from_ref(chain))
+        let hits = hits(&chain, std::slice::from_ref(&chain), &flowtables, (Family::Ipv4, &uplink, &bridge));
+        let told = |((_, handle, is_certain), name): (Hit, String)| (handle, is_certain, name);
+        let mut told: Vec<_> = hits.into_iter().map(told).collect();
+        told.dedup();
+        told
     }
 
     #[test]
     fn a_rule_that_puts_containers_connections_into_a_flowtable() {
-        let established = || is_not(("ct", 0), 2, 0).to_vec();
-        let chain = forward([established(), vec![offload()]].concat());
-        assert_eq!(hit(&chain, false), None, "a connection's first packet");
-        let found = hit(&chain, true).expect("an established connection's packet");
-        assert_eq!(found, ("forward".to_owned(), 5, true));
-        let of = |name: &str| Flowtable {
-            family: INET,
-            table: "router".to_owned(),
-            name: name.to_owned(),
-            links: vec!["eth0".to_owned()],
-        };
-        let flowtables = [of("slow"), of("fast")];
-        let named = flowtable_of(std::slice::from_ref(&chain), &flowtables, &chain, &found);
-        assert_eq!(named, Some(&flowtables[1]));
-        let told = finding(&chain, &found, &flowtables[1]);
-        assert_eq!(told.mend, ["nft delete rule inet router forward handle 5"]);
-        // What doctor tells to begin the rule with.
-        let exempt = is_not(("meta", 22), 0xff00_0000, 0x6f00_0000).to_vec();
-        assert_eq!(hit(&forward([exempt, established(), vec![offload()]].concat()), true), None);
+        let fast = |handle, is_certain| vec![(handle, is_certain, "fast".to_owned())];
+        assert_eq!(found(&[vec![established(), offload("fast")]]), fast(5, true));
+        // The first rule's flowtable does not have the uplink.
+        let two = [vec![established(), offload("lan")], vec![established(), offload("fast")]];
+        assert_eq!(found(&two), fast(6, true));
+        // What a connection is marked with is not known.
+        assert_eq!(found(&[vec![is_not(("ct", 1), 1, 0), offload("fast")]]), fast(5, false));
+        let is_new = is_not(("ct", 0), 8, 0);
+        assert_eq!(found(&[vec![is_new, offload("fast")]]), []);
+    }
+
+    #[test]
+    fn the_condition_that_is_told_leaves_containers_connections_alone() {
+        let group = |key| is_not(("meta", key), 0xff00_0000, 0x6f00_0000);
+        let (from, to) = (group(21), group(22));
+        assert_eq!(found(&[vec![from.clone(), to.clone(), established(), offload("fast")]]), []);
+        for half in [from, to] {
+            assert_eq!(found(&[vec![half, established(), offload("fast")]]).len(), 1);
+        }
     }
 }

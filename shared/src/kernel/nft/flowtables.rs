@@ -13,6 +13,7 @@ const NFTA_FLOWTABLE_NAME: u16 = 2;
 const NFTA_FLOWTABLE_HOOK: u16 = 3;
 const NFTA_FLOWTABLE_HOOK_DEVS: u16 = 3;
 const NFTA_DEVICE_NAME: u16 = 1;
+const NFTA_DEVICE_PREFIX: u16 = 2;
 
 /// A flowtable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub struct Flowtable {
     pub name: String,
     /// The links whose packets it takes.
     pub links: Vec<String>,
+    /// What the names of further such links begin with, where the kernel knows that.
+    pub prefixes: Vec<String>,
+}
+
+impl Flowtable {
+    /// Whether it takes what comes by a link.
+    #[must_use]
+    pub fn takes(&self, link: &str) -> bool {
+        self.links.iter().any(|own| own == link) || self.prefixes.iter().any(|of| link.starts_with(of))
+    }
 }
 
 /// Reads all flowtables; a kernel that has none lists none.
@@ -49,14 +60,15 @@ fn flowtable(payload: &[u8]) -> Option<Flowtable> {
     let find = |kind| Attributes::behind(payload, NFGENMSG_LENGTH).find(kind);
     let hook = find(NFTA_FLOWTABLE_HOOK).unwrap_or_default();
     let links = Attributes::new(hook).find(NFTA_FLOWTABLE_HOOK_DEVS).unwrap_or_default();
+    let all = |wanted| {
+        Attributes::new(links).filter(move |(kind, _)| *kind == wanted).map(|(_, name)| text(name)).collect()
+    };
     Some(Flowtable {
         family: *payload.first()?,
         table: text(find(NFTA_FLOWTABLE_TABLE)?),
         name: text(find(NFTA_FLOWTABLE_NAME)?),
-        links: Attributes::new(links)
-            .filter(|(kind, _)| *kind == NFTA_DEVICE_NAME)
-            .map(|(_, name)| text(name))
-            .collect(),
+        links: all(NFTA_DEVICE_NAME),
+        prefixes: all(NFTA_DEVICE_PREFIX),
     })
 }
 
@@ -64,32 +76,22 @@ fn flowtable(payload: &[u8]) -> Option<Flowtable> {
 mod tests {
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
     #[test]
-    fn a_flowtable_has_its_links() {
-        let links = [attribute(NFTA_DEVICE_NAME, b"eth0\0"), attribute(NFTA_DEVICE_NAME, b"eth1\0")].concat();
-        let hook = [attribute(1, &[0; 4]), attribute(2, &[0; 4]), attribute(0x8000 | 3, &links)].concat();
-        let payload = [
-            vec![1, 0, 0, 0],
-            attribute(1, b"filter\0"),
-            attribute(2, b"fast\0"),
-            attribute(4, &[0, 0, 0, 1]),
-            attribute(0x8000 | 3, &hook),
-        ]
-        .concat();
-        let expected = Flowtable {
-            family: 1,
-            table: "filter".to_owned(),
-            name: "fast".to_owned(),
-            links: vec!["eth0".to_owned(), "eth1".to_owned()],
-        };
-        assert_eq!(flowtable(&payload), Some(expected));
+    fn a_flowtable_takes_what_comes_by_its_links() {
+        let answer = Request::new(0, &[1, 0, 0, 0])
+            .with_text(NFTA_FLOWTABLE_TABLE, "filter")
+            .with_text(NFTA_FLOWTABLE_NAME, "fast")
+            .with_nested(NFTA_FLOWTABLE_HOOK, |hook| {
+                hook.with(1, &[0; 4]).with_nested(NFTA_FLOWTABLE_HOOK_DEVS, |links| {
+                    links
+                        .with_text(NFTA_DEVICE_NAME, "eth0")
+                        .with_text(NFTA_DEVICE_NAME, "eth1")
+                        .with_text(NFTA_DEVICE_PREFIX, "wlan")
+                })
+            });
+        let found = flowtable(answer.body()).unwrap();
+        assert_eq!((found.family, found.table.as_str(), found.name.as_str()), (1, "filter", "fast"));
+        let taken = ["eth0", "eth1", "eth10", "wlan3", "lan0"].map(|link| found.takes(link));
+        assert_eq!(taken, [true, true, false, true, false]);
     }
 }
