@@ -7,11 +7,10 @@ use ocinet_shared::cidr::Cidr;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::{self, Filter, Sender};
-use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::{Change, KernelError, link, neighbour, rate};
+use ocinet_shared::kernel::{Change, KernelError, link, neighbour};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::record::{Attachment, Record, Undo};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
@@ -38,11 +37,12 @@ pub fn step(network: &Network, attachment: &Attachment, shortcut: bool) -> Optio
 pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     let networks = Networks::read(state)?.readable;
     let mut channel = Channel::open(NETLINK_ROUTE)?;
-    for attachment in live.iter().flat_map(|record| &record.attachments) {
+    for (record, attachment) in live.iter().flat_map(|of| of.attachments.iter().map(move |own| (of, own))) {
         let network = networks.iter().find(|network| network.name == attachment.network);
         if let (Some(network), Some(name)) = (network, &attachment.host_interface) {
             with_filters(network, attachment, |filters| put_back(&mut channel, name, filters)).transpose()?;
-            restore_shortcut(&mut channel, network, attachment)?;
+            let has_rate = record.undo.iter().any(|undo| matches!(undo, Undo::DeleteShaper { .. }));
+            restore_on_bridge(&mut channel, (network, attachment), !has_rate)?;
         }
     }
     for network in &networks {
@@ -53,80 +53,56 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The messages that filter a container's link, and hand what it sends to its gateway to a bridge, whose index follows its Ethernet
-/// address, itself. The bridge's ports, which do not see it then, would learn from it where the container is: the bridge is told.
+/// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the
+/// container is; with `shortcut`, the bridge's index, what the container sends to its gateway goes straight to the bridge, whose
+/// ports then do not see it and could not learn from it where the container is.
 ///
 /// # Errors
-/// None in practice, as of [`filter::put`].
-pub fn shortened(
+/// None in practice: see [`filter::put`].
+pub fn put(
     port: u32,
     sender: Sender<'_>,
-    (gateway, bridge): (Mac, u32),
+    gateway: Option<Mac>,
+    shortcut: Option<u32>,
 ) -> Result<Vec<Change>, KernelError> {
-    let filters = [
-        Filter::Sender(sender),
-        Filter::Receiver { gateway: Some(gateway) },
-        Filter::Shortcut { sender, gateway, bridge },
-    ];
-    let mut changes = vec![neighbour::by_port(port, sender.mac)];
+    let mut filters = vec![Filter::Sender(sender), Filter::Receiver { gateway }];
+    // The kernel asks the filter that was added last first: see `filter::put`.
+    filters.extend(gateway.zip(shortcut).map(|(gateway, bridge)| Filter::Shortcut {
+        sender,
+        gateway,
+        bridge,
+    }));
+    let mut changes: Vec<Change> = gateway.iter().map(|_| neighbour::by_port(port, sender.mac)).collect();
     changes.extend(filter::put(port, &filters)?);
     Ok(changes)
 }
 
-/// What a shortcut needs besides its filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
-    /// The bridge's Ethernet address on the link, which is this: without it, the host drops what takes the shortcut.
-    Address(Mac),
-    /// The bridge's entry of the container, whose Ethernet address is this: without it, neighbours see what is for the container.
-    Entry(Mac),
-}
-
-/// What the shortcut on a container's link lacks; nothing where the link has no shortcut to the bridge of that index.
-///
-/// # Errors
-/// A refusal of the kernel's.
-pub fn lacks(
+/// The bridge's entry of a container, and the shortcut of a link that its bridge was made anew for. A link that an older ocinet made
+/// has another Ethernet address than its bridge, and cannot have a shortcut; one with `net.rate-out` must not.
+fn restore_on_bridge(
     channel: &mut Channel,
     (network, attachment): (&Network, &Attachment),
-    port: &Link,
-    bridge: u32,
-) -> Result<Vec<Lack>, KernelError> {
-    let found = with_sender(network, attachment, |sender, gateway| {
-        let mut lacks = Vec::new();
-        let shortcut = gateway.map(|gateway| Filter::Shortcut { sender, gateway, bridge });
-        if let (Some(gateway), Some(shortcut)) = (gateway, shortcut)
-            && shortcut.is_on(channel, port.index)?
-        {
-            let is_known = neighbour::is_by_port(channel, port.index, sender.mac)?;
-            lacks.extend((port.mac != Some(gateway)).then_some(Lack::Address(gateway)));
-            lacks.extend((!is_known).then_some(Lack::Entry(sender.mac)));
-        }
-        Ok(lacks)
-    });
-    found.unwrap_or_else(|| Ok(Vec::new()))
-}
-
-/// The shortcut of a link that its bridge was made anew for, and the bridge's entry for it. A link that an older ocinet made has
-/// another Ethernet address than its bridge, and cannot have one.
-fn restore_shortcut(channel: &mut Channel, network: &Network, attachment: &Attachment) -> Result<(), Error> {
+    may_be_shortened: bool,
+) -> Result<(), Error> {
     let (Some(name), Some(bridge)) = (&attachment.host_interface, network.bridge_link()) else {
         return Ok(());
     };
     let (Some(port), Some(found)) = (link::find(channel, name)?, link::find(channel, &bridge.name)?) else {
         return Ok(());
     };
-    if port.mac != Some(bridge.mac) || port.controller != Some(found.index) {
+    if port.controller != Some(found.index) {
         return Ok(());
     }
-    let put = with_sender(network, attachment, |sender, _| {
+    let put = with_sender(network, attachment, |sender, gateway| {
+        if !neighbour::is_by_port(channel, port.index, sender.mac)? {
+            let entry = vec![neighbour::by_port(port.index, sender.mac)];
+            channel.change(entry, |_| format!("tell {} where {} is", bridge.name, sender.mac))?;
+        }
         let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
-        let is_whole =
-            shortcut.is_on(channel, port.index)? && neighbour::is_by_port(channel, port.index, sender.mac)?;
-        if is_whole || rate::redirects_incoming(channel, port.index)? {
+        if !may_be_shortened || port.mac != gateway || shortcut.is_on(channel, port.index)? {
             return Ok(());
         }
-        let changes = shortened(port.index, sender, (bridge.mac, found.index))?;
+        let changes = put(port.index, sender, gateway, Some(found.index))?;
         channel.change(changes, |_| format!("shorten the way to {}", bridge.name))
     });
     match put.transpose() {
@@ -148,7 +124,7 @@ pub fn with_filters<T>(
 }
 
 /// Hands over what a container may send, and the Ethernet address of its gateway where that is a bridge.
-fn with_sender<T>(
+pub fn with_sender<T>(
     network: &Network,
     attachment: &Attachment,
     of: impl FnOnce(Sender<'_>, Option<Mac>) -> T,

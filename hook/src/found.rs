@@ -13,12 +13,13 @@ use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::{self, Nft, Place, counted};
 use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::kernel::{KernelError, addr};
+use ocinet_shared::kernel::{KernelError, addr, neighbour};
+use ocinet_shared::mac::Mac;
 use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record};
 
 use crate::error::Error;
-use crate::filters::{self, Lack};
+use crate::filters;
 use crate::forwarding::Links;
 
 /// What there is on the host.
@@ -106,9 +107,25 @@ impl Found {
         has_address(&self.addresses, index, address)
     }
 
-    /// What a container's shortcut lacks ([`filters::lacks`]). Where it cannot be asked, nothing is said to be missing.
-    pub fn lacks(&mut self, of: (&Network, &Attachment), port: &Link, bridge: u32) -> Vec<Lack> {
-        filters::lacks(&mut self.route, of, port, bridge).unwrap_or_default()
+    /// What the port of a bridge that leads to a container lacks. Where it cannot be asked, nothing is said to be missing.
+    pub fn port_lacks(
+        &mut self,
+        (network, attachment): (&Network, &Attachment),
+        port: &Link,
+        bridge: u32,
+    ) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        filters::with_sender(network, attachment, |sender, gateway| {
+            let Some(gateway) = gateway else { return };
+            let shortcut = Filter::Shortcut { sender, gateway, bridge };
+            if port.mac != Some(gateway) && matches!(shortcut.is_on(&mut self.route, port.index), Ok(true)) {
+                lacks.push(Lack::Address(gateway));
+            }
+            if matches!(neighbour::is_by_port(&mut self.route, port.index, sender.mac), Ok(false)) {
+                lacks.push(Lack::Entry(sender.mac));
+            }
+        });
+        lacks
     }
 
     /// The names of those of these filters that are not on a link. Where it cannot be asked, it is not said to be missing.
@@ -116,6 +133,15 @@ impl Found {
         let is_off = |filter: &&Filter<'_>| matches!(filter.is_on(&mut self.route, index), Ok(false));
         filters.iter().filter(is_off).map(|filter| filter.name()).collect()
     }
+}
+
+/// What a bridge's port that leads to a container needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The bridge's Ethernet address, which is this: without it, the host drops what takes the port's shortcut.
+    Address(Mac),
+    /// The bridge's entry for the container, whose Ethernet address is this: without it, neighbours may see what is for the container.
+    Entry(Mac),
 }
 
 /// What there is in a container.

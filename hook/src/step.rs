@@ -127,7 +127,7 @@ pub enum Step {
         confined_to: Vec<Cidr>,
         /// The bridge that the link is on, if it is on one.
         bridge: Option<OnBridge>,
-        /// Whether what is for the gateway goes past the bridge's ports; a rate is kept behind them.
+        /// Whether packets for the gateway skip the bridge's ports. With `net.rate-out` they would skip its queue, too.
         shortcut: bool,
     },
     /// Makes a link in the container on top of one of the host's.

@@ -273,10 +273,11 @@ impl<'a> TakeBack<'a> {
     }
 
     /// The kernel removes the links of a namespace that nobody uses any more by itself, some milliseconds after its last
-    /// process; deleting one explicitly would wait for that. Where the namespace lives on, the link would too.
+    /// process; deleting one explicitly would wait for that, and so would a look at the link. Where the namespace lives on, the link
+    /// would too. An interface that somebody moved to another namespace keeps its link until `ocinet gc`.
     fn delete_link(&mut self, record: &Record, name: &IfName) -> Result<(), Error> {
         if let Some(number) = record.netns_number
-            && !netns::is_in_use(&mut self.route, number)?
+            && matches!(netns::is_in_use(&mut self.route, number), Ok(false))
         {
             return Ok(());
         }

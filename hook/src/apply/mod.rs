@@ -23,7 +23,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::filter::{self, Filter, Sender};
+use ocinet_shared::kernel::filter::{self, Sender};
 use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
@@ -266,16 +266,17 @@ impl<'a> Applier<'a> {
         };
         let index = self.index_of(host_interface)?;
         let sender = Sender { mac: *mac, addresses, confined_to };
+        let gateway = bridge.as_ref().map(|bridge| bridge.mac);
         if let Some(bridge) = bridge.as_ref().filter(|_| *shortcut) {
-            let changes = filters::shortened(index, sender, (bridge.mac, self.index_of(&bridge.name)?))?;
+            let bridge = self.index_of(&bridge.name)?;
+            let changes = filters::put(index, sender, gateway, Some(bridge))?;
             match self.route.change(changes, |_| format!("filter what {host_interface} carries")) {
                 // A kernel without act_mirred has the other filters, and does without the shortcut.
                 Err(error) if filter::is_missing(&error) => {}
                 changed => return Ok(changed?),
             }
         }
-        let gateway = bridge.as_ref().map(|bridge| bridge.mac);
-        let changes = filter::put(index, &[Filter::Sender(sender), Filter::Receiver { gateway }])?;
+        let changes = filters::put(index, sender, gateway, None)?;
         self.filter(changes, host_interface)
     }
 

@@ -5,8 +5,8 @@ use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record, Undo};
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use crate::filters::{Lack, with_filters};
-use crate::found::{Found, Inside, Interfaces};
+use crate::filters::with_filters;
+use crate::found::{Found, Inside, Interfaces, Lack};
 use crate::ipam::files;
 
 /// What of a container's links is not as recorded.
@@ -56,10 +56,12 @@ fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut Foun
         match index.filter(|index| link.controller == Some(*index)) {
             None => differences.push(format!("the link {name} is not on the bridge {bridge}")),
             Some(index) => {
-                let lacks = network.map(|network| found.lacks((network, attachment), &link, index));
+                let lacks = network.map(|network| found.port_lacks((network, attachment), &link, index));
                 differences.extend(lacks.unwrap_or_default().into_iter().map(|lack| match lack {
-                    Lack::Address(wanted) => format!("the link {name} has not the Ethernet address {wanted}"),
-                    Lack::Entry(own) => format!("the bridge {bridge} has no entry of {own} on {name}"),
+                    Lack::Address(wanted) => {
+                        format!("the link {name} does not have the Ethernet address {wanted}")
+                    }
+                    Lack::Entry(own) => format!("the bridge {bridge} has no entry for {own} on {name}"),
                 }));
             }
         }

@@ -9,7 +9,8 @@ use ocinet_shared::record::{Attachment, Record};
 use super::{Finding, Surroundings};
 use crate::check::NOT_REACHED;
 use crate::error::Error;
-use crate::filters::{Lack, with_filters};
+use crate::filters::with_filters;
+use crate::found::Lack;
 use crate::{nat, tables};
 
 /// What puts the rules back.
@@ -122,14 +123,14 @@ pub(super) fn filters(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
             ));
         }
         if let Some(bridge) = link.controller {
-            let lacks = found.lacks((network, attachment), &link, bridge);
-            findings.extend(lacks.into_iter().map(|lack| of_shortcut(lack, &link, record)));
+            let lacks = found.port_lacks((network, attachment), &link, bridge);
+            findings.extend(lacks.into_iter().map(|lack| of_port(lack, &link, record)));
         }
     }
     Ok(findings)
 }
 
-fn of_shortcut(lack: Lack, link: &Link, record: &Record) -> Finding {
+fn of_port(lack: Lack, link: &Link, record: &Record) -> Finding {
     let end = format!("{}, the host's end of container {}'s link,", link.name, record.id);
     match lack {
         Lack::Address(wanted) => Finding::new(
@@ -138,7 +139,7 @@ fn of_shortcut(lack: Lack, link: &Link, record: &Record) -> Finding {
             format!("ip link set dev {} address {wanted}", word(&link.name)),
         ),
         Lack::Entry(own) => Finding::new(
-            format!("{end} has no entry of {own} on its bridge"),
+            format!("{end} has no entry for {own} on its bridge"),
             "somebody deleted it: its neighbours may see what is for the container, or take it",
             RELOAD,
         ),

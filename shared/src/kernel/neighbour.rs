@@ -50,7 +50,9 @@ pub fn is_by_port(channel: &mut Channel, port: u32, mac: Mac) -> Result<bool, Ke
     let answer =
         channel.get(RouteNetlinkMessage::GetNeighbour(message), "look for a bridge's entry of an address")?;
     Ok(matches!(answer, Some(RouteNetlinkMessage::NewNeighbour(found))
-        if found.header.ifindex == port && found.header.state == NeighbourState::Noarp))
+        if found.header.ifindex == port
+            && found.header.state == NeighbourState::Noarp
+            && found.header.flags.contains(NeighbourFlags::Sticky)))
 }
 
 /// The Ethernet addresses that a link receives frames for besides its own: those of the macvlans on it, in whatever

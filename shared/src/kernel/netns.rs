@@ -123,8 +123,8 @@ impl Namespace {
     }
 }
 
-/// Whether the channel's namespace knows one by a number that still has a user. Unlike a look at its links, the question
-/// does not wait for whoever changes links, such as the kernel, which removes those of ended namespaces one after another.
+/// Whether something still uses the namespace that the channel's namespace knows by a number. The kernel answers without the lock
+/// that every change of links holds, such as the removal of ended namespaces' links.
 ///
 /// # Errors
 /// What the kernel says to `RTM_GETNSID` other than that it knows none.

@@ -28,9 +28,6 @@ const TC_RATESPEC_LENGTH: usize = 12;
 /// Behind the filter that may drop a frame (`filter::PRIORITY`).
 const PRIORITY: u16 = 2;
 
-/// Where a filter's priority is: the upper half of `tcm_info` of `struct tcmsg` (linux/rtnetlink.h).
-const TCMSG_INFO: usize = 16;
-
 /// What a frame has besides its IP packet, in bytes: an Ethernet header with a VLAN tag.
 const FRAME_OVERHEAD: u64 = 14 + 4;
 /// The largest IP packet in bytes, and so the largest MTU, and what a large packet of several segments
@@ -128,17 +125,6 @@ pub fn redirect_incoming(index: u32, to: u32) -> Vec<Change> {
         filter::discipline(index),
         (RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE | NLM_F_EXCL),
     ]
-}
-
-/// Whether what arrives on a link goes through the queue of another ([`redirect_incoming`]).
-///
-/// # Errors
-/// A refusal of the dump.
-pub fn redirects_incoming(channel: &mut Channel, index: u32) -> Result<bool, KernelError> {
-    filter::any(channel, index, filter::INCOMING, &mut |payload| {
-        let info = payload.get(TCMSG_INFO..TCMSG_INFO + 4).and_then(|bytes| bytes.try_into().ok());
-        info.is_some_and(|info| u32::from_ne_bytes(info) >> 16 == u32::from(PRIORITY))
-    })
 }
 
 /// Makes an ifb (intermediate functional block), the link whose queue shapes what arrives on another, and

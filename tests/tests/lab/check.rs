@@ -111,12 +111,12 @@ fn whatever_is_changed_of_a_container_is_said_by_its_name() {
             }),
         ),
         (
-            format!("container web: the link {link} has not the Ethernet address {bridge}"),
+            format!("container web: the link {link} does not have the Ethernet address {bridge}"),
             Box::new(|| stage.host(&format!("ip link set {link} address 02:00:00:00:00:01"))),
             Box::new(|| stage.host(&format!("ip link set {link} address {bridge}"))),
         ),
         (
-            format!("container web: the bridge ocinet0 has no entry of {mac} on {link}"),
+            format!("container web: the bridge ocinet0 has no entry for {mac} on {link}"),
             Box::new(|| stage.host(&format!("bridge fdb del {mac} dev {link} master"))),
             Box::new(|| stage.reload()),
         ),

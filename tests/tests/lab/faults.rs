@@ -37,8 +37,8 @@ const NOT_OURS: [&str; 20] = [
     "poll",
 ];
 
-/// A lab whose tables are there, and in it another container, whose things must never be touched. A container as the one that is
-/// tried came and went: what nft does for the first of its kind is not the hook's.
+/// A lab whose tables are there, and in it another container, whose things must never be touched. Before that, a container like the
+/// one under test starts and stops, so that nft has already made the tables that it needs.
 fn lab_with_neighbour(
     neighbour: bool,
     annotations: &[(&str, &str)],

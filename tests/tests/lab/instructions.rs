@@ -69,8 +69,8 @@ fn stop(lab: &Lab, sandbox: &Sandbox) -> u64 {
     count
 }
 
-/// Runs a hook with an environment of its own: the C library looks at each variable at its start. Of its functions for copies and
-/// comparisons, it takes those that every processor has.
+/// Runs a hook with an environment of its own: the C library looks at each variable at its start. Its functions that copy and compare
+/// are those for every processor.
 fn counted(lab: &Lab, options: &[&str], hook: &str, state: &str) -> (Finished, u64) {
     let counts = lab.state_dir().with_file_name("callgrind");
     let out = format!("--callgrind-out-file={}", counts.display());

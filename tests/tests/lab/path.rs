@@ -147,11 +147,25 @@ impl Met {
 }
 
 fn web(lab: &Lab, driver: &str) -> Attached {
-    let mut annotations = vec![("net.driver", driver), ("net.subnet", DUAL), ("net.ports", "8080:80/udp")];
-    if driver == "vxlan" {
-        annotations.extend([("net.vni", "7"), ("net.ip", "10.90.0.7,fd00:90::7")]);
-    }
-    lab.attach("web", &annotations)
+    let overlay = [("net.vni", "7"), ("net.ip", "10.90.0.7,fd00:90::7")];
+    web_with(lab, driver, if driver == "vxlan" { &overlay } else { &[] })
+}
+
+fn web_with(lab: &Lab, driver: &str, more: &[(&str, &str)]) -> Attached {
+    let annotations = [("net.driver", driver), ("net.subnet", DUAL), ("net.ports", "8080:80/udp")];
+    lab.attach("web", &[&annotations, more].concat())
+}
+
+/// With a rate, a container has no shortcut.
+const WITH_AND_WITHOUT_SHORTCUT: [&[(&str, &str)]; 2] = [&[], &[("net.rate-out", "100mbit")]];
+
+fn hosts_end(attached: &Attached) -> &str {
+    attached.record["attachments"][0]["host_interface"].as_str().unwrap()
+}
+
+/// What tc(8) says of the filters of what comes from a container.
+fn filters(lab: &Lab, link: &str) -> String {
+    lab.host.ok(&["tc", "filter", "show", "dev", link, "ingress"])
 }
 
 /// A socket of a connection that is established.
@@ -247,9 +261,12 @@ fn what_a_container_sends_to_its_gateway_passes_no_port_of_the_bridge() {
             assert!(ask_udp(&web.net, SocketAddr::new(to, 7000), PATIENCE).is_some(), "{driver}, {to}");
         }
         assert_eq!(by_the_ports(&lab), 0, "{driver}");
+        let link = hosts_end(&web);
+        let listed = filters(&lab, link);
+        let at = |handle| listed.find(handle).unwrap_or_else(|| panic!("{handle} is not in {listed}"));
+        assert!(at("handle 0x2 ") < at("handle 0x1 "), "what takes the shortcut is judged once: {listed}");
         // The probe sees them where there is no shortcut.
-        let link = web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
-        lab.host.ok(&["tc", "filter", "del", "dev", &link, "ingress", "pref", "1", "handle", "2", "bpf"]);
+        lab.host.ok(&["tc", "filter", "del", "dev", link, "ingress", "pref", "1", "handle", "2", "bpf"]);
         for to in [PEER4, PEER6] {
             assert!(ask_udp(&web.net, SocketAddr::new(to, 7000), PATIENCE).is_some(), "{driver}, {to}");
         }
@@ -260,21 +277,29 @@ fn what_a_container_sends_to_its_gateway_passes_no_port_of_the_bridge() {
 /// A bridge learns where a container is from what passes its ports, and forgets it. What it does not know it sends to all.
 #[test]
 fn a_neighbour_never_gets_what_is_for_another_container() {
-    let lab = Lab::new();
-    let web = web(&lab, "bridge");
-    let neighbour = lab.attach("neighbour", &[("net.subnet", DUAL)]);
-    let _server = Server::udp(&lab.peer, 7000, "peer");
-    assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
-    lab.host.ok(&["ip", "link", "set", "ocinet0", "type", "bridge", "ageing_time", "100"]);
-    // Longer than the ageing time of one second: what the bridge has learned is forgotten.
-    sleep(Duration::from_millis(2500));
-    let seen = Capture::new(&neighbour.net);
-    for _ in 0..5 {
+    for more in WITH_AND_WITHOUT_SHORTCUT {
+        let lab = Lab::new();
+        let web = web_with(&lab, "bridge", more);
+        let neighbour = lab.attach("neighbour", &[("net.subnet", DUAL)]);
+        let _server = Server::udp(&lab.peer, 7000, "peer");
         assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
+        lab.host.ok(&["ip", "link", "set", "ocinet0", "type", "bridge", "ageing_time", "100"]);
+        // Longer than the ageing time of one second: what the bridge has learned is forgotten.
+        sleep(Duration::from_millis(2500));
+        let seen = Capture::new(&neighbour.net);
+        let published = SocketAddr::new(HOST4, 8080);
+        for _ in 0..5 {
+            assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
+        }
+        lab.peer.within(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.send_to(b"nobody answers", published).unwrap();
+        });
+        sleep(Duration::from_millis(100));
+        let own: IpAddr = web.address(false);
+        let strays = seen.drain().into_iter().filter(|frame| frame.source() == Some(PEER4)).count();
+        assert_eq!(strays, 0, "{more:?}: the neighbour of {own} saw its packets");
     }
-    let own: IpAddr = web.address(false);
-    let strays: Vec<_> = seen.drain().into_iter().filter(|frame| frame.source() == Some(PEER4)).collect();
-    assert!(strays.is_empty(), "the neighbour of {own} saw {} of its packets", strays.len());
 }
 
 /// The bridge that the shortcut leads to may be another one of the same name by now.
@@ -285,7 +310,7 @@ fn a_shortcut_leads_to_the_bridge_that_is_there() {
     let _server = Server::udp(&lab.peer, 7000, "peer");
     lab.host.ok(&["ip", "link", "del", "ocinet0"]);
     let _new = lab.attach("new", &[("net.subnet", DUAL)]);
-    let link = old.record["attachments"][0]["host_interface"].as_str().unwrap();
+    let link = hosts_end(&old);
     lab.host.ok(&["ip", "link", "set", link, "master", "ocinet0"]);
     assert_eq!(lab.run(&["reload"], "").code, 0);
     for to in [PEER4, PEER6] {
@@ -307,23 +332,45 @@ fn on_the_bridge(lab: &Lab) -> Netns {
 /// Who sends from a container's Ethernet address by another port of the bridge gets nothing that is meant for the container.
 #[test]
 fn nobody_takes_a_containers_packets_by_sending_as_it() {
+    for more in WITH_AND_WITHOUT_SHORTCUT {
+        let lab = Lab::new();
+        let web = web_with(&lab, "bridge", more);
+        let _server = Server::udp(&lab.peer, 7000, "peer");
+        let other = on_the_bridge(&lab);
+        assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
+        let mac = link_address(&web.net, "eth0");
+        let (from, to) = (Endpoint::new(mac, web.address(false), 1), Endpoint::new([0xff; 6], PEER4, 1));
+        let seen = Capture::new(&other);
+        for _ in 0..3 {
+            send_frame(&other, "eth0", &Frame::new(from, to).udp(b"here I am"));
+            assert!(
+                ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some(),
+                "the container's answers"
+            );
+        }
+        let taken = seen.drain().into_iter().filter(|frame| frame.source() == Some(PEER4)).count();
+        assert_eq!(taken, 0, "packets for the container came");
+    }
+}
+
+/// An older ocinet put the shortcut behind the filter that judges all.
+#[test]
+fn the_shortcut_of_an_older_ocinet_stays() {
     let lab = Lab::new();
     let web = web(&lab, "bridge");
     let _server = Server::udp(&lab.peer, 7000, "peer");
-    let other = on_the_bridge(&lab);
+    let link = hosts_end(&web);
+    let listed = filters(&lab, link);
+    let program =
+        listed.split("handle 0x2 ").nth(1).and_then(|rest| rest.split('\'').nth(1)).expect("a program");
+    lab.host.ok(&["tc", "filter", "del", "dev", link, "ingress", "pref", "1", "handle", "2", "bpf"]);
+    let put = "tc filter add dev LINK ingress pref 3 protocol all bpf bytecode \"$0\" action mirred ingress redirect dev ocinet0";
+    lab.host.ok(&["sh", "-c", &put.replace("LINK", link), program]);
+    assert_eq!(lab.run(&["reload"], "").code, 0);
+    let listed = filters(&lab, link);
+    assert!(listed.contains("pref 3") && !listed.contains("handle 0x2 "), "{listed}");
+    assert_eq!(lab.run(&["check"], "").stdout, "everything is as recorded\n");
     assert!(ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some());
-    let mac = link_address(&web.net, "eth0");
-    let (from, to) = (Endpoint::new(mac, web.address(false), 1), Endpoint::new([0xff; 6], PEER4, 1));
-    let seen = Capture::new(&other);
-    for _ in 0..3 {
-        send_frame(&other, "eth0", &Frame::new(from, to).udp(b"here I am"));
-        assert!(
-            ask_udp(&web.net, SocketAddr::new(PEER4, 7000), PATIENCE).is_some(),
-            "the container's answers"
-        );
-    }
-    let taken = seen.drain().into_iter().filter(|frame| frame.source() == Some(PEER4)).count();
-    assert_eq!(taken, 0, "packets for the container came");
 }
 
 /// An administrator may put a machine of their own on a network's bridge: its connections get their answers.

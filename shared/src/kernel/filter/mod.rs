@@ -45,7 +45,8 @@ const OUTGOING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff3 };
 const PRIORITY: u16 = 1;
 /// The handle of the filter that judges a frame, among the filters of that priority.
 const JUDGE: u16 = 1;
-/// That of the shortcut. The kernel asks the latest first (`cls_bpf_change`), so that what takes the shortcut is judged once, by it.
+/// That of the shortcut. The kernel asks the filter that was added last first (`cls_bpf_change`). A start adds the shortcut behind the
+/// judge, so that what takes it is judged once. A judge that a reload puts back comes first again, which costs time only.
 const SHORTCUT: u16 = 2;
 
 /// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
@@ -87,7 +88,8 @@ pub enum Filter<'a> {
         gateway: Option<Mac>,
     },
     /// Hands IP packets that a container sends to its gateway to the bridge itself, past the bridge's look-ups and hooks (act_mirred,
-    /// tc-mirred(8)). What takes it passes no filter behind it, such as that of a rate ([`super::rate`]). The link must have the bridge's Ethernet address: the host takes such a frame for its own by that alone.
+    /// tc-mirred(8)). No later filter sees such a packet, so that a container with `net.rate-out` ([`super::rate`]) has no shortcut. The
+    /// link must have the bridge's Ethernet address: by that alone the host takes the frame for its own.
     Shortcut {
         /// What the container may send.
         sender: Sender<'a>,
@@ -142,32 +144,21 @@ impl Filter<'_> {
     /// A refusal of the dump.
     pub fn is_on(&self, channel: &mut Channel, index: u32) -> Result<bool, KernelError> {
         let program = self.program()?;
-        any(channel, index, self.parent(), &mut |payload| {
+        let mut header = [0; TCMSG_LENGTH];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
+        let mut is_on = false;
+        let request = Request::new(RTM_GETTFILTER, &header);
+        let listed = channel.stream(&request, "list the filters of a link", &mut |payload| {
             let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
-            Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
-                && self.target().is_none_or(|target| redirects_to(options) == Some(target))
-        })
-    }
-}
-
-/// Whether a filter that hangs on one side of a link is so; `is_so` gets its `struct tcmsg` and what follows that.
-pub(super) fn any(
-    channel: &mut Channel,
-    index: u32,
-    parent: TcHandle,
-    is_so: &mut dyn FnMut(&[u8]) -> bool,
-) -> Result<bool, KernelError> {
-    let mut header = [0; TCMSG_LENGTH];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[12..16].copy_from_slice(&u32::from(parent).to_ne_bytes());
-    let mut found = false;
-    let request = Request::new(RTM_GETTFILTER, &header);
-    let listed =
-        channel.stream(&request, "list the filters of a link", &mut |payload| found |= is_so(payload));
-    match listed {
-        // There is no discipline that a filter could hang on.
-        Err(KernelError { errno: Errno::EINVAL | Errno::ENOENT, .. }) => Ok(false),
-        other => other.map(|()| found),
+            is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
+                && self.target().is_none_or(|target| redirects_to(options) == Some(target));
+        });
+        match listed {
+            // There is no discipline that a filter could hang on.
+            Err(KernelError { errno: Errno::EINVAL | Errno::ENOENT, .. }) => Ok(false),
+            other => other.map(|()| is_on),
+        }
     }
 }
 

@@ -253,7 +253,7 @@ fn shortened() -> Table {
 }
 
 #[test]
-fn a_shortcut_is_for_what_passes_the_filter_before_it() {
+fn a_shortcut_is_for_what_the_senders_filter_lets_pass() {
     let table = shortened();
     table.holds();
     // Behind its own checks is the sender's program, which has a table of its own.

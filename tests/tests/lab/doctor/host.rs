@@ -130,7 +130,7 @@ fn a_bridges_entry_of_a_container_that_was_deleted() {
     let attachment = &ward.web.record["attachments"][0];
     let (link, mac) = (attachment["host_interface"].as_str().unwrap(), attachment["mac"].as_str().unwrap());
     ward.lab.host.ok(&["bridge", "fdb", "del", mac, "dev", link, "master"]);
-    let mend = ward.finds(&format!("has no entry of {mac} on its bridge"));
+    let mend = ward.finds(&format!("has no entry for {mac} on its bridge"));
     assert_eq!(mend, ["ocinet reload"]);
     ward.mend(&mend);
 }
