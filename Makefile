@@ -103,8 +103,9 @@ demo: deps build
 bench: bench-deps build
 	cargo run --locked -p ocinet-tests --bin bench -- --out docs/benchmark.md
 
-# What a packet costs, beside the same rivals and beside no rule at all; NETAVARK2 names a newer netavark than Debian's. As a
-# real-time process where that is allowed, so that other work on the machine disturbs it less.
+# What a packet costs, beside the same rivals and beside no rule at all; NETAVARK2 names a newer netavark than Debian's, and DOCKER a
+# folder with docker, dockerd, containerd and its shims. As a real-time process where that is allowed, so that other work on the
+# machine disturbs it less.
 bench-path: bench-deps build
 	cargo build --locked -p ocinet-tests --bin bench
 	$$(chrt -f 20 true 2>/dev/null && echo chrt -f 20) target/$$(rustc -vV | sed -n 's/^host: //p')/debug/bench path --out docs/benchmark-path.md

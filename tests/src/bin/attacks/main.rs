@@ -10,16 +10,14 @@
     reason = "a program for people, which fails by panicking"
 )]
 
-mod docker;
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use ocinet_tests::lab::{HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish, until};
+use ocinet_tests::lab::{
+    Docker, HOST4, Lab, Netns, Outcome, Sandbox, Stage, Station, command, finish, until,
+};
 use serde_json::json;
-
-use docker::Docker;
 
 /// How often each frame is sent.
 const ROUNDS: usize = 20;
@@ -113,7 +111,7 @@ impl Tool {
 
     fn attach_all(&self, lab: &Lab) -> Attached {
         if let Self::Docker { programs } = self {
-            let docker = Docker::start(lab, programs);
+            let docker = Docker::start(&lab.host, lab.dir(), programs);
             let nets = by_docker(&docker);
             let by = format!("Docker {}", docker.version());
             return Attached { by, nets, _sandboxes: Vec::new(), _docker: Some(docker) };

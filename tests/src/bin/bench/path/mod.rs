@@ -40,7 +40,8 @@ fn options(mut words: impl Iterator<Item = String>) -> Options {
     options
 }
 
-/// The tools that are compared: ocinet's drivers but macvlan, whose packets the host does not route, and the rivals on a bridge.
+/// The tools that are compared: ocinet's drivers but macvlan, whose packets the host does not route, and the rivals on a bridge. Docker
+/// is not among them: it makes the namespaces of its containers itself.
 fn tools() -> Vec<Box<dyn Tool>> {
     let mut tools: Vec<Box<dyn Tool>> = vec![Box::new(Plain)];
     let on_host = ocinet::drivers().filter(|tool| tool.name() != "ocinet, macvlan");
@@ -55,7 +56,9 @@ pub fn main(words: impl Iterator<Item = String>, folder: &Path) {
     let options = options(words);
     let mut text = head(options.turns);
     for &ports in &options.ports {
-        let sites: Vec<Site> = tools().into_iter().map(|tool| Site::new(tool, folder, ports)).collect();
+        let mut sites: Vec<Site> = tools().into_iter().map(|tool| Site::new(tool, folder, ports)).collect();
+        let docker = std::env::var_os("DOCKER").map(PathBuf::from);
+        sites.extend(docker.iter().map(|programs| Site::of_docker(programs, folder, ports)));
         for ipv6 in [false, true] {
             let family = if ipv6 { "IPv6" } else { "IPv4" };
             let _ = write!(

@@ -1,5 +1,6 @@
 //! A host with one tool's containers, a neighbour on its LAN, and servers at both.
 
+use std::any::Any;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -7,14 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use ocinet_tests::lab::Netns;
+use ocinet_tests::lab::{Docker, Netns};
 
-use crate::tool::{Bench, Container, Tool};
+use crate::tool::{Bench, Tool};
 
 /// Where a server sends back what it gets; the containers' published port.
 pub const ECHO: u16 = 80;
 /// Where a server counts what it gets.
 pub const SINK: u16 = 1081;
+
+/// The first port that Docker publishes.
+const FIRST: u16 = 10_000;
 
 const HOST: [&str; 2] = ["198.51.100.10", "2001:db8:1::10"];
 const PEER: [&str; 2] = ["198.51.100.20", "2001:db8:1::20"];
@@ -34,8 +38,8 @@ pub struct Site {
     addresses: [IpAddr; 2],
     /// Where the published port is, by family.
     published: [SocketAddr; 2],
-    _bench: Bench,
-    _containers: [Container; 2],
+    /// What has wired it, and takes it down with this value.
+    _wired: Box<dyn Any>,
 }
 
 impl Site {
@@ -60,21 +64,40 @@ impl Site {
             true => SocketAddr::new(host[family], first.port),
             false => SocketAddr::new(addresses[family], ECHO),
         });
+        let nets = [peer, server, neighbour];
+        Self::with(name, nets, (addresses, published), Box::new((bench, first, second)))
+    }
+
+    /// The same by Docker, of the programs of a folder.
+    pub fn of_docker(programs: &Path, folder: &Path, ports: u16) -> Self {
+        eprintln!("Docker: {ports} ports");
+        let (host, peer) = (Netns::new(), Netns::new());
+        wire(&host, &peer);
+        let docker = Docker::start(&host, &folder.join(format!("path-{ports}")), programs);
+        docker.network("bench", &["10.85.0.0/16", "fd00:85::/64"].map(str::to_owned), false);
+        let of = |number: u8| {
+            ["10.85.1.", "fd00:85::1:"].map(|prefix| format!("{prefix}{number}").parse().expect("an address"))
+        };
+        let last = ports - 1;
+        let published = format!("{FIRST}-{}:{ECHO}-{}", FIRST + last, ECHO + last);
+        let server = docker.run("web", "bench", &of(2), &[&published]);
+        let neighbour = docker.run("other", "bench", &of(3), &[]);
+        let published = HOST.map(|address| SocketAddr::new(address.parse().expect("an address"), FIRST));
+        let name = format!("Docker {}", docker.version());
+        Self::with(name, [peer, server, neighbour], (of(2), published), Box::new((docker, host)))
+    }
+
+    fn with(
+        name: String,
+        [peer, server, neighbour]: [Netns; 3],
+        (addresses, published): ([IpAddr; 2], [SocketAddr; 2]),
+        wired: Box<dyn Any>,
+    ) -> Self {
         let arrived = Arc::new(AtomicU64::new(0));
         for net in [&peer, &server, &neighbour] {
             serve(net, &arrived);
         }
-        Self {
-            name,
-            peer,
-            server,
-            neighbour,
-            arrived,
-            addresses,
-            published,
-            _bench: bench,
-            _containers: [first, second],
-        }
+        Self { name, peer, server, neighbour, arrived, addresses, published, _wired: wired }
     }
 
     /// The published port.

@@ -1,4 +1,4 @@
-//! Containers of Docker's: its daemon runs in the lab's host namespace, with all that it writes in the lab's folder.
+//! Containers of Docker's: its daemon runs in a host's namespace, with all that it writes in one folder.
 
 use std::fs;
 use std::net::IpAddr;
@@ -6,12 +6,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::netns::Netns;
+use super::process::{Background, command, finish};
+use super::traffic::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ocinet_tests::lab::{Background, Lab, Netns, command, finish, until};
 
-use super::PATH;
-
+/// Where it finds the programs that it starts, besides its own.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const IMAGE: &str = "busybox";
 
 /// A daemon that runs for as long as this value lives, and its containers with it.
@@ -23,13 +25,17 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts the daemon. `programs` is the folder with docker, dockerd, containerd and its shims.
-    pub fn start(lab: &Lab, programs: &Path) -> Self {
-        let folder = lab.dir().join("docker");
+    /// Starts the daemon. `programs` is the folder with docker, dockerd, containerd and its shims; what it writes is below `folder`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(host: &Netns, folder: &Path, programs: &Path) -> Self {
+        let folder = folder.join("docker");
         let image = folder.join("image/bin");
         fs::create_dir_all(&image).expect("make a folder");
         let socket = format!("unix://{}", folder.join("socket").display());
-        let cgroup = format!("ocinet-attacks-{}", std::process::id());
+        let cgroup = format!("ocinet-docker-{}", std::process::id());
         // What it has in /run is its own.
         let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
         let mut daemon = command("unshare");
@@ -41,19 +47,20 @@ impl Docker {
         }
         daemon.args(["--host", &socket, "--storage-driver=vfs", "--ip6tables", "--experimental"]);
         daemon.args(["--cgroup-parent", &format!("/{cgroup}"), "--log-level=error"]);
-        let daemon = Background(lab.host.spawn(daemon));
+        let daemon = Background(host.spawn(daemon));
         let docker = Self { daemon, programs: programs.to_owned(), socket, cgroup };
         let answers = (0..20).any(|_| until(|| docker.try_to(&["version"]).is_some()));
         assert!(answers, "the daemon does not answer");
         fs::copy("/bin/busybox", image.join("busybox")).expect("copy busybox");
         symlink("busybox", image.join("sleep")).expect("make a link");
         let tar = folder.join("image.tar").display().to_string();
-        lab.host.ok(&["tar", "-C", &folder.join("image").display().to_string(), "-cf", &tar, "."]);
+        host.ok(&["tar", "-C", &folder.join("image").display().to_string(), "-cf", &tar, "."]);
         docker.to(&["import", &tar, IMAGE]);
         docker
     }
 
     /// What it says of its version.
+    #[must_use]
     pub fn version(&self) -> String {
         self.to(&["version", "--format", "{{.Server.Version}}"])
     }
@@ -68,6 +75,10 @@ impl Docker {
     }
 
     /// Starts a container on a network; its namespace.
+    ///
+    /// # Panics
+    /// When Docker does not.
+    #[must_use]
     pub fn run(&self, id: &str, network: &str, addresses: &[IpAddr], ports: &[&str]) -> Netns {
         let mut words = vec!["run", "--detach", "--name", id, "--network", network];
         words.extend(ports.iter().flat_map(|port| ["--publish", *port]));
