@@ -72,11 +72,13 @@ fast_router() {
 		}
 	EOF
 }
+# The first packets may arrive: nothing that comes later does.
+stops() { ! from lan curl -gs -m 3 "http://198.51.100.10:8080/cgi-bin/who?stops"; }
 doctor_names_the_flowtable() { refused 1 "containers' connections into the flowtable fast" ocinet doctor; }
 others_only='iifgroup & 0xff000000 != 0x6f000000 oifgroup & 0xff000000 != 0x6f000000'
 
 check "a flowtable: a container starts" web_starts
-check "a flowtable: it stops the container's connections, and doctor names it" eval "fast_router ''; is_closed lan web 198.51.100.10:8080; doctor_names_the_flowtable"
+check "a flowtable: it stops the container's connections, and doctor names it" eval "fast_router ''; stops; doctor_names_the_flowtable"
 check "a flowtable: what doctor tells to do mends it" eval "obey_doctor; is_served; nft delete table inet router"
 check "a flowtable: with the condition that doctor tells, it is in nobody's way" eval "fast_router '$others_only'; is_served; nothing_is_amiss"
 stop_all
