@@ -33,24 +33,40 @@ pub fn step(network: &Network, attachment: &Attachment, shortcut: bool) -> Optio
 /// Puts back the filters of living containers and of networks that are not there. Those that are stay as they are.
 ///
 /// # Errors
-/// A refusal other than that the kernel has no such filters.
+/// The first refusal other than that the kernel has no such filters, once all others are put back.
 pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     let networks = Networks::read(state)?.readable;
     let mut channel = Channel::open(NETLINK_ROUTE)?;
-    for (record, attachment) in live.iter().flat_map(|of| of.attachments.iter().map(move |own| (of, own))) {
-        let network = networks.iter().find(|network| network.name == attachment.network);
-        if let (Some(network), Some(name)) = (network, &attachment.host_interface) {
-            with_filters(network, attachment, |filters| put_back(&mut channel, name, filters)).transpose()?;
-            let has_rate = record.undo.iter().any(|undo| matches!(undo, Undo::DeleteShaper { .. }));
-            restore_on_bridge(&mut channel, (network, attachment), !has_rate)?;
+    let mut refused: Vec<Error> = Vec::new();
+    for record in live {
+        // Whose shaper it is, of several attachments, the record does not tell.
+        let has_rate = record.undo.iter().any(|undo| matches!(undo, Undo::DeleteShaper { .. }));
+        for attachment in &record.attachments {
+            if let Some(network) = networks.iter().find(|network| network.name == attachment.network) {
+                refused.extend(restore_attachment(&mut channel, (network, attachment), has_rate).err());
+            }
         }
     }
     for network in &networks {
         for link in &network.links {
-            with_tunnel(network, link, |filters| put_back(&mut channel, &link.name, filters)).transpose()?;
+            let put = with_tunnel(network, link, |filters| put_back(&mut channel, &link.name, filters));
+            refused.extend(put.and_then(Result::err));
         }
     }
-    Ok(())
+    let mut refused = refused.into_iter();
+    let first = refused.next();
+    refused.for_each(crate::log::warn);
+    first.map_or(Ok(()), Err)
+}
+
+fn restore_attachment(
+    channel: &mut Channel,
+    (network, attachment): (&Network, &Attachment),
+    has_rate: bool,
+) -> Result<(), Error> {
+    let Some(name) = &attachment.host_interface else { return Ok(()) };
+    with_filters(network, attachment, |filters| put_back(channel, name, filters)).transpose()?;
+    restore_on_bridge(channel, (network, attachment), !has_rate)
 }
 
 /// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the

@@ -275,7 +275,6 @@ impl<'a> Setup<'a> {
             for attachment in record.attachments.iter_mut().filter(|_| owner.is_none()) {
                 attachment.host_ifindex = applier.host_index(&attachment.interface);
             }
-            record.netns_number = record.netns_number.or_else(|| applier.namespace_number());
             let ready = Record {
                 phase: Phase::Ready,
                 setup_us: microseconds(self.phases.started()),

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::errno::Errno;
 use ocinet_shared::cidr::Cidr;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::{Element, Field, Set};
@@ -15,7 +16,7 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::{self, Nft, Place};
-use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, netns, route};
+use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
 
@@ -115,7 +116,7 @@ impl<'a> TakeBack<'a> {
                 Ok(files::remove_if_empty(&files::mac_folder(self.state, on)).map(drop)?)
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
-            Undo::DeleteLink { name } => self.delete_link(record, name),
+            Undo::DeleteLink { name } => self.delete_link(name),
             Undo::DeleteInside { interface } => self.delete_inside(record, interface, certainty),
             Undo::DeleteShaper { name } => Ok(link::delete(&mut self.route, name)?),
             Undo::DeleteRoutes { link, addresses } => self.delete_routes(record, link, addresses),
@@ -273,12 +274,10 @@ impl<'a> TakeBack<'a> {
     }
 
     /// The kernel removes the links of a namespace that nobody uses any more by itself, some milliseconds after its last
-    /// process; deleting one explicitly would wait for that, and so would a look at the link. Where the namespace lives on, the link
-    /// would too. An interface that somebody moved to another namespace keeps its link until `ocinet gc`.
-    fn delete_link(&mut self, record: &Record, name: &IfName) -> Result<(), Error> {
-        if let Some(number) = record.netns_number
-            && matches!(netns::is_in_use(&mut self.route, number), Ok(false))
-        {
+    /// process; deleting one explicitly would wait for that. Where the namespace lives on, or the container's end was moved to another,
+    /// the link would too. One that is gone is not looked at: the look would wait for whoever changes links.
+    fn delete_link(&mut self, name: &IfName) -> Result<(), Error> {
+        if matches!(link::index_of(name), Err(KernelError { errno: Errno::ENODEV, .. })) {
             return Ok(());
         }
         let Some(found) = link::find(&mut self.route, name)? else { return Ok(()) };

@@ -168,7 +168,7 @@ pub struct Record {
     pub pid_start: u64,
     /// The container's network namespace.
     pub netns: NamespaceId,
-    /// The number by which the host's namespace knows it (ip-netns(8), `list-id`); none while pending, unless a step needs it.
+    /// The number by which the host's namespace knows it (ip-netns(8), `list-id`), where a step needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns_number: Option<i32>,
     /// The container whose attachments it shares, because it joined that container's network namespace.

@@ -147,11 +147,6 @@ impl<'a> Applier<'a> {
         self.host_ends.get(interface).copied().unwrap_or_default()
     }
 
-    /// The number by which the host knows the container's namespace, once a link leads there.
-    pub fn namespace_number(&mut self) -> Option<i32> {
-        self.subject.namespace.known_number(&mut self.route).ok().flatten()
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::JoinNetwork { network } => self.join_network(network),

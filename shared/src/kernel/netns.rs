@@ -123,19 +123,6 @@ impl Namespace {
     }
 }
 
-/// Whether something still uses the namespace that the channel's namespace knows by a number. The kernel answers without the lock
-/// that every change of links holds, such as the removal of ended namespaces' links.
-///
-/// # Errors
-/// What the kernel says to `RTM_GETNSID` other than that it knows none.
-pub fn is_in_use(channel: &mut Channel, number: i32) -> Result<bool, KernelError> {
-    let mut message = NsidMessage::default();
-    message.attributes.push(NsidAttribute::Id(number));
-    let answer =
-        channel.get(RouteNetlinkMessage::GetNsId(message), "look for a network namespace by its number")?;
-    Ok(answer.is_some())
-}
-
 impl AsFd for Namespace {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()

@@ -390,3 +390,22 @@ fn what_was_sent_without_rules_is_translated_after_a_reload() {
         assert!(!later.is_empty() && !later.contains(&own), "{later:?}");
     }
 }
+
+/// Another program's queueing discipline is where the filters of one container belong: those of the others come back.
+#[test]
+fn one_link_that_cannot_be_filtered_keeps_no_other_from_its_filters() {
+    let lab = Lab::new();
+    let ends = ["a", "b"].map(|id| {
+        let attached = lab.attach(id, &[("net.subnet", DUAL)]);
+        (attached.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned(), attached)
+    });
+    for (end, _) in &ends {
+        lab.host.ok(&["tc", "qdisc", "del", "dev", end, "clsact"]);
+    }
+    let [(first, _), (second, _)] = &ends;
+    lab.host.ok(&["tc", "qdisc", "add", "dev", first, "ingress"]);
+    let finished = lab.run(&["reload"], "");
+    assert!(finished.code != 0 && finished.stderr.contains(first.as_str()), "{}", finished.stderr);
+    let differences = lab.run(&["check"], "").stdout;
+    assert!(differences.contains(first.as_str()) && !differences.contains(second.as_str()), "{differences}");
+}
