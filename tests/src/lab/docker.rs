@@ -38,10 +38,11 @@ impl Docker {
         let cgroup = format!("ocinet-docker-{}", std::process::id());
         // What it has in /run is its own.
         let script = "mount -t tmpfs tmpfs /run && exec \"$@\"";
-        let mut daemon = command("unshare");
+        // A real-time process could not be moved to a container's cgroup, which has no time for such.
+        let mut daemon = command("chrt");
         // Its own programs come first.
         daemon.env("PATH", format!("{}:{PATH}", programs.display()));
-        daemon.args(["--mount", "sh", "-c", script, "sh"]).arg(programs.join("dockerd"));
+        daemon.args(["--other", "0", "unshare", "--mount", "sh", "-c", script, "sh"]).arg(programs.join("dockerd"));
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             daemon.arg(flag).arg(folder.join(name));
         }
