@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::{neighbour, route};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::network::{HostLink, Network};
 use ocinet_shared::quoted::word;
 
 use super::rules::RELOAD;
@@ -49,6 +52,25 @@ pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
         }
     }
     Ok(findings)
+}
+
+/// Bridges with another Ethernet address than their network's.
+pub(super) fn bridges(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+    let bridges = around.networks.iter().filter_map(|network| Some((network, network.bridge_link()?)));
+    let is_other = |name: &IfName, mac: Mac| around.link(name).is_some_and(|there| there.mac != Some(mac));
+    let others = bridges.filter(|(_, bridge)| is_other(&bridge.name, bridge.mac));
+    let finding = |(network, bridge): (&Network, &HostLink)| {
+        Finding::new(
+            format!(
+                "{} of network {} has another Ethernet address than ocinet gave it",
+                bridge.name, network.name
+            ),
+            "the filters on containers' links know by it what the host sends, and take that for a neighbour's now: without the \
+             rules, it is let in",
+            format!("ip link set dev {} address {}", word(bridge.name.as_str()), bridge.mac),
+        )
+    };
+    Ok(others.map(finding).collect())
 }
 
 /// Gateways that the host does not have any more.

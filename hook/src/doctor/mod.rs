@@ -81,6 +81,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("notrack", tracking::rules),
     ("flowtables", flowtables::rules),
     ("links", links::states),
+    ("bridges", links::bridges),
     ("gateways", links::gateways),
     ("addresses", links::clashes),
     ("lan", lan::clashes),

@@ -140,7 +140,7 @@ fn of_port(lack: Lack, link: &Link, record: &Record) -> Finding {
         ),
         Lack::Entry(own) => Finding::new(
             format!("{end} has no entry for {own} on its bridge"),
-            "somebody deleted it: its neighbours may see what is for the container, or take it",
+            "somebody deleted or replaced it: its neighbours may see what is for the container, or get it in its place",
             RELOAD,
         ),
     }

@@ -42,7 +42,9 @@ impl Docker {
         let mut daemon = command("chrt");
         // Its own programs come first.
         daemon.env("PATH", format!("{}:{PATH}", programs.display()));
-        daemon.args(["--other", "0", "unshare", "--mount", "sh", "-c", script, "sh"]).arg(programs.join("dockerd"));
+        daemon
+            .args(["--other", "0", "unshare", "--mount", "sh", "-c", script, "sh"])
+            .arg(programs.join("dockerd"));
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             daemon.arg(flag).arg(folder.join(name));
         }

@@ -34,6 +34,14 @@ fn links_that_are_down() {
 }
 
 #[test]
+fn a_bridge_with_another_ethernet_address() {
+    let ward = Ward::new("bridge");
+    ward.lab.host.ok(&["ip", "link", "set", "ocinet0", "address", "02:00:00:00:00:02"]);
+    let mend = ward.finds("ocinet0 of network default has another Ethernet address than ocinet gave it");
+    ward.mend(&mend);
+}
+
+#[test]
 fn an_interface_that_is_down_in_the_container() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
