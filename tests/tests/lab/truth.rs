@@ -4,6 +4,8 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use ocinet_tests::lab::{
     Attached, DUAL, Exporter, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, iperf_bytes,
 };
@@ -120,6 +122,9 @@ fn retransmitted(net: &Netns) -> u64 {
 fn converse(server: (&Netns, u16), client: (&Netns, SocketAddr), clients: u64, amounts: [usize; 2]) -> u64 {
     let [up, down] = amounts;
     let listener = server.0.bind(|| TcpListener::bind(("::", server.1)));
+    // A client that cannot connect must not keep the server waiting for ever (socket(7): accept(2) has this time, too).
+    let patience = TimeVal::seconds(PATIENCE.as_secs().cast_signed());
+    setsockopt(&listener, sockopt::ReceiveTimeout, &patience).expect("a time-out");
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
             for _ in 0..clients {
