@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::cidr::Cidr;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::{self, Filter, Sender};
-use ocinet_shared::kernel::{Change, KernelError, link, neighbour};
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::{Change, KernelError, neighbour};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::{Attachment, Record, Undo};
@@ -49,7 +49,10 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     }
     for network in &networks {
         for link in &network.links {
-            let put = with_tunnel(network, link, |filters| put_back(&mut channel, &link.name, filters));
+            let put = with_tunnel(network, link, |filters| match link::find(&mut channel, &link.name)? {
+                Some(tunnel) => put_back(&mut channel, &tunnel, filters),
+                None => Ok(()),
+            });
             refused.extend(put.and_then(Result::err));
         }
     }
@@ -65,8 +68,9 @@ fn restore_attachment(
     has_rate: bool,
 ) -> Result<(), Error> {
     let Some(name) = &attachment.host_interface else { return Ok(()) };
-    with_filters(network, attachment, |filters| put_back(channel, name, filters)).transpose()?;
-    restore_on_bridge(channel, (network, attachment), !has_rate)
+    let Some(port) = link::find(channel, name)? else { return Ok(()) };
+    with_filters(network, attachment, |filters| put_back(channel, &port, filters)).transpose()?;
+    restore_on_bridge(channel, (network, attachment), &port, !has_rate)
 }
 
 /// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the
@@ -82,7 +86,7 @@ pub fn put(
     shortcut: Option<u32>,
 ) -> Result<Vec<Change>, KernelError> {
     let mut filters = vec![Filter::Sender(sender), Filter::Receiver { gateway }];
-    // The kernel asks the filter that was added last first: see `filter::put`.
+    // Asked first: see `filter::put`.
     filters.extend(gateway.zip(shortcut).map(|(gateway, bridge)| Filter::Shortcut {
         sender,
         gateway,
@@ -98,14 +102,11 @@ pub fn put(
 fn restore_on_bridge(
     channel: &mut Channel,
     (network, attachment): (&Network, &Attachment),
+    port: &Link,
     may_be_shortened: bool,
 ) -> Result<(), Error> {
-    let (Some(name), Some(bridge)) = (&attachment.host_interface, network.bridge_link()) else {
-        return Ok(());
-    };
-    let (Some(port), Some(found)) = (link::find(channel, name)?, link::find(channel, &bridge.name)?) else {
-        return Ok(());
-    };
+    let Some(bridge) = network.bridge_link() else { return Ok(()) };
+    let Some(found) = link::find(channel, &bridge.name)? else { return Ok(()) };
     if port.controller != Some(found.index) {
         return Ok(());
     }
@@ -118,7 +119,7 @@ fn restore_on_bridge(
         if !may_be_shortened || port.mac != gateway || shortcut.is_on(channel, port.index)? {
             return Ok(());
         }
-        let changes = put(port.index, sender, gateway, Some(found.index))?;
+        let changes = filter::put(port.index, &[shortcut])?;
         channel.change(changes, |_| format!("shorten the way to {}", bridge.name))
     });
     match put.transpose() {
@@ -165,14 +166,13 @@ pub fn with_tunnel<T>(network: &Network, link: &HostLink, of: impl FnOnce(&[Filt
     }
 }
 
-fn put_back(channel: &mut Channel, name: &IfName, filters: &[Filter<'_>]) -> Result<(), Error> {
-    let Some(link) = link::find(channel, name)? else { return Ok(()) };
+fn put_back(channel: &mut Channel, link: &Link, filters: &[Filter<'_>]) -> Result<(), Error> {
     for filter in filters {
         if filter.is_on(channel, link.index)? {
             continue;
         }
         let changes = filter::put(link.index, std::slice::from_ref(filter))?;
-        match channel.change(changes, |_| format!("put back the filters of {name}")) {
+        match channel.change(changes, |_| format!("put back the filters of {}", link.name)) {
             Err(error) if filter::is_missing(&error) => crate::log::warn(error),
             done => done?,
         }

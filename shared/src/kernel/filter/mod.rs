@@ -45,8 +45,8 @@ const OUTGOING: TcHandle = TcHandle { major: u16::MAX, minor: 0xfff3 };
 const PRIORITY: u16 = 1;
 /// The handle of the filter that judges a frame, among the filters of that priority.
 const JUDGE: u16 = 1;
-/// That of the shortcut. The kernel asks the filter that was added last first (`cls_bpf_change`). A start adds the shortcut behind the
-/// judge, so that what takes it is judged once. A judge that a reload puts back comes first again, which costs time only.
+/// That of the shortcut. A start adds it behind the judge, so that it is asked first ([`put`]), and what takes it is judged once. A judge
+/// that a reload puts back comes first again, which costs time only.
 const SHORTCUT: u16 = 2;
 
 /// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
@@ -172,7 +172,8 @@ fn redirects_to(options: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*parameters.last_chunk()?))
 }
 
-/// The messages that put filters on a link, in the place of those that are there.
+/// The messages that put filters on a link, in the place of those that are there. Of two new ones, the kernel asks the later first
+/// (`cls_bpf_change`).
 ///
 /// # Errors
 /// None in practice: a program that would not fit.
