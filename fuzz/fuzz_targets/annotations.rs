@@ -2,9 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinet::config::{self, Config};
-use ocinet::policy;
-use ocinet::request::Request;
+use ocinet::input::config;
+use ocinet::input::config::Config;
+use ocinet::policy::rules;
+use ocinet::input::request::Request;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -23,7 +24,7 @@ fuzz_target!(|text: &str| {
     let annotations = text.lines().filter_map(|line| line.split_once('='));
     let owned: BTreeMap<String, String> =
         annotations.map(|(key, value)| (key.to_owned(), value.replace("\\n", "\n"))).collect();
-    let strict = policy::admit(&owned, &STRICT, &|_| Ok(None));
+    let strict = rules::admit(&owned, &STRICT, &|_| Ok(None));
     if let Ok(Some(request)) = strict {
         assert!(request.alone.is_none() && request.sysctls.is_empty());
         for asked in &request.attachments {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinet::config;
+use ocinet::input::config;
 
 fuzz_target!(|text: &str| {
     match config::parse(text) {

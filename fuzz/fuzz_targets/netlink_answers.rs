@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ocinet_shared::kernel::raw::{Attributes, Messages};
-use ocinet_shared::kernel::{channel::attribute, conntrack, counters, nft::counted};
+use ocinet_shared::kernel::{conntrack, counters, nft::counted};
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);
@@ -19,7 +19,6 @@ fn read(payload: &[u8]) {
     let _ = counters::host_answer(payload);
     let _ = counters::inside_answer(payload);
     conntrack::answer(payload, &mut Vec::new());
-    let _ = attribute(payload, 1);
     let _ = counted::table_answer(payload);
     assert!(counted::elements_answer(payload).count() <= payload.len() / 4);
 }

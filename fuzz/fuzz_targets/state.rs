@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinet::input::{BundleConfig, parse_create, parse_plan, parse_start, parse_stop, read};
+use ocinet::input::oci_state::{BundleConfig, parse_create, parse_plan, parse_start, parse_stop, read};
 
 fuzz_target!(|bytes: &[u8]| {
     assert!(read(bytes).is_ok_and(|all| all == bytes));

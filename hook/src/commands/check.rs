@@ -2,9 +2,11 @@
 
 use ocinet_shared::record_dir::StateDir;
 
-use crate::check::{self, Scope};
+use crate::diagnose::check;
+use crate::diagnose::check::Scope;
+use crate::diagnose::orphans;
 use crate::error::{Error, report};
-use crate::{input, strays};
+use crate::input::oci_state;
 
 /// Prints a line for each difference and, for the whole host, for each thing that no container owns. Returns the exit code: 1
 /// where there is any.
@@ -13,7 +15,7 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
     let scope = match id {
         None => Scope::Host,
         Some(id) => {
-            let id = input::parse_id(id)?;
+            let id = oci_state::parse_id(id)?;
             if state.read_record(&id)?.is_none() {
                 let doing = format!("check container {id}");
                 return Err(Error::Usage(report(
@@ -29,7 +31,7 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
         let differences = check::differences(state, &scope, &boot_id)?;
         let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
         if scope == Scope::Host {
-            let found = strays::find(state, &boot_id)?;
+            let found = orphans::find(state, &boot_id)?;
             let strays = found.strays.iter().map(|stray| format!("{stray}: `ocinet gc` mends it"));
             lines.extend(found.living.into_iter().chain(strays));
         }

@@ -9,16 +9,18 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
-use crate::input::Container;
-use crate::phases::Phases;
-use crate::setup::Setup;
+use crate::host::facts;
+use crate::input::oci_state::Container;
+use crate::input::{config, oci_state};
+use crate::lifecycle::phases::Phases;
+use crate::lifecycle::setup::Setup;
+use crate::policy::rules;
 use crate::state::last_error;
-use crate::{config, facts, input, policy};
 
 /// Wires the container whose state is on standard input. A failure is written down too: crun shows only an exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Error> {
     let phases = Phases::since(Instant::now());
-    let container = input::read(stdin().lock()).and_then(|state| input::parse_create(&state));
+    let container = oci_state::read(stdin().lock()).and_then(|state| oci_state::parse_create(&state));
     let container = container
         .inspect_err(|error| crate::log::failure(format_args!("the start of a container failed: {error}")))?;
     let config = remember(state, &container, config::load(config))?;
@@ -26,7 +28,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>) -> Result<Work, Er
         state.check_known()?;
         facts::driver_of(state, network)
     };
-    let request = policy::admit(&container.annotations, &config, &driver_of);
+    let request = rules::admit(&container.annotations, &config, &driver_of);
     let Some(request) = remember(state, &container, request)? else {
         crate::log::debug(format_args!("container {} has no net. annotation: nothing to do", container.id));
         return Ok(Work::None);

@@ -11,10 +11,12 @@ use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 use serde::Deserialize;
 
-use crate::doctor::{CHECKS, Finding, Surroundings};
+use crate::diagnose::doctor::{CHECKS, Finding, Surroundings};
 use crate::error::{Error, report};
+use crate::input::{config, oci_state};
+use crate::lifecycle::identity;
 use crate::state::last_error;
-use crate::{config, identity, input, members};
+use crate::state::pod_members;
 
 /// What doctor exits with where it found something.
 const FOUND: u8 = 1;
@@ -99,7 +101,7 @@ fn of_state_folder(state: &StateDir) -> Option<Finding> {
 /// The containers that have ended and were never taken back.
 fn ended(state: &StateDir, boot_id: &str) -> Result<Vec<Finding>, Error> {
     let records = state.records()?.into_iter().flatten();
-    let ended = records.filter(|record| !members::is_live(state, record, boot_id));
+    let ended = records.filter(|record| !pod_members::is_live(state, record, boot_id));
     Ok(ended.map(|record| has_ended(&record.id)).collect())
 }
 
@@ -130,7 +132,7 @@ impl LastError {
 
 /// The record of a container, and what is amiss with the container as such.
 fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
-    let id = input::parse_id(id)?;
+    let id = oci_state::parse_id(id)?;
     let record = state.read_record(&id)?;
     let failed: Option<LastError> = state.read_json(&last_error::path(state, &id))?;
     if record.is_none() && failed.is_none() {
@@ -152,7 +154,7 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
         why: "a container that did not start has no network; the hint says what to do".to_owned(),
         mend: Vec::new(),
     }));
-    if record.as_ref().is_some_and(|record| !members::is_live(state, record, boot_id)) {
+    if record.as_ref().is_some_and(|record| !pod_members::is_live(state, record, boot_id)) {
         findings.push(has_ended(&id));
     }
     Ok((record, findings))

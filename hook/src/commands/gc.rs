@@ -2,8 +2,9 @@
 
 use ocinet_shared::record_dir::StateDir;
 
+use crate::diagnose::orphans;
 use crate::error::{Error, report};
-use crate::{log, strays};
+use crate::log;
 
 /// Prints a line for each thing that no container owns, and removes it unless this is a dry run. What cannot be removed
 /// does not keep the rest.
@@ -15,7 +16,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     let (mut failed, mut said) = (Vec::new(), Vec::new());
     // One stray may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {
-        let found = strays::find(state, &boot_id)?;
+        let found = orphans::find(state, &boot_id)?;
         for fault in found.faults {
             if !said.contains(&fault) {
                 log::warn(&fault);
@@ -31,7 +32,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
                 super::print_line(stray)?;
                 continue;
             }
-            match strays::remove(state, stray, &boot_id) {
+            match orphans::remove(state, stray, &boot_id) {
                 Ok(true) => {
                     removed = true;
                     super::print_line(format_args!("removed: {stray}"))?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::list::to_text;
 use crate::error::{Error, report};
-use crate::input;
+use crate::input::oci_state;
 
 /// Bytes and packets.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -56,7 +56,7 @@ struct Counters {
 
 /// Prints the container for people, or everything for programs.
 pub(super) fn run(state: &StateDir, id: &str, json: bool) -> Result<(), Error> {
-    let id = input::parse_id(id)?;
+    let id = oci_state::parse_id(id)?;
     let record = state.read_record(&id)?.ok_or_else(|| {
         Error::Usage(report(
             format!("inspect container {id}"),

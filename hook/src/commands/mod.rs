@@ -24,7 +24,8 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
 use crate::error::{Error, report};
-use crate::{config, stats};
+use crate::input::config;
+use crate::state::hook_stats;
 
 /// Does what the command line asks for and returns the exit code.
 ///
@@ -125,7 +126,7 @@ fn counted(state: &StateDir, stage: &str, hook: impl FnOnce() -> Result<Work, Er
         Ok(Work::Done) => Ok(()),
         Err(error) => Err(error),
     };
-    stats::count(state, stage, &result, started.elapsed());
+    hook_stats::count(state, stage, &result, started.elapsed());
     result
 }
 

@@ -7,20 +7,29 @@ use std::path::{Path, PathBuf};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::assemble::Assembly;
 use crate::error::{Error, report};
-use crate::input::{self, BundleConfig, Container};
-use crate::oci_bundle::{NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network};
-use crate::policy::Rules;
-use crate::{config, facts, policy, setup};
+use crate::host::facts;
+use crate::input::config;
+use crate::input::oci_bundle::{
+    NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network,
+};
+use crate::input::oci_state;
+use crate::input::oci_state::{BundleConfig, Container};
+use crate::lifecycle::planner::Assembly;
+use crate::lifecycle::setup;
+use crate::policy::rules;
+use crate::policy::rules::Rules;
 
 /// Prints the plan. A free host port is shown as 0: which it is, only the start decides.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> Result<(), Error> {
-    let container =
-        if bundle == "-" { input::parse_plan(&input::read(stdin().lock())?)? } else { from_bundle(bundle)? };
+    let container = if bundle == "-" {
+        oci_state::parse_plan(&oci_state::read(stdin().lock())?)?
+    } else {
+        from_bundle(bundle)?
+    };
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
-    let Some(request) = policy::admit(&container.annotations, &config, &driver_of)? else {
+    let Some(request) = rules::admit(&container.annotations, &config, &driver_of)? else {
         return super::print("nothing to do: the container has no net. annotation\n");
     };
     if bundle != "-" && request.needs_own_namespace() {
@@ -71,6 +80,6 @@ fn from_bundle(bundle: &str) -> Result<Container, Error> {
         let doing = format!("read {}", path.display());
         Error::Usage(report(doing, error, "name a folder that holds an OCI bundle"))
     })?;
-    let id = input::id_of_bundle(folder)?;
+    let id = oci_state::id_of_bundle(folder)?;
     Ok(Container { id, pid: 0, bundle: bundle.to_owned(), annotations: BundleConfig::parse(&bytes)? })
 }

@@ -12,10 +12,11 @@ use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::Work;
-use crate::apply::names;
 use crate::error::{Error, report};
-use crate::oci_bundle::OciBundle;
-use crate::{identity, input};
+use crate::input::oci_bundle::OciBundle;
+use crate::input::oci_state;
+use crate::lifecycle::apply::names;
+use crate::lifecycle::identity;
 
 /// How long a created container is waited for that nobody starts. An engine writes within moments after `create`.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Looks at the files of the container whose state is on standard input. One without a record, or whose record is
 /// another's, is left alone.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
-    let started = input::parse_start(&input::read(stdin().lock())?)?;
+    let started = oci_state::parse_start(&oci_state::read(stdin().lock())?)?;
     let Some(record) = state.read_record(&started.id)? else { return Ok(Work::None) };
     if record.phase != Phase::Ready || record.told.is_nothing() {
         return Ok(Work::None);

@@ -10,14 +10,16 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 
 use super::Work;
 use crate::error::Error;
-use crate::input::Stopped;
-use crate::take_back::{TakeBack, forget_unrecorded};
-use crate::{identity, input, members};
+use crate::input::oci_state;
+use crate::input::oci_state::Stopped;
+use crate::lifecycle::identity;
+use crate::lifecycle::teardown::{TakeBack, forget_unrecorded};
+use crate::state::pod_members;
 
 /// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
 /// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
-    let stopped = input::read(stdin().lock()).and_then(|state| input::parse_stop(&state));
+    let stopped = oci_state::read(stdin().lock()).and_then(|state| oci_state::parse_stop(&state));
     let stopped = stopped
         .inspect_err(|error| crate::log::failure(format_args!("the stop of a container failed: {error}")))?;
     end(state, &stopped).inspect_err(|error| {
@@ -44,7 +46,7 @@ fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
     if is_another(&record) {
         return Ok(not_its_own(&id));
     }
-    if members::keeper(state, &record, &record.boot_id).is_some() {
+    if pod_members::keeper(state, &record, &record.boot_id).is_some() {
         crate::log::debug(format_args!(
             "others share the network of container {id}: it stays until they end"
         ));

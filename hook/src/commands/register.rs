@@ -12,13 +12,19 @@ use ocinet_shared::record_dir::StateDir;
 use serde::Serialize as _;
 use serde_json::Value;
 
-use crate::bundle::{self, Hook};
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
-use crate::input::{self, BundleConfig};
-use crate::oci_bundle::{NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network};
-use crate::policy::Rules;
-use crate::{config, facts, policy};
+use crate::host::facts;
+use crate::input::config;
+use crate::input::oci_bundle::{
+    NETWORK_PATH_HINT, OciBundle, check_network_path, read_config, shares_host_network,
+};
+use crate::input::oci_state;
+use crate::input::oci_state::BundleConfig;
+use crate::plan::registration;
+use crate::plan::registration::Hook;
+use crate::policy::rules;
+use crate::policy::rules::Rules;
 
 /// The files that packages of ocinet bring for podman; what is registered differs from them only in the program's place.
 const FOR_PODMAN: [(&str, &str); 3] = [
@@ -59,7 +65,7 @@ fn into_bundle(
     annotations.extend(asked(register).map_err(|cause| refuse(cause, "give it once"))?);
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
-    let Some(request) = policy::admit(&annotations, &config, &driver_of)? else {
+    let Some(request) = rules::admit(&annotations, &config, &driver_of)? else {
         return Err(refuse(
             "it would have no net. annotation, so that ocinet would leave it alone".to_owned(),
             "give it a --driver, as --driver bridge",
@@ -77,7 +83,7 @@ fn into_bundle(
         ));
     }
     let mut value: Value = serde_json::from_str(&text).map_err(|error| refuse(error.to_string(), hint))?;
-    bundle::register(&mut value, &annotations, hook).map_err(|cause| refuse(cause, hint))?;
+    registration::register(&mut value, &annotations, hook).map_err(|cause| refuse(cause, hint))?;
     serde_json::from_value::<Spec>(value.clone())
         .map_err(|error| refuse(format!("it is not of the form of the OCI specification: {error}"), hint))?;
     let written = shown(&value, &text).map_err(|error| refuse(error.to_string(), hint))?;
@@ -93,7 +99,7 @@ fn into_bundle(
 /// Refuses, or warns of, what the policy says about the bundle's capabilities, as a start would.
 fn check_capabilities(rules: &Rules<'_>, config: &Path) -> Result<(), Error> {
     let folder = config.parent().unwrap_or(Path::new("/"));
-    let id = input::id_of_bundle(folder)?;
+    let id = oci_state::id_of_bundle(folder)?;
     if let Some(warning) = rules.check_capabilities(&id, OciBundle::read(folder).as_ref())? {
         crate::log::warn(warning);
     }

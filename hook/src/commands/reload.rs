@@ -4,16 +4,19 @@ use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::record_dir::{Danger, StateDir, StateError};
 
 use crate::error::Error;
-use crate::{filters, forwarding, log, tables};
+use crate::lifecycle::restore;
+use crate::log;
+use crate::plan::link_filters;
+use crate::state::forwarding::turned;
 
 /// Puts back every rule and every element of a living container and its network, in one transaction. A host on which
 /// ocinet never made its tables needs none.
 pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
-    if state.ids()?.is_empty() && forwarding::turned(state)?.is_ok_and(|turned| turned.is_empty()) {
+    if state.ids()?.is_empty() && turned(state)?.is_ok_and(|turned| turned.is_empty()) {
         return Ok(());
     }
     let mut nft = Nft::open()?;
-    if if_missing && !tables::is_incomplete(state, &mut nft)? {
+    if if_missing && !restore::is_incomplete(state, &mut nft)? {
         return Ok(());
     }
     match state.check() {
@@ -21,7 +24,7 @@ pub(super) fn run(state: &StateDir, if_missing: bool) -> Result<(), Error> {
         Err(error @ StateError::Unsafe { danger: Danger::Inside | Danger::Link, .. }) => log::warn(error),
         checked => checked?,
     }
-    let restored = tables::restore(state, &mut nft);
+    let restored = restore::restore(state, &mut nft);
     nft.close();
-    filters::restore(state, &restored?)
+    link_filters::restore(state, &restored?)
 }

@@ -4,7 +4,7 @@ use ocinet_shared::record::SharedLink;
 use serde_json::json;
 
 use super::*;
-use crate::config::Config;
+use crate::input::config::Config;
 
 fn request(annotations: &[(&str, &str)]) -> Request {
     let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

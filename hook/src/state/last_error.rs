@@ -10,7 +10,7 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::input::Container;
+use crate::input::oci_state::Container;
 
 const FOLDER: &str = "last-error";
 /// How many files are kept. The oldest go first: a container that is never started again would leave its file for ever.

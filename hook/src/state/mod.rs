@@ -1,3 +1,8 @@
-//! What the hook keeps in the state folder, file by file.
+//! The paths, locks and files of the state folder.
 
+pub mod forwarding;
+pub mod hook_stats;
 pub mod last_error;
+pub mod leases;
+pub mod networks;
+pub mod pod_members;

@@ -1,0 +1,5 @@
+//! What is wrong, and what nobody owns: reading, and for `ocinet gc` removal.
+
+pub mod check;
+pub mod doctor;
+pub mod orphans;

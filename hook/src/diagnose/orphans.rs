@@ -1,0 +1,386 @@
+//! What no container owns any more: what a poststop that never ran, a kill or a lost state folder left.
+//!
+//! What is looked at is listed before the records are read. A start writes its record before it makes anything, so that
+//! whatever is listed and has no record then belongs to nobody.
+
+mod listed;
+mod temporary;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::Family;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::{Element, Field, Set};
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::netns::NamespaceId;
+use ocinet_shared::kernel::nft::Nft;
+use ocinet_shared::kernel::sysctl;
+use ocinet_shared::names::Told;
+use ocinet_shared::network::Network;
+use ocinet_shared::record::{Labels, Phase, Record, Undo, VERSION};
+use ocinet_shared::record_dir::{Locked, StateDir, StateError, to_json};
+
+use self::listed::{Listed, list};
+pub use self::temporary::Temporary;
+use crate::error::Error;
+use crate::host::living::Inhabitants;
+pub use crate::host::living::living_addresses;
+use crate::host::{conflict, forwarding};
+use crate::input::oci_state;
+use crate::input::oci_state::COLLECTOR;
+use crate::lifecycle;
+use crate::lifecycle::teardown::TakeBack;
+use crate::lifecycle::{restore, sweep};
+use crate::plan::elements;
+use crate::state::forwarding::{Turned, is_file, turned};
+use crate::state::leases;
+use crate::state::networks::Networks;
+use crate::state::{networks, pod_members};
+
+/// Something that no container owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stray {
+    /// A container that has ended without a poststop hook.
+    Ended(ContainerId),
+    /// What the files say that a container has which has no record.
+    Held {
+        /// The container.
+        by: ContainerId,
+        /// What takes it back.
+        undo: Vec<Undo>,
+    },
+    /// A network without a container.
+    Network(Box<Network>),
+    /// A link of ocinet's.
+    Link(IfName),
+    /// An element.
+    Element(Element),
+    /// Forwarding of a family, which ocinet turned on.
+    Forwarding(Family),
+    /// A file that an interrupted write left.
+    Temporary(Temporary),
+    /// What ocinet cannot have written, where a lease or a claim would be.
+    Foreign {
+        /// What is there.
+        path: PathBuf,
+        /// Why ocinet cannot have written it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(id) => write!(f, "container {id} has ended, and was never taken back"),
+            Self::Held { by, undo } => {
+                let held: Vec<String> = undo.iter().filter_map(held).collect();
+                write!(f, "container {by} has no record, but {}", held.join(", "))
+            }
+            Self::Network(network) => write!(f, "network {} has no container", network.name),
+            Self::Link(name) => write!(f, "the link {name} belongs to no container and no network"),
+            Self::Element(element) => {
+                write!(f, "the element {element} belongs to no container and no network")
+            }
+            Self::Forwarding(family) => {
+                write!(f, "{family} forwarding, which ocinet turned on, was not given back")
+            }
+            Self::Temporary(Temporary { path, .. }) => {
+                write!(f, "the file {} is left of an interrupted write", path.display())
+            }
+            Self::Foreign { path, reason } => write!(f, "{} claims nothing: {reason}", path.display()),
+        }
+    }
+}
+
+fn held(undo: &Undo) -> Option<String> {
+    match undo {
+        Undo::ReleaseLease { network, address } => {
+            Some(format!("the address {address} of network {network}"))
+        }
+        Undo::ReleasePort(port) => Some(format!("the port {port}")),
+        Undo::ReleaseMac { on, mac } => Some(format!("the Ethernet address {mac} on {on}")),
+        Undo::Unshare { owner } => Some(format!("a share in container {owner}")),
+        _ => None,
+    }
+}
+
+/// What no record owns.
+#[derive(Debug, Default)]
+pub struct Strays {
+    /// Everything that no container owns, in the order in which it is to be removed.
+    pub strays: Vec<Stray>,
+    /// A line for each container that lives without a record here: what is its is no stray.
+    pub living: Vec<String>,
+    /// What is said of each file that cannot be believed.
+    pub faults: Vec<String>,
+}
+
+/// Finds everything that no container owns.
+///
+/// # Errors
+/// A folder or a dump that cannot be read. What an unreadable record may own is not known to be a stray.
+pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
+    let listed = list(state)?;
+    let networks = Networks::read(state)?;
+    let mut faults: Vec<String> = networks.faults().map(ToString::to_string).collect();
+    faults.extend(turned(state)?.err().map(|fault| fault.to_string()));
+    let mut records = Vec::new();
+    let mut all_known = networks.unreadable().is_none();
+    let networks = networks.readable;
+    for record in state.records()? {
+        match record {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                // What ocinet did not write owns nothing; whose record it took the place of is found by what lives.
+                all_known &= matches!(error, StateError::Foreign { .. });
+                faults.push(error.to_string());
+            }
+        }
+    }
+    let ids = state.ids()?;
+    let ended = records.iter().filter(|record| !pod_members::is_live(state, record, boot_id));
+    let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
+    let foreign = listed.foreign.iter().cloned();
+    strays.extend(foreign.map(|(path, reason)| Stray::Foreign { path, reason }));
+    let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
+    let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
+    strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
+    let live = records.iter().filter(|record| pod_members::is_live(state, record, boot_id));
+    let used: BTreeSet<&ContainerId> =
+        live.flat_map(|record| &record.attachments).map(|attachment| &attachment.network).collect();
+    let is_empty = |network: &&Network| {
+        // Its containers live, and somebody deleted their leases.
+        !used.contains(&network.name)
+            && fs::read_dir(leases::lease_folder(state, &network.name))
+                .map_or(true, |mut leases| leases.next().is_none())
+    };
+    let empty = networks.iter().filter(is_empty).cloned();
+    strays.extend(empty.map(|network| Stray::Network(Box::new(network))));
+    // What an unreadable record or network owns is not known.
+    if all_known {
+        strays.extend(stray_links(&listed.links, &networks, &records).map(Stray::Link));
+        let elements = stray_elements(state, &listed, &networks, &records)?;
+        strays.extend(elements.into_iter().map(Stray::Element));
+    }
+    strays.extend(idle_forwarding(state, &listed)?.into_iter().map(Stray::Forwarding));
+    strays.extend(listed.temporary.iter().cloned().map(Stray::Temporary));
+    Ok(Strays { faults, ..without_the_living(state, strays, &listed, &records)? })
+}
+
+/// Takes out what belongs to containers that live, whether they have a record here or not. They are looked for only where
+/// something has none.
+fn without_the_living(
+    state: &StateDir,
+    strays: Vec<Stray>,
+    listed: &Listed,
+    records: &[Record],
+) -> Result<Strays, Error> {
+    if !strays
+        .iter()
+        .any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. }))
+    {
+        return Ok(Strays { strays, ..Strays::default() });
+    }
+    let known = links_of(records);
+    let has_record = |id: &ContainerId| records.iter().any(|record| record.id == *id);
+    let is_known = |link: &Link| known.contains(link.name.as_str());
+    let inhabitants = Inhabitants::find(&listed.links, &listed.elements, is_known, has_record)?;
+    let by_name = |name: &str| listed.links.iter().find(|link| link.name == name);
+    // Where nothing says any more what ocinet turned on, or another state folder does, what keeps the uplinks apart stays as
+    // long as anything lives or the host forwards.
+    let is_elsewhere = turned(state)?.map_or(true, |turned| turned.is_empty());
+    let forwards = || Family::ALL.into_iter().any(|family| sysctl::forwards(family).unwrap_or_default());
+    let keeps_apart =
+        inhabitants.has_unrecorded() || (is_elsewhere && (!inhabitants.is_empty() || forwards()));
+    let is_of_host = |stray: &Stray| match stray {
+        Stray::Forwarding(_) => true,
+        Stray::Element(element) => forwarding::is_of_host(element.set),
+        _ => false,
+    };
+    let mut left = Vec::new();
+    for stray in strays {
+        let is_kept = if is_of_host(&stray) { keeps_apart } else { inhabitants.has(&stray, by_name)? };
+        if !is_kept {
+            left.push(stray);
+        }
+    }
+    Ok(Strays { strays: left, living: inhabitants.lines(&listed.links), ..Strays::default() })
+}
+
+fn links_of(records: &[Record]) -> BTreeSet<&str> {
+    let name = |undo| match undo {
+        &Undo::DeleteLink { ref name } | &Undo::DeleteShaper { ref name } => Some(name.as_str()),
+        _ => None,
+    };
+    records.iter().flat_map(|record| &record.undo).filter_map(name).collect()
+}
+
+/// A link that ocinet made and that no record and no network has is nobody's.
+fn stray_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl Iterator<Item = IfName> {
+    let of_networks = networks.iter().flat_map(|network| network.links.iter().map(|link| link.name.as_str()));
+    let known: BTreeSet<&str> = of_networks.chain(links_of(records)).collect();
+    let strays = links.iter().filter(|link| link::is_ours(link) && !known.contains(link.name.as_str()));
+    strays.filter_map(|link| link.name.parse().ok()).collect::<Vec<_>>().into_iter()
+}
+
+fn stray_elements(
+    state: &StateDir,
+    listed: &Listed,
+    networks: &[Network],
+    records: &[Record],
+) -> Result<Vec<Element>, Error> {
+    let mut known: BTreeSet<(Set, Vec<u8>)> = BTreeSet::new();
+    let of_networks = networks.iter().flat_map(elements::network_elements);
+    let turned = forwarding::kept_apart(state, |element| Ok(listed.elements.contains(element)))?;
+    let of_host = forwarding::elements(&turned, &listed.around());
+    known.extend(of_networks.chain(of_host).map(|element| (element.set, element.key_bytes())));
+    known.extend(records.iter().flat_map(Record::elements).map(|element| (element.set, element.key_bytes())));
+    let is_known = move |element: &&Element| known.contains(&(element.set, element.key_bytes()));
+    Ok(listed.elements.iter().filter(move |element| !is_known(element)).cloned().collect())
+}
+
+/// Under the lock, no start is about to need it and no stop about to turn it off.
+fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Error> {
+    let turned = || -> Result<Vec<Turned>, Error> { Ok(turned(state)?.unwrap_or_default()) };
+    if turned()?.is_empty() || !state.path("networks").exists() {
+        return Ok(Vec::new());
+    }
+    let _alone = state.lock_networks_to_look()?;
+    Ok(forwarding::idle(&turned()?, &Networks::read(state)?, &listed.around())?)
+}
+
+/// Removes a stray; false where it turned out to be somebody's.
+///
+/// # Errors
+/// Those of taking back.
+pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Error> {
+    match stray {
+        Stray::Ended(id) => sweep::if_dead(state, id, boot_id),
+        Stray::Held { by, undo } => take_back(state, by, undo.clone(), boot_id),
+        Stray::Network(network) => {
+            let undo = vec![Undo::LeaveNetwork { network: network.name.clone() }];
+            take_back(state, &collector()?, undo, boot_id)
+        }
+        Stray::Link(name) => {
+            // A network of its name may have been made meanwhile. None is while its lock is held.
+            let _alone = state.lock_networks()?;
+            if networks::all(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name)) {
+                return Ok(false);
+            }
+            link::delete(&mut Channel::open(NETLINK_ROUTE)?, name)?;
+            Ok(true)
+        }
+        Stray::Element(element) => remove_element(state, element),
+        Stray::Forwarding(family) => {
+            let mut nft = Nft::open()?;
+            lifecycle::forwarding::give_back_alone(state, &mut Channel::open(NETLINK_ROUTE)?, &mut nft)?;
+            nft.close();
+            Ok(!sysctl::forwards(*family).unwrap_or_default())
+        }
+        Stray::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
+        Stray::Foreign { path, .. } => {
+            let _alone = is_file(state, path).then(|| state.lock_networks()).transpose()?;
+            Ok(state.remove_foreign(path)?)
+        }
+    }
+}
+
+fn collector() -> Result<ContainerId, Error> {
+    oci_state::parse_id(COLLECTOR)
+}
+
+/// A record of its own keeps a start of the same id away meanwhile, and makes a kill the next one's business.
+fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str) -> Result<bool, Error> {
+    let record = Record {
+        version: VERSION,
+        id: id.clone(),
+        boot_id: boot_id.to_owned(),
+        phase: Phase::Pending,
+        pid: 0,
+        pid_start: 0,
+        netns: NamespaceId { device: 0, inode: 0 },
+        netns_number: None,
+        shares: None,
+        bundle: String::new(),
+        labels: Labels::default(),
+        told: Told::default(),
+        created: 0,
+        attachments: Vec::new(),
+        undo,
+        setup_us: 0,
+    };
+    let path = state.record_path(id);
+    let lock = state.lock(Locked::Container(id))?;
+    if !state.create(&path, &to_json(&record, &path)?)? {
+        return Ok(false);
+    }
+    let mut take_back = TakeBack::new(state)?;
+    let result = take_back.container(&record);
+    drop(lock);
+    take_back.close();
+    result.map(|()| true)
+}
+
+/// A start that turns forwarding on adds such elements under the lock.
+fn remove_of_host(state: &StateDir, nft: &mut Nft, element: &Element) -> Result<bool, Error> {
+    let _alone = state.lock_networks()?;
+    if restore::wanted_of_host(state, nft)?.contains(element) {
+        return Ok(false);
+    }
+    Ok(nft.delete(std::slice::from_ref(element)).map(|()| true)?)
+}
+
+/// Whoever took the address since has made the element his own: it is deleted only while nobody can.
+fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
+    let id = collector()?;
+    let address = element.key.iter().find_map(|field| match field {
+        Field::Address(address) => Some(*address),
+        _ => None,
+    });
+    let is_publish =
+        matches!(element.set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound);
+    let mut lease = None;
+    if let Some(address) = address.filter(|_| !is_publish) {
+        let of = |network: &Network| network.subnets().any(|subnet| subnet.contains(address));
+        if let Some(network) = networks::all(state)?.into_iter().find(of) {
+            let path = leases::lease_path(state, &network.name, address);
+            if !leases::take(state, &path, &id)? {
+                return Ok(false);
+            }
+            lease = Some(path);
+        }
+    }
+    let mut nft = Nft::open()?;
+    if forwarding::is_of_host(element.set) {
+        return remove_of_host(state, &mut nft, element);
+    }
+    // A published port may be another container's by now: its address is leased then.
+    if is_publish
+        && let Some(found) = nft.get(element)?
+        && conflict::of_element(state, element, Some(&found.value)).by.is_some()
+    {
+        return Ok(false);
+    }
+    if let Some(publishing) = elements::publish_of_taken(element)
+        && nft.get(&publishing)?.is_some()
+    {
+        return Ok(false);
+    }
+    let alone = state.lock_networks()?;
+    let is_wanted =
+        networks::all(state)?.iter().flat_map(elements::network_elements).any(|of| of == *element);
+    let deleted = if is_wanted { Ok(()) } else { nft.delete(std::slice::from_ref(element)) };
+    drop(alone);
+    if let Some(path) = lease {
+        leases::release(state, &path, &id)?;
+        leases::forget_source(state, &id)?;
+    }
+    nft.close();
+    Ok(deleted.map(|()| !is_wanted)?)
+}

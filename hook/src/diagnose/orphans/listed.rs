@@ -1,0 +1,166 @@
+//! What there is of ocinet's: files, links, routes, elements.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::element::Element;
+use ocinet_shared::foreign::is_absent;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::route::{self, Route};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::record::{SharedLink, Undo};
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use super::temporary;
+use super::temporary::Temporary;
+use crate::error::Error;
+use crate::host::uplinks::Links;
+use crate::state::leases;
+
+/// What there is, before the records are read.
+pub struct Listed {
+    /// What the files say that each container has.
+    pub held: BTreeMap<ContainerId, Vec<Undo>>,
+    /// The host's links.
+    pub links: Vec<Link>,
+    /// The host's routes.
+    pub routes: Vec<Route>,
+    /// The elements of ocinet's sets.
+    pub elements: Vec<Element>,
+    /// Files that an interrupted write left.
+    pub temporary: Vec<Temporary>,
+    /// What ocinet cannot have written among the leases and claims, and why not.
+    pub foreign: Vec<(PathBuf, String)>,
+}
+
+impl Listed {
+    /// The host's links as forwarding looks at them.
+    pub fn around(&self) -> Links<'_> {
+        Links { links: &self.links, routes: &self.routes }
+    }
+}
+
+/// Lists it.
+///
+/// # Errors
+/// A folder or a dump that cannot be read.
+pub fn list(state: &StateDir) -> Result<Listed, Error> {
+    let mut held: BTreeMap<ContainerId, Vec<Undo>> = BTreeMap::new();
+    for (network, address, path) in
+        entries(&state.path("leases"), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
+    {
+        let Some(by) = leases::holder(state, &path)? else { continue };
+        let undo = held.entry(by).or_default();
+        undo.push(Undo::LeaveNetwork { network: ContainerId::clone(&network) });
+        undo.push(Undo::ReleaseLease { network, address });
+    }
+    for (of, address, path) in entries(&state.path("ports"), claimed, |name| name.parse::<IpAddr>().ok())? {
+        let Some(by) = leases::holder(state, &path)? else { continue };
+        let (protocol, host_port) = of;
+        let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
+        held.entry(by).or_default().push(Undo::ReleasePort(port));
+    }
+    for (owner, member, path) in entries(
+        &state.path("members"),
+        |name| name.parse::<ContainerId>().ok(),
+        |name| name.parse::<ContainerId>().ok(),
+    )? {
+        if !state.is_foreign(&path) {
+            held.entry(member).or_default().push(Undo::Unshare { owner });
+        }
+    }
+    for (on, mac, path) in claimed_macs(state)? {
+        let Some(by) = leases::holder(state, &path)? else { continue };
+        held.entry(by).or_default().push(Undo::ReleaseMac { on, mac });
+    }
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
+    let mut nft = Nft::open()?;
+    let elements = counted::all_keys(nft.channel())?;
+    let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
+    Ok(Listed { held, links, routes, elements, temporary: temporary::list(state)?, foreign: foreign(state)? })
+}
+
+fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, StateError> {
+    let network = |name: &str| name.parse().ok().map(SharedLink::Network);
+    let parent = |name: &str| name.parse().ok().map(SharedLink::Parent);
+    let mac = |name: &str| name.parse::<Mac>().ok();
+    let mut all = entries(&state.path("macs/networks"), network, mac)?;
+    all.extend(entries(&state.path("macs/parents"), parent, mac)?);
+    Ok(all)
+}
+
+/// `tcp-8080`, as the folder of a port's claims is named.
+fn claimed(name: &str) -> Option<(Protocol, u16)> {
+    let (protocol, port) = name.split_once('-')?;
+    let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol)?;
+    Some((protocol, port.parse().ok()?))
+}
+
+/// The files of the folders of a folder, by what their names say.
+fn entries<A: Clone, B>(
+    folder: &Path,
+    outer: impl Fn(&str) -> Option<A>,
+    inner: impl Fn(&str) -> Option<B>,
+) -> Result<Vec<(A, B, PathBuf)>, StateError> {
+    let mut all = Vec::new();
+    for entry in read(folder)?.into_iter().filter(is_folder) {
+        let Some(of) = entry.file_name().to_str().and_then(&outer) else { continue };
+        for file in read(&entry.path())? {
+            if let Some(name) = file.file_name().to_str().and_then(&inner) {
+                all.push((of.clone(), name, file.path()));
+            }
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        Err(error) => Err(StateError::io("read", folder, error)),
+    }
+}
+
+/// What ocinet cannot have written: in the place of a file of the state folder itself, in the folders whose names decide who
+/// has what, and in the place of one.
+fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
+    let mut found = Vec::new();
+    let folder = |path: PathBuf| Some((path.clone(), state.why_foreign_folder(&path)?));
+    let file = |path: PathBuf| Some((path.clone(), state.why_foreign(&path)?));
+    found.extend(
+        ["forwarding.json", "sweep", "stats.json"].map(|name| state.path(name)).into_iter().filter_map(file),
+    );
+    // A link is not gc's to remove: it is refused until root has looked at it.
+    let folder = |path: PathBuf| folder(path).filter(|(path, _)| !path.is_symlink());
+    found.extend(
+        ["containers", "networks", "macs", "last-error"]
+            .map(|top| state.path(top))
+            .into_iter()
+            .filter_map(folder),
+    );
+    for top in ["leases", "ports", "members", "macs/networks", "macs/parents"].map(|top| state.path(top)) {
+        found.extend(folder(top.clone()));
+        for entry in read(&top)? {
+            if is_folder(&entry) {
+                let files = read(&entry.path())?.into_iter().filter(|entry| !is_folder(entry));
+                found.extend(files.filter_map(|entry| file(entry.path())));
+            } else {
+                found.extend(folder(entry.path()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_folder(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
+}

@@ -1,0 +1,32 @@
+//! Containers that live and are of no network of this state folder: another folder's, or of a network whose file somebody
+//! deleted. They need forwarding as this folder's do.
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::kernel::KernelError;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::network::Network;
+
+use super::uplinks::Links;
+
+/// The link by which the host routes to such a container in a family. The kernel is asked only of links that no network of
+/// `networks` has, until one of them leads to a namespace that lives.
+///
+/// # Errors
+/// The error of the socket.
+pub fn find<'a>(
+    channel: &mut Channel,
+    around: &Links<'a>,
+    networks: &[Network],
+    family: Family,
+) -> Result<Option<&'a Link>, KernelError> {
+    for (end, router) in link::routed_ends(around.links) {
+        if around.leads_by(router, family)
+            && !networks.iter().any(|network| router.routes_for(network))
+            && link::peer_namespace_lives(channel, end)?
+        {
+            return Ok(Some(router));
+        }
+    }
+    Ok(None)
+}

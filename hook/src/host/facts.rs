@@ -1,0 +1,234 @@
+//! What a plan needs to know of the host: reading only.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::{process, route};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::network::Network;
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::{Error, annotation, report};
+use crate::host::{conflict, occupied, underlay};
+use crate::input::config::Config;
+use crate::input::request::AttachmentRequest;
+use crate::plan::addresses;
+use crate::plan::drivers::{Pool, routed};
+use crate::plan::network;
+use crate::plan::network::Surroundings;
+use crate::plan::validate;
+use crate::state::leases;
+use crate::state::networks;
+
+/// The network that an attachment belongs to: as it was made, or as it is to be made. `planned` are those that the
+/// container's other interfaces are to make.
+///
+/// # Errors
+/// A contradiction to what it was made with, or no subnet for it.
+pub fn network(
+    state: &StateDir,
+    config: &Config,
+    request: &AttachmentRequest,
+    planned: &[Network],
+) -> Result<Network, Error> {
+    if let Some(network) = state.read_network(&request.network)? {
+        return network::share(request, network);
+    }
+    let mut others = networks::all(state)?;
+    // Another container may have made it just now.
+    if let Some(made) = others.iter().position(|other| other.name == request.network) {
+        return network::share(request, others.swap_remove(made));
+    }
+    others.extend_from_slice(planned);
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut routes = Vec::new();
+    for family in network::families(request, config) {
+        routes.extend(route::list(&mut channel, family)?);
+    }
+    let boot_id = process::boot_id()?;
+    let peers = underlay::peers(&mut channel, request)?;
+    let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
+    network::make(
+        request,
+        &Surroundings {
+            config,
+            others: &others,
+            occupied: occupied::list(&mut channel, &others, request, &routes)?,
+            underlay: underlay.as_ref(),
+            peers: peers.into_iter().map(|(peer, _)| peer).collect(),
+            boot_id: &boot_id,
+        },
+    )
+}
+
+/// The driver that a network was made with; `None` where there is no such network yet.
+///
+/// # Errors
+/// A network's file that cannot be read.
+pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<String>, Error> {
+    Ok(state.read_network(network)?.map(|network| network.driver))
+}
+
+/// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`
+/// only looks.
+pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
+
+/// The other containers that may have an address.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    /// Whether one has ended.
+    pub is_gone: IsGone<'a>,
+    /// The addresses of all containers that live on this host; empty until the kernel refused one.
+    pub living: &'a BTreeSet<IpAddr>,
+}
+
+/// The addresses to try for a container, one for each of the network's families.
+///
+/// # Errors
+/// One that cannot be had, or none left.
+pub fn addresses(
+    state: &StateDir,
+    request: &AttachmentRequest,
+    network: &Network,
+    id: &ContainerId,
+    others: Others<'_>,
+) -> Result<Vec<IpAddr>, Error> {
+    for address in &request.addresses {
+        validate::check_address(request, network, *address)?;
+    }
+    for range in &request.ip_ranges {
+        let inside = network
+            .subnets()
+            .any(|subnet| subnet.contains(range.address()) && range.prefix() >= subnet.prefix());
+        if !inside {
+            let cause = format!("{range} is not a part of the subnet of network {}", network.name);
+            return Err(request.label("ip-range").error(cause, "give a part of the network's subnet"));
+        }
+    }
+    let mut addresses = Vec::new();
+    for subnet in network.subnets() {
+        let family = subnet.family();
+        let asked = request.addresses.iter().copied().find(|address| Family::of(*address) == family);
+        let range = request.ip_ranges.iter().chain(&network.ip_ranges).find(|range| range.family() == family);
+        match (asked, range) {
+            (Some(address), _) => addresses.push(named(state, network, address, id, others.is_gone)?),
+            (None, Some(range)) => addresses.push(free(state, network, *range, id, others)?),
+            // Others have addresses of the subnet that ocinet does not know of.
+            (None, None) if request.driver.pool() != Pool::Host => {}
+            (None, None) => addresses.push(free(state, network, subnet, id, others)?),
+        }
+    }
+    if addresses.is_empty() {
+        let cause =
+            format!("nothing says which addresses of network {} are free to be given out", network.name);
+        let hint = "give the container a net.ip, or the network a net.ip-range that nothing else uses";
+        return Err(request.label("ip-range").error(cause, hint));
+    }
+    Ok(addresses)
+}
+
+/// Checks that a network which holds one container only holds no other.
+///
+/// # Errors
+/// [`Error::Conflict`] that names the other.
+pub fn check_room(
+    state: &StateDir,
+    request: &AttachmentRequest,
+    network: &Network,
+    id: &ContainerId,
+    is_gone: IsGone<'_>,
+) -> Result<(), Error> {
+    if !request.driver.holds_one(network) {
+        return Ok(());
+    }
+    for holder in leases::holders(state, &network.name)? {
+        if holder != *id && !is_gone(&holder)? {
+            return Err(Error::Conflict(report(
+                format!("join network {}", network.name),
+                format!("container {holder} has its parent for itself"),
+                "give this container another net.parent, or stop that one",
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An address that the container asks for: a dead container's claim to it does not count.
+fn named(
+    state: &StateDir,
+    network: &Network,
+    address: IpAddr,
+    id: &ContainerId,
+    is_gone: IsGone<'_>,
+) -> Result<IpAddr, Error> {
+    let path = leases::lease_path(state, &network.name, address);
+    match leases::holder(state, &path)? {
+        Some(other) if other != *id && !is_gone(&other)? => {
+            Err(conflict::of_lease(state, &network.name, address).error)
+        }
+        _ => Ok(address),
+    }
+}
+
+/// The first address of the pool that nobody has. Only a pool that is full makes dead containers be looked for.
+fn free(
+    state: &StateDir,
+    network: &Network,
+    pool: Cidr,
+    id: &ContainerId,
+    others: Others<'_>,
+) -> Result<IpAddr, Error> {
+    let path = |address| leases::lease_path(state, &network.name, address);
+    // The Ethernet address that goes with the first address may be one that another container asked for.
+    let parent = network.settings.get("parent").and_then(|parent| parent.parse().ok());
+    let on = routed::shared_link(network, parent.as_ref());
+    let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
+    let has_mac = |address| {
+        on.as_ref().is_some_and(|on| leases::mac_path(state, on, Mac::of_container(address)).exists())
+    };
+    let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
+    let candidates = || addresses::candidates(network, pool, id).filter(|one| !others.living.contains(one));
+    if let Some(address) = candidates().find(is_free) {
+        return Ok(address);
+    }
+    for address in candidates() {
+        match leases::holder(state, &path(address))? {
+            Some(other) if other != *id && !(others.is_gone)(&other)? => {}
+            _ => return Ok(address),
+        }
+    }
+    Err(Error::Conflict(report(
+        format!("lease an address of network {}", network.name),
+        format!("every address of {pool} is taken"),
+        "stop a container, give a wider net.ip-range, or use a network with a wider net.subnet",
+    )))
+}
+
+/// A name for a link of the host that no other ever has, whatever the clock says: 60 bits are drawn for it.
+///
+/// # Errors
+/// None in practice: the name is made of letters and digits.
+pub fn link_name() -> Result<IfName, Error> {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    // The standard library draws the keys of its hashes from the kernel, anew for each process.
+    let drawn = RandomState::new().build_hasher().finish();
+    let tail: String = (0..12).map(|digit| DIGITS[(drawn >> (5 * digit)) as usize % 32] as char).collect();
+    format!("oc-{tail}").parse().map_err(|error| annotation("net.ifname", error, "report this as a bug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_links_have_one_name() {
+        let names: BTreeSet<IfName> = (0..10_000).map(|_| link_name().unwrap()).collect();
+        assert_eq!(names.len(), 10_000);
+    }
+}

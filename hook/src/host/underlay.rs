@@ -1,0 +1,226 @@
+//! The link of the host that a network is on, or whose packets it sends: found by reading only.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::ifname::IfName;
+use ocinet_shared::kernel::addr;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::route::{self, Hop, Route};
+use ocinet_shared::network::Network;
+use ocinet_shared::quoted::word;
+
+use crate::error::{Error, annotation, report};
+use crate::host::conflict;
+use crate::input::request::{AttachmentRequest, unusable};
+use crate::plan::drivers::Pool;
+use crate::plan::network::Underlay;
+
+/// A peer of a new network's tunnels, and the index of the link by which a packet to it would leave, where one would.
+pub type Peer = (IpAddr, Option<u32>);
+
+/// The peers that the annotations name, but for those that are this host itself: every host may be given one list of all.
+///
+/// # Errors
+/// Those of asking the kernel for a route.
+pub fn peers(channel: &mut Channel, request: &AttachmentRequest) -> Result<Vec<Peer>, Error> {
+    let mut peers = Vec::new();
+    for peer in addresses_in(request, "peers") {
+        match route::towards(channel, peer)? {
+            Some(Hop::Local) => {}
+            Some(Hop::By(link)) => peers.push((peer, Some(link))),
+            None => peers.push((peer, None)),
+        }
+    }
+    Ok(peers)
+}
+
+/// The link that the annotations name: the parent, or the one with the tunnels' local address. Else the one by which
+/// the tunnels' peers are reached, of several the one with the least MTU, or the host's default route leads.
+///
+/// # Errors
+/// A link or a local address that is not there, or a link that cannot be a parent.
+pub fn find(
+    channel: &mut Channel,
+    request: &AttachmentRequest,
+    routes: &[Route],
+    peers: &[Peer],
+) -> Result<Option<Underlay>, Error> {
+    let local = addresses_in(request, "local").next();
+    if let Some(local) = local {
+        check_local(channel, local)?;
+    }
+    let found = if let Some(parent) = request.settings.get("parent") {
+        Some(named(channel, request, parent)?)
+    } else if let Some(local) = local {
+        let of = addr::list(channel)?.into_iter().find(|(_, cidr)| cidr.address() == local);
+        of.map(|(index, _)| link::find_by_index(channel, index)).transpose()?.flatten()
+    } else {
+        let by_peers: BTreeSet<u32> = peers.iter().filter_map(|(_, link)| *link).collect();
+        let group = addresses_in(request, "group").next().map(Family::of);
+        let by_default = || match request.driver.pool() {
+            // A VPN that leads everywhere has no LAN.
+            Pool::Lan => default_links(routes, group),
+            Pool::Host | Pool::Overlay => ways_out(routes, group),
+        };
+        narrowest(channel, if peers.is_empty() { by_default() } else { by_peers })?
+    };
+    let Some(found) = found else { return Ok(None) };
+    // Its addresses are asked for only by who shares them.
+    let on_lan = request.driver.pool() == Pool::Lan;
+    if on_lan {
+        check_fit(request, &found)?;
+    }
+    let addresses = if on_lan { addresses_of(channel, found.index)? } else { Vec::new() };
+    let by_it = |route: &&Route| route.leads_out() && route.link == Some(found.index);
+    // IPv4's may be an IPv6 address: that is no router of IPv6.
+    let is_of_family = |route: &&Route| route.gateway.map(Family::of) == Some(route.destination.family());
+    let (gateways, others): (Vec<&Route>, Vec<&Route>) = routes.iter().filter(by_it).partition(is_of_family);
+    let gateways = gateways.into_iter().filter_map(|route| route.gateway).collect();
+    let next_hop = others.into_iter().find_map(|route| match route.gateway {
+        Some(IpAddr::V6(next_hop)) => Some(next_hop),
+        _ => None,
+    });
+    let name: IfName =
+        found.name.parse().map_err(|error| annotation("net.parent", error, "give the link another name"))?;
+    Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways, next_hop }))
+}
+
+/// The addresses that a setting lists.
+fn addresses_in(request: &AttachmentRequest, key: &str) -> impl Iterator<Item = IpAddr> {
+    let list = request.settings.get(key).map(String::as_str).unwrap_or_default();
+    list.split(',').filter_map(|address| address.parse().ok())
+}
+
+fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Link>, Error> {
+    let mut narrowest: Option<Link> = None;
+    for index in indices {
+        let found = link::find_by_index(channel, index)?;
+        narrowest = narrowest.into_iter().chain(found).min_by_key(|link| link.mtu);
+    }
+    Ok(narrowest)
+}
+
+/// Checks the parent of a container's network once more: it may be another link, or none, since the network was made.
+///
+/// # Errors
+/// A link that cannot be a parent, or not this container's.
+pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
+    let Some(parent) = network.settings.get("parent").filter(|_| request.driver.pool() == Pool::Lan) else {
+        return Ok(());
+    };
+    let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
+    check_mtu(request, request.mtu.or(network.mtu), parent, link.mtu)?;
+    match request.mac {
+        Some(mac) if request.mac == link.mac && !request.driver.holds_one(network) => {
+            let hint = "give another address, or leave it out";
+            Err(request.label("mac").error(format!("{mac} is {parent}'s own"), hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks an MTU that a container is to have against its parent's.
+///
+/// # Errors
+/// More than the parent has.
+pub fn check_mtu(
+    request: &AttachmentRequest,
+    mtu: Option<u32>,
+    parent: &str,
+    most: u32,
+) -> Result<(), Error> {
+    match mtu.filter(|mtu| *mtu > most) {
+        None => Ok(()),
+        Some(mtu) => {
+            let cause = format!("{mtu} is more than the {most} of {parent}");
+            Err(request.label("mtu").error(cause, "give at most the parent's MTU"))
+        }
+    }
+}
+
+fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &str) -> Result<Link, Error> {
+    let hint = "name a link of this host that `ip link` shows";
+    let name: IfName = parent.parse().map_err(|error| request.label("parent").error(error, hint))?;
+    let found = link::find(channel, &name)?;
+    let found = found.ok_or_else(|| unfit(parent, "there is no such link", hint))?;
+    check_fit(request, &found)?;
+    Ok(found)
+}
+
+fn check_fit(request: &AttachmentRequest, link: &Link) -> Result<(), Error> {
+    let another = "name another link of this host with net.parent";
+    let (cause, hint) = if link.is_loopback {
+        ("it is a loopback".to_owned(), another.to_owned())
+    } else if link.controller.is_some() {
+        ("it is a port of a bridge or bond".to_owned(), "use that one as the parent".to_owned())
+    } else if let Some(network) = link.alias.strip_prefix(link::OF_NETWORK) {
+        (format!("it is network {network}'s"), another.to_owned())
+    } else if link.kind == "veth" && link.name.starts_with("oc-") {
+        ("it is a container's".to_owned(), another.to_owned())
+    } else if request.driver.pool() == Pool::Lan && !link.is_ethernet {
+        ("it is not an Ethernet link".to_owned(), another.to_owned())
+    } else if !link.is_up {
+        ("it is down".to_owned(), format!("bring it up with `ip link set {} up`", word(&link.name)))
+    } else {
+        return Ok(());
+    };
+    Err(unfit(&link.name, cause, hint))
+}
+
+fn unfit(parent: &str, cause: impl Display, hint: impl Into<String>) -> Error {
+    Error::Conflict(report(format!("use {parent} as the parent"), cause, hint))
+}
+
+fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
+    if !route::is_own(channel, local)? {
+        let hint = "give net.local an address that `ip address` shows, or leave it out";
+        return Err(conflict::not_own(format!("tunnel from {local}"), local, ("it", hint)));
+    }
+    Ok(())
+}
+
+/// Whether a default route of the host leads over a link.
+///
+/// # Errors
+/// Those of asking the kernel.
+pub fn carries_default_route(link: &str) -> Result<bool, Error> {
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let Ok(name) = link.parse::<IfName>() else { return Ok(false) };
+    let Some(link) = link::find(&mut channel, &name)? else { return Ok(false) };
+    for family in Family::ALL {
+        let routes = route::list(&mut channel, family)?;
+        if routes.iter().any(|route| route.is_of_everywhere() && route.link == Some(link.index)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The links of the host's default routes: those of the family that is preferred, else IPv4's first.
+fn default_links(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+    let of = |family| route::defaults(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>();
+    let mut links = preferred.into_iter().chain(Family::ALL).map(of);
+    links.find(|links| !links.is_empty()).unwrap_or_default()
+}
+
+/// The links by which packets to everywhere leave: those of default routes, and of VPNs that lead parts of everywhere.
+fn ways_out(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+    let of = |family| route::ways_out(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>();
+    let mut links = preferred.into_iter().chain(Family::ALL).map(of);
+    links.find(|links| !links.is_empty()).unwrap_or_default()
+}
+
+fn addresses_of(channel: &mut Channel, index: u32) -> Result<Vec<Cidr>, Error> {
+    let all = addr::list(channel)?.into_iter();
+    let mut own: Vec<Cidr> = all
+        .filter(|(link, cidr)| *link == index && unusable(cidr.address()).is_none())
+        .map(|(_, cidr)| cidr)
+        .collect();
+    own.sort_by_key(Cidr::family);
+    Ok(own)
+}

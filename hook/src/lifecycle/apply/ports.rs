@@ -1,0 +1,148 @@
+//! Elements and claims: where the kernel and the file system decide who publishes a port.
+
+use std::fs;
+use std::net::IpAddr;
+
+use ocinet_shared::cidr::Family;
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::counted::published;
+use ocinet_shared::element::Element;
+use ocinet_shared::kernel::nft::ChangeError;
+use ocinet_shared::mac::Mac;
+use ocinet_shared::port::PublishedPort;
+use ocinet_shared::record::{Phase, Record, SharedLink};
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use super::{Applier, Failure};
+use crate::error::{Error, report};
+use crate::host::conflict;
+use crate::host::conflict::Taken;
+use crate::lifecycle::{connections, restore};
+use crate::plan::elements;
+use crate::state::leases;
+use crate::state::pod_members;
+
+impl Applier<'_> {
+    /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
+    pub(super) fn share(&mut self, owner: &ContainerId) -> Result<(), Failure> {
+        let gone = || {
+            Failure::Stale(Error::Conflict(report(
+                format!("share the network of container {owner}"),
+                "it ended at the same moment",
+                "start the container again",
+            )))
+        };
+        let (record, _lock) = self.state.lock_record(owner)?.ok_or_else(gone)?;
+        if record.phase != Phase::Ready || record.netns != self.subject.namespace.id() {
+            return Err(gone());
+        }
+        Ok(pod_members::add(self.state, owner, self.subject.id)?)
+    }
+
+    pub(super) fn claim_mac(&mut self, on: &SharedLink, mac: Mac) -> Result<(), Failure> {
+        if leases::take(self.state, &leases::mac_path(self.state, on, mac), self.subject.id)? {
+            return Ok(());
+        }
+        Err(Failure::Taken(Box::new(conflict::of_mac(self.state, on, mac))))
+    }
+
+    pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
+        let Some(path) = leases::claim_path(self.state, port) else { return Ok(()) };
+        if !leases::take(self.state, &path, self.subject.id)? {
+            return Err(Failure::Taken(Box::new(conflict::of_claim(self.state, port, &path))));
+        }
+        // Claims are made before publish elements are looked for, and publish elements before claims: of two
+        // starts at once, at least one sees the other.
+        let Some(address) = port.bound_address() else { return Ok(()) };
+        let everywhere = elements::wildcard_element(port, Family::of(address));
+        match self.nft.get(&everywhere)? {
+            Some(found) => self.refuse(&everywhere, Some(&found.value)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn add_elements(&mut self, elements: &[Element]) -> Result<(), Failure> {
+        let mut result = self.nft.add(elements);
+        if matches!(result, Err(ChangeError::NoTable)) {
+            result = restore::add_restored(self.state, &mut self.nft, elements)?;
+        }
+        // Each family's address may be known already.
+        while let Err(ChangeError::Exists(index)) = result
+            && let Some(element) = elements.get(index)
+            && let Some(address) = element.of_container()
+        {
+            if let Some(holder) = conflict::who_lives_without_lease(address)? {
+                return Err(Failure::WithoutLease(Box::new(holder)));
+            }
+            // Nobody who lives has it: it is left of a container that has ended. A start of another state folder that
+            // has no link yet is not seen.
+            self.nft.delete(std::slice::from_ref(element))?;
+            result = self.nft.add(elements);
+        }
+        self.refuse_taken(result, elements)?;
+        match bound_claim(self.state, self.subject.id, elements)? {
+            Some(taken) => {
+                self.nft.delete(elements)?;
+                Err(Failure::Taken(Box::new(taken)))
+            }
+            None => self.end_unpublished(elements),
+        }
+    }
+
+    /// Where an element was there already, the failure names the container that has it.
+    fn refuse_taken(&mut self, result: Result<(), ChangeError>, elements: &[Element]) -> Result<(), Failure> {
+        match result {
+            Err(ChangeError::Exists(index)) if index < elements.len() => {
+                let element = &elements[index];
+                let found = self.nft.get(element)?.map(|found| found.value);
+                self.refuse(element, found.as_deref())
+            }
+            result => Ok(result.map_err(restore::change_error)?),
+        }
+    }
+
+    /// Names the container that has an element's place. The element may have gone before its holder's lease was looked for.
+    fn refuse(&mut self, element: &Element, value: Option<&[u8]>) -> Result<(), Failure> {
+        let mut taken = conflict::of_element(self.state, element, value);
+        taken.is_given_back |= taken.by.is_none() && self.nft.get(element)?.is_none();
+        Err(Failure::Taken(Box::new(taken)))
+    }
+
+    /// Sees to the elements of the container, which has become ready, after a flush that came in between.
+    ///
+    /// # Errors
+    /// As [`restore::keep`]; another container that took one of them.
+    pub fn keep_elements(&mut self, ready: &Record) -> Result<(), Failure> {
+        let elements: Vec<Element> = ready.elements().cloned().collect();
+        let kept = restore::keep(self.state, &mut self.nft, &elements)?;
+        self.refuse_taken(kept, &elements)
+    }
+
+    /// A client that went on sending while nobody published the port has a connection with the host itself by now.
+    fn end_unpublished(&mut self, elements: &[Element]) -> Result<(), Failure> {
+        let ports = elements::udp_ports(elements.iter());
+        Ok(connections::end_in_the_way(&mut self.nft, &mut self.route, &ports)?)
+    }
+}
+
+/// Whether another container publishes, on one host address, a port that these elements publish on all.
+fn bound_claim(
+    state: &StateDir,
+    id: &ContainerId,
+    elements: &[Element],
+) -> Result<Option<Taken>, StateError> {
+    for (family, port) in elements.iter().filter_map(published) {
+        if port.bound_address().is_some() {
+            continue;
+        }
+        let Ok(claims) = fs::read_dir(leases::claim_folder(state, &port)) else { continue };
+        for claim in claims.filter_map(Result::ok) {
+            let address: Option<IpAddr> = claim.file_name().to_str().and_then(|name| name.parse().ok());
+            let concerns = address.is_some_and(|address| Family::of(address) == family);
+            if concerns && leases::holder(state, &claim.path())?.is_some_and(|holder| holder != *id) {
+                return Ok(Some(conflict::of_claim(state, &port, &claim.path())));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,75 @@
+//! `net.driver=veth`: a link of the container's own to the host, which routes to it; no bridge, no broadcast.
+//!
+//! The container's end has its addresses alone, without a subnet, so that every packet goes to the gateway: the host's
+//! end, which has the gateway's addresses on every such link.
+
+use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::kernel::route::Way;
+use ocinet_shared::network::Network;
+
+use super::{NetworkDriver, Pool, routed};
+use crate::error::Error;
+use crate::input::annotations::Subject;
+use crate::input::request::AttachmentRequest;
+use crate::plan::network::Surroundings;
+use crate::plan::step::{Step, ToContainer};
+use crate::plan::{Attached, Inputs};
+
+/// The driver.
+#[derive(Debug)]
+pub(super) struct Veth;
+
+impl NetworkDriver for Veth {
+    fn name(&self) -> &'static str {
+        "veth"
+    }
+
+    fn subjects(&self) -> &'static [Subject] {
+        &[Subject::Addresses, Subject::Ethernet, Subject::Routing, Subject::Rates]
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Host
+    }
+
+    fn default_network(&self, _: &dyn Fn(&str) -> Option<String>) -> String {
+        "veth".to_owned()
+    }
+
+    fn wire(&self, _: &AttachmentRequest, _: &Surroundings<'_>, _: &mut Network) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
+        let network = inputs.network;
+        let mut attachment = routed::attachment(inputs, self.name())?;
+        let gateways = routed::gateways(inputs);
+        attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
+        let mac = attachment.mac;
+        let mut attached = routed::attached(inputs, attachment);
+        let to_container = mac.map(|mac| ToContainer {
+            host_interface: inputs.host_interface.clone(),
+            gateways,
+            addresses: inputs.addresses.to_vec(),
+            mac,
+            confined_to: confined_to(inputs),
+        });
+        attached.steps.extend(to_container.map(Step::RouteToContainer));
+        // Its neighbours, too, are behind the gateway, also where that leads no farther.
+        let to_neighbours = network.subnets().map(|subnet| Way {
+            to: subnet,
+            gateway: network.gateway(subnet.family()),
+            onlink: true,
+            table: None,
+        });
+        attached.ways.extend(to_neighbours);
+        attached.ways.iter_mut().chain(&mut attached.ways_out).for_each(|way| way.onlink = true);
+        Ok(attached)
+    }
+}
+
+/// The subnets that an internal network's container sends to, of the families that it has.
+fn confined_to(inputs: &Inputs<'_>) -> Vec<Cidr> {
+    let has = |subnet: &Cidr| inputs.addresses.iter().any(|own| Family::of(*own) == subnet.family());
+    inputs.network.subnets().filter(|subnet| inputs.network.internal && has(subnet)).collect()
+}

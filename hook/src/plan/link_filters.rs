@@ -1,0 +1,181 @@
+//! The filters on a container's link, put back from its record where somebody deleted them.
+
+use std::net::IpAddr;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use ocinet_shared::cidr::Cidr;
+use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::filter::{self, Filter, Sender};
+use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::{Change, KernelError, neighbour};
+use ocinet_shared::mac::Mac;
+use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::record::{Attachment, Record, Undo};
+use ocinet_shared::record_dir::StateDir;
+
+use crate::error::Error;
+use crate::plan::step::{OnBridge, Step};
+use crate::state::networks::Networks;
+
+/// The step that filters a container's link to a network of whose containers the host is the router.
+#[must_use]
+pub fn step(network: &Network, attachment: &Attachment, shortcut: bool) -> Option<Step> {
+    Some(Step::FilterHostEnd {
+        host_interface: attachment.host_interface.clone()?,
+        mac: attachment.mac?,
+        addresses: attachment.addresses.iter().map(Cidr::address).collect(),
+        confined_to: if network.internal { network.subnets().collect() } else { Vec::new() },
+        bridge: network.bridge_link().map(|link| OnBridge { name: link.name.clone(), mac: link.mac }),
+        shortcut,
+    })
+}
+
+/// Puts back the filters of living containers and of networks that are not there. Those that are stay as they are.
+///
+/// # Errors
+/// The first refusal other than that the kernel has no such filters, once all others are put back.
+pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
+    let networks = Networks::read(state)?.readable;
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut refused: Vec<Error> = Vec::new();
+    for record in live {
+        // Whose shaper it is, of several attachments, the record does not tell.
+        let has_rate = record.undo.iter().any(|undo| matches!(undo, Undo::DeleteShaper { .. }));
+        for attachment in &record.attachments {
+            if let Some(network) = networks.iter().find(|network| network.name == attachment.network) {
+                refused.extend(restore_attachment(&mut channel, (network, attachment), has_rate).err());
+            }
+        }
+    }
+    for network in &networks {
+        for link in &network.links {
+            let put = with_tunnel(network, link, |filters| match link::find(&mut channel, &link.name)? {
+                Some(tunnel) => put_back(&mut channel, &tunnel, filters),
+                None => Ok(()),
+            });
+            refused.extend(put.and_then(Result::err));
+        }
+    }
+    let mut refused = refused.into_iter();
+    let first = refused.next();
+    refused.for_each(crate::log::warn);
+    first.map_or(Ok(()), Err)
+}
+
+fn restore_attachment(
+    channel: &mut Channel,
+    (network, attachment): (&Network, &Attachment),
+    has_rate: bool,
+) -> Result<(), Error> {
+    let Some(name) = &attachment.host_interface else { return Ok(()) };
+    let Some(port) = link::find(channel, name)? else { return Ok(()) };
+    with_filters(network, attachment, |filters| put_back(channel, &port, filters)).transpose()?;
+    restore_on_bridge(channel, (network, attachment), &port, !has_rate)
+}
+
+/// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the
+/// container is; with `shortcut`, the bridge's index, what the container sends to its gateway goes straight to the bridge, whose
+/// ports then do not see it and could not learn from it where the container is.
+///
+/// # Errors
+/// None in practice: see [`filter::put`].
+pub fn put(
+    port: u32,
+    sender: Sender<'_>,
+    gateway: Option<Mac>,
+    shortcut: Option<u32>,
+) -> Result<Vec<Change>, KernelError> {
+    let mut filters = vec![Filter::Sender(sender), Filter::Receiver { gateway }];
+    // Asked first: see `filter::put`.
+    filters.extend(gateway.zip(shortcut).map(|(gateway, bridge)| Filter::Shortcut {
+        sender,
+        gateway,
+        bridge,
+    }));
+    let mut changes: Vec<Change> = gateway.iter().map(|_| neighbour::by_port(port, sender.mac)).collect();
+    changes.extend(filter::put(port, &filters)?);
+    Ok(changes)
+}
+
+/// The bridge's entry of a container, and the shortcut of a link that its bridge was made anew for. A link that an older ocinet made
+/// has another Ethernet address than its bridge, and cannot have a shortcut; one with `net.rate-out` must not.
+fn restore_on_bridge(
+    channel: &mut Channel,
+    (network, attachment): (&Network, &Attachment),
+    port: &Link,
+    may_be_shortened: bool,
+) -> Result<(), Error> {
+    let Some(bridge) = network.bridge_link() else { return Ok(()) };
+    let Some(found) = link::find(channel, &bridge.name)? else { return Ok(()) };
+    if port.controller != Some(found.index) {
+        return Ok(());
+    }
+    let put = with_sender(network, attachment, |sender, gateway| {
+        if !neighbour::is_by_port(channel, port.index, sender.mac)? {
+            let entry = vec![neighbour::by_port(port.index, sender.mac)];
+            channel.change(entry, |_| format!("tell {} where {} is", bridge.name, sender.mac))?;
+        }
+        let shortcut = Filter::Shortcut { sender, gateway: bridge.mac, bridge: found.index };
+        if !may_be_shortened || port.mac != gateway || shortcut.is_on(channel, port.index)? {
+            return Ok(());
+        }
+        let changes = filter::put(port.index, &[shortcut])?;
+        channel.change(changes, |_| format!("shorten the way to {}", bridge.name))
+    });
+    match put.transpose() {
+        // A kernel without act_mirred does without.
+        Err(error) if filter::is_missing(&error) => Ok(()),
+        put => Ok(put.map(|_| ())?),
+    }
+}
+
+/// Hands over the filters that belong on the host's end of a container's link.
+pub fn with_filters<T>(
+    network: &Network,
+    attachment: &Attachment,
+    of: impl FnOnce(&[Filter<'_>]) -> T,
+) -> Option<T> {
+    with_sender(network, attachment, |sender, gateway| {
+        of(&[Filter::Sender(sender), Filter::Receiver { gateway }])
+    })
+}
+
+/// Hands over what a container may send, and the Ethernet address of its gateway where that is a bridge.
+pub fn with_sender<T>(
+    network: &Network,
+    attachment: &Attachment,
+    of: impl FnOnce(Sender<'_>, Option<Mac>) -> T,
+) -> Option<T> {
+    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) =
+        step(network, attachment, true)
+    else {
+        return None;
+    };
+    let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
+    Some(of(sender, bridge.map(|bridge| bridge.mac)))
+}
+
+/// Hands over the filter that belongs on a link of a network's, where that is a tunnel's end.
+pub fn with_tunnel<T>(network: &Network, link: &HostLink, of: impl FnOnce(&[Filter<'_>]) -> T) -> Option<T> {
+    match (&link.kind, network.bridge_link()) {
+        (HostLinkKind::Vxlan(_), Some(bridge)) => {
+            let addresses: Vec<IpAddr> = network.gateways().map(|gateway| gateway.address()).collect();
+            Some(of(&[Filter::Tunnel { gateway: bridge.mac, addresses: &addresses }]))
+        }
+        _ => None,
+    }
+}
+
+fn put_back(channel: &mut Channel, link: &Link, filters: &[Filter<'_>]) -> Result<(), Error> {
+    for filter in filters {
+        if filter.is_on(channel, link.index)? {
+            continue;
+        }
+        let changes = filter::put(link.index, std::slice::from_ref(filter))?;
+        match channel.change(changes, |_| format!("put back the filters of {}", link.name)) {
+            Err(error) if filter::is_missing(&error) => crate::log::warn(error),
+            done => done?,
+        }
+    }
+    Ok(())
+}

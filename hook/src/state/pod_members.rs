@@ -1,0 +1,164 @@
+//! Containers that joined another container's network namespace, and share its attachments: a pod.
+//!
+//! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
+//! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
+
+use std::path::PathBuf;
+use std::{fs, io};
+
+use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::foreign::is_absent;
+use ocinet_shared::record::Record;
+use ocinet_shared::record_dir::{StateDir, StateError};
+
+use crate::error::{Error, report};
+use crate::host::ports::HostPorts;
+use crate::input::request::Request;
+use crate::state::leases;
+
+fn folder(state: &StateDir, owner: &ContainerId) -> PathBuf {
+    state.path(&format!("members/{owner}"))
+}
+
+fn path(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> PathBuf {
+    folder(state, owner).join(member.as_str())
+}
+
+/// Makes a container a member.
+///
+/// # Errors
+/// Those of the file system.
+pub fn add(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
+    leases::take(state, &path(state, owner, member), member).map(drop)
+}
+
+/// Ends a container's membership.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
+    leases::release(state, &path(state, owner, member), member)?;
+    leases::remove_if_empty(&folder(state, owner)).map(drop)
+}
+
+/// What keeps a container's attachments after its own end.
+#[derive(Debug)]
+pub enum Keeper {
+    /// A member that lives.
+    Member(Box<Record>),
+    /// Something that cannot be read, so that a member is not known to have ended.
+    Unknown(StateError),
+}
+
+/// The ids that have a member's file, as far as they can be read. A container without members costs one look into a folder
+/// that is not there.
+fn listed(state: &StateDir, owner: &Record) -> Vec<Result<ContainerId, StateError>> {
+    let folder = folder(state, &owner.id);
+    let fail = |error: io::Error| StateError::io("read", &folder, error);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if is_absent(&error) => return Vec::new(),
+        Err(error) => return vec![Err(fail(error))],
+        Ok(entries) => entries,
+    };
+    let id = |entry: io::Result<fs::DirEntry>| match entry {
+        Ok(entry) => entry.file_name().to_str()?.parse().ok().map(Ok),
+        Err(error) => Some(Err(fail(error))),
+    };
+    entries.filter_map(id).collect()
+}
+
+/// Whether a container is a member. One that has a member's id, and its own namespace, is none.
+fn is_member(record: &Record, owner: &Record) -> bool {
+    record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns
+}
+
+/// The members' records.
+fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
+    let read = |id: ContainerId| state.read_record(&id).ok().flatten();
+    listed(state, owner).into_iter().flatten().filter_map(read).filter(|it| is_member(it, owner)).collect()
+}
+
+/// A member that lives, or else what keeps it from being known whether one does. No network namespace outlives the boot that it
+/// was made in.
+#[must_use]
+pub fn keeper(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Keeper> {
+    if owner.boot_id != boot_id {
+        return None;
+    }
+    let mut unknown = None;
+    for listed in listed(state, owner) {
+        let read = listed.and_then(|id| match state.read_record(&id) {
+            // Which process it is about, also a newer ocinet's record says.
+            Err(error) => match state.read_process(&id) {
+                Ok(Some(process)) if process.is_dead(boot_id) => Ok(None),
+                _ => Err(error),
+            },
+            read => read,
+        });
+        match read {
+            Ok(Some(record)) if is_member(&record, owner) && !record.is_dead(boot_id) => {
+                return Some(Keeper::Member(Box::new(record)));
+            }
+            Ok(_) => {}
+            Err(error) => unknown = Some(Keeper::Unknown(error)),
+        }
+    }
+    unknown
+}
+
+/// Whether a container lives, or one that shares its attachments does or may.
+#[must_use]
+pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
+    !record.is_dead(boot_id) || keeper(state, record, boot_id).is_some()
+}
+
+/// A process that is in the network namespace of a container: its own or, once that has ended, that of a member.
+#[must_use]
+pub fn pid_within(state: &StateDir, record: &Record, boot_id: &str) -> Option<u32> {
+    if !record.is_dead(boot_id) {
+        return Some(record.pid);
+    }
+    match keeper(state, record, boot_id) {
+        Some(Keeper::Member(member)) => Some(member.pid),
+        Some(Keeper::Unknown(_)) | None => None,
+    }
+}
+
+/// Checks that a container that joined another's namespace asks for nothing that is not there.
+///
+/// # Errors
+/// [`Error::Conflict`] that shows both.
+pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Request) -> Result<(), Error> {
+    let differ = |cause: String| {
+        Err(Error::Conflict(report(
+            format!("attach container {id}"),
+            format!("it shares the network namespace of container {}, {cause}", owner.id),
+            "leave its net. annotations out but for net.ports, or give the container a namespace of its own",
+        )))
+    };
+    for asked in &request.attachments {
+        let has = owner.attachments.iter().find(|has| has.interface == asked.interface);
+        let Some(has) = has else { return differ(format!("which has no {}", asked.interface)) };
+        if has.driver != asked.driver.name() || has.network != asked.network {
+            let theirs = format!("{} network {}", has.driver, has.network);
+            let ours = format!("{} network {}", asked.driver.name(), asked.network);
+            return differ(format!("whose {} is on {theirs}, not on {ours}", asked.interface));
+        }
+        let is_there = |address| has.addresses.iter().any(|cidr| cidr.address() == address);
+        if let Some(stray) = asked.addresses.iter().find(|address| !is_there(**address)) {
+            return differ(format!("whose {} has not the address {stray}", asked.interface));
+        }
+        if let Some(mac) = asked.mac.filter(|mac| has.mac != Some(*mac)) {
+            return differ(format!("whose {} has not the Ethernet address {mac}", asked.interface));
+        }
+        let members = records(state, owner);
+        let others = members.iter().filter(|member| member.id != *id).chain([owner]);
+        let own: HostPorts = asked.ports.iter().copied().collect();
+        for other in others {
+            if let Some(port) = other.ports().find(|port| own.overlap(port)) {
+                return differ(format!("and container {} publishes port {port} already", other.id));
+            }
+        }
+    }
+    Ok(())
+}
