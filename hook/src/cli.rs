@@ -1,11 +1,9 @@
 //! The command line.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use ocinet_shared::one_line::of_clap_error;
 
 /// Gives an OCI container its network, without a daemon.
 #[derive(Debug, Parser)]
@@ -166,27 +164,4 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it is not of the form KEY=VALUE"),
     }
-}
-
-/// Prints what clap says of a command line it cannot use, in one line for an error, and returns the exit code.
-#[must_use]
-pub fn explain(error: &clap::Error) -> u8 {
-    use clap::error::ErrorKind;
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match crate::commands::print(&error.to_string()) {
-            Ok(()) => 0,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "ocinet: {error}");
-                error.exit_code()
-            }
-        };
-    }
-    let names_none = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
-    );
-    let cause = if names_none { "no command is named".to_owned() } else { of_clap_error(&error.to_string()) };
-    let line = format!("ocinet: cannot read the command line: {cause}; hint: see `ocinet --help`\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    2
 }

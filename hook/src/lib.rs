@@ -34,6 +34,7 @@ mod host;
 pub mod input;
 mod lifecycle;
 mod log;
+mod model;
 mod plan;
 pub mod policy;
 mod state;

@@ -34,7 +34,7 @@ fn run() -> u8 {
     }));
     let options = match ocinet::cli::Options::of_a_hook().map_or_else(ocinet::cli::Options::try_parse, Ok) {
         Ok(options) => options,
-        Err(error) => return ocinet::cli::explain(&error),
+        Err(error) => return ocinet::commands::explain(&error),
     };
     match ocinet::commands::run(&options) {
         Ok(code) => code,

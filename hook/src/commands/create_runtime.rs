@@ -45,7 +45,10 @@ fn remember<T>(state: &StateDir, container: &Container, result: Result<T, Error>
         crate::log::failure(format_args!("the start of container {} failed: {error}", container.id));
         // A folder that others can write to is left as it is.
         let is_left_alone = matches!(state.check(), Err(StateError::Unsafe { .. }));
-        if !is_left_alone && let Err(error) = last_error::write(state, container, error) {
+        if !is_left_alone
+            && let Err(error) =
+                last_error::write(state, &container.id, (container.pid, &container.bundle), error)
+        {
             crate::log::warn(error);
         }
     }

@@ -19,7 +19,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ocinet_shared::kernel::{privileges, process};
-use ocinet_shared::one_line::one_line;
+use ocinet_shared::one_line::{of_clap_error, one_line};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::cli::{Command, Options};
@@ -182,4 +182,27 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints what clap says of a command line it cannot use, in one line for an error, and returns the exit code.
+#[must_use]
+pub fn explain(error: &clap::Error) -> u8 {
+    use clap::error::ErrorKind;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match print(&error.to_string()) {
+            Ok(()) => 0,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "ocinet: {error}");
+                error.exit_code()
+            }
+        };
+    }
+    let names_none = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+    );
+    let cause = if names_none { "no command is named".to_owned() } else { of_clap_error(&error.to_string()) };
+    let line = format!("ocinet: cannot read the command line: {cause}; hint: see `ocinet --help`\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    2
 }

@@ -9,6 +9,7 @@ mod temporary;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -30,7 +31,6 @@ use self::listed::{Listed, list};
 pub use self::temporary::Temporary;
 use crate::error::Error;
 use crate::host::living::Inhabitants;
-pub use crate::host::living::living_addresses;
 use crate::host::{conflict, forwarding};
 use crate::input::oci_state;
 use crate::input::oci_state::COLLECTOR;
@@ -108,6 +108,10 @@ fn held(undo: &Undo) -> Option<String> {
         Undo::Unshare { owner } => Some(format!("a share in container {owner}")),
         _ => None,
     }
+}
+
+fn leased(undo: &Undo) -> Option<IpAddr> {
+    if let Undo::ReleaseLease { address, .. } = undo { Some(*address) } else { None }
 }
 
 /// What no record owns.
@@ -205,7 +209,14 @@ fn without_the_living(
     };
     let mut left = Vec::new();
     for stray in strays {
-        let is_kept = if is_of_host(&stray) { keeps_apart } else { inhabitants.has(&stray, by_name)? };
+        let is_kept = match &stray {
+            of_host if is_of_host(of_host) => keeps_apart,
+            Stray::Link(name) => by_name(name.as_str()).is_some_and(|link| inhabitants.has_link(link)),
+            Stray::Network(network) => inhabitants.has_network(network, by_name),
+            Stray::Element(element) => inhabitants.has_element(element)?,
+            Stray::Held { by, undo } => inhabitants.has_unrecorded_id(by, undo.iter().filter_map(leased)),
+            Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. } | Stray::Forwarding(_) => false,
+        };
         if !is_kept {
             left.push(stray);
         }

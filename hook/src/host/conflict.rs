@@ -19,8 +19,8 @@ use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::SharedLink;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::diagnose::orphans;
 use crate::error::{Error, report};
+use crate::host::living;
 use crate::state::leases;
 
 /// What to do about a port that is taken.
@@ -66,7 +66,7 @@ pub struct WithoutLease {
 /// # Errors
 /// What the kernel refuses to tell of the host itself.
 pub fn who_lives_without_lease(address: IpAddr) -> Result<Option<WithoutLease>, Error> {
-    let living = orphans::living_addresses()?;
+    let living = living::living_addresses()?;
     let Some(by) = living.get(&address) else { return Ok(None) };
     let error = Error::Conflict(report(
         format!("use the address {address}"),

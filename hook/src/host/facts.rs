@@ -18,10 +18,11 @@ use crate::error::{Error, annotation, report};
 use crate::host::{conflict, occupied, underlay};
 use crate::input::config::Config;
 use crate::input::request::AttachmentRequest;
+use crate::model::driver_spec::AddressScope;
 use crate::plan::addresses;
-use crate::plan::drivers::{Pool, routed};
+use crate::plan::driver::NetworkContext;
+use crate::plan::drivers::{self, routed};
 use crate::plan::network;
-use crate::plan::network::Surroundings;
 use crate::plan::validate;
 use crate::state::leases;
 use crate::state::networks;
@@ -56,7 +57,7 @@ pub fn network(
     let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
     network::make(
         request,
-        &Surroundings {
+        &NetworkContext {
             config,
             others: &others,
             occupied: occupied::list(&mut channel, &others, request, &routes)?,
@@ -120,7 +121,7 @@ pub fn addresses(
             (Some(address), _) => addresses.push(named(state, network, address, id, others.is_gone)?),
             (None, Some(range)) => addresses.push(free(state, network, *range, id, others)?),
             // Others have addresses of the subnet that ocinet does not know of.
-            (None, None) if request.driver.pool() != Pool::Host => {}
+            (None, None) if request.driver.addresses() != AddressScope::Host => {}
             (None, None) => addresses.push(free(state, network, subnet, id, others)?),
         }
     }
@@ -144,7 +145,7 @@ pub fn check_room(
     id: &ContainerId,
     is_gone: IsGone<'_>,
 ) -> Result<(), Error> {
-    if !request.driver.holds_one(network) {
+    if !drivers::of(request.driver).holds_one(network) {
         return Ok(());
     }
     for holder in leases::holders(state, &network.name)? {

@@ -16,10 +16,10 @@ use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::netns::{Namespace, NamespaceId};
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, addr};
-use ocinet_shared::record::Undo;
+use ocinet_shared::network::Network;
 
-use crate::diagnose::orphans::Stray;
 use crate::error::Error;
+use crate::host::conflict;
 use crate::plan::elements;
 
 /// What keeps a network namespace.
@@ -164,35 +164,34 @@ impl Inhabitants {
         self.living.iter().any(|one| !one.is_recorded)
     }
 
-    /// Whether something that no record here owns is theirs, or the kernel's to remove: it does so with each link into a
-    /// namespace that has ended. `by_name` finds a link.
+    /// Whether a link is theirs, or the kernel's to remove: it does so with each link into a namespace that has ended.
+    #[must_use]
+    pub fn has_link(&self, link: &Link) -> bool {
+        self.links.contains(&link.index) || link.peer_namespace.is_some()
+    }
+
+    /// Whether a network is theirs. `by_name` finds a link of the host.
+    pub fn has_network<'a>(&self, network: &Network, by_name: impl Fn(&str) -> Option<&'a Link>) -> bool {
+        let is_theirs = |name: &str| by_name(name).is_some_and(|link| self.links.contains(&link.index));
+        !self.is_empty()
+            && (self.groups.contains(&network.group)
+                || network.links.iter().any(|link| is_theirs(link.name.as_str())))
+    }
+
+    /// Whether a container that has no record here lives, or has one of these addresses.
+    pub fn has_unrecorded_id(&self, id: &ContainerId, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
+        self.living.iter().any(|one| !one.is_recorded && one.id.as_ref() == Some(id))
+            || addresses.any(|address| self.addresses.contains(&address))
+    }
+
+    /// Whether an element that no record here has is theirs.
     ///
     /// # Errors
     /// What the kernel refuses to tell of a published port.
-    pub fn has<'a>(&self, stray: &Stray, by_name: impl Fn(&str) -> Option<&'a Link>) -> Result<bool, Error> {
-        let is_theirs = |name: &str| by_name(name).is_some_and(|link| self.links.contains(&link.index));
-        Ok(match stray {
-            Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. } | Stray::Forwarding(_) => false,
-            Stray::Link(name) => {
-                is_theirs(name.as_str())
-                    || by_name(name.as_str()).is_some_and(|link| link.peer_namespace.is_some())
-            }
-            _ if self.living.is_empty() => false,
-            Stray::Network(network) => {
-                self.groups.contains(&network.group)
-                    || network.links.iter().any(|link| is_theirs(link.name.as_str()))
-            }
-            Stray::Element(element) => self.has_element(element)?,
-            Stray::Held { by, undo } => {
-                self.living.iter().any(|one| !one.is_recorded && one.id.as_ref() == Some(by))
-                    || undo.iter().any(|step| {
-                        matches!(step, Undo::ReleaseLease { address, .. } if self.addresses.contains(address))
-                    })
-            }
-        })
-    }
-
-    fn has_element(&self, element: &Element) -> Result<bool, Error> {
+    pub fn has_element(&self, element: &Element) -> Result<bool, Error> {
+        if self.is_empty() {
+            return Ok(false);
+        }
         if let (Set::Overlays, [Field::Port(port), Field::Vni(vni)]) = (element.set, element.key.as_slice()) {
             return Ok(self.overlays.contains(&(*port, *vni)));
         }
@@ -200,9 +199,7 @@ impl Inhabitants {
         let element = publishing.as_ref().unwrap_or(element);
         if matches!(element.set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound) {
             let value = Nft::open()?.get(element)?.map(|found| found.value).unwrap_or_default();
-            return Ok(
-                crate::host::conflict::address_of(&value).is_some_and(|to| self.addresses.contains(&to))
-            );
+            return Ok(conflict::address_of(&value).is_some_and(|to| self.addresses.contains(&to)));
         }
         // A link's name says more than an address, and an address more than the group of its network.
         let by_link = element.key.iter().find_map(|field| match field {

@@ -12,8 +12,9 @@ use ocinet_shared::network::Network;
 
 use crate::error::Error;
 use crate::input::request::AttachmentRequest;
-use crate::plan::drivers::Pool;
-use crate::plan::network::{Leaves, Occupied};
+use crate::model::driver_spec::AddressScope;
+use crate::model::host_network::{Leaves, Occupied};
+use crate::plan::drivers;
 
 /// A LAN whose prefix is this long or shorter is as wide as a whole private range (RFC 1918, section 3): a host on it has no
 /// other addresses of that range for a network.
@@ -35,11 +36,11 @@ pub fn list(
         let nothing = |range| Occupied { range, by: by.clone(), leaves: Leaves::Nothing };
         occupied.extend(other.subnets().map(nothing));
     }
-    if request.driver.pool() == Pool::Lan {
+    if request.driver.addresses() == AddressScope::Lan {
         return Ok(occupied);
     }
     // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
-    let own = match request.driver.bridge(request)? {
+    let own = match drivers::of(request.driver).bridge(request)? {
         Some(bridge) => link::find(channel, &bridge)?.map(|link| link.index),
         None => None,
     };
@@ -103,7 +104,7 @@ fn is_on_every_link(range: &Cidr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::network::Leaves;
+    use crate::model::host_network::Leaves;
 
     fn route(to: &str, gateway: Option<&str>, is_connected: bool) -> Route {
         let gateway = gateway.map(|gateway| gateway.parse().unwrap());

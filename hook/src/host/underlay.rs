@@ -16,9 +16,12 @@ use ocinet_shared::quoted::word;
 
 use crate::error::{Error, annotation, report};
 use crate::host::conflict;
-use crate::input::request::{AttachmentRequest, unusable};
-use crate::plan::drivers::Pool;
-use crate::plan::network::Underlay;
+use crate::input::request::AttachmentRequest;
+use crate::model::driver_spec::AddressScope;
+use crate::model::host_network::Underlay;
+use crate::model::subnet::unusable;
+use crate::plan::drivers;
+use crate::plan::validate::check_mtu;
 
 /// A peer of a new network's tunnels, and the index of the link by which a packet to it would leave, where one would.
 pub type Peer = (IpAddr, Option<u32>);
@@ -62,16 +65,16 @@ pub fn find(
     } else {
         let by_peers: BTreeSet<u32> = peers.iter().filter_map(|(_, link)| *link).collect();
         let group = addresses_in(request, "group").next().map(Family::of);
-        let by_default = || match request.driver.pool() {
+        let by_default = || match request.driver.addresses() {
             // A VPN that leads everywhere has no LAN.
-            Pool::Lan => default_links(routes, group),
-            Pool::Host | Pool::Overlay => ways_out(routes, group),
+            AddressScope::Lan => default_links(routes, group),
+            AddressScope::Host | AddressScope::Overlay => ways_out(routes, group),
         };
         narrowest(channel, if peers.is_empty() { by_default() } else { by_peers })?
     };
     let Some(found) = found else { return Ok(None) };
     // Its addresses are asked for only by who shares them.
-    let on_lan = request.driver.pool() == Pool::Lan;
+    let on_lan = request.driver.addresses() == AddressScope::Lan;
     if on_lan {
         check_fit(request, &found)?;
     }
@@ -110,36 +113,19 @@ fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Lin
 /// # Errors
 /// A link that cannot be a parent, or not this container's.
 pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
-    let Some(parent) = network.settings.get("parent").filter(|_| request.driver.pool() == Pool::Lan) else {
+    let Some(parent) =
+        network.settings.get("parent").filter(|_| request.driver.addresses() == AddressScope::Lan)
+    else {
         return Ok(());
     };
     let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
     check_mtu(request, request.mtu.or(network.mtu), parent, link.mtu)?;
     match request.mac {
-        Some(mac) if request.mac == link.mac && !request.driver.holds_one(network) => {
+        Some(mac) if request.mac == link.mac && !drivers::of(request.driver).holds_one(network) => {
             let hint = "give another address, or leave it out";
             Err(request.label("mac").error(format!("{mac} is {parent}'s own"), hint))
         }
         _ => Ok(()),
-    }
-}
-
-/// Checks an MTU that a container is to have against its parent's.
-///
-/// # Errors
-/// More than the parent has.
-pub fn check_mtu(
-    request: &AttachmentRequest,
-    mtu: Option<u32>,
-    parent: &str,
-    most: u32,
-) -> Result<(), Error> {
-    match mtu.filter(|mtu| *mtu > most) {
-        None => Ok(()),
-        Some(mtu) => {
-            let cause = format!("{mtu} is more than the {most} of {parent}");
-            Err(request.label("mtu").error(cause, "give at most the parent's MTU"))
-        }
     }
 }
 
@@ -162,7 +148,7 @@ fn check_fit(request: &AttachmentRequest, link: &Link) -> Result<(), Error> {
         (format!("it is network {network}'s"), another.to_owned())
     } else if link.kind == "veth" && link.name.starts_with("oc-") {
         ("it is a container's".to_owned(), another.to_owned())
-    } else if request.driver.pool() == Pool::Lan && !link.is_ethernet {
+    } else if request.driver.addresses() == AddressScope::Lan && !link.is_ethernet {
         ("it is not an Ethernet link".to_owned(), another.to_owned())
     } else if !link.is_up {
         ("it is down".to_owned(), format!("bring it up with `ip link set {} up`", word(&link.name)))

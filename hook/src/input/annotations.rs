@@ -6,38 +6,10 @@ use ocinet_shared::ifname::IfName;
 
 use crate::error::{Error, annotation, report};
 use crate::input::nearest::{called_elsewhere, near};
+pub use crate::model::driver_spec::Subject;
 
 /// What all of ocinet's annotations begin with.
 pub const PREFIX: &str = "net.";
-
-/// What a key is about; a driver says which subjects it has a use for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// The container as a whole.
-    Container,
-    /// Which attachment this is.
-    Attachment,
-    /// Addresses and routes.
-    Addresses,
-    /// The Ethernet address.
-    Ethernet,
-    /// What the host does for the container as its router.
-    Routing,
-    /// The bridge.
-    Bridge,
-    /// Limits of the host's end of the link.
-    Rates,
-    /// The link of the host that it is on.
-    Parent,
-    /// The mode of the link.
-    Mode,
-    /// A way from the host to containers that are on the LAN themselves.
-    HostAccess,
-    /// Tunnels to other hosts.
-    Tunnel,
-    /// A later version's.
-    Later,
-}
 
 /// A key that ocinet knows.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Which known word somebody meant. Pure.
 
+use crate::model::driver_spec::Driver;
+
 /// What the keys are called by other programs (docker run, podman run, compose files, CNI and Kubernetes), without the
 /// `net.` that they do not have there.
 const CALLED: &[(&str, &[&str])] = &[
@@ -98,6 +100,30 @@ pub fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<
 pub fn called_elsewhere(word: &str) -> Option<&'static str> {
     let word = word.to_lowercase().replace('_', "-");
     CALLED.iter().find(|(_, names)| names.contains(&word.as_str())).map(|(key, _)| *key)
+}
+
+/// A name that no driver has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no driver \"{0}\"")]
+pub struct UnknownDriver(String);
+
+impl UnknownDriver {
+    /// The driver whose name is near, and all that there are.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let all: Vec<&str> = Driver::names().collect();
+        let nearest = near(&self.0, all.iter().copied());
+        let nearest = nearest.map(|name| format!("the nearest one is {name}; ")).unwrap_or_default();
+        format!("{nearest}there are {}", all.join(", "))
+    }
+}
+
+/// The driver of a name.
+///
+/// # Errors
+/// A name that no driver has.
+pub fn driver(name: &str) -> Result<Driver, UnknownDriver> {
+    Driver::find(name).ok_or_else(|| UnknownDriver(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -17,9 +17,11 @@ use crate::host::{facts, name_servers, ports, underlay};
 use crate::input::config::Config;
 use crate::input::oci_bundle::OciBundle;
 use crate::input::request::{AttachmentRequest, Request};
+use crate::plan::Plan;
+use crate::plan::driver::{Attached, Inputs};
+use crate::plan::drivers;
 use crate::plan::resolver_files::Names;
 use crate::plan::step::Step;
-use crate::plan::{Attached, Inputs, Plan};
 use crate::plan::{elements, validate};
 use crate::policy::rules::Rules;
 
@@ -51,8 +53,8 @@ impl Assembly<'_> {
     /// # Errors
     /// What the host, a network or a driver has against the request.
     pub fn plan(&self, request: &Request) -> Result<Plan, Error> {
-        if let Some(driver) = request.alone {
-            return Plan::alone(request, driver);
+        if let Some(driver) = request.standalone {
+            return Plan::standalone(request, driver);
         }
         let mut networks: Vec<Network> = Vec::new();
         let mut attached: Vec<Attached> = Vec::new();
@@ -97,7 +99,7 @@ impl Assembly<'_> {
             ports::check_snat(asked)?;
             underlay::check_parent(asked, network)?;
         }
-        asked.driver.attach(&Inputs {
+        drivers::of(asked.driver).attach(&Inputs {
             request: asked,
             network,
             addresses: &addresses,

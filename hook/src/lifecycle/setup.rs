@@ -27,7 +27,7 @@ use crate::lifecycle::phases::Phases;
 use crate::lifecycle::planner::Assembly;
 use crate::lifecycle::teardown::TakeBack;
 use crate::lifecycle::{identity, sweep};
-use crate::plan::Plan;
+use crate::plan::{Plan, pod};
 use crate::policy::rules::Rules;
 use crate::state::last_error;
 use crate::state::leases;
@@ -159,7 +159,8 @@ impl<'a> Setup<'a> {
         if sweep::if_dead(self.state, &record.id, &self.boot_id)? {
             return Ok(None);
         }
-        pod_members::check(self.state, &record, &self.container.id, self.request)?;
+        let members = pod_members::records(self.state, &record);
+        pod::check(&record, &members, &self.container.id, self.request)?;
         Ok(Some(record))
     }
 
@@ -187,12 +188,9 @@ impl<'a> Setup<'a> {
         let Some((record, lock)) = self.state.lock_record(id)? else { return Ok(false) };
         self.check_free(&record)?;
         if pod_members::keeper(self.state, &record, &self.boot_id).is_some() {
-            pod_members::check(
-                self.state,
-                &Record { attachments: without_ports(&record), ..record.clone() },
-                id,
-                self.request,
-            )?;
+            let members = pod_members::records(self.state, &record);
+            let own = Record { attachments: without_ports(&record), ..record.clone() };
+            pod::check(&own, &members, id, self.request)?;
             let path = self.state.record_path(id);
             let bundle = self.container.bundle.clone();
             let back = Record { pid: self.container.pid, pid_start: self.pid_start, bundle, ..record };

@@ -11,7 +11,7 @@ use ocinet_shared::network::{HostLinkKind, Network};
 use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::Attachment;
 
-use crate::plan::Inputs;
+use crate::plan::driver::Inputs;
 
 /// The elements of a container's attachment.
 #[must_use]

@@ -1,13 +1,16 @@
 //! What is to be done for a container, as a value: everything is checked before the kernel is touched.
 
 pub mod addresses;
+pub mod driver;
 pub mod drivers;
 pub mod elements;
 pub mod link_filters;
 pub mod network;
+pub mod pod;
 pub mod registration;
 pub mod resolver_files;
 pub mod step;
+pub mod subnets;
 pub mod validate;
 
 use std::collections::BTreeMap;
@@ -19,72 +22,19 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
-use ocinet_shared::network::{HostLinkKind, Network};
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::network::HostLinkKind;
 use ocinet_shared::record::{Attachment, Record, Undo};
 
 use crate::error::{Error, annotation};
-use crate::input::request::{AttachmentRequest, Request};
-use crate::plan::drivers::Alone;
+use crate::input::request::Request;
+use crate::model::driver_spec::StandaloneDriver;
+use crate::plan::driver::Attached;
+use crate::plan::drivers::standalone;
 use crate::plan::resolver_files::Names;
 use crate::plan::step::{OwnTable, Step};
 
 /// The routing table of an interface beside others is this and the number in the interface's name.
 const TABLES: u8 = 100;
-
-/// What a driver plans an attachment from.
-#[derive(Debug)]
-pub struct Inputs<'a> {
-    /// What the annotations ask for.
-    pub request: &'a AttachmentRequest,
-    /// The network, as it is or as it is to be made.
-    pub network: &'a Network,
-    /// The container's addresses, at most one for each of the network's families.
-    pub addresses: &'a [IpAddr],
-    /// The published ports; every host port is chosen.
-    pub ports: &'a [PublishedPort],
-    /// A name for the host's end that was never used.
-    pub host_interface: &'a IfName,
-    /// Another such name, for the link that shapes what the container sends.
-    pub shaper: &'a IfName,
-}
-
-impl Inputs<'_> {
-    /// The container's addresses with the prefix length of their subnet.
-    #[must_use]
-    pub fn cidrs(&self) -> Vec<Cidr> {
-        let of_subnet =
-            |address: &IpAddr| self.network.subnets().find_map(|subnet| subnet.with_address(*address));
-        self.addresses.iter().filter_map(of_subnet).collect()
-    }
-
-    /// The further routes that are asked for.
-    #[must_use]
-    pub fn ways(&self) -> Vec<Way> {
-        let way = |(to, gateway): &(Cidr, IpAddr)| Way {
-            to: *to,
-            gateway: Some(*gateway),
-            onlink: false,
-            table: None,
-        };
-        self.request.routes.iter().map(way).collect()
-    }
-}
-
-/// What a driver made of an attachment.
-#[derive(Debug)]
-pub struct Attached {
-    /// The steps up to the container's interface, which is yet to be configured.
-    pub steps: Vec<Step>,
-    /// The interface that the container then has.
-    pub attachment: Attachment,
-    /// Routes besides the default one.
-    pub ways: Vec<Way>,
-    /// The ways to everywhere else, at most one a family, without their tables.
-    pub ways_out: Vec<Way>,
-    /// Whether others than this host remember where the container's address is, and must be told that it is here.
-    pub announce: bool,
-}
 
 /// The steps for a container, and what they amount to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -146,12 +96,12 @@ impl Plan {
     ///
     /// # Errors
     /// Sysctls where the namespace is the host's, or a name for the gateway.
-    pub fn alone(request: &Request, driver: &dyn Alone) -> Result<Self, Error> {
+    pub fn standalone(request: &Request, driver: StandaloneDriver) -> Result<Self, Error> {
         if !driver.needs_own_namespace() && !request.sysctls.is_empty() {
             let cause = format!("with the driver {}, the network namespace is the host's", driver.name());
             return Err(annotation("net.sysctl", cause, "leave it out, or use another net.driver"));
         }
-        let mut plan = driver.plan();
+        let mut plan = Self { steps: standalone::steps(driver), ..Self::default() };
         plan.finish(request, Names::default())?;
         Ok(plan)
     }

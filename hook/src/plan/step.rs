@@ -15,7 +15,7 @@ use ocinet_shared::network::{HostLinkKind, Network, Tunnel};
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{SharedLink, Undo};
 
-use crate::input::request::Sysctl;
+use crate::model::sysctl::Sysctl;
 
 /// How the host reaches a container that is on a link of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

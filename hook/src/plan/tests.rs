@@ -71,7 +71,7 @@ fn the_record_has_what_the_containers_files_are_told() {
         (3, Told { resolver: Some(resolver), hosts: Some(hosts) }),
     ] {
         let request = request(&asked[..count]);
-        let plan = Plan::alone(&request, request.alone.unwrap()).unwrap();
+        let plan = Plan::standalone(&request, request.standalone.unwrap()).unwrap();
         assert_eq!(plan.told(), expected);
     }
 }

@@ -6,9 +6,11 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::network::{Network, not_a_host};
 
 use crate::error::Error;
-use crate::input::request::{AttachmentRequest, unusable};
-use crate::plan::drivers::Pool;
-use crate::plan::network::{IPV6_MTU, is_on_link, list, too_small_for_ipv6};
+use crate::input::request::AttachmentRequest;
+use crate::model::driver_spec::AddressScope;
+use crate::model::mtu::IPV6_MTU;
+use crate::model::subnet::unusable;
+use crate::plan::subnets::{is_on_link, list};
 
 /// Checks what is asked for besides an address. `addresses` are those that the container gets.
 ///
@@ -40,15 +42,15 @@ pub fn check(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr
 fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpAddr]) -> Result<(), Error> {
     let label = request.label("routes");
     for (to, gateway) in &request.routes {
-        let pool = request.driver.pool();
-        let Some(subnet) = network.subnets().find(|subnet| is_on_link(pool, subnet, *gateway)) else {
+        let scope = request.driver.addresses();
+        let Some(subnet) = network.subnets().find(|subnet| is_on_link(scope, subnet, *gateway)) else {
             let cause =
                 format!("{gateway}, the gateway to {to}, is outside the subnet of network {}", network.name);
             let ranges: Vec<Cidr> = network.subnets().collect();
             return Err(label.error(cause, format!("give a gateway inside {}", list(&ranges))));
         };
         let family = Family::of(*gateway);
-        let host = network.gateway(family).filter(|_| pool != Pool::Lan);
+        let host = network.gateway(family).filter(|_| scope != AddressScope::Lan);
         let hint = match host {
             Some(host) => format!("route by {host}, the network's gateway"),
             None => format!("give another gateway inside {subnet}"),
@@ -63,7 +65,7 @@ fn check_routes(request: &AttachmentRequest, network: &Network, addresses: &[IpA
             let cause = format!("{to} is an {family} network, and the container has no {family} address");
             return Err(label.error(cause, "leave the route out, or give the container an address by net.ip"));
         }
-        if pool != Pool::Lan && host != Some(*gateway) {
+        if scope != AddressScope::Lan && host != Some(*gateway) {
             let cause = format!(
                 "{gateway}, the gateway to {to}, is no router: a container sends from its own addresses alone"
             );
@@ -111,4 +113,38 @@ pub fn check_address(request: &AttachmentRequest, network: &Network, address: Ip
         return refuse(format!("{address} is the host's own"));
     }
     Ok(())
+}
+
+/// Checks an MTU that a container is to have against its parent's.
+///
+/// # Errors
+/// More than the parent has.
+pub fn check_mtu(
+    request: &AttachmentRequest,
+    mtu: Option<u32>,
+    parent: &str,
+    most: u32,
+) -> Result<(), Error> {
+    match mtu.filter(|mtu| *mtu > most) {
+        None => Ok(()),
+        Some(mtu) => {
+            let cause = format!("{mtu} is more than the {most} of {parent}");
+            Err(request.label("mtu").error(cause, "give at most the parent's MTU"))
+        }
+    }
+}
+
+/// IPv6 is not to be had on a link of that MTU.
+#[must_use]
+pub fn too_small_for_ipv6(request: &AttachmentRequest, mtu: u32) -> Error {
+    match request.mtu {
+        Some(mtu) => request.label("mtu").error(
+            format!("{mtu} is less than the {IPV6_MTU} that IPv6 needs"),
+            format!("give at least {IPV6_MTU}, or use a network without an IPv6 subnet"),
+        ),
+        None => request.label("subnet").error(
+            format!("IPv6 needs an MTU of {IPV6_MTU}, and packets leave the host by a link that has room for {mtu}"),
+            "leave the IPv6 subnet out, or raise that link's MTU",
+        ),
+    }
 }

@@ -22,8 +22,8 @@ use crate::input::config::policy::{
 };
 use crate::input::oci_bundle::OciBundle;
 use crate::input::request::{AttachmentRequest, DriverOf, Request};
+use crate::model::driver_spec::{AddressScope, Driver};
 use crate::plan::drivers;
-use crate::plan::drivers::Pool;
 
 /// The host ports that the preset `strict` allows: those that a process needs no right to listen on.
 const UNPRIVILEGED: std::ops::RangeInclusive<u32> = 1024..=65_535;
@@ -90,9 +90,9 @@ impl<'a> Rules<'a> {
                 allowed.map_err(|refusal| refusal.error(&label, "it"))?;
             }
         }
-        if let Some(driver) = request.alone {
+        if let Some(driver) = request.standalone {
             let label = Label { key: format!("{PREFIX}driver"), is_annotation: true };
-            self.driver(driver.name())
+            self.driver(Driver::Standalone(driver))
                 .map_err(|refusal| refusal.error(&label, &driver_named(driver.name())))?;
         }
         for asked in &request.attachments {
@@ -116,8 +116,8 @@ impl<'a> Rules<'a> {
             |key: &'static str, what: String| move |refusal: Refusal| refusal.error(&asked.label(key), &what);
         self.network(asked).map_err(refuse("network", format!("the network {}", asked.network)))?;
         if !self.is_configured(asked, "driver") {
-            let name = asked.driver.name();
-            self.driver(name).map_err(refuse("driver", driver_named(name)))?;
+            let refuse = refuse("driver", driver_named(asked.driver.name()));
+            self.driver(Driver::Network(asked.driver)).map_err(refuse)?;
         }
         for key in ["parent", "vni"] {
             if let Some(value) = asked.settings.get(key).filter(|_| asked.label(key).is_annotation) {
@@ -158,7 +158,7 @@ impl<'a> Rules<'a> {
             }
         }
         let is_own = self.is_configured(asked, "parent") && self.is_configured(asked, "mode");
-        if is_own || !asked.driver.holds_one(network) {
+        if is_own || !drivers::of(asked.driver).holds_one(network) {
             return Ok(());
         }
         let Some(parent) = network.settings.get("parent") else { return Ok(()) };
@@ -220,14 +220,14 @@ impl<'a> Rules<'a> {
         says && !asked.label(key).is_annotation
     }
 
-    fn driver(&self, name: &str) -> Result<(), Refusal> {
-        let is_default = name == drivers::default().name();
-        self.allows("drivers", |table| &table.drivers, |DriverName(allowed)| allowed == name, is_default)
+    fn driver(&self, driver: Driver) -> Result<(), Refusal> {
+        let is_default = driver == Driver::Network(Driver::DEFAULT);
+        self.allows("drivers", |table| &table.drivers, |DriverName(allowed)| *allowed == driver, is_default)
     }
 
     /// `strict` allows the networks that the configuration puts on a bridge.
     fn network(&self, asked: &AttachmentRequest) -> Result<(), Refusal> {
-        let bridge = drivers::default().name();
+        let bridge = Driver::DEFAULT.name();
         let is_on_a_bridge = |table: &crate::input::config::NetworkTable| {
             table.0.get("driver").is_none_or(|driver| driver == bridge)
         };
@@ -284,7 +284,7 @@ impl<'a> Rules<'a> {
             let refusal = Refusal { list: "subnets", place: self.place(listed.span()) };
             return if is_allowed { Ok(()) } else { Err(refusal.error(&label, &what)) };
         }
-        let has_route = asked.driver.pool() != Pool::Lan
+        let has_route = asked.driver.addresses() != AddressScope::Lan
             || asked.settings.get("host-access").is_some_and(|truth| truth == "true");
         if !has_route || super::special_purpose::holds(subnet) {
             return Ok(());

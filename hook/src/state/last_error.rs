@@ -10,7 +10,6 @@ use ocinet_shared::record_dir::{StateDir, StateError};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::input::oci_state::Container;
 
 const FOLDER: &str = "last-error";
 /// How many files are kept. The oldest go first: a container that is never started again would leave its file for ever.
@@ -22,20 +21,22 @@ pub fn path(state: &StateDir, id: &ContainerId) -> PathBuf {
     state.path(&format!("{FOLDER}/{id}.json"))
 }
 
-/// Writes a container's file. A start that succeeds removes it.
+/// Writes a container's file. The pair is its process and its bundle. A start that succeeds removes it.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write(state: &StateDir, container: &Container, error: &Error) -> Result<(), StateError> {
+pub fn write(
+    state: &StateDir,
+    id: &ContainerId,
+    (pid, bundle): (u32, &str),
+    error: &Error,
+) -> Result<(), StateError> {
     let json = json!({
-        "id": container.id, "pid": container.pid, "bundle": container.bundle,
+        "id": id, "pid": pid, "bundle": bundle,
         "exit_code": error.exit_code(), "error": error.to_string(),
     });
     // It quotes values of annotations as they were given. A record quotes only what was accepted.
-    state.replace_private(
-        &path(state, &container.id),
-        format!("{}\n", in_json(&json.to_string())).as_bytes(),
-    )?;
+    state.replace_private(&path(state, id), format!("{}\n", in_json(&json.to_string())).as_bytes())?;
     remove_oldest(state)
 }
 

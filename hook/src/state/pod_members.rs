@@ -11,9 +11,6 @@ use ocinet_shared::foreign::is_absent;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use crate::error::{Error, report};
-use crate::host::ports::HostPorts;
-use crate::input::request::Request;
 use crate::state::leases;
 
 fn folder(state: &StateDir, owner: &ContainerId) -> PathBuf {
@@ -72,8 +69,9 @@ fn is_member(record: &Record, owner: &Record) -> bool {
     record.shares.as_ref() == Some(&owner.id) && record.netns == owner.netns
 }
 
-/// The members' records.
-fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
+/// The members' records, as far as they can be read.
+#[must_use]
+pub fn records(state: &StateDir, owner: &Record) -> Vec<Record> {
     let read = |id: ContainerId| state.read_record(&id).ok().flatten();
     listed(state, owner).into_iter().flatten().filter_map(read).filter(|it| is_member(it, owner)).collect()
 }
@@ -122,43 +120,4 @@ pub fn pid_within(state: &StateDir, record: &Record, boot_id: &str) -> Option<u3
         Some(Keeper::Member(member)) => Some(member.pid),
         Some(Keeper::Unknown(_)) | None => None,
     }
-}
-
-/// Checks that a container that joined another's namespace asks for nothing that is not there.
-///
-/// # Errors
-/// [`Error::Conflict`] that shows both.
-pub fn check(state: &StateDir, owner: &Record, id: &ContainerId, request: &Request) -> Result<(), Error> {
-    let differ = |cause: String| {
-        Err(Error::Conflict(report(
-            format!("attach container {id}"),
-            format!("it shares the network namespace of container {}, {cause}", owner.id),
-            "leave its net. annotations out but for net.ports, or give the container a namespace of its own",
-        )))
-    };
-    for asked in &request.attachments {
-        let has = owner.attachments.iter().find(|has| has.interface == asked.interface);
-        let Some(has) = has else { return differ(format!("which has no {}", asked.interface)) };
-        if has.driver != asked.driver.name() || has.network != asked.network {
-            let theirs = format!("{} network {}", has.driver, has.network);
-            let ours = format!("{} network {}", asked.driver.name(), asked.network);
-            return differ(format!("whose {} is on {theirs}, not on {ours}", asked.interface));
-        }
-        let is_there = |address| has.addresses.iter().any(|cidr| cidr.address() == address);
-        if let Some(stray) = asked.addresses.iter().find(|address| !is_there(**address)) {
-            return differ(format!("whose {} has not the address {stray}", asked.interface));
-        }
-        if let Some(mac) = asked.mac.filter(|mac| has.mac != Some(*mac)) {
-            return differ(format!("whose {} has not the Ethernet address {mac}", asked.interface));
-        }
-        let members = records(state, owner);
-        let others = members.iter().filter(|member| member.id != *id).chain([owner]);
-        let own: HostPorts = asked.ports.iter().copied().collect();
-        for other in others {
-            if let Some(port) = other.ports().find(|port| own.overlap(port)) {
-                return differ(format!("and container {} publishes port {port} already", other.id));
-            }
-        }
-    }
-    Ok(())
 }

@@ -21,7 +21,7 @@ pub use network::NetworkTable;
 use crate::error::{Error, report};
 use crate::input::annotations::Annotations;
 use crate::input::config::policy::Table;
-use crate::input::request::UsableSubnet;
+use crate::model::subnet::UsableSubnet;
 
 /// Where the configuration is looked for when nothing names it; it need not exist there.
 pub const DEFAULT_PATH: &str = "/etc/ocinet/config.toml";

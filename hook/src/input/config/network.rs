@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::input::annotations;
-use crate::plan::drivers;
+use crate::input::nearest;
 
 /// A network of the configuration: annotation keys and their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ struct Driver(String);
 impl<'de> Deserialize<'de> for Driver {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Value(name) = Value::deserialize(deserializer)?;
-        match drivers::by_name(&name) {
+        match nearest::driver(&name) {
             Ok(_) => Ok(Self(name)),
             Err(unknown) => Err(D::Error::custom(format_args!("{unknown}, {}", unknown.hint()))),
         }

@@ -9,8 +9,9 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use toml::Spanned;
 
 use crate::input::annotations;
-use crate::input::request::sysctl_path;
-use crate::plan::drivers;
+use crate::input::nearest;
+use crate::model::driver_spec::Driver;
+use crate::model::sysctl::sysctl_path;
 
 /// A list of what is allowed, and where it stands.
 pub type List<T> = Option<Spanned<Vec<T>>>;
@@ -117,13 +118,13 @@ impl<'de> Deserialize<'de> for Pattern {
 
 /// A driver that there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DriverName(pub String);
+pub struct DriverName(pub Driver);
 
 impl<'de> Deserialize<'de> for DriverName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        match drivers::by_name(&name) {
-            Ok(_) => Ok(Self(name)),
+        match nearest::driver(&name) {
+            Ok(driver) => Ok(Self(driver)),
             Err(unknown) => Err(D::Error::custom(format_args!("{unknown}, {}", unknown.hint()))),
         }
     }

@@ -17,23 +17,20 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 
-pub use container::{Resolver, Sysctl, is_name, sysctl_path};
-pub use values::{UsableSubnet, unusable};
+pub use container::{Resolver, is_name};
 
 use crate::error::{Error, annotation};
 use crate::input::annotations::{Annotations, Label, Names, Sorted};
 use crate::input::config::Config;
-use crate::plan::drivers;
-use crate::plan::drivers::{Driver, NetworkDriver};
-
-/// The name of the network of containers that name none and are on a bridge.
-pub const DEFAULT_NETWORK: &str = "default";
+use crate::input::nearest;
+use crate::model::driver_spec::{DEFAULT_NETWORK, DefaultNetwork, Driver, DriverKind, StandaloneDriver};
+use crate::model::sysctl::Sysctl;
 
 /// What a container asks for.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The driver that attaches it to nothing, where it asks for that.
-    pub alone: Option<&'static dyn drivers::Alone>,
+    pub standalone: Option<StandaloneDriver>,
     /// The interfaces that it asks for.
     pub attachments: Vec<AttachmentRequest>,
     /// The interface that it leaves by; the first that has a gateway without.
@@ -50,7 +47,7 @@ pub struct AttachmentRequest {
     /// What its keys are called in messages.
     pub names: Names,
     /// How to wire it.
-    pub driver: &'static dyn NetworkDriver,
+    pub driver: DriverKind,
     /// The network.
     pub network: ContainerId,
     /// The interface's name in the container.
@@ -114,13 +111,13 @@ impl Request {
             return Ok(None);
         };
         let mut attachments: Vec<AttachmentRequest> = Vec::new();
-        let mut alone = None;
+        let mut standalone = None;
         let several = sorted.len() > 1;
         for mut of in sorted {
             let network = named_network(&mut of, config, driver_of)?;
             let names = of.names();
             match driver(&mut of)? {
-                Driver::Alone(driver) if several => {
+                Driver::Standalone(driver) if several => {
                     let cause = format!("the driver {} attaches the container to nothing", driver.name());
                     return Err(annotation(
                         "net.driver",
@@ -128,9 +125,9 @@ impl Request {
                         "leave the other interfaces out, or this driver",
                     ));
                 }
-                Driver::Alone(driver) => {
+                Driver::Standalone(driver) => {
                     of.finish(driver.name())?;
-                    alone = Some(driver);
+                    standalone = Some(driver);
                 }
                 Driver::Network(driver) => {
                     config.let_say(&network, &mut container, is_resolver);
@@ -140,17 +137,17 @@ impl Request {
         }
         check_together(&attachments, config)?;
         let default_route = container::default_route(&mut container, &attachments)?;
-        let shares_host = alone.is_some_and(|driver: &dyn drivers::Alone| !driver.needs_own_namespace());
+        let shares_host = standalone.is_some_and(|driver: StandaloneDriver| !driver.needs_own_namespace());
         let resolver = container::resolver(&mut container, shares_host)?;
         let sysctls = container::sysctls(&mut container)?;
         container.finish("of the container")?;
-        Ok(Some(Self { alone, attachments, default_route, resolver, sysctls }))
+        Ok(Some(Self { standalone, attachments, default_route, resolver, sysctls }))
     }
 
     /// Whether the container must have a network namespace of its own.
     #[must_use]
     pub fn needs_own_namespace(&self) -> bool {
-        self.alone.is_none_or(|driver| driver.needs_own_namespace())
+        self.standalone.is_none_or(StandaloneDriver::needs_own_namespace)
     }
 
     /// All ports of the container.
@@ -172,16 +169,16 @@ fn named_network(
     driver_of: DriverOf<'_>,
 ) -> Result<ContainerId, Error> {
     let named = of.peek("driver").filter(|name| !name.is_empty());
-    let asked = named.map(|name| drivers::find(name, &of.label("driver"))).transpose()?;
-    let network_driver = match asked.unwrap_or_else(drivers::default) {
-        Driver::Network(driver) => driver,
-        Driver::Alone(_) => return values::constant(DEFAULT_NETWORK),
+    let asked = named.map(|name| find_driver(name, &of.label("driver"))).transpose()?;
+    let kind = match asked.unwrap_or(Driver::Network(Driver::DEFAULT)) {
+        Driver::Network(kind) => kind,
+        Driver::Standalone(_) => return values::constant(DEFAULT_NETWORK),
     };
     let hint = "name it with letters, digits and dashes";
     let network: ContainerId = match values::parsed(of, "network", hint)? {
         Some(network) => network,
         None => {
-            let name = network_driver.default_network(&|name| of.peek(name).map(str::to_owned));
+            let name = default_network(kind, of);
             name.parse().map_err(|error| of.label("network").error(error, hint))?
         }
     };
@@ -196,15 +193,33 @@ fn named_network(
 
 fn driver(of: &mut Annotations) -> Result<Driver, Error> {
     match of.take("driver")? {
-        Some((name, label)) => drivers::find(&name, &label),
-        None => Ok(drivers::default()),
+        Some((name, label)) => find_driver(&name, &label),
+        None => Ok(Driver::Network(Driver::DEFAULT)),
+    }
+}
+
+/// The driver of a name that stands at `label`; the message of an unknown one names the nearest.
+fn find_driver(name: &str, label: &Label) -> Result<Driver, Error> {
+    nearest::driver(name).map_err(|unknown| label.error(&unknown, unknown.hint()))
+}
+
+/// The network of containers that name none. A name that no link has is refused as what it is, the parent's, and not as a part
+/// of the network's.
+fn default_network(kind: DriverKind, of: &Annotations) -> String {
+    let name = kind.name();
+    match kind.spec().default_network {
+        DefaultNetwork::Named(network) => network.to_owned(),
+        DefaultNetwork::By(key) => {
+            let value = of.peek(key).filter(|value| key != "parent" || value.parse::<IfName>().is_ok());
+            value.map_or_else(|| name.to_owned(), |value| format!("{name}-{value}"))
+        }
     }
 }
 
 fn attachment(
     mut annotations: Annotations,
     names: Names,
-    driver: &'static dyn NetworkDriver,
+    driver: DriverKind,
     network: ContainerId,
     config: &Config,
 ) -> Result<AttachmentRequest, Error> {
@@ -275,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_container_on_the_hosts_network_alone_needs_no_namespace_of_its_own() {
-        for driver in drivers::names() {
+        for driver in Driver::names() {
             let request = parse(&[("net.driver", driver)]).unwrap();
             assert_eq!(request.needs_own_namespace(), driver != "host", "{driver}");
         }

@@ -12,7 +12,8 @@ use ocinet_shared::mac::Mac;
 use super::routable::not_routable;
 use crate::error::{Error, annotation};
 use crate::input::annotations::{Annotations, Label, key};
-use crate::plan::drivers::NetworkDriver;
+use crate::model::driver_spec::DriverKind;
+use crate::model::subnet::{UsableSubnet, network_cidr, unusable};
 
 /// The least MTU: IPv6 needs 1280 bytes (RFC 8200), IPv4 can do with 68 (RFC 791).
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -55,41 +56,20 @@ pub fn items(value: &str) -> impl Iterator<Item = &str> {
         .filter(move |item| !by_spaces || !item.is_empty())
 }
 
-/// What kind of address this is, where it cannot be a container's.
-#[must_use]
-pub fn unusable(address: IpAddr) -> Option<&'static str> {
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let reserved = matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0 || v4.octets()[0] >= 240);
-    if address.is_loopback() {
-        Some("loopback")
-    } else if address.is_multicast() {
-        Some("multicast")
-    } else if link_local {
-        Some("link-local")
-    } else if address.is_unspecified() || reserved {
-        Some("reserved")
-    } else {
-        None
-    }
-}
-
 /// An attachment's annotations, and the driver that they are for. A key that the driver has no use for is not taken, so
 /// that it is left over.
 pub struct For<'a> {
     /// The annotations.
     pub annotations: &'a mut Annotations,
     /// The driver.
-    pub driver: &'static dyn NetworkDriver,
+    pub driver: DriverKind,
 }
 
 impl For<'_> {
     /// Takes a key's value, if the driver has a use for it.
     pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
         let subject = key(name).map(|key| key.subject);
-        let is_of_use = subject.is_some_and(|subject| self.driver.subjects().contains(&subject));
+        let is_of_use = subject.is_some_and(|subject| self.driver.spec().subjects.contains(&subject));
         if is_of_use { self.annotations.take(name) } else { Ok(None) }
     }
 
@@ -279,7 +259,7 @@ impl For<'_> {
 
     fn mode(&mut self) -> Result<Option<String>, Error> {
         let Some((text, label)) = self.take("mode")? else { return Ok(None) };
-        let modes = self.driver.modes();
+        let modes = self.driver.spec().modes;
         if modes.contains(&text.as_str()) {
             return Ok(Some(text));
         }
@@ -318,48 +298,6 @@ impl For<'_> {
         }
         list.sort();
         Ok(Some(list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")))
-    }
-}
-
-fn network_cidr(text: &str) -> Result<Cidr, String> {
-    let cidr: Cidr = text.parse().map_err(|error: ocinet_shared::cidr::AddressError| error.to_string())?;
-    if cidr.is_network() {
-        Ok(cidr)
-    } else {
-        Err(format!("{cidr} has host bits set; the network is {}", cidr.network()))
-    }
-}
-
-/// A subnet that has room for a gateway and a container, and consists of addresses that hosts can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub struct UsableSubnet(pub Cidr);
-
-impl FromStr for UsableSubnet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let subnet = network_cidr(text)?;
-        let lengths = match subnet.family() {
-            Family::Ipv4 => 8..=30,
-            Family::Ipv6 => 16..=126,
-        };
-        if !lengths.contains(&subnet.prefix()) {
-            let (least, most) = (lengths.start(), lengths.end());
-            return Err(format!("{subnet} has a prefix length outside /{least} to /{most}"));
-        }
-        match unusable(subnet.address()) {
-            Some(kind) => Err(format!("{subnet} holds {kind} addresses, which no container can have")),
-            None => Ok(Self(subnet)),
-        }
-    }
-}
-
-impl TryFrom<String> for UsableSubnet {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

@@ -18,8 +18,8 @@ use ocinet_shared::mac::Mac;
 
 use super::{Applier, Failure, lan};
 use crate::error::{Error, report};
-use crate::input::request::Sysctl;
 use crate::lifecycle::teardown::DEPARTURE;
+use crate::model::sysctl::Sysctl;
 use crate::plan::step::{OwnTable, Step};
 
 /// The priority of the rule by which an interface's own table is looked up is this and the table's number: before the

@@ -14,9 +14,9 @@ use ocinet_shared::record_dir::to_json;
 use super::container::wait_until_local;
 use super::{Applier, Failure, no_such_kind};
 use crate::error::{Error, report};
+use crate::model::mtu::DEFAULT_MTU;
 use crate::plan::elements;
 use crate::plan::link_filters::with_tunnel;
-use crate::plan::network::DEFAULT_MTU;
 use crate::state::networks;
 
 /// The prefix length of link-local addresses (RFC 4291, section 2.5.6).

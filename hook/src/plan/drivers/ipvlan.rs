@@ -5,45 +5,27 @@ use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 
-use super::{NetworkDriver, Pool, lan};
+use super::lan;
 use crate::error::Error;
-use crate::input::annotations::Subject;
 use crate::input::request::AttachmentRequest;
-use crate::plan::network::Surroundings;
-use crate::plan::{Attached, Inputs};
+use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 
 /// The driver.
 #[derive(Debug)]
 pub(super) struct Ipvlan;
 
 impl NetworkDriver for Ipvlan {
-    fn name(&self) -> &'static str {
-        "ipvlan"
+    fn subnets(&self, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+        lan::ranges(request, context)
     }
 
-    fn subjects(&self) -> &'static [Subject] {
-        &[Subject::Addresses, Subject::Parent, Subject::Mode]
-    }
-
-    fn modes(&self) -> &'static [&'static str] {
-        IpvlanMode::NAMES
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Lan
-    }
-
-    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
-        lan::default_network(self.name(), setting)
-    }
-
-    fn wire(
+    fn configure_network(
         &self,
         request: &AttachmentRequest,
-        around: &Surroundings<'_>,
+        context: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
-        lan::wire(request, around, network).map(drop)
+        lan::configure_network(request, context, network).map(drop)
     }
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {

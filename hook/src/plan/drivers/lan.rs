@@ -12,24 +12,15 @@ use ocinet_shared::record::Attachment;
 
 use super::routed;
 use crate::error::{Error, report};
-use crate::host::underlay;
 use crate::input::request::AttachmentRequest;
-use crate::plan::network::{IPV6_MTU, Surroundings, Underlay};
+use crate::model::host_network::Underlay;
+use crate::model::mtu::IPV6_MTU;
+use crate::plan::driver::{Attached, Inputs, NetworkContext};
 use crate::plan::step::Step;
-use crate::plan::{Attached, Inputs};
+use crate::plan::validate::check_mtu;
 
-/// The network of containers that name none: one for each parent. A name that no link has is refused as what it is, the
-/// parent's.
-#[must_use]
-pub fn default_network(driver: &str, setting: &dyn Fn(&str) -> Option<String>) -> String {
-    match setting("parent").filter(|parent| parent.parse::<IfName>().is_ok()) {
-        Some(parent) => format!("{driver}-{parent}"),
-        None => driver.to_owned(),
-    }
-}
-
-fn underlay<'a>(request: &AttachmentRequest, around: &'a Surroundings<'_>) -> Result<&'a Underlay, Error> {
-    around.underlay.ok_or_else(|| {
+fn underlay<'a>(request: &AttachmentRequest, context: &'a NetworkContext<'_>) -> Result<&'a Underlay, Error> {
+    context.underlay.ok_or_else(|| {
         let cause = "the host has no default route whose link could be the parent";
         request.label("parent").error(cause, "name a link of this host with net.parent")
     })
@@ -39,8 +30,8 @@ fn underlay<'a>(request: &AttachmentRequest, around: &'a Surroundings<'_>) -> Re
 ///
 /// # Errors
 /// No parent, one without addresses, or no address of it that a container may have.
-pub fn ranges(request: &AttachmentRequest, around: &Surroundings<'_>) -> Result<Vec<Cidr>, Error> {
-    let parent = underlay(request, around)?;
+pub fn ranges(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+    let parent = underlay(request, context)?;
     if request.addresses.is_empty() && request.ip_ranges.is_empty() {
         let cause =
             format!("nothing says which addresses of the LAN network {} may give out", request.network);
@@ -78,16 +69,16 @@ fn range(request: &AttachmentRequest, parent: &Underlay, family: Family) -> Opti
 ///
 /// # Errors
 /// No parent, or one that cannot be.
-pub fn wire<'a>(
+pub fn configure_network<'a>(
     request: &AttachmentRequest,
-    around: &'a Surroundings<'_>,
+    context: &'a NetworkContext<'_>,
     network: &mut Network,
 ) -> Result<&'a Underlay, Error> {
     let driver = request.driver;
-    let parent = underlay(request, around)?;
-    underlay::check_mtu(request, request.mtu, parent.name.as_str(), parent.mtu)?;
+    let parent = underlay(request, context)?;
+    check_mtu(request, request.mtu, parent.name.as_str(), parent.mtu)?;
     let mode =
-        request.settings.get("mode").cloned().or_else(|| driver.modes().first().map(|&m| m.to_owned()));
+        request.settings.get("mode").cloned().or_else(|| driver.spec().modes.first().map(|&m| m.to_owned()));
     network.settings.insert("parent".to_owned(), parent.name.to_string());
     network.settings.extend(mode.map(|mode| ("mode".to_owned(), mode)));
     Ok(parent)

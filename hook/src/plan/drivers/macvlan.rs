@@ -1,54 +1,37 @@
 //! `net.driver=macvlan`: the container is on the LAN itself, with an Ethernet address of its own.
 
+use ocinet_shared::cidr::Cidr;
 use ocinet_shared::kernel::link::{ChildKind, MacvlanMode};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 
-use super::{NetworkDriver, Pool, lan, routed};
+use super::{lan, routed};
 use crate::error::{Error, annotation};
-use crate::input::annotations::Subject;
 use crate::input::request::AttachmentRequest;
 use crate::plan::addresses;
-use crate::plan::network::Surroundings;
+use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 use crate::plan::step::Step;
-use crate::plan::{Attached, Inputs};
 
 /// The driver.
 #[derive(Debug)]
 pub(super) struct Macvlan;
 
 impl NetworkDriver for Macvlan {
-    fn name(&self) -> &'static str {
-        "macvlan"
-    }
-
-    fn subjects(&self) -> &'static [Subject] {
-        &[Subject::Addresses, Subject::Ethernet, Subject::Parent, Subject::Mode, Subject::HostAccess]
-    }
-
-    fn modes(&self) -> &'static [&'static str] {
-        MacvlanMode::NAMES
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Lan
-    }
-
     fn holds_one(&self, network: &Network) -> bool {
         matches!(mode(network), Ok(MacvlanMode::Passthru))
     }
 
-    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
-        lan::default_network(self.name(), setting)
+    fn subnets(&self, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+        lan::ranges(request, context)
     }
 
-    fn wire(
+    fn configure_network(
         &self,
         request: &AttachmentRequest,
-        around: &Surroundings<'_>,
+        context: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
-        let parent = lan::wire(request, around, network)?;
+        let parent = lan::configure_network(request, context, network)?;
         let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
         network.settings.insert("host-access".to_owned(), host_access.to_string());
         if mode(network)? == MacvlanMode::Passthru && !request.settings.contains_key("parent") {
@@ -65,7 +48,7 @@ impl NetworkDriver for Macvlan {
             return Err(request.label("host-access").error(cause, "leave it out, or use net.mode=bridge"));
         }
         // Two hosts of a LAN may have a network of the same name: the boot's id tells their links apart.
-        let seed = format!("{} {}", network.name, around.boot_id);
+        let seed = format!("{} {}", network.name, context.boot_id);
         let name = format!("oc-{:012x}", ocinet_shared::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
         let addresses = addresses::for_host(request, network)?;
         network.reserved.extend(&addresses);

@@ -3,23 +3,24 @@
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::mac::Mac;
+use ocinet_shared::mac::{Mac, fnv1a};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 use ocinet_shared::record::{Attachment, SharedLink};
 
-use crate::error::Error;
-use crate::input::annotations::Subject;
+use crate::error::{Error, annotation};
 use crate::input::request::AttachmentRequest;
-use crate::plan::network::{DEFAULT_MTU, bridge_of};
+use crate::model::driver_spec::DEFAULT_NETWORK;
+use crate::model::mtu::DEFAULT_MTU;
+use crate::plan::driver::{Attached, Inputs, NetworkContext};
 use crate::plan::step::Step;
-use crate::plan::{Attached, Inputs};
+use crate::plan::subnets::next_free;
 use crate::plan::{elements, link_filters};
 
-/// What containers on a bridge have a use for.
-pub const ON_A_BRIDGE: &[Subject] =
-    &[Subject::Addresses, Subject::Ethernet, Subject::Routing, Subject::Bridge, Subject::Rates];
+/// The bridge of the network `default`.
+const DEFAULT_BRIDGE: &str = "ocinet0";
 
 /// The bridge that a container names, or that its network has by its name.
 ///
@@ -30,6 +31,30 @@ pub fn bridge_name(request: &AttachmentRequest) -> Result<IfName, Error> {
         Some(name) => name.parse().map_err(|error| request.label("bridge").error(error, "use another name")),
         None => bridge_of(&request.network),
     }
+}
+
+/// `ocinet0` for the default network, `oc-NAME` where that fits, and otherwise a name from the hash of the network's.
+///
+/// # Errors
+/// A name that the kernel does not accept.
+fn bridge_of(network: &ContainerId) -> Result<IfName, Error> {
+    if network.as_str() == DEFAULT_NETWORK {
+        return DEFAULT_BRIDGE
+            .parse()
+            .map_err(|error| annotation("net.bridge", error, "report this as a bug"));
+    }
+    format!("oc-{network}").parse().or_else(|_| {
+        let name = format!("oc-{:012x}", fnv1a(network.as_str().as_bytes()) & 0xffff_ffff_ffff);
+        name.parse().map_err(|error| annotation("net.network", error, "name the bridge with net.bridge"))
+    })
+}
+
+/// A subnet of the pool that the host does not use.
+///
+/// # Errors
+/// No subnet left.
+pub fn free_subnet(context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+    Ok(vec![next_free(&context.config.subnet_pool, &context.occupied)?])
 }
 
 /// Gives a network its bridge.
@@ -48,7 +73,7 @@ pub fn add_bridge(request: &AttachmentRequest, network: &mut Network) -> Result<
 ///
 /// # Errors
 /// A network without a subnet, or ports on one that is internal.
-pub fn attachment(inputs: &Inputs<'_>, driver: &str) -> Result<Attachment, Error> {
+pub fn attachment(inputs: &Inputs<'_>) -> Result<Attachment, Error> {
     let Inputs { request, network, .. } = inputs;
     if network.internal && !inputs.ports.is_empty() {
         let cause = format!("the network {} is internal, so that nothing outside can reach it", network.name);
@@ -57,7 +82,7 @@ pub fn attachment(inputs: &Inputs<'_>, driver: &str) -> Result<Attachment, Error
     let addresses = inputs.cidrs();
     Ok(Attachment {
         interface: request.interface.clone(),
-        driver: driver.to_owned(),
+        driver: request.driver.name().to_owned(),
         network: network.name.clone(),
         parent: network.bridge().cloned(),
         host_interface: Some(inputs.host_interface.clone()),

@@ -7,42 +7,33 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 
-use super::{NetworkDriver, Pool, routed};
+use super::routed;
 use crate::error::Error;
-use crate::input::annotations::Subject;
 use crate::input::request::AttachmentRequest;
-use crate::plan::network::Surroundings;
+use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 use crate::plan::step::{Step, ToContainer};
-use crate::plan::{Attached, Inputs};
 
 /// The driver.
 #[derive(Debug)]
 pub(super) struct Veth;
 
 impl NetworkDriver for Veth {
-    fn name(&self) -> &'static str {
-        "veth"
+    fn subnets(&self, _: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+        routed::free_subnet(context)
     }
 
-    fn subjects(&self) -> &'static [Subject] {
-        &[Subject::Addresses, Subject::Ethernet, Subject::Routing, Subject::Rates]
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Host
-    }
-
-    fn default_network(&self, _: &dyn Fn(&str) -> Option<String>) -> String {
-        "veth".to_owned()
-    }
-
-    fn wire(&self, _: &AttachmentRequest, _: &Surroundings<'_>, _: &mut Network) -> Result<(), Error> {
+    fn configure_network(
+        &self,
+        _: &AttachmentRequest,
+        _: &NetworkContext<'_>,
+        _: &mut Network,
+    ) -> Result<(), Error> {
         Ok(())
     }
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
         let network = inputs.network;
-        let mut attachment = routed::attachment(inputs, self.name())?;
+        let mut attachment = routed::attachment(inputs)?;
         let gateways = routed::gateways(inputs);
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
         let mac = attachment.mac;

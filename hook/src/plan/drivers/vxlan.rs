@@ -6,17 +6,15 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ocinet_shared::cidr::Family;
+use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
 
-use super::{NetworkDriver, Pool, routed};
+use super::routed;
 use crate::error::{Error, annotation};
-use crate::input::annotations::Subject;
 use crate::input::request::AttachmentRequest;
-use crate::plan::network::Surroundings;
-use crate::plan::{Attached, Inputs};
+use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 
 /// The UDP port of VXLAN (RFC 7348, section 9).
 const PORT: &str = "4789";
@@ -26,38 +24,20 @@ const PORT: &str = "4789";
 pub(super) struct Vxlan;
 
 impl NetworkDriver for Vxlan {
-    fn name(&self) -> &'static str {
-        "vxlan"
-    }
-
-    fn subjects(&self) -> &'static [Subject] {
-        &[
-            Subject::Addresses,
-            Subject::Ethernet,
-            Subject::Routing,
-            Subject::Bridge,
-            Subject::Rates,
-            Subject::Parent,
-            Subject::Tunnel,
-        ]
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Overlay
-    }
-
-    fn default_network(&self, setting: &dyn Fn(&str) -> Option<String>) -> String {
-        setting("vni").map_or_else(|| self.name().to_owned(), |vni| format!("vxlan-{vni}"))
-    }
-
     fn bridge(&self, request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
         routed::bridge_name(request).map(Some)
     }
 
-    fn wire(
+    fn subnets(&self, request: &AttachmentRequest, _: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
+        let cause =
+            format!("network {} is new, and every host must give it the same addresses", request.network);
+        Err(request.label("subnet").error(cause, "give it a subnet, the same on every host"))
+    }
+
+    fn configure_network(
         &self,
         request: &AttachmentRequest,
-        around: &Surroundings<'_>,
+        context: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
         let said = &request.settings;
@@ -72,7 +52,7 @@ impl NetworkDriver for Vxlan {
             return Err(request.label("group").error(cause, "give one of them"));
         }
         let inside = |peer: &&IpAddr| network.subnets().any(|subnet| subnet.contains(**peer));
-        if let Some(peer) = around.peers.iter().find(inside) {
+        if let Some(peer) = context.peers.iter().find(inside) {
             let cause = format!("{peer} is an address of the network itself");
             return Err(request
                 .label("peers")
@@ -84,9 +64,9 @@ impl NetworkDriver for Vxlan {
         }
         let port = said.get("port").map_or(PORT, String::as_str);
         network.settings.insert("port".to_owned(), port.to_owned());
-        let tunnel = tunnel(request, network, bridge, around)?;
+        let tunnel = tunnel(request, network, bridge, context)?;
         check_family(request, &tunnel)?;
-        network.mtu = Some(mtu(request, around, &tunnel)?);
+        network.mtu = Some(mtu(request, context, &tunnel)?);
         let name = format!("oc-vni{vni}");
         network.links.push(HostLink {
             name: name.parse().map_err(|error| annotation("net.vni", error, "report this as a bug"))?,
@@ -103,7 +83,7 @@ impl NetworkDriver for Vxlan {
             let cause = format!("{asked} is more than the {has} that fit through the tunnels");
             return Err(inputs.request.label("mtu").error(cause, "give less, or leave it out"));
         }
-        let attachment = routed::attachment(inputs, self.name())?;
+        let attachment = routed::attachment(inputs)?;
         let attached = routed::attached(inputs, attachment);
         Ok(Attached { announce: true, ..attached })
     }
@@ -122,14 +102,14 @@ fn tunnel(
     request: &AttachmentRequest,
     network: &Network,
     bridge: IfName,
-    around: &Surroundings<'_>,
+    context: &NetworkContext<'_>,
 ) -> Result<Tunnel, Error> {
     let has = &network.settings;
     let one = |key: &str| has.get(key).and_then(|text| IpAddr::from_str(text).ok());
     let number = |key: &str| has.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
     let group = one("group");
     let named = has.contains_key("parent") || group.is_some();
-    let parent = around.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
+    let parent = context.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
     if group.is_some() && parent.is_none() {
         let cause = "the host has no default route by whose link to reach the group";
         return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
@@ -141,7 +121,7 @@ fn tunnel(
         local: one("local"),
         parent,
         group,
-        peers: around.peers.clone(),
+        peers: context.peers.clone(),
     })
 }
 
@@ -153,8 +133,8 @@ fn check_family(request: &AttachmentRequest, tunnel: &Tunnel) -> Result<(), Erro
     Err(request.label("peers").error(cause, "give tunnel ends of one family"))
 }
 
-fn mtu(request: &AttachmentRequest, around: &Surroundings<'_>, tunnel: &Tunnel) -> Result<u32, Error> {
-    let underlay = around.underlay.map_or(1500, |underlay| underlay.mtu);
+fn mtu(request: &AttachmentRequest, context: &NetworkContext<'_>, tunnel: &Tunnel) -> Result<u32, Error> {
+    let underlay = context.underlay.map_or(1500, |underlay| underlay.mtu);
     let most = underlay.saturating_sub(tunnel.overhead());
     match request.mtu {
         Some(asked) if asked > most => {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::input::annotations::Sorted;
-use crate::plan::drivers;
-use crate::plan::drivers::Driver;
+use crate::model::driver_spec::Driver;
 
 /// Reads what one annotation says to a driver.
 fn read<T>(
@@ -10,9 +9,7 @@ fn read<T>(
     text: &str,
     read: impl Fn(&mut For<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let Driver::Network(driver) = drivers::by_name(driver).unwrap() else {
-        panic!("{driver} has no networks")
-    };
+    let Driver::Network(driver) = Driver::find(driver).unwrap() else { panic!("{driver} has no networks") };
     let sorted = Sorted::new([(format!("net.{key}"), text.to_owned())]).unwrap().unwrap();
     let annotations = &mut sorted.attachments.into_iter().next().unwrap();
     read(&mut For { annotations, driver })
