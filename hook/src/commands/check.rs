@@ -2,16 +2,19 @@
 
 use ocinet_shared::record_dir::StateDir;
 
+use super::output::{print, print_line};
 use crate::diagnose::check;
 use crate::diagnose::check::Scope;
 use crate::diagnose::orphans;
+use crate::diagnose::seen_again::seen_again;
 use crate::error::{Error, report};
+use crate::host::boot;
 use crate::input::oci_state;
 
 /// Prints a line for each difference and, for the whole host, for each thing that no container owns. Returns the exit code: 1
 /// where there is any.
 pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
-    let boot_id = super::boot_id()?;
+    let boot_id = boot::id()?;
     let scope = match id {
         None => Scope::Host,
         Some(id) => {
@@ -37,11 +40,11 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
         }
         Ok(lines)
     };
-    let lines = super::seen_again(look)?;
+    let lines = seen_again(look)?;
     if lines.is_empty() {
-        super::print("everything is as recorded\n")?;
+        print("everything is as recorded\n")?;
         return Ok(0);
     }
-    lines.iter().try_for_each(super::print_line)?;
+    lines.iter().try_for_each(print_line)?;
     Ok(1)
 }

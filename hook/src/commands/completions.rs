@@ -3,6 +3,7 @@
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate};
 
+use super::output::print;
 use crate::cli::Options;
 use crate::error::Error;
 
@@ -10,5 +11,5 @@ use crate::error::Error;
 pub(super) fn run(shell: Shell) -> Result<(), Error> {
     let mut script = Vec::new();
     generate(shell, &mut Options::command(), "ocinet", &mut script);
-    super::print(&String::from_utf8_lossy(&script))
+    print(&String::from_utf8_lossy(&script))
 }

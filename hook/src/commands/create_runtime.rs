@@ -7,7 +7,7 @@ use std::time::Instant;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use super::Work;
+use super::hook_run::Work;
 use crate::error::Error;
 use crate::host::facts;
 use crate::input::oci_state::Container;

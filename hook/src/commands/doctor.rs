@@ -11,8 +11,11 @@ use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 use serde::Deserialize;
 
-use crate::diagnose::doctor::{CHECKS, Finding, Surroundings};
+use super::output::print;
+use crate::diagnose::doctor::{CHECKS, DoctorContext, Finding};
+use crate::diagnose::seen_again::seen_again;
 use crate::error::{Error, report};
+use crate::host::boot;
 use crate::input::{config, oci_state};
 use crate::lifecycle::identity;
 use crate::state::last_error;
@@ -24,7 +27,7 @@ const FOUND: u8 = 1;
 /// Prints what is amiss on the host and with all containers, or with one, and returns the exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) -> Result<u8, Error> {
     let config = config::load(config)?;
-    let boot_id = super::boot_id()?;
+    let boot_id = boot::id()?;
     let mut findings = Vec::from_iter(of_state_folder(state));
     let only = match id.map(|id| of_one(state, id, &boot_id)) {
         Some(Ok((only, found))) => {
@@ -38,11 +41,11 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) 
     let mut text = String::new();
     if only.is_some() || id.is_none() {
         let (mut containers, mut networks) = (0, 0);
-        findings.extend(super::seen_again(|| {
-            let mut around = Surroundings::read(state, &config, only.as_ref(), &boot_id)?;
-            (containers, networks) = (around.records.len(), around.networks.len());
+        findings.extend(seen_again(|| {
+            let mut context = DoctorContext::read(state, &config, only.as_ref(), &boot_id)?;
+            (containers, networks) = (context.records.len(), context.networks.len());
             let ended = if only.is_none() { ended(state, &boot_id)? } else { Vec::new() };
-            Ok(ended.into_iter().chain(look(&mut around)).collect())
+            Ok(ended.into_iter().chain(look(&mut context)).collect())
         })?);
         let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
         let _ =
@@ -57,14 +60,14 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) 
     if findings.is_empty() {
         text.push_str("nothing is amiss\n");
     }
-    super::print(&text)?;
+    print(&text)?;
     Ok(if findings.is_empty() { 0 } else { FOUND })
 }
 
-fn look(around: &mut Surroundings) -> Vec<Finding> {
+fn look(context: &mut DoctorContext) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, check) in CHECKS {
-        match check(around) {
+        match check(context) {
             Ok(found) => findings.extend(found),
             Err(error) => findings.push(Finding {
                 what: format!("{name} could not be looked at: {}", error.without_hint()),

@@ -2,14 +2,16 @@
 
 use ocinet_shared::record_dir::StateDir;
 
+use super::output::print_line;
 use crate::diagnose::orphans;
 use crate::error::{Error, report};
+use crate::host::boot;
 use crate::log;
 
 /// Prints a line for each thing that no container owns, and removes it unless this is a dry run. What cannot be removed
 /// does not keep the rest.
 pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
-    let boot_id = super::boot_id()?;
+    let boot_id = boot::id()?;
     if !dry_run {
         state.check_all()?;
     }
@@ -24,18 +26,18 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
             }
         }
         if round == 0 {
-            found.living.iter().try_for_each(|line| super::print_line(format_args!("kept: {line}")))?;
+            found.living.iter().try_for_each(|line| print_line(format_args!("kept: {line}")))?;
         }
         let mut removed = false;
         for stray in &found.strays {
             if dry_run {
-                super::print_line(stray)?;
+                print_line(stray)?;
                 continue;
             }
             match orphans::remove(state, stray, &boot_id) {
                 Ok(true) => {
                     removed = true;
-                    super::print_line(format_args!("removed: {stray}"))?;
+                    print_line(format_args!("removed: {stray}"))?;
                 }
                 Ok(false) => {}
                 Err(error) if round == 0 => failed.push(error.without_hint()),

@@ -14,6 +14,7 @@ use ocinet_shared::record_dir::StateDir;
 use serde::Serialize;
 
 use super::list::to_text;
+use super::output::print;
 use crate::error::{Error, report};
 use crate::input::oci_state;
 
@@ -71,9 +72,9 @@ pub(super) fn run(state: &StateDir, id: &str, json: bool) -> Result<(), Error> {
             record: &'a Record,
             counters: &'a Counters,
         }
-        return super::print(&(to_text(&Inspected { record: &record, counters: &counters })? + "\n"));
+        return print(&(to_text(&Inspected { record: &record, counters: &counters })? + "\n"));
     }
-    super::print(&describe(&record, &counters))
+    print(&describe(&record, &counters))
 }
 
 fn counters(record: &Record) -> Result<Counters, Error> {

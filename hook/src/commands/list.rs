@@ -5,6 +5,7 @@ use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
+use super::output::print;
 use crate::error::{Error, report};
 
 /// Prints a table for people, or the records for programs. A record that cannot be read is logged and left out.
@@ -17,13 +18,13 @@ pub(super) fn run(state: &StateDir, json: bool) -> Result<(), Error> {
         }
     }
     if json {
-        return super::print(&(to_text(&records)? + "\n"));
+        return print(&(to_text(&records)? + "\n"));
     }
     let mut rows: Vec<[String; 7]> = vec![
         ["CONTAINER", "NETWORK", "DRIVER", "INTERFACE", "ADDRESSES", "PORTS", "PHASE"].map(str::to_owned),
     ];
     rows.extend(records.iter().flat_map(rows_of));
-    super::print(&table(&rows))
+    print(&table(&rows))
 }
 
 /// JSON for programs.

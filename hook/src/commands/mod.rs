@@ -5,27 +5,27 @@ mod completions;
 mod create_runtime;
 mod doctor;
 mod gc;
+mod hook_run;
 mod inspect;
 mod list;
+mod output;
 mod plan;
 mod poststart;
 mod poststop;
 mod register;
 mod reload;
 
-use std::fmt;
 use std::io::Write as _;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use ocinet_shared::kernel::{privileges, process};
-use ocinet_shared::one_line::{of_clap_error, one_line};
+use ocinet_shared::one_line::of_clap_error;
 use ocinet_shared::record_dir::StateDir;
 
+use self::hook_run::{counted, without_failing};
+use self::output::print;
 use crate::cli::{Command, Options};
 use crate::error::{Error, report};
 use crate::input::config;
-use crate::state::hook_stats;
 
 /// Does what the command line asks for and returns the exit code.
 ///
@@ -110,78 +110,10 @@ fn check_configuration(options: &Options) -> Result<(), Error> {
     }
 }
 
-/// What a hook found to do.
-enum Work {
-    /// A container of ocinet's.
-    Done,
-    /// Nothing: the container is not ocinet's, or not any more.
-    None,
-}
-
-/// Runs a hook and counts the run, unless there was nothing to do.
-fn counted(state: &StateDir, stage: &str, hook: impl FnOnce() -> Result<Work, Error>) -> Result<(), Error> {
-    let started = Instant::now();
-    let result = match hook() {
-        Ok(Work::None) => return Ok(()),
-        Ok(Work::Done) => Ok(()),
-        Err(error) => Err(error),
-    };
-    hook_stats::count(state, stage, &result, started.elapsed());
-    result
-}
-
-/// The specification has a runtime stop a container whose poststart hook fails (runtime.md, "Lifecycle"), and runc and crun
-/// do. No container is to end for what its files say, nor for a state that ocinet cannot read: the failure is told, and
-/// the exit code is 0.
-fn without_failing(result: Result<(), Error>) {
-    if let Err(error) = result {
-        crate::log::warn(error);
-    }
-}
-
 /// Root alone may run these commands. The usual hints are about the runtime or the kernel: another user needs another one.
 fn with_root_hint<T>(result: Result<T, Error>) -> Result<T, Error> {
     let is_root = nix::unistd::geteuid().is_root();
     result.map_err(|error| if is_root { error } else { error.hinting_at_root() })
-}
-
-/// What is still so when it is looked at again, a little later: starts and stops that are under way come to their end
-/// meanwhile. Where there is nothing, it is looked at once.
-fn seen_again<T: PartialEq>(mut look: impl FnMut() -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
-    const LOOKS: usize = 2;
-    const LATER: Duration = Duration::from_millis(250);
-    let mut seen = look()?;
-    for _ in 0..LOOKS {
-        if seen.is_empty() {
-            break;
-        }
-        sleep(LATER);
-        let again = look()?;
-        seen.retain(|one| again.contains(one));
-    }
-    Ok(seen)
-}
-
-/// Which boot this is: what another boot's records are about is gone.
-fn boot_id() -> Result<String, Error> {
-    process::boot_id().map_err(|error| {
-        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
-    })
-}
-
-/// Prints one line, which may quote a name that a user chose.
-fn print_line(line: impl fmt::Display) -> Result<(), Error> {
-    print(&(one_line(&line.to_string()) + "\n"))
-}
-
-/// Prints to standard output; a reader that goes away is not an error of ours.
-pub(crate) fn print(text: &str) -> Result<(), Error> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::Usage(report("print to standard output", error, "make room where it is written to")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Prints what clap says of a command line it cannot use, in one line for an error, and returns the exit code.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::StateDir;
 
+use super::output::{print, print_line};
 use crate::error::{Error, report};
+use crate::host::boot;
 use crate::host::facts;
 use crate::input::config;
 use crate::input::oci_bundle::{
@@ -30,12 +32,12 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     let config = config::load(config)?;
     let driver_of = |network: &ContainerId| facts::driver_of(state, network);
     let Some(request) = rules::admit(&container.annotations, &config, &driver_of)? else {
-        return super::print("nothing to do: the container has no net. annotation\n");
+        return print("nothing to do: the container has no net. annotation\n");
     };
     if bundle != "-" && request.needs_own_namespace() {
         check_namespace(&container)?;
     }
-    let boot_id = super::boot_id()?;
+    let boot_id = boot::id()?;
     let is_dead =
         |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
     let oci_bundle = OciBundle::read(Path::new(&container.bundle));
@@ -58,7 +60,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         has_way_out: false,
     };
     let plan = assembly.plan(&request)?.to_string();
-    plan.lines().try_for_each(super::print_line)
+    plan.lines().try_for_each(print_line)
 }
 
 /// A start finds out by the process, which is not there yet.

@@ -11,8 +11,9 @@ use ocinet_shared::kernel::program;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
-use super::Work;
+use super::hook_run::Work;
 use crate::error::{Error, report};
+use crate::host::boot;
 use crate::input::oci_bundle::OciBundle;
 use crate::input::oci_state;
 use crate::lifecycle::apply::names;
@@ -29,7 +30,7 @@ pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     if record.phase != Phase::Ready || record.told.is_nothing() {
         return Ok(Work::None);
     }
-    if !identity::is_running(&record, &started, &super::boot_id()?) {
+    if !identity::is_running(&record, &started, &boot::id()?) {
         return Ok(Work::None);
     }
     let bundle = OciBundle::read(Path::new(&record.bundle))?;

@@ -8,7 +8,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use super::Work;
+use super::hook_run::Work;
 use crate::error::Error;
 use crate::input::oci_state;
 use crate::input::oci_state::Stopped;

@@ -12,6 +12,7 @@ use ocinet_shared::record_dir::StateDir;
 use serde::Serialize as _;
 use serde_json::Value;
 
+use super::output::print_line;
 use crate::cli::{Options, Register, STATE_DIR};
 use crate::error::{Error, report};
 use crate::host::facts;
@@ -89,11 +90,7 @@ fn into_bundle(
     let written = shown(&value, &text).map_err(|error| refuse(error.to_string(), hint))?;
     let room = "make room in the bundle, and make it writable";
     replace(&path, &written, Some(&text)).map_err(|error| refuse(error.to_string(), room))?;
-    super::print_line(format_args!(
-        "{}: its createRuntime and poststop hooks are {}",
-        path.display(),
-        hook.path
-    ))
+    print_line(format_args!("{}: its createRuntime and poststop hooks are {}", path.display(), hook.path))
 }
 
 /// Refuses, or warns of, what the policy says about the bundle's capabilities, as a start would.
@@ -118,7 +115,7 @@ fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
         let path = folder.join(name);
         let old = read_config(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         replace(&path, &written, old.as_deref()).map_err(refuse)?;
-        super::print_line(format_args!("{}: the hook is {}", path.display(), hook.path))?;
+        print_line(format_args!("{}: the hook is {}", path.display(), hook.path))?;
     }
     Ok(())
 }

@@ -3,3 +3,4 @@
 pub mod check;
 pub mod doctor;
 pub mod orphans;
+pub mod seen_again;

@@ -21,6 +21,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use crate::error::{Error, report};
 use crate::host::living;
+use crate::plan::elements;
 use crate::state::leases;
 
 /// What to do about a port that is taken.
@@ -138,18 +139,8 @@ pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> 
     Taken { what: Wanted::Port(port), by, is_given_back: value.is_none(), error }
 }
 
-/// The container's address in the value of a publishing element.
-#[must_use]
-pub fn address_of(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        8 => Some(IpAddr::from(<[u8; 4]>::try_from(&value[..4]).ok()?)),
-        20 => Some(IpAddr::from(<[u8; 16]>::try_from(&value[..16]).ok()?)),
-        _ => None,
-    }
-}
-
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
-    let address = address_of(value)?;
+    let address = elements::address_of(value)?;
     let networks = std::fs::read_dir(state.path("leases")).ok()?.filter_map(Result::ok);
     let leases = networks.map(|network| network.path().join(address.to_string()));
     leases.into_iter().find_map(|lease| leases::holder(state, &lease).ok().flatten())

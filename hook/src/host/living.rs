@@ -19,7 +19,6 @@ use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::network::Network;
 
 use crate::error::Error;
-use crate::host::conflict;
 use crate::plan::elements;
 
 /// What keeps a network namespace.
@@ -199,7 +198,7 @@ impl Inhabitants {
         let element = publishing.as_ref().unwrap_or(element);
         if matches!(element.set, Set::Publish4 | Set::Publish6 | Set::Publish4Bound | Set::Publish6Bound) {
             let value = Nft::open()?.get(element)?.map(|found| found.value).unwrap_or_default();
-            return Ok(conflict::address_of(&value).is_some_and(|to| self.addresses.contains(&to)));
+            return Ok(elements::address_of(&value).is_some_and(|to| self.addresses.contains(&to)));
         }
         // A link's name says more than an address, and an address more than the group of its network.
         let by_link = element.key.iter().find_map(|field| match field {

@@ -1,5 +1,6 @@
 //! What is read from the host, and really only read.
 
+pub mod boot;
 pub mod conflict;
 pub mod elsewhere;
 pub mod facts;

@@ -2,6 +2,7 @@
 //! the addresses that a container may send from. Pure: nothing here touches the kernel.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::counted::{self, port_counters, publish, taken};
@@ -131,6 +132,16 @@ pub fn publish_of_taken(element: &Element) -> Option<Element> {
         _ => return None,
     };
     Some(Element::new(set, element.key.clone()))
+}
+
+/// The container's address in the value of a publishing element.
+#[must_use]
+pub fn address_of(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        8 => Some(IpAddr::from(<[u8; 4]>::try_from(&value[..4]).ok()?)),
+        20 => Some(IpAddr::from(<[u8; 16]>::try_from(&value[..16]).ok()?)),
+        _ => None,
+    }
 }
 
 /// The elements of a network, which come and go with it.

@@ -1,5 +1,6 @@
 //! The paths, locks and files of the state folder.
 
+pub mod folder;
 pub mod forwarding;
 pub mod hook_stats;
 pub mod last_error;

@@ -9,9 +9,10 @@ use ocinet_shared::kernel::route::{MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
 use ocinet_shared::quoted;
 
+use super::context::DoctorContext;
 use super::decisions::OWN;
+use super::finding::Finding;
 use super::routes::ip;
-use super::{Finding, Surroundings};
 use crate::error::Error;
 
 /// A mark of an answer for the commands of [`answers`] where nobody uses it; else one of the bits beside it.
@@ -20,18 +21,18 @@ const _: () = assert!(ANSWER & MARK == 0);
 
 /// Published ports that are asked at an address whose own packets leave by another uplink than containers' do: their
 /// answers leave by the first uplink, because the kernel chooses their way before it gives them the host's address.
-pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn answers(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
-    let mut marks = Marks::read(around)?;
+    let mut marks = Marks::read(context)?;
     for family in Family::ALL {
-        let serves = around.records.iter().any(|record| record.ports().any(|port| port.serves(family)));
+        let serves = context.records.iter().any(|record| record.ports().any(|port| port.serves(family)));
         if !serves {
             continue;
         }
-        let rules = rule::list(&mut around.found.route, family)?;
+        let rules = rule::list(&mut context.found.route, family)?;
         let by_source = rules.iter().filter(|rule| !rule.is_inverted);
         for (rule, from) in by_source.filter_map(|rule| Some((rule, rule.from?))) {
-            findings.extend(astray(around, (&rules, &mut marks), rule, from));
+            findings.extend(astray(context, (&rules, &mut marks), rule, from));
         }
     }
     Ok(findings)
@@ -39,21 +40,21 @@ pub(super) fn answers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 
 /// What a rule by source leads elsewhere that containers' answers do not follow.
 fn astray(
-    around: &Surroundings,
+    context: &DoctorContext,
     (rules, marks): (&[Rule], &mut Marks),
     rule: &Rule,
     from: Cidr,
 ) -> Option<Finding> {
     let table = rule.table().filter(|table| *table != MAIN)?;
-    let own = around.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
+    let own = context.found.addresses.iter().find(|(_, own)| from.contains(own.address()))?;
     let address = own.1.address();
     if !is_of_source(rule, address, OWN) {
         return None;
     }
     let is_way_out = |route: &&Route| route.table == table && route.is_default_of(from.family());
-    let way = around.found.routes.iter().find(is_way_out)?;
-    let uplink = around.found.link_at(way.link?)?;
-    let first = around.way_out(from.family())?;
+    let way = context.found.routes.iter().find(is_way_out)?;
+    let uplink = context.found.link_at(way.link?)?;
+    let first = context.way_out(from.family())?;
     let of_table = || rules.iter().filter(|other| other.table() == Some(table) && !other.is_inverted);
     let is_marked = of_table().any(|other| leads_by_mark(other, rules));
     if first.index == uplink.index || is_marked {
@@ -66,9 +67,9 @@ fn astray(
     let publishes = |port: &ocinet_shared::port::PublishedPort| {
         port.bound_address().map_or(port.serves(from.family()), |bound| bound == address)
     };
-    let (record, attachment) = around.attachments().find(|(_, attachment)| {
+    let (record, attachment) = context.attachments().find(|(_, attachment)| {
         let mut own = attachment.addresses.iter().filter(|own| own.family() == from.family());
-        let by = around.router(attachment).map_or("", |link| link.as_str());
+        let by = context.router(attachment).map_or("", |link| link.as_str());
         attachment.ports.iter().any(publishes) && own.any(|own| !follows(own, by))
     })?;
     let port = attachment.ports.iter().find(|port| publishes(port))?;
@@ -106,10 +107,10 @@ struct Marks {
 }
 
 impl Marks {
-    fn read(around: &mut Surroundings) -> Result<Self, Error> {
+    fn read(context: &mut DoctorContext) -> Result<Self, Error> {
         let mut rules = Vec::new();
         for family in Family::ALL {
-            rules.extend(rule::list(&mut around.found.route, family)?);
+            rules.extend(rule::list(&mut context.found.route, family)?);
         }
         Ok(Self { rules, given: BTreeMap::new() })
     }

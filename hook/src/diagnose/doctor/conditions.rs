@@ -3,7 +3,7 @@
 use ocinet_shared::kernel::nft::chains::number;
 use ocinet_shared::kernel::raw::Attributes;
 
-use super::fate::Packet;
+use super::packet::Packet;
 
 // Numbers of linux/netfilter/nf_tables.h and linux/icmpv6.h.
 const NFT_REJECT_ICMP_UNREACH: u32 = 0;

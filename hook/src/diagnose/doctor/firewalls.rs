@@ -8,10 +8,12 @@ use ocinet_shared::kernel::sysctl;
 use ocinet_shared::quoted::{nft, nft_name, word};
 use ocinet_shared::record::Record;
 
+use super::context::DoctorContext;
 use super::fate;
-use super::fate::{Fate, Packet, Place, Transport};
+use super::fate::Fate;
+use super::finding::{Finding, add};
 use super::forwarding::name;
-use super::{Finding, Surroundings, add};
+use super::packet::{Packet, Place, Transport};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
@@ -19,19 +21,19 @@ pub(super) const NF_INET_FORWARD: u32 = 2;
 const NF_INET_POST_ROUTING: u32 = 4;
 
 /// Whether other forward chains drop what is for containers, or from them.
-pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn forward(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for chain in others(around, NF_INET_FORWARD) {
-        let (fate, links) = routed_by(around, chain);
+    for chain in others(context, NF_INET_FORWARD) {
+        let (fate, links) = routed_by(context, chain);
         if fate > Fate::Passes {
             findings.push(Finding {
                 what: format!("chain {} {} what containers send or receive", full_name(chain), verb(fate)),
                 why: format!(
                     "it belongs to {}, and is asked besides ocinet's; ocinet keeps closed what is not published{}",
-                    owner(around, chain),
+                    owner(context, chain),
                     trusted_zone_warning(chain)
                 ),
-                mend: links.iter().flat_map(|link| acceptance(around, chain, link)).collect(),
+                mend: links.iter().flat_map(|link| acceptance(context, chain, link)).collect(),
             });
         }
     }
@@ -39,11 +41,11 @@ pub(super) fn forward(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 }
 
 /// The worst that a forward chain does to what passes between containers and the outside, and by which links.
-fn routed_by(around: &Surroundings, chain: &Chain) -> (Fate, Vec<String>) {
+fn routed_by(context: &DoctorContext, chain: &Chain) -> (Fate, Vec<String>) {
     let mut worst = Fate::Passes;
     let mut links = Vec::new();
-    for (family, place, lets_in) in routed_places(around) {
-        let outside = around.way_out(family).map(outside);
+    for (family, place, lets_in) in routed_places(context) {
+        let outside = context.way_out(family).map(outside);
         let (is_ipv6, outside) = (family == Family::Ipv6, outside.as_ref());
         let sent = Packet { is_ipv6, from: Some(&place), to: outside, transport: Transport::default() };
         let received = lets_in.iter().map(|is_published| Packet {
@@ -53,7 +55,7 @@ fn routed_by(around: &Surroundings, chain: &Chain) -> (Fate, Vec<String>) {
             transport: Transport { is_translated: *is_published, ..Transport::default() },
         });
         let packets: Vec<Packet> = received.chain([sent.clone()]).collect();
-        let fate = worst_of(around, chain, family, &packets);
+        let fate = worst_of(context, chain, family, &packets);
         if fate > Fate::Passes && !links.contains(&place.name) {
             links.push(place.name);
         }
@@ -67,7 +69,7 @@ fn verb(fate: Fate) -> &'static str {
 }
 
 /// With `br_netfilter`, frames between two containers on one bridge pass the forward chains as well.
-pub(super) fn bridged(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn bridged(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for family in Family::ALL {
         let setting = match family {
@@ -77,20 +79,20 @@ pub(super) fn bridged(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
         if sysctl::read(setting).as_deref() != Some("1") {
             continue;
         }
-        let bridges: Vec<Place> = around
+        let bridges: Vec<Place> = context
             .routed()
             .filter(|network| network.bridge().is_some() && network.subnet(family).is_some())
-            .flat_map(|network| around.places(network))
+            .flat_map(|network| context.places(network))
             .collect();
-        for chain in others(around, NF_INET_FORWARD) {
+        for chain in others(context, NF_INET_FORWARD) {
             // What lets routed packets through lets these through as well.
-            if routed_by(around, chain).0 > Fate::Passes {
+            if routed_by(context, chain).0 > Fate::Passes {
                 continue;
             }
             let fates = bridges.iter().map(|bridge| {
                 let (is_ipv6, at) = (family == Family::Ipv6, Some(bridge));
                 let packet = Packet { is_ipv6, from: at, to: at, transport: Transport::default() };
-                (worst_of(around, chain, family, &[packet]), &bridge.name)
+                (worst_of(context, chain, family, &[packet]), &bridge.name)
             });
             if let Some((fate, bridge)) = fates.max().filter(|(fate, _)| *fate > Fate::Passes) {
                 findings.push(Finding::new(
@@ -110,19 +112,19 @@ pub(super) fn bridged(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 }
 
 /// Whether a later chain takes the mark away by which ocinet's filters know what was let in.
-pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn marks(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
-    let later = others(around, NF_INET_FORWARD).filter(|chain| priority(chain) > 0);
-    for base in later.chain(others(around, NF_INET_POST_ROUTING)) {
-        for (family, place, _) in routed_places(around) {
-            let from = around.way_out(family).map(outside);
+    let later = others(context, NF_INET_FORWARD).filter(|chain| priority(chain) > 0);
+    for base in later.chain(others(context, NF_INET_POST_ROUTING)) {
+        for (family, place, _) in routed_places(context) {
+            let from = context.way_out(family).map(outside);
             let transport = Transport::default();
             let is_ipv6 = family == Family::Ipv6;
             let packet = Packet { is_ipv6, from: from.as_ref(), to: Some(&place), transport };
             if !serves(base, family) {
                 continue;
             }
-            let Some((chain, handle)) = fate::of(&packet, base, &around.chains).1 else { continue };
+            let Some((chain, handle)) = fate::of(&packet, base, &context.chains).1 else { continue };
             let table = format!("{} {}", family_name(base.family), base.table);
             let finding = Finding::new(
                 format!(
@@ -139,8 +141,8 @@ pub(super) fn marks(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 }
 
 /// Base chains of others at a hook.
-pub(super) fn others(around: &Surroundings, hook: u32) -> impl Iterator<Item = &Chain> {
-    around.chains.iter().filter(move |chain| {
+pub(super) fn others(context: &DoctorContext, hook: u32) -> impl Iterator<Item = &Chain> {
+    context.chains.iter().filter(move |chain| {
         chain.table != "ocinet"
             && [INET, IPV4, IPV6].contains(&chain.family)
             && chain.hook.is_some_and(|at| at.number == hook)
@@ -153,22 +155,22 @@ pub(super) fn priority(chain: &Chain) -> i32 {
 
 /// Every link by which the host routes for containers, and what ocinet lets in by it: published ports (`true`), and
 /// everything (`false`).
-pub(super) fn routed_places(around: &Surroundings) -> Vec<(Family, Place, Vec<bool>)> {
+pub(super) fn routed_places(context: &DoctorContext) -> Vec<(Family, Place, Vec<bool>)> {
     let mut places = Vec::new();
     // Nothing passes between an internal network and the outside anyhow.
-    for network in around.routed().filter(|network| !network.internal) {
+    for network in context.routed().filter(|network| !network.internal) {
         let mut lets_in = Vec::new();
-        if around.records.iter().any(|record| record.ports().next().is_some()) {
+        if context.records.iter().any(|record| record.ports().next().is_some()) {
             lets_in.push(true);
         }
         let is_on = |record: &&Record| record.attachments.iter().any(|own| own.network == network.name);
-        let of_network = around.owners().filter(is_on).flat_map(Record::elements);
+        let of_network = context.owners().filter(is_on).flat_map(Record::elements);
         if of_network.into_iter().any(|element| matches!(element.set, Set::Inbound4 | Set::Inbound6)) {
             lets_in.push(false);
         }
         for subnet in network.subnets() {
             let of_family = |place| (subnet.family(), place, lets_in.clone());
-            places.extend(around.places(network).into_iter().map(of_family));
+            places.extend(context.places(network).into_iter().map(of_family));
         }
     }
     places
@@ -182,11 +184,11 @@ pub(super) fn serves(chain: &Chain, family: Family) -> bool {
     chain.family == INET || chain.family == if family == Family::Ipv4 { IPV4 } else { IPV6 }
 }
 
-fn worst_of(around: &Surroundings, chain: &Chain, family: Family, packets: &[Packet]) -> Fate {
+fn worst_of(context: &DoctorContext, chain: &Chain, family: Family, packets: &[Packet]) -> Fate {
     if !serves(chain, family) {
         return Fate::Passes;
     }
-    packets.iter().map(|packet| fate::of(packet, chain, &around.chains).0).max().unwrap_or(Fate::Passes)
+    packets.iter().map(|packet| fate::of(packet, chain, &context.chains).0).max().unwrap_or(Fate::Passes)
 }
 
 pub(super) fn family_name(family: u8) -> &'static str {
@@ -206,8 +208,8 @@ pub(super) fn table_in_nft(chain: &Chain) -> String {
     format!("{} {}", family_name(chain.family), nft_name(&chain.table))
 }
 
-fn has(around: &Surroundings, chain: &Chain, name: &str) -> bool {
-    around
+fn has(context: &DoctorContext, chain: &Chain, name: &str) -> bool {
+    context
         .chains
         .iter()
         .any(|other| (other.family, &other.table, other.name.as_str()) == (chain.family, &chain.table, name))
@@ -217,18 +219,18 @@ fn is_iptables(chain: &Chain) -> bool {
     chain.table == "filter" && chain.name == "FORWARD" && chain.family != INET
 }
 
-fn is_ufw(around: &Surroundings, chain: &Chain) -> bool {
-    has(around, chain, "ufw-before-forward") || has(around, chain, "ufw6-before-forward")
+fn is_ufw(context: &DoctorContext, chain: &Chain) -> bool {
+    has(context, chain, "ufw-before-forward") || has(context, chain, "ufw6-before-forward")
 }
 
-fn owner(around: &Surroundings, chain: &Chain) -> &'static str {
+fn owner(context: &DoctorContext, chain: &Chain) -> &'static str {
     if chain.table == "firewalld" {
         "firewalld"
     } else if !is_iptables(chain) {
         "another program or to the administrator"
-    } else if is_ufw(around, chain) {
+    } else if is_ufw(context, chain) {
         "ufw"
-    } else if has(around, chain, "DOCKER-USER") || has(around, chain, "DOCKER") {
+    } else if has(context, chain, "DOCKER-USER") || has(context, chain, "DOCKER") {
         "Docker"
     } else {
         "iptables"
@@ -245,12 +247,12 @@ fn trusted_zone_warning(chain: &Chain) -> &'static str {
 }
 
 /// The commands by which the chain's owner lets a link's packets through.
-fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
+fn acceptance(context: &DoctorContext, chain: &Chain, link: &str) -> Vec<String> {
     let both = |command: &dyn Fn(&str, &str) -> String| vec![command("in", link), command("out", link)];
     if chain.table == "firewalld" {
         // The one now, the other for every reload and boot; a reload would empty its tables meanwhile. A container's own link has
         // another name at every start.
-        let is_of_one = around
+        let is_of_one = context
             .attachments()
             .any(|(_, of)| of.host_interface.as_ref().is_some_and(|end| end.as_str() == link));
         let when = if is_of_one { &[""][..] } else { &["", "--permanent "] };
@@ -266,10 +268,10 @@ fn acceptance(around: &Surroundings, chain: &Chain, link: &str) -> Vec<String> {
             format!("nft insert rule {table} {name} {key} {} accept", nft(link))
         });
     }
-    if is_ufw(around, chain) {
+    if is_ufw(context, chain) {
         return both(&|way, link| format!("ufw route allow {way} on {}", word(link)));
     }
     let program = if chain.family == IPV4 { "iptables" } else { "ip6tables" };
-    let to = if has(around, chain, "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
+    let to = if has(context, chain, "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
     both(&|way, link| format!("{program} -I {to} -{} {} -j ACCEPT", &way[..1], word(link)))
 }

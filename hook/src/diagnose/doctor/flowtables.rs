@@ -5,24 +5,26 @@ use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::kernel::nft::flowtables::{self, Flowtable};
 use ocinet_shared::quoted::nft_name;
 
+use super::context::DoctorContext;
 use super::fate;
-use super::fate::{Hit, Packet, Place, Transport};
+use super::fate::Hit;
+use super::finding::{Finding, add};
 use super::firewalls::{NF_INET_FORWARD, family_name, others, outside, routed_places, serves, table_in_nft};
-use super::{Finding, Surroundings, add};
+use super::packet::{Packet, Place, Transport};
 use crate::error::Error;
 
 /// Rules that put a connection between a container and the outside into a flowtable which has the uplink: what comes by it needs the
 /// mark of ocinet's rules, and does not pass them.
-pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let flowtables = flowtables::list(around.found.nft.channel())?;
+    let flowtables = flowtables::list(context.found.nft.channel())?;
     if flowtables.is_empty() {
         return Ok(findings);
     }
-    for (family, place, _) in routed_places(around) {
-        let Some(uplink) = around.way_out(family).map(outside) else { continue };
-        for base in others(around, NF_INET_FORWARD).filter(|base| serves(base, family)) {
-            for hit in hits(base, &around.chains, &flowtables, (family, &uplink, &place)) {
+    for (family, place, _) in routed_places(context) {
+        let Some(uplink) = context.way_out(family).map(outside) else { continue };
+        for base in others(context, NF_INET_FORWARD).filter(|base| serves(base, family)) {
+            for hit in hits(base, &context.chains, &flowtables, (family, &uplink, &place)) {
                 add(&mut findings, finding(base, &hit));
             }
         }

@@ -4,7 +4,8 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::ports::{self, Bind};
 use ocinet_shared::kernel::sysctl;
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 
 /// How full a table of connections is where the next burst finds no room, in percent.
@@ -15,9 +16,9 @@ const DOCKER_PROXY: &str = "docker-proxy";
 const ONLY_CONTAINER: &str = "clients reach the container, and never that process";
 
 /// Published ports that a process of the host listens on as well.
-pub(super) fn ports(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn ports(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for record in &around.records {
+    for record in &context.records {
         for port in record.ports() {
             let families = Family::ALL.into_iter().filter(|family| port.serves(*family));
             for address in families.map(|family| port.bound_address().unwrap_or(family.unspecified())) {
@@ -55,7 +56,7 @@ pub(super) fn ports(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 }
 
 /// Connections that the kernel has no room to remember are dropped.
-pub(super) fn conntrack(_: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn conntrack(_: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let number = |key: &str| sysctl::read(key)?.parse::<u64>().ok();
     let count = number("net/netfilter/nf_conntrack_count");
     let most = number("net/netfilter/nf_conntrack_max");

@@ -3,14 +3,15 @@
 use ocinet_shared::cidr::Family;
 use ocinet_shared::record::{Attachment, Record};
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 use crate::host::observed::{Inside, Interfaces};
 
 /// Interfaces that are gone or down, and addresses and default routes that are missing.
-pub(super) fn interfaces(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn interfaces(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for record in around.owners().filter(|record| !record.attachments.is_empty()) {
+    for record in context.owners().filter(|record| !record.attachments.is_empty()) {
         // One that has ended meanwhile has nothing to say.
         let Inside::Known(interfaces) = Inside::of(record, Some(record.pid)) else { continue };
         let of_each = record.attachments.iter().flat_map(|attachment| of(record, attachment, &interfaces));

@@ -10,18 +10,19 @@ use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::{KernelError, link};
 use ocinet_shared::record::{Attachment, Record};
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 
 /// How long answers may take: a machine of a LAN answers within milliseconds, one that slept within some hundred.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Asks by each container's own interface, as only others answer there.
-pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn clashes(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let error = |error| KernelError::from_io("open the host's network namespace", &error);
     let home = Namespace::own().map_err(error)?;
     let mut asked = Vec::new();
-    for (record, attachment) in around.attachments().filter(|(_, attachment)| is_on_lan(attachment)) {
+    for (record, attachment) in context.attachments().filter(|(_, attachment)| is_on_lan(attachment)) {
         asked.extend(ask(&home, record, attachment)?.map(|probe| (record, attachment, probe)));
     }
     if asked.is_empty() {

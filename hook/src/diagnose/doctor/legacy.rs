@@ -4,18 +4,19 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::legacy_iptables;
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 
 /// A policy that drops what no rule accepts. Rules are not analysed further than for such as the printed ones.
-pub(super) fn policy(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn policy(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for (family, program) in [(Family::Ipv4, "iptables-legacy"), (Family::Ipv6, "ip6tables-legacy")] {
         let Some(chain) = legacy_iptables::forward_chain(family)?.filter(|chain| chain.drops) else {
             continue;
         };
-        let routed = around.routed().filter(|network| !network.internal && network.subnet(family).is_some());
-        let links: Vec<IfName> = routed.flat_map(|network| around.routers(network)).collect();
+        let routed = context.routed().filter(|network| !network.internal && network.subnet(family).is_some());
+        let links: Vec<IfName> = routed.flat_map(|network| context.routers(network)).collect();
         let missing = |accepted: &[String], option: &str| {
             let missing = links.iter().filter(|link| !accepted.iter().any(|name| name == link.as_str()));
             missing.map(|link| format!("{program} -I FORWARD {option} {link} -j ACCEPT")).collect::<Vec<_>>()

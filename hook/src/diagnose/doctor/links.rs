@@ -9,23 +9,24 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, Network};
 use ocinet_shared::quoted::word;
 
+use super::context::DoctorContext;
+use super::finding::Finding;
 use super::rules::RELOAD;
-use super::{Finding, Surroundings};
 use crate::error::Error;
 
 /// Links that are gone, down, or not a port of their bridge.
-pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn states(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let of_networks = around.networks.iter().flat_map(|network| {
+    let of_networks = context.networks.iter().flat_map(|network| {
         network.links.iter().map(move |link| (&link.name, format!("network {}", network.name), None))
     });
-    let of_containers = around.attachments().filter_map(|(record, attachment)| {
+    let of_containers = context.attachments().filter_map(|(record, attachment)| {
         let bridge =
-            around.router(attachment).filter(|router| Some(*router) != attachment.host_interface.as_ref());
+            context.router(attachment).filter(|router| Some(*router) != attachment.host_interface.as_ref());
         Some((attachment.host_interface.as_ref()?, format!("container {}", record.id), bridge))
     });
     for (name, whose, bridge) in of_networks.chain(of_containers) {
-        let Some(link) = around.link(name) else {
+        let Some(link) = context.link(name) else {
             findings.push(Finding::new(
                 format!("link {name} of {whose} is gone"),
                 "somebody deleted it; a start makes a network's links again, and a container's own",
@@ -41,7 +42,7 @@ pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                 format!("ip link set {name} up"),
             ));
         }
-        let Some(bridge) = bridge.and_then(|bridge| around.link(bridge)) else { continue };
+        let Some(bridge) = bridge.and_then(|bridge| context.link(bridge)) else { continue };
         if link.controller != Some(bridge.index) {
             // Its shortcut leads to the bridge that it was a port of before.
             findings.push(Finding {
@@ -55,9 +56,9 @@ pub(super) fn states(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 }
 
 /// Bridges with another Ethernet address than their network's.
-pub(super) fn bridges(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let bridges = around.networks.iter().filter_map(|network| Some((network, network.bridge_link()?)));
-    let is_other = |name: &IfName, mac: Mac| around.link(name).is_some_and(|there| there.mac != Some(mac));
+pub(super) fn bridges(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
+    let bridges = context.networks.iter().filter_map(|network| Some((network, network.bridge_link()?)));
+    let is_other = |name: &IfName, mac: Mac| context.link(name).is_some_and(|there| there.mac != Some(mac));
     let others = bridges.filter(|(_, bridge)| is_other(&bridge.name, bridge.mac));
     let finding = |(network, bridge): (&Network, &HostLink)| {
         Finding::new(
@@ -74,14 +75,14 @@ pub(super) fn bridges(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 }
 
 /// Gateways that the host does not have any more.
-pub(super) fn gateways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn gateways(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for network in around.routed() {
-        for name in around.routers(network) {
+    for network in context.routed() {
+        for name in context.routers(network) {
             // What a link lost by going down is looked at once it is up again.
-            let Some(link) = around.link(&name).filter(|link| link.is_up) else { continue };
+            let Some(link) = context.link(&name).filter(|link| link.is_up) else { continue };
             for gateway in network.gateways() {
-                if around.found.has_address(link.index, gateway.address()) {
+                if context.found.has_address(link.index, gateway.address()) {
                     continue;
                 }
                 let own = if network.bridge().is_some() { gateway } else { Cidr::host(gateway.address()) };
@@ -98,14 +99,14 @@ pub(super) fn gateways(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
 }
 
 /// Containers' addresses that the host has as well.
-pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn clashes(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for (record, attachment) in around.attachments() {
+    for (record, attachment) in context.attachments() {
         for own in &attachment.addresses {
             for (index, cidr) in
-                around.found.addresses.iter().filter(|(_, cidr)| cidr.address() == own.address())
+                context.found.addresses.iter().filter(|(_, cidr)| cidr.address() == own.address())
             {
-                let link = around.found.link_at(*index);
+                let link = context.found.link_at(*index);
                 let link = link.map_or("lo", |link| link.name.as_str());
                 findings.push(Finding::new(
                     format!("{} of container {} is also the host's own, on {link}", own.address(), record.id),
@@ -119,11 +120,11 @@ pub(super) fn clashes(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 }
 
 /// Neighbour entries of containers that name another Ethernet address than theirs.
-pub(super) fn neighbours(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let known = neighbour::list(&mut around.found.route)?;
+pub(super) fn neighbours(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
+    let known = neighbour::list(&mut context.found.route)?;
     let mut findings = Vec::new();
-    for (record, attachment) in around.attachments() {
-        let Some(link) = around.router(attachment).and_then(|name| around.link(name)) else { continue };
+    for (record, attachment) in context.attachments() {
+        let Some(link) = context.router(attachment).and_then(|name| context.link(name)) else { continue };
         let Some(mac) = attachment.mac else { continue };
         let is_own = |address: IpAddr| attachment.addresses.iter().any(|own| own.address() == address);
         for (_, address, other) in known
@@ -141,16 +142,16 @@ pub(super) fn neighbours(around: &mut Surroundings) -> Result<Vec<Finding>, Erro
 }
 
 /// Containers whose packets may be larger than the host's way out takes.
-pub(super) fn mtu(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn mtu(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let ways_out = Family::ALL.into_iter().flat_map(|family| route::ways_out(&around.found.routes, family));
-    let links = ways_out.filter_map(|way| around.found.link_at(way.link?));
+    let ways_out = Family::ALL.into_iter().flat_map(|family| route::ways_out(&context.found.routes, family));
+    let links = ways_out.filter_map(|way| context.found.link_at(way.link?));
     let least = links.min_by_key(|link| link.mtu);
     let Some(way_out) = least else { return Ok(findings) };
-    for (record, attachment) in around.attachments() {
-        let network = around.routed().find(|network| network.name == attachment.network);
+    for (record, attachment) in context.attachments() {
+        let network = context.routed().find(|network| network.name == attachment.network);
         let Some(network) = network.filter(|network| !network.internal) else { continue };
-        let Some(end) = attachment.host_interface.as_ref().and_then(|name| around.link(name)) else {
+        let Some(end) = attachment.host_interface.as_ref().and_then(|name| context.link(name)) else {
             continue;
         };
         if end.mtu <= way_out.mtu {

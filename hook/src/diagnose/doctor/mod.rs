@@ -16,8 +16,10 @@
 
 mod answers;
 mod conditions;
+mod context;
 mod decisions;
 mod fate;
+mod finding;
 mod firewalls;
 mod flowtables;
 mod forwarding;
@@ -27,43 +29,20 @@ mod lan;
 mod legacy;
 mod links;
 mod names;
+mod packet;
 mod refusals;
 mod routes;
 mod rules;
-mod surroundings;
 mod tracking;
 mod tunnels;
 
-pub(crate) use surroundings::Surroundings;
+pub(crate) use context::DoctorContext;
+pub(crate) use finding::Finding;
 
 use crate::error::Error;
 
-/// Something that keeps packets from arriving.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// What is amiss.
-    pub(crate) what: String,
-    /// What follows from it.
-    pub(crate) why: String,
-    /// The commands for a shell that mend it, one after the other.
-    pub(crate) mend: Vec<String>,
-}
-
-impl Finding {
-    fn new(what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), mend: vec![mend.into()] }
-    }
-}
-
-/// What one command mends is told once.
-fn add(findings: &mut Vec<Finding>, finding: Finding) {
-    if !findings.iter().any(|other| other.mend == finding.mend) {
-        findings.push(finding);
-    }
-}
-
 /// A check: its name, and what it finds.
-type Check = (&'static str, fn(&mut Surroundings) -> Result<Vec<Finding>, Error>);
+type Check = (&'static str, fn(&mut DoctorContext) -> Result<Vec<Finding>, Error>);
 
 /// All checks, in the order of a packet's way.
 pub(crate) const CHECKS: &[Check] = &[

@@ -5,7 +5,8 @@ use std::path::Path;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::record::Record;
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 use crate::host::name_servers::{Answer, name_servers};
 use crate::input::oci_bundle::OciBundle;
@@ -13,11 +14,11 @@ use crate::lifecycle::apply::names;
 use crate::lifecycle::apply::names::NAME_ONE;
 
 /// Containers without a name server, where the host has none that they could ask.
-pub(super) fn servers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn servers(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for record in &around.records {
+    for record in &context.records {
         let Ok(bundle) = OciBundle::read(Path::new(&record.bundle)) else { continue };
-        if name_servers(&around.config, &families(around, record))? != Answer::Nobody
+        if name_servers(&context.config, &families(context, record))? != Answer::Nobody
             || names::has_name_server(record, &bundle) != Some(false)
         {
             continue;
@@ -32,9 +33,10 @@ pub(super) fn servers(around: &mut Surroundings) -> Result<Vec<Finding>, Error> 
 }
 
 /// Those of the networks that lead out.
-fn families(around: &Surroundings, record: &Record) -> Vec<Family> {
-    let leads_out =
-        |network: &str| !around.networks.iter().any(|known| known.name.as_str() == network && known.internal);
+fn families(context: &DoctorContext, record: &Record) -> Vec<Family> {
+    let leads_out = |network: &str| {
+        !context.networks.iter().any(|known| known.name.as_str() == network && known.internal)
+    };
     let attachments = record.attachments.iter().filter(|attachment| leads_out(attachment.network.as_str()));
     attachments.flat_map(|attachment| attachment.addresses.iter().map(Cidr::family)).collect()
 }

@@ -7,28 +7,29 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::{self, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
 
+use super::context::DoctorContext;
 use super::decisions::{Decision, OWN, decide, is_wide_end, sent_to};
+use super::finding::{Finding, add};
 use super::routes::{Wanted, arriving, ip, is_of_own, is_reached, uplinks, wanted};
-use super::{Finding, Surroundings, add};
 use crate::error::Error;
 
 /// Rules that end what containers send, or what is sent to them.
-pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
     for family in Family::ALL {
-        let rules = rule::list(&mut around.found.route, family)?;
+        let rules = rule::list(&mut context.found.route, family)?;
         let refuses = rules.iter().any(|rule| matches!(rule.action, Action::Refuse(_)));
-        if !refuses && !around.found.routes.iter().any(may_end_all) {
+        if !refuses && !context.found.routes.iter().any(may_end_all) {
             continue;
         }
-        let uplinks = uplinks(around, &rules);
-        for wanted in wanted(around).into_iter().filter(|wanted| Family::of(wanted.address) == family) {
+        let uplinks = uplinks(context, &rules);
+        for wanted in wanted(context).into_iter().filter(|wanted| Family::of(wanted.address) == family) {
             // The host forwards nothing of an internal network, and itself sends from its subnet.
-            let by = if is_reached(around, &wanted) { wanted.link.as_str() } else { OWN };
-            findings.extend(of_what_it_sends(&rules, &around.found.routes, &wanted, by));
-            if let Some((rule, kind)) = of_what_is_sent_to(&rules, &around.found.routes, wanted.address) {
+            let by = if is_reached(context, &wanted) { wanted.link.as_str() } else { OWN };
+            findings.extend(of_what_it_sends(&rules, &context.found.routes, &wanted, by));
+            if let Some((rule, kind)) = of_what_is_sent_to(&rules, &context.found.routes, wanted.address) {
                 // Rules may be passed over for a reason that ocinet does not know.
-                if route::towards(&mut around.found.route, wanted.address)?.is_none() {
+                if route::towards(&mut context.found.route, wanted.address)?.is_none() {
                     let what = if is_of_own(rule) {
                         format!("the host sends to container {}", wanted.id)
                     } else {
@@ -37,7 +38,7 @@ pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
                     findings.push(by_action(rule, kind, &wanted, &what));
                 }
             }
-            for (link, decision) in arriving(around, &rules, &uplinks, &wanted) {
+            for (link, decision) in arriving(context, &rules, &uplinks, &wanted) {
                 if let Decision::Refused(rule, kind) = decision {
                     let what = format!("comes by {link} for container {}", wanted.id);
                     findings.push(by_action(rule, kind, &wanted, &what));

@@ -8,8 +8,9 @@ use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{self, Packet, Rule};
 use ocinet_shared::quoted::word;
 
+use super::context::DoctorContext;
 use super::decisions::{Decision, OWN, decide, sent_to};
-use super::{Finding, Surroundings, add};
+use super::finding::{Finding, add};
 use crate::error::Error;
 
 /// What the host is to send where.
@@ -23,53 +24,53 @@ pub(super) struct Wanted {
 }
 
 /// Containers' addresses that the host's routes lead elsewhere.
-pub(super) fn ways(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn ways(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
-    let all = wanted(around);
+    let all = wanted(context);
     for wanted in &all {
-        let hop = route::towards(&mut around.found.route, wanted.address)?;
+        let hop = route::towards(&mut context.found.route, wanted.address)?;
         if hop == Some(Hop::Local) || hop == Some(Hop::By(wanted.index)) {
             continue;
         }
-        let rules = rule::list(&mut around.found.route, wanted.to.family())?;
-        let routes = &around.found.routes;
+        let rules = rule::list(&mut context.found.route, wanted.to.family())?;
+        let routes = &context.found.routes;
         let decision = decide(&rules, routes, &sent_to(wanted.address));
         if let Some(route) = thrown(&rules, routes, wanted, decision.as_ref()) {
-            add(&mut findings, by_route(around, wanted, route));
+            add(&mut findings, by_route(context, wanted, route));
             continue;
         }
         let finding = match decision.map(|decision| decision.agreed(hop, routes)) {
             // It is named among the rules that refuse.
             Some(Some(Decision::Refused(..))) => continue,
             Some(Some(Decision::Led(rule, table, route))) if table != MAIN => {
-                by_rule(around, wanted, (&rules, rule, table, route), None)
+                by_rule(context, wanted, (&rules, rule, table, route), None)
             }
             // A wider one is used where the container's own is gone.
             Some(Some(Decision::Led(_, _, route))) if route.destination.prefix() >= wanted.to.prefix() => {
-                by_route(around, wanted, route)
+                by_route(context, wanted, route)
             }
-            Some(Some(_)) => is_gone(around, wanted, hop),
-            None if hop.is_none() => is_gone(around, wanted, hop),
-            Some(None) | None => by_unknown(around, wanted, hop),
+            Some(Some(_)) => is_gone(context, wanted, hop),
+            None if hop.is_none() => is_gone(context, wanted, hop),
+            Some(None) | None => by_unknown(context, wanted, hop),
         };
         add(&mut findings, finding);
     }
-    arrivals(around, &all, &mut findings)?;
+    arrivals(context, &all, &mut findings)?;
     Ok(findings)
 }
 
 /// What comes to containers by an uplink, questions to published ports and answers alike, and follows a rule elsewhere that
 /// the host's own packets do not: the kernel chooses its way after the rules gave it the container's address. What other
 /// links lead elsewhere is another program's affair.
-fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Finding>) -> Result<(), Error> {
+fn arrivals(context: &mut DoctorContext, all: &[Wanted], findings: &mut Vec<Finding>) -> Result<(), Error> {
     for family in Family::ALL {
-        let rules = rule::list(&mut around.found.route, family)?;
-        let uplinks = uplinks(around, &rules);
+        let rules = rule::list(&mut context.found.route, family)?;
+        let uplinks = uplinks(context, &rules);
         for wanted in all.iter().filter(|wanted| wanted.to.family() == family) {
-            for (link, decision) in arriving(around, &rules, &uplinks, wanted) {
+            for (link, decision) in arriving(context, &rules, &uplinks, wanted) {
                 let Some((rule, table, route)) = decision.elsewhere() else { continue };
                 if route.link != Some(wanted.index) || route.leads_nowhere.is_some() {
-                    add(findings, by_rule(around, wanted, (&rules, rule, table, route), Some(link)));
+                    add(findings, by_rule(context, wanted, (&rules, rule, table, route), Some(link)));
                 }
             }
         }
@@ -78,29 +79,29 @@ fn arrivals(around: &mut Surroundings, all: &[Wanted], findings: &mut Vec<Findin
 }
 
 /// The uplinks, where any rule asks by which link a packet came.
-pub(super) fn uplinks(around: &Surroundings, rules: &[Rule]) -> Vec<String> {
+pub(super) fn uplinks(context: &DoctorContext, rules: &[Rule]) -> Vec<String> {
     if rules.iter().all(|rule| rule.by_link.is_none()) {
         return Vec::new();
     }
-    let of_host = around.found.around();
-    let ups = around.found.links.iter().filter(|link| link.is_up && of_host.is_way_out(link));
+    let of_host = context.found.around();
+    let ups = context.found.links.iter().filter(|link| link.is_up && of_host.is_way_out(link));
     ups.map(|link| link.name.clone()).collect()
 }
 
 /// What decides where packets to a container go that come by uplinks, where it is not what decides where the host's own go.
 pub(super) fn arriving<'a>(
-    around: &'a Surroundings,
+    context: &'a DoctorContext,
     rules: &'a [Rule],
     uplinks: &'a [String],
     wanted: &Wanted,
 ) -> Vec<(&'a str, Decision<'a>)> {
-    if uplinks.is_empty() || !is_reached(around, wanted) {
+    if uplinks.is_empty() || !is_reached(context, wanted) {
         return Vec::new();
     }
     let sent = sent_to(wanted.address);
-    let own = decide(rules, &around.found.routes, &sent).map(|decision| decision.rule());
+    let own = decide(rules, &context.found.routes, &sent).map(|decision| decision.rule());
     let of_link = |link: &'a String| {
-        let decision = decide(rules, &around.found.routes, &Packet { by: link, ..sent })?;
+        let decision = decide(rules, &context.found.routes, &Packet { by: link, ..sent })?;
         let is_other = own.is_none_or(|own| !std::ptr::eq(own, decision.rule()));
         is_other.then_some((link.as_str(), decision))
     };
@@ -108,17 +109,17 @@ pub(super) fn arriving<'a>(
 }
 
 /// Whether anything from outside its network comes to a container through the host.
-pub(super) fn is_reached(around: &Surroundings, wanted: &Wanted) -> bool {
-    let link = around.found.link_at(wanted.index);
-    link.is_some_and(|link| around.routed().any(|of| !of.internal && link.is_in_group_of(of)))
+pub(super) fn is_reached(context: &DoctorContext, wanted: &Wanted) -> bool {
+    let link = context.found.link_at(wanted.index);
+    link.is_some_and(|link| context.routed().any(|of| !of.internal && link.is_in_group_of(of)))
 }
 
-pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
+pub(super) fn wanted(context: &DoctorContext) -> Vec<Wanted> {
     let mut all = Vec::new();
-    for (record, attachment) in around.attachments() {
-        let link = around.router(attachment).and_then(|name| around.link(name));
+    for (record, attachment) in context.attachments() {
+        let link = context.router(attachment).and_then(|name| context.link(name));
         let Some(link) = link.filter(|link| link.is_up) else { continue };
-        let network = around.networks.iter().find(|network| network.name == attachment.network);
+        let network = context.networks.iter().find(|network| network.name == attachment.network);
         for own in &attachment.addresses {
             let subnet = network.and_then(|network| network.bridge().and(network.subnet(own.family())));
             all.push(Wanted {
@@ -133,8 +134,8 @@ pub(super) fn wanted(around: &Surroundings) -> Vec<Wanted> {
     all
 }
 
-fn name_of(around: &Surroundings, link: Option<u32>) -> String {
-    let link = link.and_then(|index| around.found.link_at(index));
+fn name_of(context: &DoctorContext, link: Option<u32>) -> String {
+    let link = link.and_then(|index| context.found.link_at(index));
     link.map_or_else(|| "another link".to_owned(), |link| link.name.clone())
 }
 
@@ -148,7 +149,7 @@ pub(super) fn ip(family: Family) -> &'static str {
 
 /// A rule that leads past a container what is for it, or what of that comes by a link.
 fn by_rule(
-    around: &Surroundings,
+    context: &DoctorContext,
     wanted: &Wanted,
     (rules, rule, table, route): (&[Rule], &Rule, u32, &Route),
     by: Option<&str>,
@@ -157,7 +158,7 @@ fn by_rule(
     let why = match route.leads_nowhere {
         Some(kind) => format!("that table has a route of the type {kind} to {}", route.destination),
         None => {
-            let link = name_of(around, route.link);
+            let link = name_of(context, route.link);
             format!(
                 "that table leads to {} by {link}, and is looked at before the host's routes to networks",
                 route.destination
@@ -224,12 +225,12 @@ fn thrown<'a>(
 }
 
 /// The host's own route to a container is gone, and a wider one is used in its place, or none.
-fn is_gone(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding {
+fn is_gone(context: &DoctorContext, wanted: &Wanted, hop: Option<Hop>) -> Finding {
     let Wanted { id, address, to, link, .. } = wanted;
     let (what, why) = match hop {
         Some(Hop::By(index)) => (
             format!("the host's route to {to} by {link} is gone"),
-            format!("what is for container {id} leaves by {}", name_of(around, Some(index))),
+            format!("what is for container {id} leaves by {}", name_of(context, Some(index))),
         ),
         _ => (
             format!("the host has no route to {address} of container {id}"),
@@ -240,10 +241,10 @@ fn is_gone(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding 
 }
 
 /// The kernel leads past a container, and none of the rules and routes as ocinet knows them does.
-fn by_unknown(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Finding {
+fn by_unknown(context: &DoctorContext, wanted: &Wanted, hop: Option<Hop>) -> Finding {
     let Wanted { id, address, to, link, .. } = wanted;
     let goes = match hop {
-        Some(Hop::By(index)) => format!("it leaves by {}", name_of(around, Some(index))),
+        Some(Hop::By(index)) => format!("it leaves by {}", name_of(context, Some(index))),
         _ => "it goes nowhere".to_owned(),
     };
     Finding::new(
@@ -255,7 +256,7 @@ fn by_unknown(around: &Surroundings, wanted: &Wanted, hop: Option<Hop>) -> Findi
     )
 }
 
-fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
+fn by_route(context: &DoctorContext, wanted: &Wanted, route: &Route) -> Finding {
     let Wanted { id, address, link: own, .. } = wanted;
     let to = route.destination;
     match route.leads_nowhere {
@@ -265,7 +266,7 @@ fn by_route(around: &Surroundings, wanted: &Wanted, route: &Route) -> Finding {
             format!("ip route del {kind} {to}"),
         ),
         None => {
-            let link = name_of(around, route.link);
+            let link = name_of(context, route.link);
             Finding::new(
                 format!("the host's route to {to} by {link} leads past {own}"),
                 format!("what is for {address} of container {id} leaves by {link}"),

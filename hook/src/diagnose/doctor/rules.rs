@@ -6,7 +6,8 @@ use ocinet_shared::kernel::nft::{self, Flaw};
 use ocinet_shared::quoted::word;
 use ocinet_shared::record::{Attachment, Record};
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::diagnose::check::NOT_REACHED;
 use crate::error::Error;
 use crate::host::observed::Lack;
@@ -18,14 +19,14 @@ use crate::plan::link_filters::with_filters;
 pub(super) const RELOAD: &str = "ocinet reload";
 
 /// Somebody's flush takes both tables; containers are then apart, and unreachable, until they are put back.
-pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn tables(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     // A container on the LAN needs no rules, nor does one without a network.
-    if around.records.iter().all(|record| record.elements().next().is_none()) {
+    if context.records.iter().all(|record| record.elements().next().is_none()) {
         return Ok(findings);
     }
     for (table, name) in [(Table::Inet, "inet ocinet"), (Table::Bridge, "bridge ocinet")] {
-        if !around.found.has(table) {
+        if !context.found.has(table) {
             findings.push(Finding::new(
                 format!("table {name} is gone"),
                 "something flushed the rules: no published port works, and nothing is let in to containers",
@@ -33,7 +34,7 @@ pub(super) fn tables(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
             ));
             continue;
         }
-        let flaws = nft::flaws(around.found.nft.channel(), table)?;
+        let flaws = nft::flaws(context.found.nft.channel(), table)?;
         if flaws.is_empty() {
             continue;
         }
@@ -78,10 +79,10 @@ fn of_flaw(flaw: &Flaw, table: &str, mend: &[String]) -> Finding {
 }
 
 /// Elements that records and networks name, and the tables do not have, or have with another value.
-pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
-    let of_networks: Vec<Element> = around.networks.iter().flat_map(elements::network_elements).collect();
-    let of_containers = around.records.iter().flat_map(Record::elements);
-    let missing: Vec<&Element> = around.found.missing(of_networks.iter().chain(of_containers)).collect();
+pub(super) fn elements(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
+    let of_networks: Vec<Element> = context.networks.iter().flat_map(elements::network_elements).collect();
+    let of_containers = context.records.iter().flat_map(Record::elements);
+    let missing: Vec<&Element> = context.found.missing(of_networks.iter().chain(of_containers)).collect();
     let mut findings = Vec::new();
     if let Some(first) = missing.first() {
         findings.push(Finding::new(
@@ -90,9 +91,9 @@ pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
             RELOAD,
         ));
     }
-    for record in &around.records {
+    for record in &context.records {
         let elements: Vec<Element> = record.elements().cloned().collect();
-        findings.extend(around.found.led_elsewhere(&elements)?.into_iter().map(|element| Finding {
+        findings.extend(context.found.led_elsewhere(&elements)?.into_iter().map(|element| Finding {
             what: format!("the element {element} of container {} leads elsewhere", record.id),
             why: format!(
                 "another state folder's container took the port while the rules were gone, or somebody changed the element: \
@@ -105,15 +106,15 @@ pub(super) fn elements(around: &mut Surroundings) -> Result<Vec<Finding>, Error>
 }
 
 /// The filters on the host's ends of containers' links, which hold senders to their addresses.
-pub(super) fn filters(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn filters(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     let attachments: Vec<(Record, Attachment)> =
-        around.attachments().map(|(record, own)| (record.clone(), own.clone())).collect();
+        context.attachments().map(|(record, own)| (record.clone(), own.clone())).collect();
     for (record, attachment) in &attachments {
-        let network = around.networks.iter().find(|network| network.name == attachment.network);
-        let link = attachment.host_interface.as_ref().and_then(|end| around.link(end)).cloned();
+        let network = context.networks.iter().find(|network| network.name == attachment.network);
+        let link = attachment.host_interface.as_ref().and_then(|end| context.link(end)).cloned();
         let Some((network, link)) = network.zip(link) else { continue };
-        let found = &mut around.found;
+        let found = &mut context.found;
         let missing = with_filters(network, attachment, |filters| found.missing_filters(link.index, filters));
         if missing.is_some_and(|missing| !missing.is_empty()) {
             findings.push(Finding::new(

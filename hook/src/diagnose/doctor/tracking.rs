@@ -5,12 +5,13 @@ use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::port::PublishedPort;
 use ocinet_shared::quoted::nft_name;
 
+use super::context::DoctorContext;
 use super::fate;
-use super::fate::{Packet, Place, Transport};
+use super::finding::Finding;
 use super::firewalls::{
     family_name, full_name, others, outside, priority, routed_places, serves, table_in_nft,
 };
-use super::{Finding, Surroundings};
+use super::packet::{Packet, Place, Transport};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
@@ -22,23 +23,23 @@ const TRACKED: i32 = -200;
 const NAMED: usize = 4;
 
 /// Rules that hit published ports, or what containers send.
-pub(super) fn rules(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut hits: Vec<Hit> = Vec::new();
     for family in Family::ALL {
-        let outside = around.way_out(family).map(outside);
+        let outside = context.way_out(family).map(outside);
         // The host reaches its own addresses by its loopback, whose index is 1.
         let own = Place { index: 1, name: "lo".to_owned(), group: 0 };
-        for (what, transport) in published(around, family) {
+        for (what, transport) in published(context, family) {
             let packet = |from, to| Packet { is_ipv6: family == Family::Ipv6, from, to, transport };
-            note(&mut hits, around, NF_INET_PRE_ROUTING, (&packet(outside.as_ref(), None), &what));
-            note(&mut hits, around, NF_INET_LOCAL_OUT, (&packet(None, Some(&own)), &what));
+            note(&mut hits, context, NF_INET_PRE_ROUTING, (&packet(outside.as_ref(), None), &what));
+            note(&mut hits, context, NF_INET_LOCAL_OUT, (&packet(None, Some(&own)), &what));
         }
     }
-    for (family, place, _) in routed_places(around) {
+    for (family, place, _) in routed_places(context) {
         let (is_ipv6, transport) = (family == Family::Ipv6, Transport::default());
         let packet = Packet { is_ipv6, from: Some(&place), to: None, transport };
         let what = format!("what containers send by {}", place.name);
-        note(&mut hits, around, NF_INET_PRE_ROUTING, (&packet, &what));
+        note(&mut hits, context, NF_INET_PRE_ROUTING, (&packet, &what));
     }
     Ok(hits.iter().map(finding).collect())
 }
@@ -55,8 +56,8 @@ struct Hit {
     packets: Vec<String>,
 }
 
-fn published(around: &Surroundings, family: Family) -> Vec<(String, Transport)> {
-    let ports = around.records.iter().flat_map(|record| record.ports().map(move |port| (record, port)));
+fn published(context: &DoctorContext, family: Family) -> Vec<(String, Transport)> {
+    let ports = context.records.iter().flat_map(|record| record.ports().map(move |port| (record, port)));
     let served = ports.filter(|(_, port): &(_, &PublishedPort)| port.serves(family));
     let describe = |port: &PublishedPort| Transport {
         protocol: Some(port.protocol.number()),
@@ -70,11 +71,11 @@ fn published(around: &Surroundings, family: Family) -> Vec<(String, Transport)> 
         .collect()
 }
 
-fn note(hits: &mut Vec<Hit>, around: &Surroundings, hook: u32, (packet, what): (&Packet<'_>, &str)) {
+fn note(hits: &mut Vec<Hit>, context: &DoctorContext, hook: u32, (packet, what): (&Packet<'_>, &str)) {
     let family = if packet.is_ipv6 { Family::Ipv6 } else { Family::Ipv4 };
     let early = |chain: &&Chain| priority(chain) < TRACKED && serves(chain, family);
-    for base in others(around, hook).filter(early) {
-        let Some((chain, handle, is_certain)) = fate::untracked_by(packet, base, &around.chains) else {
+    for base in others(context, hook).filter(early) {
+        let Some((chain, handle, is_certain)) = fate::untracked_by(packet, base, &context.chains) else {
             continue;
         };
         let table = format!("{} {}", family_name(base.family), base.table);

@@ -4,21 +4,22 @@ use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::route::{self, Hop};
 use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
 
-use super::{Finding, Surroundings};
+use super::context::DoctorContext;
+use super::finding::Finding;
 use crate::error::Error;
 
 /// Tunnels' ends with a larger MTU than the links that they leave by have room for.
-pub(super) fn mtu(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
+pub(super) fn mtu(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for network in around.networks.clone() {
+    for network in context.networks.clone() {
         for link in &network.links {
             let HostLinkKind::Vxlan(tunnel) = &link.kind else { continue };
-            let underlay = underlay(around, tunnel)?;
-            let end = around.link(&link.name).cloned();
+            let underlay = underlay(context, tunnel)?;
+            let end = context.link(&link.name).cloned();
             if let Some((underlay, end)) = underlay.zip(end) {
                 let most = underlay.mtu.saturating_sub(tunnel.overhead());
                 if end.mtu > most {
-                    findings.push(finding(around, &network, link, &underlay, (end.mtu, most)));
+                    findings.push(finding(context, &network, link, &underlay, (end.mtu, most)));
                 }
             }
         }
@@ -27,14 +28,14 @@ pub(super) fn mtu(around: &mut Surroundings) -> Result<Vec<Finding>, Error> {
 }
 
 /// The link that a tunnel's packets leave by; of several, the one with the least MTU.
-fn underlay(around: &mut Surroundings, tunnel: &Tunnel) -> Result<Option<Link>, Error> {
+fn underlay(context: &mut DoctorContext, tunnel: &Tunnel) -> Result<Option<Link>, Error> {
     if let Some(parent) = &tunnel.parent {
-        return Ok(around.link(parent).cloned());
+        return Ok(context.link(parent).cloned());
     }
     let mut least: Option<Link> = None;
     for peer in &tunnel.peers {
-        if let Some(Hop::By(index)) = route::towards(&mut around.found.route, *peer)? {
-            let link = around.found.link_at(index).cloned();
+        if let Some(Hop::By(index)) = route::towards(&mut context.found.route, *peer)? {
+            let link = context.found.link_at(index).cloned();
             least = least.into_iter().chain(link).min_by_key(|link| link.mtu);
         }
     }
@@ -42,14 +43,14 @@ fn underlay(around: &mut Surroundings, tunnel: &Tunnel) -> Result<Option<Link>, 
 }
 
 fn finding(
-    around: &Surroundings,
+    context: &DoctorContext,
     network: &Network,
     link: &HostLink,
     underlay: &Link,
     (has, most): (u32, u32),
 ) -> Finding {
     let mut mend = Vec::new();
-    for (record, attachment) in around.attachments() {
+    for (record, attachment) in context.attachments() {
         if attachment.network == network.name {
             let (pid, interface) = (record.pid, &attachment.interface);
             mend.push(format!("nsenter --target {pid} --net ip link set {interface} mtu {most}"));

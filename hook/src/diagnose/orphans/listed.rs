@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::element::Element;
-use ocinet_shared::foreign::is_absent;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::{self, Link};
 use ocinet_shared::kernel::nft::{Nft, counted};
@@ -22,6 +21,7 @@ use super::temporary;
 use super::temporary::Temporary;
 use crate::error::Error;
 use crate::host::uplinks::Links;
+use crate::state::folder::read;
 use crate::state::leases;
 
 /// What there is, before the records are read.
@@ -120,14 +120,6 @@ fn entries<A: Clone, B>(
         }
     }
     Ok(all)
-}
-
-pub(super) fn read(folder: &Path) -> Result<Vec<fs::DirEntry>, StateError> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(entries.filter_map(Result::ok).collect()),
-        Err(error) if is_absent(&error) => Ok(Vec::new()),
-        Err(error) => Err(StateError::io("read", folder, error)),
-    }
 }
 
 /// What ocinet cannot have written: in the place of a file of the state folder itself, in the folders whose names decide who

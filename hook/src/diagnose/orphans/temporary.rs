@@ -6,7 +6,7 @@ use std::time::Duration;
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::{Lock, Locked, StateDir, StateError, id_of};
 
-use super::listed::read;
+use crate::state::folder::read;
 
 /// A file whose name begins with a dot, and what it was to become.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use ocinet_shared::cidr::parse_address;
 use ocinet_shared::ifname::IfName;
 
-use super::AttachmentRequest;
 use super::values::{items, parsed};
 use crate::error::{Error, annotation};
 use crate::input::annotations::{Annotations, Label};
@@ -38,15 +37,11 @@ pub struct HostEntry {
     pub address: Option<IpAddr>,
 }
 
-/// The interface that a container leaves by.
+/// The interface that a container leaves by; `names` are those that it has.
 ///
 /// # Errors
 /// One that it does not have.
-pub fn default_route(
-    from: &mut Annotations,
-    attachments: &[AttachmentRequest],
-) -> Result<Option<IfName>, Error> {
-    let names: Vec<&str> = attachments.iter().map(|attachment| attachment.interface.as_str()).collect();
+pub fn default_route(from: &mut Annotations, names: &[&str]) -> Result<Option<IfName>, Error> {
     let hint = &format!("name one of the container's interfaces: {}", names.join(", "));
     let Some(name): Option<IfName> = parsed(from, "default-route", hint)? else { return Ok(None) };
     if names.contains(&name.as_str()) {

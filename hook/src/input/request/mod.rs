@@ -136,7 +136,9 @@ impl Request {
             }
         }
         check_together(&attachments, config)?;
-        let default_route = container::default_route(&mut container, &attachments)?;
+        let interfaces: Vec<&str> =
+            attachments.iter().map(|attachment| attachment.interface.as_str()).collect();
+        let default_route = container::default_route(&mut container, &interfaces)?;
         let shares_host = standalone.is_some_and(|driver: StandaloneDriver| !driver.needs_own_namespace());
         let resolver = container::resolver(&mut container, shares_host)?;
         let sysctls = container::sysctls(&mut container)?;

@@ -11,7 +11,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::record::{Attachment, Record};
 use ocinet_shared::record_dir::StateDir;
 
-use super::fate::Place;
+use super::packet::Place;
 use crate::error::Error;
 use crate::host::forwarding;
 use crate::host::observed::Found;
@@ -23,7 +23,7 @@ use crate::state::networks::Networks;
 use crate::state::pod_members;
 
 /// What the checks know.
-pub(crate) struct Surroundings {
+pub(crate) struct DoctorContext {
     /// The containers to look at, all of which live. The process is one that is in their network namespace.
     pub(crate) records: Vec<Record>,
     /// Their networks.
@@ -38,7 +38,7 @@ pub(crate) struct Surroundings {
     pub(super) idle: Vec<Family>,
 }
 
-impl Surroundings {
+impl DoctorContext {
     /// Reads them for the given container, or for all.
     ///
     /// # Errors
