@@ -145,9 +145,9 @@ impl Assembly<'_> {
                 shared.ports = self.settle(asked, &network, &others)?;
                 let addresses: Vec<Cidr> = shared.addresses.clone();
                 let bound = shared.ports.iter().filter(|port| port.is_bound());
-                plan.steps.extend(bound.map(|port| Step::ClaimPort { port: *port }));
+                plan.steps.extend(bound.map(|port| Step::ClaimPort(*port)));
                 let elements = elements::published(&shared.ports, &addresses, &has.ports);
-                plan.steps.push(Step::AddElements { elements });
+                plan.steps.push(Step::AddElements(elements));
             }
             attachments.push(shared);
         }

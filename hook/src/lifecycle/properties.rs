@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::input::config::Config;
 use crate::lifecycle::planner::Assembly;
 use crate::plan::Plan;
-use crate::plan::step::Step;
+use crate::plan::step::{LimitRates, RouteFromHost, Step};
 use crate::policy::rules;
 use crate::policy::rules::Rules;
 use crate::state::leases;
@@ -144,17 +144,15 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
 /// What a step leaves on the host, or in a namespace that may live on, by name.
 fn made(state: &StateDir, step: &Step) -> Vec<String> {
     match step {
-        Step::JoinNetwork { network } => vec![format!("network {}", network.name)],
+        Step::JoinNetwork(network) => vec![format!("network {}", network.name)],
         Step::TakeLease { network, address } => vec![format!("lease {network} {address}")],
-        Step::ClaimPort { port } => vec![format!("claim {:?}", leases::claim_path(state, port))],
-        Step::AddElements { elements } => {
-            elements.iter().map(|element| format!("element {element}")).collect()
-        }
+        Step::ClaimPort(port) => vec![format!("claim {:?}", leases::claim_path(state, port))],
+        Step::AddElements(elements) => elements.iter().map(|element| format!("element {element}")).collect(),
         Step::ClaimMac { on, mac } => vec![format!("mac {mac} on {on}")],
-        Step::MakeVeth { host_interface, .. } => vec![format!("link {host_interface}")],
-        Step::MakeChild { interface, .. } => vec![format!("inside {interface}")],
-        Step::LimitRates { send: Some(_), shaper, .. } => vec![format!("shaper {shaper}")],
-        Step::RouteFromHost { link, addresses, .. } => {
+        Step::MakeVeth(veth) => vec![format!("link {}", veth.host_interface)],
+        Step::MakeChild(child) => vec![format!("inside {}", child.interface)],
+        Step::LimitRates(LimitRates { send: Some(_), shaper, .. }) => vec![format!("shaper {shaper}")],
+        Step::RouteFromHost(RouteFromHost { link, addresses, .. }) => {
             addresses.iter().map(|address| format!("route {link} {address}")).collect()
         }
         _ => Vec::new(),
@@ -184,7 +182,7 @@ fn taken(state: &StateDir, undo: &Undo) -> Vec<String> {
 /// Elements by their sets and keys: of one set, the kernel takes a key once.
 fn keys(plan: &Plan) -> BTreeSet<(&'static str, Vec<u8>)> {
     let elements = plan.steps.iter().filter_map(|step| match step {
-        Step::AddElements { elements } => Some(elements),
+        Step::AddElements(elements) => Some(elements),
         _ => None,
     });
     elements.flatten().map(|element| (element.set.place().1, element.key_bytes())).collect()
@@ -196,7 +194,7 @@ fn take(folder: &Path, id: &ContainerId, plan: &Plan) {
     for step in &plan.steps {
         let path = match step {
             Step::TakeLease { network, address } => leases::lease_path(&state, network, *address),
-            Step::ClaimPort { port } => leases::claim_path(&state, port).expect("a port of one address"),
+            Step::ClaimPort(port) => leases::claim_path(&state, port).expect("a port of one address"),
             _ => continue,
         };
         assert!(leases::take(&state, &path, id).unwrap(), "{} was somebody's", path.display());

@@ -14,13 +14,13 @@ use ocinet_shared::record::{Attachment, Record, Undo};
 use ocinet_shared::record_dir::StateDir;
 
 use crate::error::Error;
-use crate::plan::step::{OnBridge, Step};
+use crate::plan::step::{FilterHostEnd, OnBridge};
 use crate::state::networks::Networks;
 
-/// The step that filters a container's link to a network of whose containers the host is the router.
+/// The filters of a container's link to a network of whose containers the host is the router.
 #[must_use]
-pub fn step(network: &Network, attachment: &Attachment, shortcut: bool) -> Option<Step> {
-    Some(Step::FilterHostEnd {
+pub fn wanted(network: &Network, attachment: &Attachment, shortcut: bool) -> Option<FilterHostEnd> {
+    Some(FilterHostEnd {
         host_interface: attachment.host_interface.clone()?,
         mac: attachment.mac?,
         addresses: attachment.addresses.iter().map(Cidr::address).collect(),
@@ -146,11 +146,7 @@ pub fn with_sender<T>(
     attachment: &Attachment,
     of: impl FnOnce(Sender<'_>, Option<Mac>) -> T,
 ) -> Option<T> {
-    let Some(Step::FilterHostEnd { mac, addresses, confined_to, bridge, .. }) =
-        step(network, attachment, true)
-    else {
-        return None;
-    };
+    let FilterHostEnd { mac, addresses, confined_to, bridge, .. } = wanted(network, attachment, true)?;
     let sender = Sender { mac, addresses: &addresses, confined_to: &confined_to };
     Some(of(sender, bridge.map(|bridge| bridge.mac)))
 }

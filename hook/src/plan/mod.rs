@@ -31,7 +31,7 @@ use crate::model::driver_spec::StandaloneDriver;
 use crate::plan::driver::Attached;
 use crate::plan::drivers::standalone;
 use crate::plan::resolver_files::Names;
-use crate::plan::step::{OwnTable, Step};
+use crate::plan::step::{AskLan, ConfigureInterface, OwnTable, Step};
 
 /// The routing table of an interface beside others is this and the number in the interface's name.
 const TABLES: u8 = 100;
@@ -75,14 +75,14 @@ impl Plan {
                 OwnTable { number, addresses, ways }
             });
             ways.extend(ways_out.iter().filter(is_default).copied());
-            steps.push(Step::ConfigureInterface {
+            steps.push(Step::ConfigureInterface(ConfigureInterface {
                 interface: attachment.interface.clone(),
                 addresses: attachment.addresses.clone(),
                 ways,
                 own_table,
                 mac: attachment.mac,
                 announce,
-            });
+            }));
             plan.steps.extend(steps);
             plan.attachments.push(attachment);
         }
@@ -112,7 +112,8 @@ impl Plan {
         let asks = parents.filter_map(|of| {
             let addresses = of.addresses.iter().map(Cidr::address).collect();
             let (parent, interface) = (of.parent.clone()?, of.interface.clone());
-            Some(Step::AskLan { parent, interface, addresses, for_host: self.for_host(&of.network) })
+            let for_host = self.for_host(&of.network);
+            Some(Step::AskLan(AskLan { parent, interface, addresses, for_host }))
         });
         let asks: Vec<Step> = asks.collect();
         self.steps.splice(0..0, asks);
@@ -121,7 +122,7 @@ impl Plan {
     /// The host's addresses on a LAN where it has a link of its own.
     fn for_host(&self, network: &ContainerId) -> Vec<IpAddr> {
         let joined = self.steps.iter().find_map(|step| match step {
-            Step::JoinNetwork { network: joined } if joined.name == *network => Some(joined),
+            Step::JoinNetwork(joined) if joined.name == *network => Some(joined),
             _ => None,
         });
         let links = joined.map(|network| &network.links[..]).unwrap_or_default();
@@ -135,7 +136,7 @@ impl Plan {
     /// What is about the container as a whole comes last.
     fn finish(&mut self, request: &Request, names: Names) -> Result<(), Error> {
         if !request.sysctls.is_empty() {
-            self.steps.push(Step::WriteSysctls { sysctls: request.sysctls.clone() });
+            self.steps.push(Step::WriteSysctls(request.sysctls.clone()));
         }
         self.tell_the_resolver(request, names)
     }
@@ -145,7 +146,7 @@ impl Plan {
     /// # Errors
     /// A name for the gateway where there is none.
     pub fn shared(request: &Request, owner: &Record, names: Names) -> Result<Self, Error> {
-        let steps = vec![Step::Share { owner: owner.id.clone() }];
+        let steps = vec![Step::Share(owner.id.clone())];
         let mut plan = Self { steps, attachments: owner.attachments.clone() };
         plan.finish(request, names)?;
         Ok(plan)
@@ -154,7 +155,7 @@ impl Plan {
     /// Whether it makes a link that only the container's namespace has, which is found again by that one's number.
     #[must_use]
     pub fn needs_namespace_number(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::MakeChild { .. }))
+        self.steps.iter().any(|step| matches!(step, Step::MakeChild(_)))
     }
 
     /// Names for `host-gateway` are the gateway's, of the first interface that has one. The container's own name is the

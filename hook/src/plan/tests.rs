@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::input::config::Config;
+use crate::plan::step::MakeChild;
 
 fn request(annotations: &[(&str, &str)]) -> Request {
     let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -50,7 +51,13 @@ fn two_interfaces_on_one_link_have_two_ethernet_addresses() {
 #[test]
 fn a_link_inside_the_container_is_found_by_its_namespaces_number() {
     let kind = ChildKind::Macvlan(MacvlanMode::Bridge);
-    let child = Step::MakeChild { parent: name("eth7"), kind, interface: name("eth0"), mac: None, mtu: None };
+    let child = Step::MakeChild(MakeChild {
+        parent: name("eth7"),
+        kind,
+        interface: name("eth0"),
+        mac: None,
+        mtu: None,
+    });
     let plan = |steps| Plan { steps, attachments: Vec::new() };
     assert!(plan(vec![Step::BringUpLoopback, child]).needs_namespace_number());
     assert!(!plan(vec![Step::BringUpLoopback]).needs_namespace_number());
@@ -92,6 +99,6 @@ fn who_shares_the_attachments_of_another_takes_its_share_first() {
     let plan = Plan::shared(&request, &owner, Names::default()).unwrap();
     let gateway = ("10.90.0.1".parse().unwrap(), "gw".to_owned());
     let hosts = Step::WriteHosts(ToldHosts { own: None, asked: vec![gateway] });
-    assert_eq!(plan.steps, [Step::Share { owner: owner.id }, hosts]);
+    assert_eq!(plan.steps, [Step::Share(owner.id), hosts]);
     assert_eq!(plan.attachments, owner.attachments);
 }

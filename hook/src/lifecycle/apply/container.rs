@@ -16,11 +16,12 @@ use ocinet_shared::kernel::route::Way;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, route, rule, sysctl};
 use ocinet_shared::mac::Mac;
 
-use super::{Applier, Failure, lan};
+use super::applier::{Applier, Failure};
+use super::lan;
 use crate::error::{Error, report};
 use crate::lifecycle::teardown::DEPARTURE;
 use crate::model::sysctl::Sysctl;
-use crate::plan::step::{OwnTable, Step};
+use crate::plan::step::{ConfigureInterface, OwnTable};
 
 /// The priority of the rule by which an interface's own table is looked up is this and the table's number: before the
 /// main table, which leads to an address that is on the network of two interfaces by either.
@@ -33,20 +34,8 @@ const WORKER_DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Applier<'_> {
-    /// The socket in the container's network namespace, opened there once and used from outside.
-    pub(super) fn inside(&mut self) -> Result<&mut Channel, KernelError> {
-        if self.inside.is_none() {
-            let opened =
-                self.subject.namespace.enter(self.subject.home, || Channel::open(NETLINK_ROUTE))??;
-            self.inside = Some(opened);
-        }
-        self.inside.as_mut().ok_or_else(|| KernelError::new("open a netlink socket", Errno::EBADF))
-    }
-
-    pub(super) fn configure(&mut self, step: &Step) -> Result<(), Failure> {
-        let Step::ConfigureInterface { interface, addresses, ways, own_table, mac, announce } = step else {
-            return Ok(());
-        };
+    pub(super) fn configure_interface(&mut self, step: &ConfigureInterface) -> Result<(), Failure> {
+        let ConfigureInterface { interface, addresses, ways, own_table, mac, announce } = step;
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
         let doing = || format!("configure {interface} in the container");
         let index = self.write_interface_sysctls(interface, has_ipv6, *announce)?;

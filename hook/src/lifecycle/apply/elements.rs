@@ -1,4 +1,4 @@
-//! Elements and claims: where the kernel and the file system decide who publishes a port.
+//! Elements: where the kernel decides who publishes a port, and who has an address.
 
 use std::fs;
 use std::net::IpAddr;
@@ -8,59 +8,17 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::counted::published;
 use ocinet_shared::element::Element;
 use ocinet_shared::kernel::nft::ChangeError;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Phase, Record, SharedLink};
+use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::{StateDir, StateError};
 
-use super::{Applier, Failure};
-use crate::error::{Error, report};
+use super::applier::{Applier, Failure};
 use crate::host::conflict;
 use crate::host::conflict::Taken;
 use crate::lifecycle::{connections, restore};
 use crate::plan::elements;
 use crate::state::leases;
-use crate::state::pod_members;
 
 impl Applier<'_> {
-    /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
-    pub(super) fn share(&mut self, owner: &ContainerId) -> Result<(), Failure> {
-        let gone = || {
-            Failure::Stale(Error::Conflict(report(
-                format!("share the network of container {owner}"),
-                "it ended at the same moment",
-                "start the container again",
-            )))
-        };
-        let (record, _lock) = self.state.lock_record(owner)?.ok_or_else(gone)?;
-        if record.phase != Phase::Ready || record.netns != self.subject.namespace.id() {
-            return Err(gone());
-        }
-        Ok(pod_members::add(self.state, owner, self.subject.id)?)
-    }
-
-    pub(super) fn claim_mac(&mut self, on: &SharedLink, mac: Mac) -> Result<(), Failure> {
-        if leases::take(self.state, &leases::mac_path(self.state, on, mac), self.subject.id)? {
-            return Ok(());
-        }
-        Err(Failure::Taken(Box::new(conflict::of_mac(self.state, on, mac))))
-    }
-
-    pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
-        let Some(path) = leases::claim_path(self.state, port) else { return Ok(()) };
-        if !leases::take(self.state, &path, self.subject.id)? {
-            return Err(Failure::Taken(Box::new(conflict::of_claim(self.state, port, &path))));
-        }
-        // Claims are made before publish elements are looked for, and publish elements before claims: of two
-        // starts at once, at least one sees the other.
-        let Some(address) = port.bound_address() else { return Ok(()) };
-        let everywhere = elements::wildcard_element(port, Family::of(address));
-        match self.nft.get(&everywhere)? {
-            Some(found) => self.refuse(&everywhere, Some(&found.value)),
-            None => Ok(()),
-        }
-    }
-
     pub(super) fn add_elements(&mut self, elements: &[Element]) -> Result<(), Failure> {
         let mut result = self.nft.add(elements);
         if matches!(result, Err(ChangeError::NoTable)) {
@@ -102,7 +60,7 @@ impl Applier<'_> {
     }
 
     /// Names the container that has an element's place. The element may have gone before its holder's lease was looked for.
-    fn refuse(&mut self, element: &Element, value: Option<&[u8]>) -> Result<(), Failure> {
+    pub(super) fn refuse(&mut self, element: &Element, value: Option<&[u8]>) -> Result<(), Failure> {
         let mut taken = conflict::of_element(self.state, element, value);
         taken.is_given_back |= taken.by.is_none() && self.nft.get(element)?.is_none();
         Err(Failure::Taken(Box::new(taken)))

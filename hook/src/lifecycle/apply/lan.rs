@@ -13,34 +13,21 @@ use ocinet_shared::kernel::{KernelError, neighbour, route};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::quoted::word;
 
-use super::{Applier, Failure};
+use super::applier::{Applier, Failure, Question};
 use crate::error::{Error, report};
 use crate::lifecycle::teardown::DEPARTURE;
+use crate::plan::step::AskLan;
 
 /// How long the LAN has to answer, from the question on. A machine that is awake answers within a millisecond, one whose
 /// processor is busy within one or two of its kernel's ticks, of 10 ms at most. The second that RFC 5227 and RFC 4862
 /// wait would be four hundred times the rest of a start: who answers later is found by `ocinet doctor`.
 const PATIENCE: Duration = Duration::from_millis(25);
 
-/// A question that was asked on a LAN.
-pub(super) struct Question {
-    probe: Probe,
-    parent: (IfName, u32),
-    addresses: Vec<IpAddr>,
-    for_host: Vec<IpAddr>,
-    deadline: Instant,
-}
-
 impl Applier<'_> {
     /// Asks by the parent, because the container's own interface is not there yet. Where nobody can be there to answer,
     /// nothing is asked.
-    pub(super) fn ask_lan(
-        &mut self,
-        parent: &IfName,
-        interface: &IfName,
-        addresses: &[IpAddr],
-        for_host: &[IpAddr],
-    ) -> Result<(), Failure> {
+    pub(super) fn ask_lan(&mut self, asked: &AskLan) -> Result<(), Failure> {
+        let AskLan { parent, interface, addresses, for_host } = asked;
         for address in addresses {
             if route::is_own(&mut self.route, *address)? {
                 return Err(taken(parent, *address, "it is this host's own".to_owned()).into());

@@ -7,7 +7,7 @@ use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::names::{Told, ToldHosts, ToldResolver};
 use ocinet_shared::record::Record;
 
-use super::{Applier, Failure};
+use super::applier::{Applier, Failure};
 use crate::error::{Error, report};
 use crate::input::oci_bundle::OciBundle;
 use crate::plan::resolver_files;

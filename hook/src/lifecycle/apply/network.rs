@@ -11,8 +11,9 @@ use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
 use ocinet_shared::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
 use ocinet_shared::record_dir::to_json;
 
+use super::applier::{Applier, Failure};
 use super::container::wait_until_local;
-use super::{Applier, Failure, no_such_kind};
+use super::links::no_such_kind;
 use crate::error::{Error, report};
 use crate::model::mtu::DEFAULT_MTU;
 use crate::plan::elements;

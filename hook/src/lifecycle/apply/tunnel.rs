@@ -10,8 +10,8 @@ use ocinet_shared::kernel::{Change, KernelError, neighbour, optional, sysctl};
 use ocinet_shared::network::{HostLink, Network, Tunnel};
 use ocinet_shared::port::{Protocol, PublishedPort};
 
+use super::applier::{Applier, Failure};
 use super::network::{alias_of, is_ours};
-use super::{Applier, Failure};
 use crate::error::{Error, Report, report};
 use crate::host::conflict;
 use crate::plan::elements;

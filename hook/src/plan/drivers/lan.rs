@@ -16,7 +16,7 @@ use crate::input::request::AttachmentRequest;
 use crate::model::host_network::Underlay;
 use crate::model::mtu::IPV6_MTU;
 use crate::plan::driver::{Attached, Inputs, NetworkContext};
-use crate::plan::step::Step;
+use crate::plan::step::{MakeChild, Step};
 use crate::plan::validate::check_mtu;
 
 fn underlay<'a>(request: &AttachmentRequest, context: &'a NetworkContext<'_>) -> Result<&'a Underlay, Error> {
@@ -150,13 +150,13 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
         ports: Vec::new(),
     };
     let mut steps = routed::claims(inputs, &attachment);
-    steps.push(Step::MakeChild {
+    steps.push(Step::MakeChild(MakeChild {
         parent,
         kind,
         interface: attachment.interface.clone(),
         mac,
         mtu: attachment.mtu,
-    });
+    }));
     let mut ways_out = routed::ways_out(&attachment.gateways);
     // Which of the container's addresses the next hop is beside, the kernel need not find out.
     ways_out.extend(attachment.next_hop.map(|next_hop| Way {

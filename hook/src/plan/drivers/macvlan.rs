@@ -10,7 +10,7 @@ use crate::error::{Error, annotation};
 use crate::input::request::AttachmentRequest;
 use crate::plan::addresses;
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
-use crate::plan::step::Step;
+use crate::plan::step::{RouteFromHost, Step};
 
 /// The driver.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl NetworkDriver for Macvlan {
         if let Some(link) = network.links.first() {
             let (link, addresses) = (link.name.clone(), inputs.addresses.to_vec());
             let mtu = attached.attachment.mtu;
-            attached.steps.push(Step::RouteFromHost { link, addresses, mtu });
+            attached.steps.push(Step::RouteFromHost(RouteFromHost { link, addresses, mtu }));
         }
         Ok(attached)
     }

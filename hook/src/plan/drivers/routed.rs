@@ -15,7 +15,7 @@ use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::DEFAULT_NETWORK;
 use crate::model::mtu::DEFAULT_MTU;
 use crate::plan::driver::{Attached, Inputs, NetworkContext};
-use crate::plan::step::Step;
+use crate::plan::step::{LimitRates, MakeVeth, RouteFromHost, Step};
 use crate::plan::subnets::next_free;
 use crate::plan::{elements, link_filters};
 
@@ -143,7 +143,7 @@ pub fn shared_link(network: &Network, parent: Option<&IfName>) -> Option<SharedL
 #[must_use]
 pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
     let network = inputs.network;
-    let mut steps = vec![Step::JoinNetwork { network: network.clone() }];
+    let mut steps = vec![Step::JoinNetwork(network.clone())];
     for cidr in &attachment.addresses {
         steps.push(Step::TakeLease { network: network.name.clone(), address: cidr.address() });
     }
@@ -151,7 +151,7 @@ pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
         steps.push(Step::ClaimMac { on, mac });
     }
     for port in attachment.ports.iter().filter(|port| port.is_bound()) {
-        steps.push(Step::ClaimPort { port: *port });
+        steps.push(Step::ClaimPort(*port));
     }
     steps
 }
@@ -166,11 +166,11 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     let mut steps = claims(inputs, &attachment);
     // Without a bridge, the host routes also what stays inside the network.
     if !network.internal || on_bridge.is_none() {
-        steps.extend(network.subnets().map(|subnet| Step::Forward { family: subnet.family() }));
+        steps.extend(network.subnets().map(|subnet| Step::Forward(subnet.family())));
     }
-    steps.push(Step::AddElements { elements: elements::elements(inputs, &attachment) });
+    steps.push(Step::AddElements(elements::elements(inputs, &attachment)));
     if let Some(mac) = attachment.mac {
-        steps.push(Step::MakeVeth {
+        steps.push(Step::MakeVeth(MakeVeth {
             host_interface: inputs.host_interface.clone(),
             // The gateway's, where it is the bridge: see `Filter::Shortcut`.
             host_mac: bridge_link
@@ -181,24 +181,25 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             mac,
             mtu: attachment.mtu,
             hairpin: on_bridge.is_some() && !attachment.ports.is_empty(),
-        });
-        steps.extend(link_filters::step(network, &attachment, inputs.request.rate_out.is_none()));
+        }));
+        let filters = link_filters::wanted(network, &attachment, inputs.request.rate_out.is_none());
+        steps.extend(filters.map(Step::FilterHostEnd));
     }
     // The bridge has room for larger packets than this container's link: whoever sends one is to be told.
     if let (Some(bridge), Some(mtu)) = (on_bridge, attachment.mtu)
         && mtu < network.mtu.unwrap_or(DEFAULT_MTU)
     {
         let addresses = inputs.addresses.to_vec();
-        steps.push(Step::RouteFromHost { link: bridge.clone(), addresses, mtu: Some(mtu) });
+        steps.push(Step::RouteFromHost(RouteFromHost { link: bridge.clone(), addresses, mtu: Some(mtu) }));
     }
     let (receive, send) = (inputs.request.rate_in, inputs.request.rate_out);
     if receive.is_some() || send.is_some() {
-        steps.push(Step::LimitRates {
+        steps.push(Step::LimitRates(LimitRates {
             host_interface: inputs.host_interface.clone(),
             receive,
             send,
             shaper: inputs.shaper.clone(),
-        });
+        }));
     }
     Attached { steps, attachment, ways: inputs.ways(), ways_out, announce: false }
 }

@@ -11,7 +11,7 @@ use super::routed;
 use crate::error::Error;
 use crate::input::request::AttachmentRequest;
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
-use crate::plan::step::{Step, ToContainer};
+use crate::plan::step::{RouteToContainer, Step};
 
 /// The driver.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl NetworkDriver for Veth {
         attachment.addresses = attachment.addresses.iter().map(|cidr| Cidr::host(cidr.address())).collect();
         let mac = attachment.mac;
         let mut attached = routed::attached(inputs, attachment);
-        let to_container = mac.map(|mac| ToContainer {
+        let to_container = mac.map(|mac| RouteToContainer {
             host_interface: inputs.host_interface.clone(),
             gateways,
             addresses: inputs.addresses.to_vec(),
