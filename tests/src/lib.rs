@@ -5,3 +5,5 @@
 pub mod figures;
 pub mod guards;
 pub mod lab;
+#[cfg(test)]
+mod rooms;
