@@ -26,12 +26,12 @@ fuzz_target!(|text: &str| {
         annotations.map(|(key, value)| (key.to_owned(), value.replace("\\n", "\n"))).collect();
     let strict = rules::admit(&owned, &STRICT, &|_| Ok(None));
     if let Ok(Some(request)) = strict {
-        assert!(request.alone.is_none() && request.sysctls.is_empty());
+        assert!(request.standalone.is_none() && request.sysctls.is_empty());
         for asked in &request.attachments {
             assert!(
                 asked.network.as_str() == "web"
                     && asked.driver.name() == "bridge"
-                    && asked.settings.is_empty()
+                    && asked.driver.texts().is_empty()
             );
             assert!(
                 asked.addresses.is_empty()
@@ -47,7 +47,7 @@ fuzz_target!(|text: &str| {
     }
     match Request::parse(owned, &CONFIG, &|_| Ok(None)) {
         Ok(Some(request)) => {
-            assert!(request.alone.is_some() || !request.attachments.is_empty());
+            assert!(request.standalone.is_some() || !request.attachments.is_empty());
             assert!(request.ports().count() <= 64 * request.attachments.len());
         }
         Ok(None) => assert!(!text.lines().any(|line| line.starts_with("net.") && line.contains('='))),

@@ -5,7 +5,7 @@
 //! | `cidr.rs` `mac.rs` `ifname.rs` `port.rs` `container_id.rs` | the words of the design as types that cannot hold nonsense |
 //! | `element.rs` `counted.rs` | one element of one nftables set, as data; those that count for a container |
 //! | `names.rs` | what a container is told about names |
-//! | `network.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
+//! | `network.rs` `driver_settings.rs` `record.rs` `hook_stats.rs` `record_dir.rs` `common_file.rs` | what is written down about networks, containers and hooks, and where |
 //! | `locks.rs` `folders.rs` `foreign.rs` | the locks of the state folder; that root alone writes to it; whose its files are |
 //! | `small_file.rs` | files that others write, opened without a wait and read with bounds |
 //! | `one_line.rs` `quoted.rs` | texts and commands that quote what came from outside |
@@ -17,6 +17,7 @@ pub mod cidr;
 mod common_file;
 pub mod container_id;
 pub mod counted;
+pub mod driver_settings;
 pub mod element;
 mod folders;
 pub mod foreign;

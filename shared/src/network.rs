@@ -1,12 +1,12 @@
 //! What a network was made with.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cidr::{Cidr, Family};
 use crate::container_id::ContainerId;
+use crate::driver_settings::DriverSettings;
 use crate::ifname::IfName;
 use crate::mac::{Mac, fnv1a};
 
@@ -36,10 +36,9 @@ pub struct Subnet {
 pub struct Network {
     /// Its name.
     pub name: ContainerId,
-    /// The driver that wires its containers.
-    pub driver: String,
-    /// What the driver was told or chose, by annotation key.
-    pub settings: BTreeMap<String, String>,
+    /// The driver that attaches its containers, and what it was told or chose.
+    #[serde(flatten)]
+    pub settings: DriverSettings,
     /// Its subnets, at most one a family, IPv4 first.
     pub subnets: Vec<Subnet>,
     /// Where its containers' addresses are taken from, at most one range a family, where not all of a subnet is its own.

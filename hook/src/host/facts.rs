@@ -21,7 +21,7 @@ use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
 use crate::plan::addresses;
 use crate::plan::driver::NetworkContext;
-use crate::plan::drivers::{self, routed};
+use crate::plan::drivers::routed;
 use crate::plan::network;
 use crate::plan::validate;
 use crate::state::leases;
@@ -73,7 +73,7 @@ pub fn network(
 /// # Errors
 /// A network's file that cannot be read.
 pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<String>, Error> {
-    Ok(state.read_network(network)?.map(|network| network.driver))
+    Ok(state.read_network(network)?.map(|network| network.settings.driver().to_owned()))
 }
 
 /// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`
@@ -140,12 +140,11 @@ pub fn addresses(
 /// [`Error::Conflict`] that names the other.
 pub fn check_room(
     state: &StateDir,
-    request: &AttachmentRequest,
     network: &Network,
     id: &ContainerId,
     is_gone: IsGone<'_>,
 ) -> Result<(), Error> {
-    if !drivers::of(request.driver).holds_one(network) {
+    if !network.settings.holds_one() {
         return Ok(());
     }
     for holder in leases::holders(state, &network.name)? {
@@ -187,8 +186,7 @@ fn free(
 ) -> Result<IpAddr, Error> {
     let path = |address| leases::lease_path(state, &network.name, address);
     // The Ethernet address that goes with the first address may be one that another container asked for.
-    let parent = network.settings.get("parent").and_then(|parent| parent.parse().ok());
-    let on = routed::shared_link(network, parent.as_ref());
+    let on = routed::shared_link(network, network.settings.parent());
     let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
     let has_mac = |address| {
         on.as_ref().is_some_and(|on| leases::mac_path(state, on, Mac::of_container(address)).exists())

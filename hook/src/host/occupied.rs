@@ -40,7 +40,7 @@ pub fn list(
         return Ok(occupied);
     }
     // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
-    let own = match drivers::of(request.driver).bridge(request)? {
+    let own = match drivers::of(&request.driver).bridge(request)? {
         Some(bridge) => link::find(channel, &bridge)?.map(|link| link.index),
         None => None,
     };

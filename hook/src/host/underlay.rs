@@ -20,7 +20,6 @@ use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
 use crate::model::host_network::Underlay;
 use crate::model::subnet::unusable;
-use crate::plan::drivers;
 use crate::plan::validate::check_mtu;
 
 /// A peer of a new network's tunnels, and the index of the link by which a packet to it would leave, where one would.
@@ -32,11 +31,11 @@ pub type Peer = (IpAddr, Option<u32>);
 /// Those of asking the kernel for a route.
 pub fn peers(channel: &mut Channel, request: &AttachmentRequest) -> Result<Vec<Peer>, Error> {
     let mut peers = Vec::new();
-    for peer in addresses_in(request, "peers") {
-        match route::towards(channel, peer)? {
+    for peer in request.driver.tunnels().into_iter().flat_map(|asked| &asked.peers) {
+        match route::towards(channel, *peer)? {
             Some(Hop::Local) => {}
-            Some(Hop::By(link)) => peers.push((peer, Some(link))),
-            None => peers.push((peer, None)),
+            Some(Hop::By(link)) => peers.push((*peer, Some(link))),
+            None => peers.push((*peer, None)),
         }
     }
     Ok(peers)
@@ -53,18 +52,19 @@ pub fn find(
     routes: &[Route],
     peers: &[Peer],
 ) -> Result<Option<Underlay>, Error> {
-    let local = addresses_in(request, "local").next();
+    let tunnels = request.driver.tunnels();
+    let local = tunnels.and_then(|asked| asked.local);
     if let Some(local) = local {
         check_local(channel, local)?;
     }
-    let found = if let Some(parent) = request.settings.get("parent") {
+    let found = if let Some(parent) = request.driver.parent() {
         Some(named(channel, request, parent)?)
     } else if let Some(local) = local {
         let of = addr::list(channel)?.into_iter().find(|(_, cidr)| cidr.address() == local);
         of.map(|(index, _)| link::find_by_index(channel, index)).transpose()?.flatten()
     } else {
         let by_peers: BTreeSet<u32> = peers.iter().filter_map(|(_, link)| *link).collect();
-        let group = addresses_in(request, "group").next().map(Family::of);
+        let group = tunnels.and_then(|asked| asked.group).map(Family::of);
         let by_default = || match request.driver.addresses() {
             // A VPN that leads everywhere has no LAN.
             AddressScope::Lan => default_links(routes, group),
@@ -93,12 +93,6 @@ pub fn find(
     Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways, next_hop }))
 }
 
-/// The addresses that a setting lists.
-fn addresses_in(request: &AttachmentRequest, key: &str) -> impl Iterator<Item = IpAddr> {
-    let list = request.settings.get(key).map(String::as_str).unwrap_or_default();
-    list.split(',').filter_map(|address| address.parse().ok())
-}
-
 fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Link>, Error> {
     let mut narrowest: Option<Link> = None;
     for index in indices {
@@ -113,15 +107,14 @@ fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Lin
 /// # Errors
 /// A link that cannot be a parent, or not this container's.
 pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<(), Error> {
-    let Some(parent) =
-        network.settings.get("parent").filter(|_| request.driver.addresses() == AddressScope::Lan)
+    let Some(parent) = network.settings.parent().filter(|_| request.driver.addresses() == AddressScope::Lan)
     else {
         return Ok(());
     };
     let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
-    check_mtu(request, request.mtu.or(network.mtu), parent, link.mtu)?;
+    check_mtu(request, request.mtu.or(network.mtu), parent.as_str(), link.mtu)?;
     match request.mac {
-        Some(mac) if request.mac == link.mac && !drivers::of(request.driver).holds_one(network) => {
+        Some(mac) if request.mac == link.mac && !network.settings.holds_one() => {
             let hint = "give another address, or leave it out";
             Err(request.label("mac").error(format!("{mac} is {parent}'s own"), hint))
         }
@@ -129,11 +122,10 @@ pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<()
     }
 }
 
-fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &str) -> Result<Link, Error> {
+fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &IfName) -> Result<Link, Error> {
     let hint = "name a link of this host that `ip link` shows";
-    let name: IfName = parent.parse().map_err(|error| request.label("parent").error(error, hint))?;
-    let found = link::find(channel, &name)?;
-    let found = found.ok_or_else(|| unfit(parent, "there is no such link", hint))?;
+    let found = link::find(channel, parent)?;
+    let found = found.ok_or_else(|| unfit(parent.as_str(), "there is no such link", hint))?;
     check_fit(request, &found)?;
     Ok(found)
 }
@@ -174,10 +166,9 @@ fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of asking the kernel.
-pub fn carries_default_route(link: &str) -> Result<bool, Error> {
+pub fn carries_default_route(link: &IfName) -> Result<bool, Error> {
     let mut channel = Channel::open(NETLINK_ROUTE)?;
-    let Ok(name) = link.parse::<IfName>() else { return Ok(false) };
-    let Some(link) = link::find(&mut channel, &name)? else { return Ok(false) };
+    let Some(link) = link::find(&mut channel, link)? else { return Ok(false) };
     for family in Family::ALL {
         let routes = route::list(&mut channel, family)?;
         if routes.iter().any(|route| route.is_of_everywhere() && route.link == Some(link.index)) {

@@ -90,7 +90,7 @@ impl Assembly<'_> {
         network: &Network,
         others: &[PublishedPort],
     ) -> Result<Attached, Error> {
-        facts::check_room(self.state, asked, network, self.id, self.is_gone)?;
+        facts::check_room(self.state, network, self.id, self.is_gone)?;
         let holders = Others { is_gone: self.is_gone, living: self.living };
         let addresses: Vec<IpAddr> = facts::addresses(self.state, asked, network, self.id, holders)?;
         validate::check(asked, network, &addresses)?;
@@ -99,7 +99,7 @@ impl Assembly<'_> {
             ports::check_snat(asked)?;
             underlay::check_parent(asked, network)?;
         }
-        drivers::of(asked.driver).attach(&Inputs {
+        drivers::of(&asked.driver).attach(&Inputs {
             request: asked,
             network,
             addresses: &addresses,

@@ -63,15 +63,15 @@ pub fn for_host(request: &AttachmentRequest, network: &Network) -> Result<Vec<Ip
 mod tests {
     use super::*;
     use ocinet_shared::cidr::Family;
+    use ocinet_shared::driver_settings::DriverSettings;
     use ocinet_shared::network::Subnet;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_pool_of_sixteen_gives_thirteen() {
         let network = Network {
             name: "n".parse().unwrap(),
-            driver: "bridge".to_owned(),
-            settings: BTreeMap::new(),
+            settings: DriverSettings::Veth,
             subnets: [("10.0.0.0/28", "10.0.0.1"), ("fd00::/64", "fd00::1")]
                 .map(|(range, gateway)| Subnet {
                     range: range.parse().unwrap(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::Cidr;
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
@@ -18,11 +19,6 @@ use crate::plan::step::Step;
 
 /// A way to attach a container to a network. It returns steps and sees no socket.
 pub trait NetworkDriver: fmt::Debug + Sync {
-    /// Whether a network has room for one container only.
-    fn holds_one(&self, _network: &Network) -> bool {
-        false
-    }
-
     /// The name of the network's bridge, where it has one.
     ///
     /// # Errors
@@ -37,7 +33,17 @@ pub trait NetworkDriver: fmt::Debug + Sync {
     /// No subnet that it could have.
     fn subnets(&self, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error>;
 
-    /// Completes a new network: its settings and the host's links that come with it.
+    /// The settings of a new network.
+    ///
+    /// # Errors
+    /// What contradicts itself or the host.
+    fn settings(
+        &self,
+        request: &AttachmentRequest,
+        context: &NetworkContext<'_>,
+    ) -> Result<DriverSettings, Error>;
+
+    /// Completes a new network by the host's links that come with it. It has its settings.
     ///
     /// # Errors
     /// What contradicts itself, the host or another network.

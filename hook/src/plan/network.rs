@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::network::{HostLinkKind, Network, Subnet, not_a_host};
 
 use crate::error::{Error, report};
@@ -16,12 +17,13 @@ use crate::model::mtu::{DEFAULT_MTU, IPV6_MTU};
 use crate::plan::driver::NetworkContext;
 use crate::plan::drivers;
 use crate::plan::subnets::{is_on_link, list};
-use crate::plan::validate::too_small_for_ipv6;
+use crate::plan::validate::{too_small_for_ipv6, unreadable};
 
 /// Checks what the container says of a network that exists; what it does not say, it shares.
 ///
 /// # Errors
-/// [`Error::Conflict`] that shows both, where it says something else.
+/// [`Error::Conflict`] that shows both, where it says something else. [`Error::State`] where the settings of the network cannot
+/// be read, so that nobody knows what a policy would say of them.
 pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, Error> {
     let differ = |name: &str, asked: &str, has: &str| {
         let Label { key, is_annotation } = request.label(name);
@@ -36,11 +38,16 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
             hint,
         )))
     };
-    if request.driver.name() != network.driver {
-        return differ("driver", request.driver.name(), &network.driver);
+    if request.driver.name() != network.settings.driver() {
+        return differ("driver", request.driver.name(), network.settings.driver());
     }
-    for (key, asked) in &request.settings {
-        let has = network.settings.get(*key).map_or("none", String::as_str);
+    if matches!(network.settings, DriverSettings::Unreadable { .. }) {
+        return Err(unreadable(&network));
+    }
+    let asked = request.driver.texts();
+    let has = if asked.is_empty() { BTreeMap::new() } else { network.settings.texts() };
+    for (key, asked) in &asked {
+        let has = has.get(*key).map_or("none", String::as_str);
         if has != asked {
             return differ(key, asked, has);
         }
@@ -89,10 +96,10 @@ pub fn make(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result
     let subnets = ranges.iter().map(|range| subnet(*range, request, context)).collect::<Result<_, _>>()?;
     let on_lan = pool == AddressScope::Lan;
     let underlay_mtu = context.underlay.map(|underlay| underlay.mtu).filter(|mtu| *mtu != DEFAULT_MTU);
+    let driver = drivers::of(&request.driver);
     let mut network = Network {
         name: request.network.clone(),
-        driver: request.driver.name().to_owned(),
-        settings: BTreeMap::new(),
+        settings: driver.settings(request, context)?,
         subnets,
         ip_ranges: if pool == AddressScope::Host { Vec::new() } else { request.ip_ranges.clone() },
         reserved: Vec::new(),
@@ -106,7 +113,7 @@ pub fn make(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result
         let own = underlay.addresses.iter().map(Cidr::address);
         network.reserved = own.filter(|own| ranges.iter().any(|range| range.contains(*own))).collect();
     }
-    drivers::of(request.driver).configure_network(request, context, &mut network)?;
+    driver.configure_network(request, context, &mut network)?;
     check_links(&network, context.others)?;
     let least = network.mtu.or(context.underlay.filter(|_| on_lan).map(|underlay| underlay.mtu));
     if let Some(mtu) = least.filter(|mtu| *mtu < IPV6_MTU && network.subnet(Family::Ipv6).is_some()) {
@@ -176,7 +183,7 @@ fn ranges(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<V
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    drivers::of(request.driver).subnets(request, context)
+    drivers::of(&request.driver).subnets(request, context)
 }
 
 /// The subnets that the container or the configuration names for a new network; none where one is to be chosen.
@@ -214,6 +221,66 @@ fn subnet(range: Cidr, request: &AttachmentRequest, context: &NetworkContext<'_>
             let is_asked = gateway.is_none() && pool == AddressScope::Lan && range.family() == Family::Ipv4;
             let next_hop = context.underlay.filter(|_| is_asked).and_then(|underlay| underlay.next_hop);
             Ok(Subnet { range, gateway, next_hop })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::input::request::Request;
+
+    fn network(driver: &str, settings: &serde_json::Value) -> Network {
+        serde_json::from_value(json!({
+            "name": "n", "driver": driver, "settings": settings, "internal": false, "isolate": true, "mtu": null,
+            "group": 1, "subnets": [{ "range": "10.91.0.0/24", "gateway": "10.91.0.1" }],
+        }))
+        .unwrap()
+    }
+
+    fn shared(driver: &str, settings: &serde_json::Value, asked: &[(&str, &str)]) -> Result<Network, String> {
+        let named = [("driver", driver), ("network", "n")];
+        let asked =
+            asked.iter().chain(&named).map(|(key, value)| (format!("net.{key}"), (*value).to_owned()));
+        let request = Request::parse(asked, &Config::default(), &|_| Ok(None)).unwrap().unwrap();
+        share(&request.attachments[0], network(driver, settings)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_container_shares_a_network_that_it_does_not_contradict() {
+        let vxlan = json!({ "bridge": "b", "vni": "7", "port": "4789", "peers": "192.0.2.2,192.0.2.3" });
+        let macvlan = json!({ "parent": "eth7", "mode": "bridge", "host-access": "false" });
+        for (driver, settings, asked, says) in [
+            ("bridge", &json!({ "bridge": "b" }), &[][..], None),
+            ("bridge", &json!({ "bridge": "b" }), &[("bridge", "b"), ("subnet", "10.91.0.0/24")], None),
+            ("bridge", &json!({ "bridge": "b" }), &[("bridge", "c")], Some("net.bridge asks for c")),
+            ("bridge", &json!({ "bridge": "b" }), &[("gateway", "10.91.0.2")], Some("made with 10.91.0.1")),
+            ("bridge", &json!({ "bridge": "b" }), &[("internal", "true")], Some("made with false")),
+            ("vxlan", &vxlan, &[("peers", "192.0.2.3,192.0.2.2"), ("vni", "7")], None),
+            ("vxlan", &vxlan, &[("port", "4790")], Some("asks for 4790, but the network was made with 4789")),
+            ("vxlan", &vxlan, &[("group", "239.1.1.1")], Some("made with none")),
+            ("macvlan", &macvlan, &[("parent", "eth7"), ("mode", "bridge")], None),
+            ("macvlan", &macvlan, &[("mode", "vepa")], Some("net.mode asks for vepa")),
+            ("macvlan", &macvlan, &[("host-access", "true")], Some("made with false")),
+        ] {
+            let said = shared(driver, settings, asked).err();
+            assert_eq!(said.is_some(), says.is_some(), "{driver} {asked:?}: {said:?}");
+            assert!(says.is_none_or(|says| said.unwrap().contains(says)), "{driver} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_joins_a_network_whose_settings_cannot_be_read() {
+        for (driver, settings) in [
+            ("bridge", json!({})),
+            ("vxlan", json!({ "bridge": "b", "vni": "x", "port": "4789" })),
+            ("macvlan", json!({ "parent": "eth7", "mode": "l3" })),
+            ("ipvlan", json!({ "mode": "l2" })),
+        ] {
+            let said = shared(driver, &settings, &[]).unwrap_err();
+            assert!(said.contains("no settings of the driver"), "{said}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::network::{Network, not_a_host};
 
-use crate::error::Error;
+use crate::error::{Error, report};
 use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
 use crate::model::mtu::IPV6_MTU;
@@ -147,4 +147,15 @@ pub fn too_small_for_ipv6(request: &AttachmentRequest, mtu: u32) -> Error {
             "leave the IPv6 subnet out, or raise that link's MTU",
         ),
     }
+}
+
+/// The refusal to join a network whose file does not say what its driver writes there.
+#[must_use]
+pub fn unreadable(network: &Network) -> Error {
+    let driver = network.settings.driver();
+    Error::State(report(
+        format!("join network {}", network.name),
+        format!("what was written down about it are no settings of the driver {driver}"),
+        "stop its containers, so that it is made anew",
+    ))
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use ocinet_shared::cidr::Cidr;
 use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::ifname::IfName;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
 use toml::Spanned;
@@ -23,7 +24,6 @@ use crate::input::config::policy::{
 use crate::input::oci_bundle::OciBundle;
 use crate::input::request::{AttachmentRequest, DriverOf, Request};
 use crate::model::driver_spec::{AddressScope, Driver};
-use crate::plan::drivers;
 
 /// The host ports that the preset `strict` allows: those that a process needs no right to listen on.
 const UNPRIVILEGED: std::ops::RangeInclusive<u32> = 1024..=65_535;
@@ -117,12 +117,14 @@ impl<'a> Rules<'a> {
         self.network(asked).map_err(refuse("network", format!("the network {}", asked.network)))?;
         if !self.is_configured(asked, "driver") {
             let refuse = refuse("driver", driver_named(asked.driver.name()));
-            self.driver(Driver::Network(asked.driver)).map_err(refuse)?;
+            self.driver(Driver::Network(asked.driver.kind())).map_err(refuse)?;
         }
-        for key in ["parent", "vni"] {
-            if let Some(value) = asked.settings.get(key).filter(|_| asked.label(key).is_annotation) {
-                self.setting(asked, key, value)?;
-            }
+        if let Some(parent) = asked.driver.parent().filter(|_| asked.label("parent").is_annotation) {
+            self.parent(asked, parent)?;
+        }
+        let vni = asked.driver.tunnels().and_then(|asked| asked.vni);
+        if let Some(vni) = vni.filter(|_| asked.label("vni").is_annotation) {
+            self.vni(asked, vni)?;
         }
         for subnet in asked.subnets.iter().filter(|_| asked.label("subnet").is_annotation) {
             self.subnet(asked, subnet)?;
@@ -131,7 +133,7 @@ impl<'a> Rules<'a> {
             self.host_port(port).map_err(refuse("ports", host_port_named(port)))?;
             self.host_address(port).map_err(refuse("ports", host_address_named(port)))?;
         }
-        let local = asked.settings.get("local").and_then(|local| local.parse().ok());
+        let local = asked.driver.tunnels().and_then(|asked| asked.local);
         let own =
             asked.snat.iter().map(|address| ("snat", *address)).chain(local.map(|local| ("local", local)));
         for (key, address) in own.filter(|(key, _)| asked.label(key).is_annotation) {
@@ -150,18 +152,19 @@ impl<'a> Rules<'a> {
         &self,
         asked: &AttachmentRequest,
         network: &Network,
-        carries_default: impl Fn(&str) -> Result<bool, Error>,
+        carries_default: impl Fn(&IfName) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        for key in ["parent", "vni"] {
-            if let Some(value) = network.settings.get(key).filter(|_| !self.is_configured(asked, key)) {
-                self.setting(asked, key, value)?;
-            }
+        if let Some(parent) = network.settings.parent().filter(|_| !self.is_configured(asked, "parent")) {
+            self.parent(asked, parent)?;
+        }
+        if let Some(vni) = network.settings.vni().filter(|_| !self.is_configured(asked, "vni")) {
+            self.vni(asked, vni)?;
         }
         let is_own = self.is_configured(asked, "parent") && self.is_configured(asked, "mode");
-        if is_own || !drivers::of(asked.driver).holds_one(network) {
+        if is_own || !network.settings.holds_one() {
             return Ok(());
         }
-        let Some(parent) = network.settings.get("parent") else { return Ok(()) };
+        let Some(parent) = network.settings.parent() else { return Ok(()) };
         if carries_default(parent)? {
             let place = self.preset().1;
             let cause =
@@ -236,15 +239,16 @@ impl<'a> Rules<'a> {
         self.allows("networks", |table| &table.networks, fits, by_strict)
     }
 
-    fn setting(&self, asked: &AttachmentRequest, key: &str, value: &str) -> Result<(), Error> {
-        let (allowed, what) = if key == "parent" {
-            let fits = |pattern: &Pattern| pattern.fits(value);
-            (self.allows("parents", |table| &table.parents, fits, false), format!("the parent {value}"))
-        } else {
-            let fits = |VniRange { 0: range }: &VniRange| value.parse().is_ok_and(|vni| range.contains(&vni));
-            (self.allows("vnis", |table| &table.vnis, fits, false), format!("VNI {value}"))
-        };
-        allowed.map_err(|refusal| refusal.error(&asked.label(key), &what))
+    fn parent(&self, asked: &AttachmentRequest, parent: &IfName) -> Result<(), Error> {
+        let fits = |pattern: &Pattern| pattern.fits(parent.as_str());
+        let allowed = self.allows("parents", |table| &table.parents, fits, false);
+        allowed.map_err(|refusal| refusal.error(&asked.label("parent"), &format!("the parent {parent}")))
+    }
+
+    fn vni(&self, asked: &AttachmentRequest, vni: u32) -> Result<(), Error> {
+        let fits = |VniRange { 0: range }: &VniRange| range.contains(&vni);
+        let allowed = self.allows("vnis", |table| &table.vnis, fits, false);
+        allowed.map_err(|refusal| refusal.error(&asked.label("vni"), &format!("VNI {vni}")))
     }
 
     /// A port that ocinet is to choose may become any of those that nobody needs a right for.
@@ -284,8 +288,7 @@ impl<'a> Rules<'a> {
             let refusal = Refusal { list: "subnets", place: self.place(listed.span()) };
             return if is_allowed { Ok(()) } else { Err(refusal.error(&label, &what)) };
         }
-        let has_route = asked.driver.addresses() != AddressScope::Lan
-            || asked.settings.get("host-access").is_some_and(|truth| truth == "true");
+        let has_route = asked.driver.addresses() != AddressScope::Lan || asked.driver.host_access();
         if !has_route || super::special_purpose::holds(subnet) {
             return Ok(());
         }

@@ -4,11 +4,11 @@
 //! `values.rs` reads single values and lists, `published.rs` ports, `container.rs` what is about the container as a whole.
 
 mod container;
+mod driver;
 mod published;
 mod routable;
 mod values;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocinet_shared::cidr::Cidr;
@@ -18,6 +18,7 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::port::PublishedPort;
 
 pub use container::{Resolver, is_name};
+pub use driver::{BridgeRequest, DriverRequest, IpvlanRequest, MacvlanRequest, VethRequest, VxlanRequest};
 
 use crate::error::{Error, annotation};
 use crate::input::annotations::{Annotations, Label, Names, Sorted};
@@ -46,14 +47,12 @@ pub struct Request {
 pub struct AttachmentRequest {
     /// What its keys are called in messages.
     pub names: Names,
-    /// How to wire it.
-    pub driver: DriverKind,
+    /// How to attach it, and what the driver is told of its network's links.
+    pub driver: DriverRequest,
     /// The network.
     pub network: ContainerId,
     /// The interface's name in the container.
     pub interface: IfName,
-    /// What the driver is told of the network's links, by annotation key, each in its usual form.
-    pub settings: BTreeMap<&'static str, String>,
     /// The network's subnets, at most one a family, IPv4 first; empty where none is named.
     pub subnets: Vec<Cidr>,
     /// The network's gateways, at most one a family.
@@ -235,10 +234,9 @@ fn attachment(
     };
     let request = AttachmentRequest {
         names,
-        driver,
+        driver: of.driver_request()?,
         network,
         interface,
-        settings: of.settings()?,
         subnets: of.subnets()?,
         gateways: of.addresses("gateway", "give an address inside net.subnet")?,
         ip_ranges: of.ip_ranges()?,

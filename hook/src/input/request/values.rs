@@ -1,6 +1,5 @@
 //! Single values and lists of values of an attachment's annotations.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,6 +8,7 @@ use ocinet_shared::cidr::{Cidr, Family, parse_address};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 
+use super::driver::{BridgeRequest, DriverRequest, IpvlanRequest, MacvlanRequest, VethRequest, VxlanRequest};
 use super::routable::not_routable;
 use crate::error::{Error, annotation};
 use crate::input::annotations::{Annotations, Label, key};
@@ -234,47 +234,63 @@ impl For<'_> {
         }
     }
 
-    /// What the driver is told of the network's links, each in its usual form.
-    pub fn settings(&mut self) -> Result<BTreeMap<&'static str, String>, Error> {
-        let mut settings: BTreeMap<&'static str, String> = BTreeMap::new();
-        let mut put = |name, value: Option<String>| {
-            settings.extend(value.map(|value| (name, value)));
-        };
-        let name = |text: Option<IfName>| text.map(|name| name.to_string());
-        put("bridge", name(self.parsed("bridge", "use a name such as ocinet1")?));
-        put("parent", name(self.parsed("parent", "name a link of this host, as eth0")?));
-        put("mode", self.mode()?);
-        put("host-access", self.boolean("host-access")?.map(|truth| truth.to_string()));
-        let vni = self.number("vni", VNI, "give a number from 1 to 16777215")?;
-        put("vni", vni.map(|vni| vni.to_string()));
-        let port = self.number("port", 1..=u16::MAX, "give a UDP port from 1 to 65535")?;
-        put("port", port.map(|port| port.to_string()));
-        put("local", self.address_list("local", |a| unusable(a).is_none(), "give one address of this host")?);
-        let hint = "give the addresses of the other hosts, as 192.0.2.2,192.0.2.3";
-        put("peers", self.address_list("peers", |a| unusable(a).is_none(), hint)?);
-        let hint = "give one multicast address, as 239.1.1.1 or ff05::100";
-        put("group", self.address_list("group", |a| a.is_multicast(), hint)?);
-        Ok(settings)
+    /// What the driver is told of the network's links.
+    pub fn driver_request(&mut self) -> Result<DriverRequest, Error> {
+        Ok(match self.driver {
+            DriverKind::Bridge => DriverRequest::Bridge(BridgeRequest { bridge: self.bridge()? }),
+            DriverKind::Veth => DriverRequest::Veth(VethRequest),
+            DriverKind::Macvlan => DriverRequest::Macvlan(MacvlanRequest {
+                parent: self.parent()?,
+                mode: self.mode()?,
+                host_access: self.boolean("host-access")?,
+            }),
+            DriverKind::Ipvlan => {
+                DriverRequest::Ipvlan(IpvlanRequest { parent: self.parent()?, mode: self.mode()? })
+            }
+            DriverKind::Vxlan => DriverRequest::Vxlan(self.vxlan()?),
+        })
     }
 
-    fn mode(&mut self) -> Result<Option<String>, Error> {
+    fn bridge(&mut self) -> Result<Option<IfName>, Error> {
+        self.parsed("bridge", "use a name such as ocinet1")
+    }
+
+    fn parent(&mut self) -> Result<Option<IfName>, Error> {
+        self.parsed("parent", "name a link of this host, as eth0")
+    }
+
+    fn vxlan(&mut self) -> Result<VxlanRequest, Error> {
+        let is_usable = |address| unusable(address).is_none();
+        let hosts = "give the addresses of the other hosts, as 192.0.2.2,192.0.2.3";
+        let many = "give one multicast address, as 239.1.1.1 or ff05::100";
+        Ok(VxlanRequest {
+            bridge: self.bridge()?,
+            parent: self.parent()?,
+            vni: self.number("vni", VNI, "give a number from 1 to 16777215")?,
+            port: self.number("port", 1..=u16::MAX, "give a UDP port from 1 to 65535")?,
+            local: self.address_list("local", is_usable, "give one address of this host")?.pop(),
+            peers: self.address_list("peers", is_usable, hosts)?,
+            group: self.address_list("group", |address| address.is_multicast(), many)?.pop(),
+        })
+    }
+
+    fn mode<T: FromStr>(&mut self) -> Result<Option<T>, Error> {
         let Some((text, label)) = self.take("mode")? else { return Ok(None) };
-        let modes = self.driver.spec().modes;
-        if modes.contains(&text.as_str()) {
-            return Ok(Some(text));
-        }
-        let cause = format!("the driver {} has no mode \"{text}\"", self.driver.name());
-        Err(label.error(cause, format!("use one of {}", modes.join(", "))))
+        let spec = self.driver.spec();
+        text.parse().map(Some).map_err(|_| {
+            let cause = format!("the driver {} has no mode \"{text}\"", spec.name);
+            label.error(cause, format!("use one of {}", spec.modes.join(", ")))
+        })
     }
 
-    /// Addresses of one family, each once; `peers` alone may have more than one.
+    /// Addresses of one family, each once, in order; `peers` alone may have more than one.
     fn address_list(
         &mut self,
         name: &str,
         fits: impl Fn(IpAddr) -> bool,
         hint: &str,
-    ) -> Result<Option<String>, Error> {
-        let Some((text, label)) = self.take(name)? else { return Ok(None) };
+    ) -> Result<Vec<IpAddr>, Error> {
+        let Some((text, label)) = self.take(name)? else { return Ok(Vec::new()) };
         if items(&text).count() > MAX_PEERS {
             let hint = "give the overlay a multicast group with net.group";
             return Err(label.error(format!("it has more than {MAX_PEERS} addresses"), hint));
@@ -297,7 +313,7 @@ impl For<'_> {
             return Err(label.error(format!("\"{text}\" is not one address"), hint));
         }
         list.sort();
-        Ok(Some(list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")))
+        Ok(list)
     }
 }
 

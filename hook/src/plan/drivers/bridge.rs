@@ -1,25 +1,27 @@
 //! `net.driver=bridge`: a veth pair between the container and a bridge that its network's containers share.
 
 use ocinet_shared::cidr::Cidr;
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::network::Network;
 
 use super::routed;
 use crate::error::Error;
-use crate::input::request::AttachmentRequest;
+use crate::input::request::{AttachmentRequest, BridgeRequest};
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 
-/// The driver.
-#[derive(Debug)]
-pub(super) struct Bridge;
-
-impl NetworkDriver for Bridge {
+impl NetworkDriver for BridgeRequest {
     fn bridge(&self, request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
-        routed::bridge_name(request).map(Some)
+        routed::bridge_name(self.bridge.as_ref(), &request.network).map(Some)
     }
 
     fn subnets(&self, _: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
         routed::free_subnet(context)
+    }
+
+    fn settings(&self, request: &AttachmentRequest, _: &NetworkContext<'_>) -> Result<DriverSettings, Error> {
+        let bridge = routed::bridge_name(self.bridge.as_ref(), &request.network)?;
+        Ok(DriverSettings::Bridge { bridge })
     }
 
     fn configure_network(
@@ -28,7 +30,9 @@ impl NetworkDriver for Bridge {
         _: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
-        routed::add_bridge(request, network).map(drop)
+        let bridge = routed::bridge_name(self.bridge.as_ref(), &request.network)?;
+        routed::add_bridge(&bridge, network);
+        Ok(())
     }
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {

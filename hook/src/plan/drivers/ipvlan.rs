@@ -1,38 +1,46 @@
 //! `net.driver=ipvlan`: the container is on the LAN itself, with its parent's Ethernet address.
 
 use ocinet_shared::cidr::Cidr;
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 
 use super::lan;
 use crate::error::Error;
-use crate::input::request::AttachmentRequest;
+use crate::input::request::{AttachmentRequest, IpvlanRequest};
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
+use crate::plan::validate::unreadable;
 
-/// The driver.
-#[derive(Debug)]
-pub(super) struct Ipvlan;
-
-impl NetworkDriver for Ipvlan {
+impl NetworkDriver for IpvlanRequest {
     fn subnets(&self, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
         lan::ranges(request, context)
     }
 
-    fn configure_network(
+    fn settings(
         &self,
         request: &AttachmentRequest,
         context: &NetworkContext<'_>,
-        network: &mut Network,
+    ) -> Result<DriverSettings, Error> {
+        let parent = lan::parent(request, context)?.name.clone();
+        Ok(DriverSettings::Ipvlan { parent, mode: self.mode.unwrap_or_default() })
+    }
+
+    fn configure_network(
+        &self,
+        _: &AttachmentRequest,
+        _: &NetworkContext<'_>,
+        _: &mut Network,
     ) -> Result<(), Error> {
-        lan::configure_network(request, context, network).map(drop)
+        Ok(())
     }
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
-        let mode = inputs.network.settings.get("mode").and_then(|mode| mode.parse().ok());
-        let mode: IpvlanMode = mode.ok_or_else(|| lan::broken(inputs.network, "mode"))?;
-        let mut attached = lan::attached(inputs, ChildKind::Ipvlan(mode), None)?;
-        if mode != IpvlanMode::L2 {
+        let DriverSettings::Ipvlan { parent, mode } = &inputs.network.settings else {
+            return Err(unreadable(inputs.network));
+        };
+        let mut attached = lan::attached(inputs, parent, ChildKind::Ipvlan(*mode), None)?;
+        if *mode != IpvlanMode::L2 {
             // Above Ethernet nobody answers for a gateway's address: everything goes to the link itself.
             attached.attachment.gateways.clear();
             let by_link = |cidr: Cidr| Way {

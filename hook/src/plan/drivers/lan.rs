@@ -7,11 +7,10 @@ use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::mac::Mac;
-use ocinet_shared::network::Network;
 use ocinet_shared::record::Attachment;
 
 use super::routed;
-use crate::error::{Error, report};
+use crate::error::Error;
 use crate::input::request::AttachmentRequest;
 use crate::model::host_network::Underlay;
 use crate::model::mtu::IPV6_MTU;
@@ -53,7 +52,7 @@ fn range(request: &AttachmentRequest, parent: &Underlay, family: Family) -> Opti
     let mut asked = request.addresses.iter().copied().chain(ranges);
     let asked = asked.find(|address| Family::of(*address) == family);
     // A host that is to have an address, too, needs a range to take it from, and IPv6 a link that has room for it.
-    let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
+    let host_access = request.driver.host_access();
     let is_small = family == Family::Ipv6 && request.mtu.unwrap_or(parent.mtu) < IPV6_MTU;
     if asked.is_none() && (host_access || is_small) {
         return None;
@@ -65,43 +64,17 @@ fn range(request: &AttachmentRequest, parent: &Underlay, family: Family) -> Opti
     with_asked.or_else(|| all().next()).map(Cidr::network)
 }
 
-/// Gives a network its parent and its mode.
+/// The parent of a new network.
 ///
 /// # Errors
-/// No parent, or one that cannot be.
-pub fn configure_network<'a>(
+/// No parent, or one that has a smaller MTU than is asked for.
+pub fn parent<'a>(
     request: &AttachmentRequest,
     context: &'a NetworkContext<'_>,
-    network: &mut Network,
 ) -> Result<&'a Underlay, Error> {
-    let driver = request.driver;
     let parent = underlay(request, context)?;
     check_mtu(request, request.mtu, parent.name.as_str(), parent.mtu)?;
-    let mode =
-        request.settings.get("mode").cloned().or_else(|| driver.spec().modes.first().map(|&m| m.to_owned()));
-    network.settings.insert("parent".to_owned(), parent.name.to_string());
-    network.settings.extend(mode.map(|mode| ("mode".to_owned(), mode)));
     Ok(parent)
-}
-
-/// The network's parent.
-///
-/// # Errors
-/// A network that was made without one.
-pub fn parent(network: &Network) -> Result<IfName, Error> {
-    let parent = network.settings.get("parent").and_then(|parent| parent.parse().ok());
-    parent.ok_or_else(|| broken(network, "parent"))
-}
-
-/// A network whose file lacks what its driver wrote there.
-#[must_use]
-pub fn broken(network: &Network, setting: &str) -> Error {
-    let doing = format!("join network {}", network.name);
-    Error::State(report(
-        doing,
-        format!("what was written down about it has no usable {setting}"),
-        "stop its containers, so that it is made anew",
-    ))
 }
 
 /// The router of IPv4 that is known by its IPv6 address alone. Who has no IPv6 cannot ask for it.
@@ -131,10 +104,14 @@ fn next_hop(inputs: &Inputs<'_>, kind: ChildKind) -> Result<Option<Ipv6Addr>, Er
 /// The steps of an attachment by a link on top of the parent.
 ///
 /// # Errors
-/// A network that was made without a parent.
-pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Result<Attached, Error> {
+/// A container that would not leave its LAN by IPv4, although the host does.
+pub fn attached(
+    inputs: &Inputs<'_>,
+    parent: &IfName,
+    kind: ChildKind,
+    mac: Option<Mac>,
+) -> Result<Attached, Error> {
     let Inputs { request, network, .. } = inputs;
-    let parent = parent(network)?;
     let attachment = Attachment {
         interface: request.interface.clone(),
         driver: request.driver.name().to_owned(),
@@ -151,7 +128,7 @@ pub fn attached(inputs: &Inputs<'_>, kind: ChildKind, mac: Option<Mac>) -> Resul
     };
     let mut steps = routed::claims(inputs, &attachment);
     steps.push(Step::MakeChild(MakeChild {
-        parent,
+        parent: parent.clone(),
         kind,
         interface: attachment.interface.clone(),
         mac,

@@ -1,28 +1,41 @@
 //! `net.driver=macvlan`: the container is on the LAN itself, with an Ethernet address of its own.
 
 use ocinet_shared::cidr::Cidr;
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::kernel::link::{ChildKind, MacvlanMode};
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network};
 
 use super::{lan, routed};
 use crate::error::{Error, annotation};
-use crate::input::request::AttachmentRequest;
+use crate::input::request::{AttachmentRequest, MacvlanRequest};
 use crate::plan::addresses;
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 use crate::plan::step::{RouteFromHost, Step};
+use crate::plan::validate::unreadable;
 
-/// The driver.
-#[derive(Debug)]
-pub(super) struct Macvlan;
-
-impl NetworkDriver for Macvlan {
-    fn holds_one(&self, network: &Network) -> bool {
-        matches!(mode(network), Ok(MacvlanMode::Passthru))
-    }
-
+impl NetworkDriver for MacvlanRequest {
     fn subnets(&self, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
         lan::ranges(request, context)
+    }
+
+    fn settings(
+        &self,
+        request: &AttachmentRequest,
+        context: &NetworkContext<'_>,
+    ) -> Result<DriverSettings, Error> {
+        let parent = lan::parent(request, context)?.name.clone();
+        let mode = self.mode.unwrap_or_default();
+        if mode == MacvlanMode::Passthru && self.parent.is_none() {
+            let cause = format!("it would take {parent}, the link of its own default route, from the host");
+            let hint = "name the link to be given away with net.parent, or use another net.mode";
+            return Err(request.label("mode").error(cause, hint));
+        }
+        if self.has_host_access() && mode != MacvlanMode::Bridge {
+            let cause = "only in the mode bridge do macvlans on one parent reach each other";
+            return Err(request.label("host-access").error(cause, "leave it out, or use net.mode=bridge"));
+        }
+        Ok(DriverSettings::Macvlan { parent, mode, host_access: self.has_host_access() })
     }
 
     fn configure_network(
@@ -31,22 +44,10 @@ impl NetworkDriver for Macvlan {
         context: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
-        let parent = lan::configure_network(request, context, network)?;
-        let host_access = request.settings.get("host-access").is_some_and(|truth| truth == "true");
-        network.settings.insert("host-access".to_owned(), host_access.to_string());
-        if mode(network)? == MacvlanMode::Passthru && !request.settings.contains_key("parent") {
-            let cause =
-                format!("it would take {}, the link of its own default route, from the host", parent.name);
-            let hint = "name the link to be given away with net.parent, or use another net.mode";
-            return Err(request.label("mode").error(cause, hint));
-        }
-        if !host_access {
+        if !self.has_host_access() {
             return Ok(());
         }
-        if mode(network)? != MacvlanMode::Bridge {
-            let cause = "only in the mode bridge do macvlans on one parent reach each other";
-            return Err(request.label("host-access").error(cause, "leave it out, or use net.mode=bridge"));
-        }
+        let parent = lan::parent(request, context)?;
         // Two hosts of a LAN may have a network of the same name: the boot's id tells their links apart.
         let seed = format!("{} {}", network.name, context.boot_id);
         let name = format!("oc-{:012x}", ocinet_shared::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
@@ -64,14 +65,16 @@ impl NetworkDriver for Macvlan {
 
     fn attach(&self, inputs: &Inputs<'_>) -> Result<Attached, Error> {
         let network = inputs.network;
-        let mode = mode(network)?;
+        let DriverSettings::Macvlan { parent, mode, .. } = &network.settings else {
+            return Err(unreadable(network));
+        };
         // One that has its parent for itself has the parent's address, unless it asks for another: the parent, too, has
         // that one then, for as long as the container lives.
         let mac = match mode {
             MacvlanMode::Passthru => inputs.request.mac,
             _ => Some(routed::mac(inputs.request, network, &inputs.cidrs())?),
         };
-        let mut attached = lan::attached(inputs, ChildKind::Macvlan(mode), mac)?;
+        let mut attached = lan::attached(inputs, parent, ChildKind::Macvlan(*mode), mac)?;
         if let Some(link) = network.links.first() {
             let (link, addresses) = (link.name.clone(), inputs.addresses.to_vec());
             let mtu = attached.attachment.mtu;
@@ -81,7 +84,8 @@ impl NetworkDriver for Macvlan {
     }
 }
 
-fn mode(network: &Network) -> Result<MacvlanMode, Error> {
-    let mode = network.settings.get("mode").and_then(|mode| mode.parse().ok());
-    mode.ok_or_else(|| lan::broken(network, "mode"))
+impl MacvlanRequest {
+    fn has_host_access(&self) -> bool {
+        self.host_access.unwrap_or(false)
+    }
 }

@@ -12,17 +12,17 @@ pub mod standalone;
 mod veth;
 mod vxlan;
 
-use crate::model::driver_spec::DriverKind;
+use crate::input::request::DriverRequest;
 use crate::plan::driver::NetworkDriver;
 
-/// What a driver does.
+/// The driver that a request asks for: what it does, and what it is told.
 #[must_use]
-pub fn of(kind: DriverKind) -> &'static dyn NetworkDriver {
-    match kind {
-        DriverKind::Bridge => &bridge::Bridge,
-        DriverKind::Veth => &veth::Veth,
-        DriverKind::Macvlan => &macvlan::Macvlan,
-        DriverKind::Ipvlan => &ipvlan::Ipvlan,
-        DriverKind::Vxlan => &vxlan::Vxlan,
+pub fn of(request: &DriverRequest) -> &dyn NetworkDriver {
+    match request {
+        DriverRequest::Bridge(asked) => asked,
+        DriverRequest::Veth(asked) => asked,
+        DriverRequest::Macvlan(asked) => asked,
+        DriverRequest::Ipvlan(asked) => asked,
+        DriverRequest::Vxlan(asked) => asked,
     }
 }

@@ -26,11 +26,8 @@ const DEFAULT_BRIDGE: &str = "ocinet0";
 ///
 /// # Errors
 /// A name that the kernel does not accept.
-pub fn bridge_name(request: &AttachmentRequest) -> Result<IfName, Error> {
-    match request.settings.get("bridge") {
-        Some(name) => name.parse().map_err(|error| request.label("bridge").error(error, "use another name")),
-        None => bridge_of(&request.network),
-    }
+pub fn bridge_name(asked: Option<&IfName>, network: &ContainerId) -> Result<IfName, Error> {
+    asked.map_or_else(|| bridge_of(network), |name| Ok(name.clone()))
 }
 
 /// `ocinet0` for the default network, `oc-NAME` where that fits, and otherwise a name from the hash of the network's.
@@ -58,15 +55,9 @@ pub fn free_subnet(context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
 }
 
 /// Gives a network its bridge.
-///
-/// # Errors
-/// A name that the kernel does not accept.
-pub fn add_bridge(request: &AttachmentRequest, network: &mut Network) -> Result<IfName, Error> {
-    let name = bridge_name(request)?;
-    network.settings.insert("bridge".to_owned(), name.to_string());
+pub fn add_bridge(name: &IfName, network: &mut Network) {
     let mac = Mac::of_bridge(network.name.as_str());
     network.links.push(HostLink { name: name.clone(), mac, kind: HostLinkKind::Bridge });
-    Ok(name)
 }
 
 /// The container's attachment by a veth pair.

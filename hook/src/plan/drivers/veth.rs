@@ -4,22 +4,23 @@
 //! end, which has the gateway's addresses on every such link.
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::network::Network;
 
 use super::routed;
 use crate::error::Error;
-use crate::input::request::AttachmentRequest;
+use crate::input::request::{AttachmentRequest, VethRequest};
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
 use crate::plan::step::{RouteToContainer, Step};
 
-/// The driver.
-#[derive(Debug)]
-pub(super) struct Veth;
-
-impl NetworkDriver for Veth {
+impl NetworkDriver for VethRequest {
     fn subnets(&self, _: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
         routed::free_subnet(context)
+    }
+
+    fn settings(&self, _: &AttachmentRequest, _: &NetworkContext<'_>) -> Result<DriverSettings, Error> {
+        Ok(DriverSettings::Veth)
     }
 
     fn configure_network(

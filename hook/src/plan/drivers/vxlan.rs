@@ -4,28 +4,25 @@
 //! container finds its gateway on whichever host it is; the gateways do not see each other (`plan/elements.rs`).
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::driver_settings::{DriverSettings, VxlanSettings};
 use ocinet_shared::ifname::IfName;
 use ocinet_shared::mac::Mac;
 use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
 
 use super::routed;
 use crate::error::{Error, annotation};
-use crate::input::request::AttachmentRequest;
+use crate::input::request::{AttachmentRequest, VxlanRequest};
 use crate::plan::driver::{Attached, Inputs, NetworkContext, NetworkDriver};
+use crate::plan::validate::unreadable;
 
 /// The UDP port of VXLAN (RFC 7348, section 9).
-const PORT: &str = "4789";
+const PORT: u16 = 4789;
 
-/// The driver.
-#[derive(Debug)]
-pub(super) struct Vxlan;
-
-impl NetworkDriver for Vxlan {
+impl NetworkDriver for VxlanRequest {
     fn bridge(&self, request: &AttachmentRequest) -> Result<Option<IfName>, Error> {
-        routed::bridge_name(request).map(Some)
+        routed::bridge_name(self.bridge.as_ref(), &request.network).map(Some)
     }
 
     fn subnets(&self, request: &AttachmentRequest, _: &NetworkContext<'_>) -> Result<Vec<Cidr>, Error> {
@@ -34,23 +31,42 @@ impl NetworkDriver for Vxlan {
         Err(request.label("subnet").error(cause, "give it a subnet, the same on every host"))
     }
 
+    fn settings(
+        &self,
+        request: &AttachmentRequest,
+        context: &NetworkContext<'_>,
+    ) -> Result<DriverSettings, Error> {
+        let Some(vni) = self.vni else {
+            let cause = format!("network {} is new, and has no number yet", request.network);
+            return Err(request
+                .label("vni")
+                .error(cause, "give it one from 1 to 16777215, the same on every host"));
+        };
+        if !self.peers.is_empty() && self.group.is_some() {
+            let cause = "net.peers and net.group both say where to send what is for everybody";
+            return Err(request.label("group").error(cause, "give one of them"));
+        }
+        if self.group.is_some() && context.underlay.is_none() {
+            let cause = "the host has no default route by whose link to reach the group";
+            return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
+        }
+        Ok(DriverSettings::Vxlan(VxlanSettings {
+            bridge: routed::bridge_name(self.bridge.as_ref(), &request.network)?,
+            vni,
+            port: self.port.unwrap_or(PORT),
+            parent: self.parent.clone(),
+            local: self.local,
+            peers: self.peers.clone(),
+            group: self.group,
+        }))
+    }
+
     fn configure_network(
         &self,
         request: &AttachmentRequest,
         context: &NetworkContext<'_>,
         network: &mut Network,
     ) -> Result<(), Error> {
-        let said = &request.settings;
-        let Some(vni) = said.get("vni") else {
-            let cause = format!("network {} is new, and has no number yet", network.name);
-            return Err(request
-                .label("vni")
-                .error(cause, "give it one from 1 to 16777215, the same on every host"));
-        };
-        if said.contains_key("peers") && said.contains_key("group") {
-            let cause = "net.peers and net.group both say where to send what is for everybody";
-            return Err(request.label("group").error(cause, "give one of them"));
-        }
         let inside = |peer: &&IpAddr| network.subnets().any(|subnet| subnet.contains(**peer));
         if let Some(peer) = context.peers.iter().find(inside) {
             let cause = format!("{peer} is an address of the network itself");
@@ -58,16 +74,14 @@ impl NetworkDriver for Vxlan {
                 .label("peers")
                 .error(cause, "give the addresses that the other hosts have on their own links"));
         }
-        let bridge = routed::add_bridge(request, network)?;
-        for key in ["parent", "vni", "local", "peers", "group"] {
-            network.settings.extend(said.get(key).map(|value| (key.to_owned(), value.clone())));
-        }
-        let port = said.get("port").map_or(PORT, String::as_str);
-        network.settings.insert("port".to_owned(), port.to_owned());
-        let tunnel = tunnel(request, network, bridge, context)?;
+        let DriverSettings::Vxlan(settings) = &network.settings else {
+            return Err(unreadable(network));
+        };
+        let tunnel = tunnel(settings, context);
         check_family(request, &tunnel)?;
+        routed::add_bridge(&tunnel.bridge, network);
         network.mtu = Some(mtu(request, context, &tunnel)?);
-        let name = format!("oc-vni{vni}");
+        let name = format!("oc-vni{}", tunnel.vni);
         network.links.push(HostLink {
             name: name.parse().map_err(|error| annotation("net.vni", error, "report this as a bug"))?,
             mac: mac(network, &tunnel),
@@ -98,31 +112,17 @@ fn mac(network: &Network, tunnel: &Tunnel) -> Mac {
     Mac::of_bridge(&format!("{} {bridge} {vni} {port} {parent} {mtu} {}", network.name, ends.join(" ")))
 }
 
-fn tunnel(
-    request: &AttachmentRequest,
-    network: &Network,
-    bridge: IfName,
-    context: &NetworkContext<'_>,
-) -> Result<Tunnel, Error> {
-    let has = &network.settings;
-    let one = |key: &str| has.get(key).and_then(|text| IpAddr::from_str(text).ok());
-    let number = |key: &str| has.get(key).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
-    let group = one("group");
-    let named = has.contains_key("parent") || group.is_some();
-    let parent = context.underlay.filter(|_| named).map(|underlay| underlay.name.clone());
-    if group.is_some() && parent.is_none() {
-        let cause = "the host has no default route by whose link to reach the group";
-        return Err(request.label("parent").error(cause, "name a link of this host with net.parent"));
-    }
-    Ok(Tunnel {
-        bridge,
-        vni: number("vni"),
-        port: u16::try_from(number("port")).unwrap_or_default(),
-        local: one("local"),
-        parent,
-        group,
+fn tunnel(settings: &VxlanSettings, context: &NetworkContext<'_>) -> Tunnel {
+    let is_bound = settings.parent.is_some() || settings.group.is_some();
+    Tunnel {
+        bridge: settings.bridge.clone(),
+        vni: settings.vni,
+        port: settings.port,
+        local: settings.local,
+        parent: context.underlay.filter(|_| is_bound).map(|underlay| underlay.name.clone()),
+        group: settings.group,
         peers: context.peers.clone(),
-    })
+    }
 }
 
 fn check_family(request: &AttachmentRequest, tunnel: &Tunnel) -> Result<(), Error> {

@@ -71,7 +71,7 @@ impl fmt::Display for Step {
 }
 
 fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
-    write!(f, "join {} network {}", network.driver, network.name)?;
+    write!(f, "join {} network {}", network.settings.driver(), network.name)?;
     let subnets: Vec<String> = network
         .subnets
         .iter()

@@ -18,7 +18,8 @@ fn of_network(config: &str, annotations: &[(&str, &str)], settings: &[(&str, &st
         "internal": false, "isolate": false, "mtu": null, "group": 0,
     }))
     .unwrap();
-    let checked = Rules::of(&config, &annotations).check_network(asked, &network, |link| Ok(link == "eth0"));
+    let checked =
+        Rules::of(&config, &annotations).check_network(asked, &network, |link| Ok(link.as_str() == "eth0"));
     checked.err().map(|error| error.to_string())
 }
 
@@ -54,7 +55,7 @@ fn nobody_has_the_link_with_the_default_route_for_itself_unless_the_configuratio
 #[test]
 fn what_a_network_was_made_with_is_the_lists_matter_unless_the_configuration_says_it() {
     let vxlan = [("net.driver", "vxlan"), ("net.network", "far"), ("net.vni", "7")];
-    let made = [("vni", "7"), ("parent", "eth1")];
+    let made = [("bridge", "oc-far"), ("vni", "7"), ("port", "4789"), ("parent", "eth1")];
     let configured = "[network.far]\ndriver = \"vxlan\"\nvni = 7\nparent = \"eth1\"\n";
     for (policy, refused) in [
         ("vnis = [7]\nparents = [\"eth1\"]", None),

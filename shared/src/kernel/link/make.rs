@@ -158,17 +158,20 @@ pub fn make_veth(
 }
 
 macro_rules! modes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$mode_doc:meta])* $mode:ident = $text:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_text:literal, $($(#[$mode_doc:meta])* $mode:ident = $text:literal),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "lowercase")]
         pub enum $name {
+            $(#[$first_doc])*
+            #[default]
+            $first,
             $($(#[$mode_doc])* $mode,)*
         }
 
         impl $name {
-            /// The words for all modes.
-            pub const NAMES: &[&str] = &[$($text),*];
+            /// The words for all modes; the first is the default.
+            pub const NAMES: &[&str] = &[$first_text, $($text),*];
         }
 
         impl FromStr for $name {
@@ -176,6 +179,7 @@ macro_rules! modes {
 
             fn from_str(text: &str) -> Result<Self, ()> {
                 match text {
+                    $first_text => Ok(Self::$first),
                     $($text => Ok(Self::$mode),)*
                     _ => Err(()),
                 }
@@ -184,7 +188,7 @@ macro_rules! modes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { $(Self::$mode => $text,)* })
+                f.write_str(match self { Self::$first => $first_text, $(Self::$mode => $text,)* })
             }
         }
     };

@@ -94,7 +94,7 @@ fn an_overlay_is_told_of_1024_other_hosts() {
     let peers = |count: u32| {
         let all: Vec<String> =
             (1..=count).map(|number| std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string()).collect();
-        read("vxlan", "peers", &all.join(","), |of| Ok(of.settings()?.remove("peers")))
+        read("vxlan", "peers", &all.join(","), |of| Ok(of.driver_request()?.texts().remove("peers")))
     };
     assert_eq!(peers(1024).unwrap().unwrap().split(',').count(), 1024);
     let refused = peers(1025).unwrap_err().to_string();
@@ -104,7 +104,8 @@ fn an_overlay_is_told_of_1024_other_hosts() {
 #[test]
 fn a_tunnels_end_and_its_group_are_one_address_each() {
     let setting = |key: &'static str, text: &str| {
-        read("vxlan", key, text, |of| Ok(of.settings()?.remove(key))).map(Option::unwrap_or_default)
+        read("vxlan", key, text, |of| Ok(of.driver_request()?.texts().remove(key)))
+            .map(Option::unwrap_or_default)
     };
     for (key, good, bad) in [
         ("local", "192.0.2.1", &["192.0.2.1,192.0.2.2", "239.1.1.1", "0.0.0.0"][..]),
