@@ -186,7 +186,7 @@ fn free(
 ) -> Result<IpAddr, Error> {
     let path = |address| leases::lease_path(state, &network.name, address);
     // The Ethernet address that goes with the first address may be one that another container asked for.
-    let on = routed::shared_link(network, network.settings.parent());
+    let on = routed::shared_link(network, network.bridge().or(network.settings.parent()));
     let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
     let has_mac = |address| {
         on.as_ref().is_some_and(|on| leases::mac_path(state, on, Mac::of_container(address)).exists())
@@ -223,11 +223,38 @@ pub fn link_name() -> Result<IfName, Error> {
 
 #[cfg(test)]
 mod tests {
+    use ocinet_shared::record::SharedLink;
+
     use super::*;
+    use crate::input::request::Request;
+
+    const SMALL: &str = r#"{"name":"small","driver":"bridge","settings":{"bridge":"oc-small"},"subnets":[{"range":"10.91.2.0/29","gateway":"10.91.2.1"}],"internal":false,"isolate":true,"mtu":null,"group":1862270980,"links":[{"name":"oc-small","mac":"02:6e:00:00:00:04","kind":"bridge"}]}"#;
 
     #[test]
     fn no_two_links_have_one_name() {
         let names: BTreeSet<IfName> = (0..10_000).map(|_| link_name().unwrap()).collect();
         assert_eq!(names.len(), 10_000);
+    }
+
+    #[test]
+    fn an_address_whose_ethernet_address_another_has_on_the_bridge_is_not_chosen() {
+        let folder = std::env::temp_dir().join(format!("ocinet-facts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let state = StateDir::new(&folder);
+        let network: Network = serde_json::from_str(SMALL).unwrap();
+        let asked = [("net.network".to_owned(), "small".to_owned())];
+        let request = Request::parse(asked, &Config::default(), &|_| Ok(None)).unwrap().unwrap();
+        let (id, other) = ("web".parse().unwrap(), "other".parse().unwrap());
+        let living = BTreeSet::new();
+        let choose = || {
+            let others = Others { is_gone: &|_| Ok(false), living: &living };
+            addresses(&state, &request.attachments[0], &network, &id, others).unwrap()[0]
+        };
+        let first = choose();
+        let on = SharedLink::Network(network.name.clone());
+        let claim = leases::mac_path(&state, &on, Mac::of_container(first));
+        assert!(leases::take(&state, &claim, &other).unwrap());
+        assert_ne!(choose(), first);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
