@@ -11,108 +11,116 @@ use ocinet_shared::record_dir::{Danger, StateError};
 
 /// What a person needs to read: what was to be done, why it was not, what to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+struct Report {
     /// The verb and its object, as in `publish port 8080/tcp`.
-    pub doing: String,
+    doing: String,
     /// Why it was not done.
-    pub cause: String,
+    cause: String,
     /// What to do.
-    pub hint: String,
+    hint: String,
 }
 
-/// Everything that can go wrong, by the class that the exit code tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Error {
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
     /// The command line, the state on standard input, or the configuration.
-    Usage(Report),
+    Usage,
     /// An annotation.
-    Annotation(Report),
+    Annotation,
     /// A port, an address or a name that is taken.
-    Conflict(Report),
+    Conflict,
     /// The kernel refused a change.
-    Kernel(Report),
+    Kernel,
     /// nftables refused a change.
-    Nftables(Report),
+    Nftables,
     /// The state folder.
-    State(Report),
-    /// Something was taken back only in part.
-    Partial(Report),
+    State,
+    /// A container was detached only in part.
+    Partial,
     /// The administrator's policy.
-    Policy(Report),
+    Policy,
+}
+
+impl Class {
+    /// The exit code and the word for it.
+    const fn code_and_name(self) -> (u8, &'static str) {
+        match self {
+            Self::Usage => (2, "usage"),
+            Self::Annotation => (3, "annotation"),
+            Self::Conflict => (4, "conflict"),
+            Self::Kernel => (5, "kernel"),
+            Self::Nftables => (6, "nftables"),
+            Self::State => (7, "state"),
+            Self::Partial => (8, "partial"),
+            Self::Policy => (9, "policy"),
+        }
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    class: Class,
+    report: Report,
 }
 
 impl Error {
+    /// A failure of a class: what was to be done, as in `publish port 8080/tcp`, why it was not, and what to do now.
+    pub fn new(
+        class: Class,
+        doing: impl Into<String>,
+        cause: impl fmt::Display,
+        hint: impl Into<String>,
+    ) -> Self {
+        let report = Report { doing: doing.into(), cause: cause.to_string(), hint: hint.into() };
+        Self { class, report }
+    }
+
     /// The class as an exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        self.code_and_class().0
+        self.class.code_and_name().0
     }
 
     /// The class in a word.
     #[must_use]
     pub fn class(&self) -> &'static str {
-        self.code_and_class().1
-    }
-
-    fn code_and_class(&self) -> (u8, &'static str) {
-        match self {
-            Self::Usage(_) => (2, "usage"),
-            Self::Annotation(_) => (3, "annotation"),
-            Self::Conflict(_) => (4, "conflict"),
-            Self::Kernel(_) => (5, "kernel"),
-            Self::Nftables(_) => (6, "nftables"),
-            Self::State(_) => (7, "state"),
-            Self::Partial(_) => (8, "partial"),
-            Self::Policy(_) => (9, "policy"),
-        }
+        self.class.code_and_name().1
     }
 
     /// The same for a user who is not root and runs a command by hand: the kernel, nftables and the state folder are root's.
     #[must_use]
     pub fn hinting_at_root(mut self) -> Self {
-        if let Self::Kernel(report) | Self::Nftables(report) | Self::State(report) = &mut self {
-            report.hint = "run it as root".to_owned();
+        if matches!(self.class, Class::Kernel | Class::Nftables | Class::State) {
+            self.report.hint = "run it as root".to_owned();
         }
         self
     }
 
-    fn report(&self) -> &Report {
-        match self {
-            Self::Usage(report)
-            | Self::Annotation(report)
-            | Self::Conflict(report)
-            | Self::Kernel(report)
-            | Self::Nftables(report)
-            | Self::State(report)
-            | Self::Partial(report)
-            | Self::Policy(report) => report,
-        }
+    /// The same with a cause that says more, made of the cause that it has.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl FnOnce(&str) -> String) -> Self {
+        self.report.cause = cause(&self.report.cause);
+        self
     }
-}
 
-impl Error {
     /// What was not done and why, for a message that has a hint of its own.
     #[must_use]
     pub fn without_hint(&self) -> String {
-        let Report { doing, cause, .. } = self.report();
+        let Report { doing, cause, .. } = &self.report;
         format!("cannot {doing}: {cause}")
     }
 }
 
-/// A report from its three parts.
-pub fn report(doing: impl Into<String>, cause: impl fmt::Display, hint: impl Into<String>) -> Report {
-    Report { doing: doing.into(), cause: cause.to_string(), hint: hint.into() }
-}
-
 /// An annotation that cannot be used.
 pub fn annotation(key: &str, cause: impl fmt::Display, hint: impl Into<String>) -> Error {
-    Error::Annotation(report(format!("use the annotation {key}"), cause, hint))
+    Error::new(Class::Annotation, format!("use the annotation {key}"), cause, hint)
 }
 
 impl fmt::Display for Error {
     /// One line: runc pastes it into a message of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { doing, cause, hint } = self.report();
+        let Report { doing, cause, hint } = &self.report;
         f.write_str(&one_line(&format!("cannot {doing}: {cause}; hint: {hint}")))
     }
 }
@@ -134,7 +142,7 @@ impl From<KernelError> for Error {
         };
         let detail = error.detail.map(|detail| format!(" (kernel: {detail})")).unwrap_or_default();
         let cause = format!("{}{detail}", error.errno.desc());
-        Self::Kernel(report(error.doing, cause, hint))
+        Self::new(Class::Kernel, error.doing, cause, hint)
     }
 }
 
@@ -158,13 +166,13 @@ impl From<StateError> for Error {
             StateError::Writable { path, .. } => {
                 let path = path.display().to_string();
                 let hint = format!("look at it, and run `chmod 644 {}`, or remove it", word(&path));
-                return Self::State(report("use the state folder", &error, hint));
+                return Self::new(Class::State, "use the state folder", &error, hint);
             }
             StateError::Busy { .. } => "try again; if that does not help, end the process that holds it",
             StateError::Foreign { .. } => "look at it, and remove it: ocinet did not write it",
             StateError::Unsafe { danger, .. } => of_unsafe(*danger),
         };
-        Self::State(report("use the state folder", error, hint))
+        Self::new(Class::State, "use the state folder", error, hint)
     }
 }
 
@@ -195,7 +203,7 @@ impl From<InstallError> for Error {
                 "try `nft list ruleset` as root; the kernel needs nf_tables with NAT, fib and the bridge family"
             }
         };
-        Self::Nftables(report("make the table inet ocinet", error, hint))
+        Self::new(Class::Nftables, "make the table inet ocinet", error, hint)
     }
 }
 

@@ -39,5 +39,5 @@ mod plan;
 pub mod policy;
 mod state;
 
-pub use error::{Error, Report};
+pub use error::{Class, Error};
 pub use input::annotations::{KEYS, Key, Subject};

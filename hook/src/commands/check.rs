@@ -7,7 +7,7 @@ use crate::diagnose::check;
 use crate::diagnose::check::Scope;
 use crate::diagnose::orphans;
 use crate::diagnose::seen_again::seen_again;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::input::oci_state;
 
@@ -21,11 +21,12 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
             let id = oci_state::parse_id(id)?;
             if state.read_record(&id)?.is_none() {
                 let doing = format!("check container {id}");
-                return Err(Error::Usage(report(
+                return Err(Error::new(
+                    Class::Usage,
                     doing,
                     "it has no record",
                     "see `ocinet list` for those that have",
-                )));
+                ));
             }
             Scope::Container(id)
         }

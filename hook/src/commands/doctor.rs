@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::output::print;
 use crate::diagnose::doctor::{CHECKS, DoctorContext, Finding};
 use crate::diagnose::seen_again::seen_again;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::input::{config, oci_state};
 use crate::lifecycle::identity;
@@ -139,11 +139,12 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
     let record = state.read_record(&id)?;
     let failed: Option<LastError> = state.read_json(&last_error::path(state, &id))?;
     if record.is_none() && failed.is_none() {
-        return Err(Error::Usage(report(
+        return Err(Error::new(
+            Class::Usage,
             format!("look at container {id}"),
             "it has no record",
             "see `ocinet list` for those that have",
-        )));
+        ));
     }
     let mut findings = Vec::new();
     findings.extend(failed.map(|failed| Finding {

@@ -4,7 +4,7 @@ use ocinet_shared::record_dir::StateDir;
 
 use super::output::print_line;
 use crate::diagnose::orphans;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::log;
 
@@ -52,7 +52,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
         return Ok(());
     }
     let hint = "mend the cause and run `ocinet gc` again";
-    Err(Error::Partial(report("remove everything that no container owns", failed.join("; and "), hint)))
+    Err(Error::new(Class::Partial, "remove everything that no container owns", failed.join("; and "), hint))
 }
 
 /// Containers, then their networks, then what those left.

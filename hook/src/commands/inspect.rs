@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::list::to_text;
 use super::output::print;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::oci_state;
 
 /// Bytes and packets.
@@ -59,11 +59,12 @@ struct Counters {
 pub(super) fn run(state: &StateDir, id: &str, json: bool) -> Result<(), Error> {
     let id = oci_state::parse_id(id)?;
     let record = state.read_record(&id)?.ok_or_else(|| {
-        Error::Usage(report(
+        Error::new(
+            Class::Usage,
             format!("inspect container {id}"),
             "it has no record",
             "see `ocinet list` for those that have",
-        ))
+        )
     })?;
     let counters = counters(&record)?;
     if json {

@@ -6,7 +6,7 @@ use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::output::print;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 
 /// Prints a table for people, or the records for programs. A record that cannot be read is logged and left out.
 pub(super) fn run(state: &StateDir, json: bool) -> Result<(), Error> {
@@ -31,7 +31,7 @@ pub(super) fn run(state: &StateDir, json: bool) -> Result<(), Error> {
 pub(super) fn to_text(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string_pretty(value)
         .map(|json| in_json(&json))
-        .map_err(|error| Error::Usage(report("print JSON", error, "report this as a bug")))
+        .map_err(|error| Error::new(Class::Usage, "print JSON", error, "report this as a bug"))
 }
 
 fn rows_of(record: &Record) -> Vec<[String; 7]> {

@@ -24,7 +24,7 @@ use ocinet_shared::record_dir::StateDir;
 use self::hook_run::{counted, without_failing};
 use self::output::print;
 use crate::cli::{Command, Options};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::config;
 
 /// Does what the command line asks for and returns the exit code.
@@ -83,7 +83,7 @@ fn check_is_there(options: &Options) -> Result<(), Error> {
     }
     let cause = format!("there is no folder {}", path.display());
     let hint = "name the folder that the hooks use with --state-dir or OCINET_STATE_DIR; the first container makes it";
-    Err(Error::State(report("read the state folder", cause, hint)))
+    Err(Error::new(Class::State, "read the state folder", cause, hint))
 }
 
 /// A configuration that is named has to be there, also for commands that do not use it. The other commands read it

@@ -8,7 +8,7 @@ use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record_dir::StateDir;
 
 use super::output::{print, print_line};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::host::facts;
 use crate::input::config;
@@ -71,7 +71,7 @@ fn check_namespace(container: &Container) -> Result<(), Error> {
         return Err(setup::no_own_namespace(&container.id));
     }
     check_network_path(&config).map_err(|error| {
-        Error::Usage(report(format!("attach container {}", container.id), error, NETWORK_PATH_HINT))
+        Error::new(Class::Usage, format!("attach container {}", container.id), error, NETWORK_PATH_HINT)
     })
 }
 
@@ -80,7 +80,7 @@ fn from_bundle(bundle: &str) -> Result<Container, Error> {
     let path = folder.join("config.json");
     let bytes = read_config(&path).map_err(|error| {
         let doing = format!("read {}", path.display());
-        Error::Usage(report(doing, error, "name a folder that holds an OCI bundle"))
+        Error::new(Class::Usage, doing, error, "name a folder that holds an OCI bundle")
     })?;
     let id = oci_state::id_of_bundle(folder)?;
     Ok(Container { id, pid: 0, bundle: bundle.to_owned(), annotations: BundleConfig::parse(&bytes)? })

@@ -12,7 +12,7 @@ use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::StateDir;
 
 use super::hook_run::Work;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::input::oci_bundle::OciBundle;
 use crate::input::oci_state;
@@ -49,7 +49,12 @@ fn waited_for_program(record: &Record) -> Result<bool, Error> {
         Err(_) if record.is_dead(&record.boot_id) => Ok(false),
         waited => waited.map_err(|error| {
             let doing = format!("wait for the program of container {}", record.id);
-            Error::Kernel(report(doing, error, "see that the host can open /dev/null and start a process"))
+            Error::new(
+                Class::Kernel,
+                doing,
+                error,
+                "see that the host can open /dev/null and start a process",
+            )
         }),
     }
 }

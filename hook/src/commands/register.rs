@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::output::print_line;
 use crate::cli::{Options, Register, STATE_DIR};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::facts;
 use crate::input::config;
 use crate::input::oci_bundle::{
@@ -55,7 +55,7 @@ fn into_bundle(
 ) -> Result<(), Error> {
     let path = bundle.join("config.json");
     let doing = || format!("register the bundle {}", bundle.display());
-    let refuse = |cause: String, hint: &str| Error::Usage(report(doing(), cause, hint));
+    let refuse = |cause: String, hint: &str| Error::new(Class::Usage, doing(), cause, hint);
     // Behind a symbolic link the file itself is replaced, and the link stays.
     let path = fs::canonicalize(&path)
         .map_err(|error| refuse(format!("{}: {error}", path.display()), "make one with `runc spec`"))?;
@@ -106,7 +106,7 @@ fn check_capabilities(rules: &Rules<'_>, config: &Path) -> Result<(), Error> {
 fn into_hooks_dir(folder: &Path, hook: &Hook) -> Result<(), Error> {
     let doing = || format!("register with podman in {}", folder.display());
     let refuse = |error: io::Error| {
-        Error::Usage(report(doing(), error, "name a folder that can be written to with --hooks-dir"))
+        Error::new(Class::Usage, doing(), error, "name a folder that can be written to with --hooks-dir")
     };
     fs::create_dir_all(folder).map_err(refuse)?;
     for (name, shipped) in FOR_PODMAN {
@@ -143,7 +143,7 @@ fn asked(register: &Register) -> Result<BTreeMap<String, String>, String> {
 fn program(register: &Register) -> Result<String, Error> {
     let refuse = |cause: String| {
         let hint = "name the program by its absolute path with --hook-path";
-        Error::Usage(report("find the program that runtimes are to call", cause, hint))
+        Error::new(Class::Usage, "find the program that runtimes are to call", cause, hint)
     };
     let path = match &register.hook_path {
         Some(path) => path.clone(),
@@ -162,7 +162,7 @@ fn environment(options: &Options) -> Result<Vec<String>, Error> {
     for (name, path) in [("OCINET_STATE_DIR", state), ("OCINET_CONFIG", options.config.as_deref())] {
         let Some(path) = path else { continue };
         let path = std::path::absolute(path).map_err(|error| {
-            Error::Usage(report(format!("use {}", path.display()), error, "give an absolute path"))
+            Error::new(Class::Usage, format!("use {}", path.display()), error, "give an absolute path")
         })?;
         environment.push(format!("{name}={}", path.display()));
     }

@@ -2,7 +2,7 @@
 
 use ocinet_shared::kernel::process;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 
 /// Which boot this is: what another boot's records are about is gone.
 ///
@@ -10,6 +10,6 @@ use crate::error::{Error, report};
 /// A machine whose /proc is not mounted.
 pub fn id() -> Result<String, Error> {
     process::boot_id().map_err(|error| {
-        Error::State(report("find out which boot this is", error, "mount /proc and try again"))
+        Error::new(Class::State, "find out which boot this is", error, "mount /proc and try again")
     })
 }

@@ -19,7 +19,7 @@ use ocinet_shared::port::{Protocol, PublishedPort};
 use ocinet_shared::record::SharedLink;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::living;
 use crate::plan::elements;
 use crate::state::leases;
@@ -69,16 +69,17 @@ pub struct WithoutLease {
 pub fn who_lives_without_lease(address: IpAddr) -> Result<Option<WithoutLease>, Error> {
     let living = living::living_addresses()?;
     let Some(by) = living.get(&address) else { return Ok(None) };
-    let error = Error::Conflict(report(
+    let error = Error::new(
+        Class::Conflict,
         format!("use the address {address}"),
         format!("{} uses it, and this state folder has no lease of that container for it", name(by.as_ref())),
         "give another net.ip, leave it out, or stop that container",
-    ));
+    );
     Ok(Some(WithoutLease { address, living: living.into_keys().collect(), error }))
 }
 
 fn port_taken(port: impl std::fmt::Display, by: &str) -> Error {
-    Error::Conflict(report(format!("publish port {port}"), format!("{by} holds it"), ANOTHER_PORT))
+    Error::new(Class::Conflict, format!("publish port {port}"), format!("{by} holds it"), ANOTHER_PORT)
 }
 
 fn name(container: Option<&ContainerId>) -> String {
@@ -98,11 +99,12 @@ fn of_file(state: &StateDir, path: &Path, what: Wanted, error: impl Fn(&str) -> 
 pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Taken {
     let path = leases::lease_path(state, network, address);
     of_file(state, &path, Wanted::Address(address), |by| {
-        Error::Conflict(report(
+        Error::new(
+            Class::Conflict,
             format!("lease {address} from network {network}"),
             format!("{by} has it"),
             "give another net.ip, leave it out, or stop that container",
-        ))
+        )
     })
 }
 
@@ -110,11 +112,12 @@ pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Tak
 #[must_use]
 pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
     of_file(state, &leases::mac_path(state, on, mac), Wanted::Mac(mac), |by| {
-        Error::Conflict(report(
+        Error::new(
+            Class::Conflict,
             format!("use the Ethernet address {mac} on {on}"),
             format!("{by} has it"),
             "give another net.mac, leave it out, or stop that container",
-        ))
+        )
     })
 }
 
@@ -194,15 +197,16 @@ pub fn not_own(doing: String, address: IpAddr, (it, hint): (&str, &str)) -> Erro
         ),
         _ => (format!("{it} is not an address of this host"), hint),
     };
-    Error::Conflict(report(doing, cause, hint))
+    Error::new(Class::Conflict, doing, cause, hint)
 }
 
 /// An interface that the container's namespace has already, and that is no other container's of ocinet's.
 #[must_use]
 pub fn of_interface(id: &ContainerId, name: &IfName) -> Error {
-    Error::Conflict(report(
+    Error::new(
+        Class::Conflict,
         format!("attach container {id}"),
         format!("its network namespace has an interface {name} already"),
         "let the runtime make a network namespace without interfaces (podman: --network=none), or give net.ifname another name beside it",
-    ))
+    )
 }

@@ -14,7 +14,7 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::network::Network;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::error::{Error, annotation, report};
+use crate::error::{Class, Error, annotation};
 use crate::host::{conflict, occupied, underlay};
 use crate::input::config::Config;
 use crate::input::request::AttachmentRequest;
@@ -137,7 +137,7 @@ pub fn addresses(
 /// Checks that a network which holds one container only holds no other.
 ///
 /// # Errors
-/// [`Error::Conflict`] that names the other.
+/// [`Class::Conflict`] that names the other.
 pub fn check_room(
     state: &StateDir,
     network: &Network,
@@ -149,11 +149,12 @@ pub fn check_room(
     }
     for holder in leases::holders(state, &network.name)? {
         if holder != *id && !is_gone(&holder)? {
-            return Err(Error::Conflict(report(
+            return Err(Error::new(
+                Class::Conflict,
                 format!("join network {}", network.name),
                 format!("container {holder} has its parent for itself"),
                 "give this container another net.parent, or stop that one",
-            )));
+            ));
         }
     }
     Ok(())
@@ -202,11 +203,12 @@ fn free(
             _ => return Ok(address),
         }
     }
-    Err(Error::Conflict(report(
+    Err(Error::new(
+        Class::Conflict,
         format!("lease an address of network {}", network.name),
         format!("every address of {pool} is taken"),
         "stop a container, give a wider net.ip-range, or use a network with a wider net.subnet",
-    )))
+    ))
 }
 
 /// A name for a link of the host that no other ever has, whatever the clock says: 60 bits are drawn for it.

@@ -8,7 +8,7 @@ use ocinet_shared::cidr::Family;
 use ocinet_shared::names::NameServers;
 use ocinet_shared::small_file;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::config::Config;
 use crate::input::request::is_name;
 
@@ -50,14 +50,15 @@ pub fn name_servers(config: &Config, families: &[Family]) -> Result<Answer, Erro
 }
 
 fn unreadable(config: &Config, path: &Path, error: &io::Error) -> Error {
-    Error::Usage(report(
+    Error::new(
+        Class::Usage,
         format!("read the host's name servers in {}", path.display()),
         error,
         format!(
             "let resolv-conf in {} name a file of the form of resolv.conf(5), or leave it out",
             config.path.display()
         ),
-    ))
+    )
 }
 
 /// Where the configuration names none, a host need not have any of the files.

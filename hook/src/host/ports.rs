@@ -11,7 +11,7 @@ use ocinet_shared::kernel::route;
 use ocinet_shared::network::Network;
 use ocinet_shared::port::{Protocol, PublishedPort};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::input::request::AttachmentRequest;
 use crate::model::host_ports::HostPorts;
@@ -59,11 +59,12 @@ fn check_own(port: &PublishedPort) -> Result<(), Error> {
     let Some(address) = port.bound_address() else { return Ok(()) };
     match route::shared_by_many(&mut Channel::open(NETLINK_ROUTE)?, address)? {
         None => Ok(()),
-        Some(what) => Err(Error::Conflict(report(
+        Some(what) => Err(Error::new(
+            Class::Conflict,
             format!("publish port {port}"),
             format!("{address} is {what} address of this host's networks"),
             "publish it on an address that `ip address` shows, or on all",
-        ))),
+        )),
     }
 }
 
@@ -148,9 +149,10 @@ fn choose(
             return Ok(chosen);
         }
     }
-    Err(Error::Conflict(report(
+    Err(Error::new(
+        Class::Conflict,
         format!("choose a free host port for {}/{}", port.container_port, port.protocol),
         "every port that was tried is taken",
         "name a free host port in net.ports",
-    )))
+    ))
 }

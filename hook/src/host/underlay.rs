@@ -14,7 +14,7 @@ use ocinet_shared::kernel::route::{self, Hop, Route};
 use ocinet_shared::network::Network;
 use ocinet_shared::quoted::word;
 
-use crate::error::{Error, annotation, report};
+use crate::error::{Class, Error, annotation};
 use crate::host::conflict;
 use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
@@ -151,7 +151,7 @@ fn check_fit(request: &AttachmentRequest, link: &Link) -> Result<(), Error> {
 }
 
 fn unfit(parent: &str, cause: impl Display, hint: impl Into<String>) -> Error {
-    Error::Conflict(report(format!("use {parent} as the parent"), cause, hint))
+    Error::new(Class::Conflict, format!("use {parent} as the parent"), cause, hint)
 }
 
 fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {

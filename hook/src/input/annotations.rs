@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocinet_shared::ifname::IfName;
 
-use crate::error::{Error, annotation, report};
+use crate::error::{Class, Error, annotation};
 use crate::input::nearest::{called_elsewhere, near};
 pub use crate::model::driver_spec::Subject;
 
@@ -287,7 +287,7 @@ impl Label {
         if self.is_annotation {
             annotation(&self.key, cause, hint)
         } else {
-            Error::Usage(report(format!("use {}", self.key), cause, hint))
+            Error::new(Class::Usage, format!("use {}", self.key), cause, hint)
         }
     }
 }

@@ -11,7 +11,7 @@ use ocinet_shared::kernel::root_files::Mounted;
 use ocinet_shared::small_file;
 use serde::Deserialize;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::request::is_name;
 
 /// The largest config.json that is read: one with a thousand mounts and a seccomp profile has some 300 KiB.
@@ -90,7 +90,7 @@ impl OciBundle {
         let refuse = |error: io::Error| {
             let hint =
                 "leave net.dns, net.dns-search and net.hosts out, or give the hook a bundle with a root";
-            Error::Usage(report(format!("find the container's root in {}", path.display()), error, hint))
+            Error::new(Class::Usage, format!("find the container's root in {}", path.display()), error, hint)
         };
         let bytes = read_config(&path).map_err(refuse)?;
         Self::parse(folder, &bytes).map_err(|error| refuse(error.into()))

@@ -10,7 +10,7 @@ use ocinet_shared::container_id::ContainerId;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 
 /// The largest state that is read: a thousand published ports take some 20 KiB.
 const MAX_STATE: usize = 1 << 20;
@@ -47,7 +47,7 @@ pub fn read(mut from: impl Read) -> Result<Vec<u8>, Error> {
 }
 
 fn refuse(cause: impl fmt::Display, hint: &str) -> Error {
-    Error::Usage(report("read the container's state from standard input", cause, hint))
+    Error::new(Class::Usage, "read the container's state from standard input", cause, hint)
 }
 
 fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
@@ -162,11 +162,12 @@ pub fn parse_stop(bytes: &[u8]) -> Result<Stopped, Error> {
 /// One that cannot be a file name.
 pub fn parse_id(id: &str) -> Result<ContainerId, Error> {
     id.parse().map_err(|error| {
-        Error::Usage(report(
+        Error::new(
+            Class::Usage,
             "use the container id",
             error,
             "name the container with letters, digits and dashes",
-        ))
+        )
     })
 }
 
@@ -190,11 +191,12 @@ pub const COLLECTOR: &str = "ocinet-gc";
 pub fn parse_new_id(id: &str) -> Result<ContainerId, Error> {
     if id == COLLECTOR {
         let cause = "`ocinet gc` works under that id itself";
-        return Err(Error::Usage(report(
+        return Err(Error::new(
+            Class::Usage,
             format!("use the container id {id}"),
             cause,
             "give the container another id",
-        )));
+        ));
     }
     parse_id(id)
 }
@@ -254,7 +256,7 @@ impl BundleConfig {
     /// Not JSON, or annotations of another form.
     pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, Error> {
         let config: Self = from_object(bytes).map_err(|error| {
-            Error::Usage(report("read the bundle's config.json", error, "make one with `runc spec`"))
+            Error::new(Class::Usage, "read the bundle's config.json", error, "make one with `runc spec`")
         })?;
         Ok(config.annotations.0)
     }

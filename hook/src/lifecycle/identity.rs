@@ -7,7 +7,7 @@ use std::path::Path;
 use ocinet_shared::record::Record;
 use ocinet_shared::record_dir::StateDir;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::oci_state::{Container, Started, Stopped};
 use crate::state::pod_members;
 use crate::state::pod_members::Keeper;
@@ -16,7 +16,7 @@ use crate::state::pod_members::Keeper;
 /// `netns_is_same` tells that the container is in the recorded network namespace.
 ///
 /// # Errors
-/// [`Error::Conflict`] that names the other's process and bundle.
+/// [`Class::Conflict`] that names the other's process and bundle.
 pub fn check_free(
     state: &StateDir,
     record: &Record,
@@ -27,7 +27,7 @@ pub fn check_free(
     let taken = |cause: String| {
         let doing = format!("attach container {}", container.id);
         let hint = "stop that container first, or give this one another id";
-        Err(Error::Conflict(report(doing, cause, hint)))
+        Err(Error::new(Class::Conflict, doing, cause, hint))
     };
     if !record.is_dead(boot_id) {
         // The hook of one container may run twice.
@@ -46,13 +46,14 @@ pub fn check_free(
             member.id,
             process_of(member.pid, &member.bundle)
         )),
-        Some(Keeper::Unknown(error)) => Err(Error::Conflict(report(
+        Some(Keeper::Unknown(error)) => Err(Error::new(
+            Class::Conflict,
             format!("attach container {}", container.id),
             format!(
                 "whether another still shares the network of an earlier container of that id is not known: {error}"
             ),
             "remove that file once the container that it is about has ended, or give this one another id",
-        ))),
+        )),
     }
 }
 

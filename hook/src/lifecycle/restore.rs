@@ -11,7 +11,7 @@ use ocinet_shared::quoted;
 use ocinet_shared::record::{Phase, Record};
 use ocinet_shared::record_dir::{Locked, StateDir, StateError};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::forwarding;
 use crate::host::uplinks::Links;
 use crate::lifecycle::connections;
@@ -148,7 +148,7 @@ fn refused(nft: &mut Nft, error: InstallError) -> Error {
     }
     let commands = anew(&odd).join("; ");
     let hint = format!("a set or a chain is there in another form than ocinet's: run `{commands}`");
-    Error::Nftables(report("make the table inet ocinet", error, hint))
+    Error::new(Class::Nftables, "make the table inet ocinet", error, hint)
 }
 
 /// A flaw of a table in words.
@@ -362,11 +362,12 @@ fn put_back(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
 #[must_use]
 pub fn change_error(error: ChangeError) -> Error {
     let refused = |cause: String| {
-        Error::Nftables(report(
+        Error::new(
+            Class::Nftables,
             "change the elements of table inet ocinet",
             cause,
             "see whether something removes the table at this moment, and start the container again",
-        ))
+        )
     };
     match error {
         ChangeError::NoTable => refused("the table is not there".to_owned()),

@@ -15,7 +15,7 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::record::{Phase, Record, VERSION};
 use ocinet_shared::record_dir::{Locked, MAX_FILE, StateDir, to_json};
 
-use crate::error::{Error, annotation, report};
+use crate::error::{Class, Error, annotation};
 use crate::host::conflict::{Taken, Wanted};
 use crate::input::config::Config;
 use crate::input::labels;
@@ -82,11 +82,12 @@ impl<'a> Setup<'a> {
         let pid = container.pid;
         let dead = |error| {
             let doing = format!("find the process {pid} of container {}", container.id);
-            Error::Usage(report(
+            Error::new(
+                Class::Usage,
                 doing,
                 error,
                 "run this as a createRuntime hook, when the container's process exists",
-            ))
+            )
         };
         let pid_start = process::start_time(pid).map_err(dead)?;
         let namespace = Namespace::of_process(pid).map_err(dead)?;
@@ -140,7 +141,12 @@ impl<'a> Setup<'a> {
             }
         }
         Err(last.unwrap_or_else(|| {
-            Error::Conflict(report("make a plan", "the host changes too fast", "start the container again"))
+            Error::new(
+                Class::Conflict,
+                "make a plan",
+                "the host changes too fast",
+                "start the container again",
+            )
         }))
     }
 
@@ -264,11 +270,12 @@ impl<'a> Setup<'a> {
             // Another start of this id was quicker.
             drop(lock);
             self.take_back_earlier()?;
-            return Err(Failure::Stale(Error::Conflict(report(
+            return Err(Failure::Stale(Error::new(
+                Class::Conflict,
                 format!("attach container {}", self.container.id),
                 "its id is given to another container again and again",
                 "give the containers ids of their own",
-            ))));
+            )));
         }
         self.phases.end("record");
         let result = applier.apply(&plan).and_then(|()| {
@@ -349,11 +356,12 @@ impl<'a> Setup<'a> {
 /// The refusal of a container in the host's network namespace, whose driver needs one of its own.
 #[must_use]
 pub fn no_own_namespace(id: &ContainerId) -> Error {
-    Error::Usage(report(
+    Error::new(
+        Class::Usage,
         format!("attach container {id}"),
         "it shares the host's network namespace",
         "give it a network namespace of its own (podman: --network=none), or use net.driver=host",
-    ))
+    )
 }
 
 /// A container that comes back is not in its own way with the ports that it published before.
@@ -375,11 +383,5 @@ fn both(failure: &Failure, undo: Error) -> Error {
         Failure::WithoutLease(of) => of.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };
-    match undo {
-        Error::Partial(mut partial) => {
-            partial.cause = format!("{} (after: {first})", partial.cause);
-            Error::Partial(partial)
-        }
-        other => other,
-    }
+    undo.with_cause(|cause| format!("{cause} (after: {first})"))
 }

@@ -20,7 +20,7 @@ use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
 use ocinet_shared::record::{Attachment, Phase, Record, Undo};
 use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::plan::elements;
 use crate::state::leases;
 use crate::state::pod_members;
@@ -66,7 +66,7 @@ impl<'a> TakeBack<'a> {
     /// Takes a recorded container back and removes its record. The caller holds the record's lock.
     ///
     /// # Errors
-    /// [`Error::Partial`] with everything that could not be taken back; the record is kept then, for another try.
+    /// [`Class::Partial`] with everything that could not be taken back; the record is kept then, for another try.
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
         self.silent = self.find_silent(record)?;
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
@@ -92,13 +92,14 @@ impl<'a> TakeBack<'a> {
         if failed.is_empty() {
             return Ok(());
         }
-        Err(Error::Partial(report(
+        Err(Error::new(
+            Class::Partial,
             format!("take back all of container {id}"),
             failed.join("; and "),
             format!(
                 "mend the cause and run `ocinet poststop` again with {{\"id\":\"{id}\"}} on standard input"
             ),
-        )))
+        ))
     }
 
     fn step(&mut self, record: &Record, step: &Undo, certainty: Certainty) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::network::{HostLinkKind, Network, Subnet, not_a_host};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::annotations::Label;
 use crate::input::config::Config;
 use crate::input::request::AttachmentRequest;
@@ -22,7 +22,7 @@ use crate::plan::validate::{too_small_for_ipv6, unreadable};
 /// Checks what the container says of a network that exists; what it does not say, it shares.
 ///
 /// # Errors
-/// [`Error::Conflict`] that shows both, where it says something else. [`Error::State`] where the settings of the network cannot
+/// [`Class::Conflict`] that shows both, where it says something else. [`Class::State`] where the settings of the network cannot
 /// be read, so that nobody knows what a policy would say of them.
 pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, Error> {
     let differ = |name: &str, asked: &str, has: &str| {
@@ -32,11 +32,12 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
         } else {
             "stop the network's containers, so that it is made anew, or set the configuration back".to_owned()
         };
-        Err(Error::Conflict(report(
+        Err(Error::new(
+            Class::Conflict,
             format!("join network {}", network.name),
             format!("{key} asks for {asked}, but the network was made with {has}"),
             hint,
-        )))
+        ))
     };
     if request.driver.name() != network.settings.driver() {
         return differ("driver", request.driver.name(), network.settings.driver());
@@ -81,11 +82,12 @@ pub fn make(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result
     let ranges = ranges(request, context)?;
     for range in &ranges {
         if let Some(overlap) = context.occupied.iter().find(|one| is_barred(range, one, request, context)) {
-            return Err(Error::Conflict(report(
+            return Err(Error::new(
+                Class::Conflict,
                 format!("make network {} with the subnet {range}", request.network),
                 format!("it overlaps {}", overlap.by),
                 other_subnet(request, context.config),
-            )));
+            ));
         }
     }
     let is_inside = |gateway: &&IpAddr| ranges.iter().any(|range| is_on_link(pool, range, **gateway));
@@ -168,11 +170,12 @@ fn check_links(network: &Network, others: &[Network]) -> Result<(), Error> {
             HostLinkKind::Vxlan(tunnel) => ("vni", format!("VNI {}", tunnel.vni)),
             kind => ("bridge", format!("{} {}", kind.name(), link.name)),
         };
-        return Err(Error::Conflict(report(
+        return Err(Error::new(
+            Class::Conflict,
             format!("use the {what}"),
             format!("it is the {} of network {}", link.kind.name(), other.name),
             format!("name another with net.{key}, or that network with net.network"),
-        )));
+        ));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::record::Record;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::request::Request;
 use crate::model::host_ports::HostPorts;
 
@@ -11,14 +11,15 @@ use crate::model::host_ports::HostPorts;
 /// the attachments of `owner` already.
 ///
 /// # Errors
-/// [`Error::Conflict`] that shows both.
+/// [`Class::Conflict`] that shows both.
 pub fn check(owner: &Record, members: &[Record], id: &ContainerId, request: &Request) -> Result<(), Error> {
     let differ = |cause: String| {
-        Err(Error::Conflict(report(
+        Err(Error::new(
+            Class::Conflict,
             format!("attach container {id}"),
             format!("it shares the network namespace of container {}, {cause}", owner.id),
             "leave its net. annotations out but for net.ports, or give the container a namespace of its own",
-        )))
+        ))
     };
     for asked in &request.attachments {
         let has = owner.attachments.iter().find(|has| has.interface == asked.interface);

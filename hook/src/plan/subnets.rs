@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ocinet_shared::cidr::{Cidr, Family};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::config::Setting;
 use crate::model::driver_spec::AddressScope;
 use crate::model::host_network::Occupied;
@@ -28,7 +28,7 @@ pub fn list<T: ToString>(items: &[T]) -> String {
 /// The first subnet of the pool that the host does not use.
 ///
 /// # Errors
-/// [`Error::Conflict`] where all are in use.
+/// [`Class::Conflict`] where all are in use.
 pub fn next_free(pool: &Setting<Cidr>, occupied: &[Occupied]) -> Result<Cidr, Error> {
     let (pool, is_named) = (pool.value, pool.is_named);
     let step = 1_u128 << (Family::Ipv4.bits() - POOL_PREFIX);
@@ -41,10 +41,11 @@ pub fn next_free(pool: &Setting<Cidr>, occupied: &[Occupied]) -> Result<Cidr, Er
             .filter(|one| one.spoils(&pool, &pool, is_named))
             .min_by_key(|one| one.range.prefix());
         let widest = widest.map_or("other networks", |one| one.by.as_str());
-        Error::Conflict(report(
+        Error::new(
+            Class::Conflict,
             "choose a subnet for a new network",
             format!("all {count} of the pool {pool} are in use, most by {widest}"),
             "give the network a free net.subnet, or set another subnet-pool in the configuration",
-        ))
+        )
     })
 }

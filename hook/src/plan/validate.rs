@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::network::{Network, not_a_host};
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
 use crate::model::mtu::IPV6_MTU;
@@ -153,9 +153,10 @@ pub fn too_small_for_ipv6(request: &AttachmentRequest, mtu: u32) -> Error {
 #[must_use]
 pub fn unreadable(network: &Network) -> Error {
     let driver = network.settings.driver();
-    Error::State(report(
+    Error::new(
+        Class::State,
         format!("join network {}", network.name),
         format!("what was written down about it are no settings of the driver {driver}"),
         "stop its containers, so that it is made anew",
-    ))
+    )
 }

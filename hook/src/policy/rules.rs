@@ -14,7 +14,7 @@ use ocinet_shared::network::Network;
 use ocinet_shared::port::PublishedPort;
 use toml::Spanned;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::annotations::{Label, PREFIX};
 use crate::input::config::Config;
 use crate::input::config::policy::{
@@ -32,7 +32,7 @@ const UNPRIVILEGED: std::ops::RangeInclusive<u32> = 1024..=65_535;
 /// nothing.
 ///
 /// # Errors
-/// Those of [`Request::parse`], and [`Error::Policy`].
+/// Those of [`Request::parse`], and [`Class::Policy`].
 pub fn admit(
     annotations: &BTreeMap<String, String>,
     config: &Config,
@@ -147,7 +147,7 @@ impl<'a> Rules<'a> {
     /// with, or is to be made with. `carries_default` tells whether a link has the host's default route.
     ///
     /// # Errors
-    /// [`Error::Policy`], and those of `carries_default`.
+    /// [`Class::Policy`], and those of `carries_default`.
     pub fn check_network(
         &self,
         asked: &AttachmentRequest,
@@ -183,7 +183,7 @@ impl<'a> Rules<'a> {
     /// the administrator should know of one that is allowed only because nothing forbids it.
     ///
     /// # Errors
-    /// [`Error::Policy`]; also for a bundle that cannot be read, where the policy forbids what it may say.
+    /// [`Class::Policy`]; also for a bundle that cannot be read, where the policy forbids what it may say.
     pub fn check_capabilities(
         &self,
         id: &ContainerId,
@@ -214,7 +214,7 @@ impl<'a> Rules<'a> {
             (Err(_), None) => return Ok(None),
         };
         let hint = "take the capability away, give the container a user namespace, or let `net-admin = true` allow it there";
-        Err(Error::Policy(report(format!("attach container {id}"), cause, hint)))
+        Err(Error::new(Class::Policy, format!("attach container {id}"), cause, hint))
     }
 
     /// Whether the configuration says what holds for a key of an attachment.
@@ -344,7 +344,7 @@ impl Refusal {
 
 fn error(label: &Label, cause: String, hint: String) -> Error {
     let of = if label.is_annotation { "the annotation " } else { "" };
-    Error::Policy(report(format!("use {of}{}", label.key), cause, hint))
+    Error::new(Class::Policy, format!("use {of}{}", label.key), cause, hint)
 }
 
 fn driver_named(name: &str) -> String {

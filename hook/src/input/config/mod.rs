@@ -18,7 +18,7 @@ use serde::de::{Deserialize as _, Deserializer, Error as _};
 
 pub use network::NetworkTable;
 
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::annotations::Annotations;
 use crate::input::config::policy::Table;
 use crate::model::subnet::UsableSubnet;
@@ -143,7 +143,7 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf
 pub fn load(named: Option<&PathBuf>) -> Result<Config, Error> {
     let path = named.map_or(Path::new(DEFAULT_PATH), PathBuf::as_path);
     let refuse = |cause: String, hint: &str| {
-        Error::Usage(report(format!("read the configuration {}", path.display()), cause, hint))
+        Error::new(Class::Usage, format!("read the configuration {}", path.display()), cause, hint)
     };
     let file = match open(path) {
         Ok(file) => file,

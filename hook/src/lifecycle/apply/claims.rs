@@ -9,7 +9,7 @@ use ocinet_shared::port::PublishedPort;
 use ocinet_shared::record::{Phase, SharedLink};
 
 use super::applier::{Applier, Failure};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::plan::elements;
 use crate::state::{leases, pod_members};
@@ -26,11 +26,12 @@ impl Applier<'_> {
     /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
     pub(super) fn share(&mut self, owner: &ContainerId) -> Result<(), Failure> {
         let gone = || {
-            Failure::Stale(Error::Conflict(report(
+            Failure::Stale(Error::new(
+                Class::Conflict,
                 format!("share the network of container {owner}"),
                 "it ended at the same moment",
                 "start the container again",
-            )))
+            ))
         };
         let (record, _lock) = self.state.lock_record(owner)?.ok_or_else(gone)?;
         if record.phase != Phase::Ready || record.netns != self.subject.namespace.id() {

@@ -18,7 +18,7 @@ use ocinet_shared::mac::Mac;
 
 use super::applier::{Applier, Failure};
 use super::lan;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::lifecycle::teardown::DEPARTURE;
 use crate::model::sysctl::Sysctl;
 use crate::plan::step::{ConfigureInterface, OwnTable};
@@ -152,7 +152,7 @@ impl Applier<'_> {
                     sleep(Duration::from_millis(1));
                 }
                 Err(KernelError { errno: Errno::EADDRINUSE, .. }) => {
-                    return Err(Error::Conflict(report(doing, cause, hint)).into());
+                    return Err(Error::new(Class::Conflict, doing, cause, hint).into());
                 }
                 done => return Ok(done?),
             }
@@ -206,7 +206,7 @@ impl Applier<'_> {
                 _ => "correct its value in net.sysctl",
             };
             let cause = error.errno.desc();
-            Error::Annotation(report(error.doing, cause, hint)).into()
+            Error::new(Class::Annotation, error.doing, cause, hint).into()
         })
     }
 }

@@ -14,7 +14,7 @@ use ocinet_shared::mac::Mac;
 use ocinet_shared::quoted::word;
 
 use super::applier::{Applier, Failure, Question};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::lifecycle::teardown::DEPARTURE;
 use crate::plan::step::AskLan;
 
@@ -157,17 +157,19 @@ pub(super) fn announce_by_parent(link: &Link, mac: Mac, addresses: &[Cidr]) {
 }
 
 fn taken_for_host(parent: &IfName, address: IpAddr, cause: String) -> Error {
-    Error::Conflict(report(
+    Error::new(
+        Class::Conflict,
         format!("use {address} on {parent} for the host"),
         cause,
         "give the network a net.ip-range that nothing else on the LAN uses, or leave net.host-access out",
-    ))
+    )
 }
 
 fn taken(parent: &IfName, address: IpAddr, cause: String) -> Error {
-    Error::Conflict(report(
+    Error::new(
+        Class::Conflict,
         format!("use {address} on {parent}"),
         cause,
         "give another net.ip, or a net.ip-range that nothing else on the LAN uses",
-    ))
+    )
 }

@@ -13,7 +13,7 @@ use ocinet_shared::kernel::link::{self, Child, Veth};
 use ocinet_shared::kernel::{KernelError, optional, rate, sysctl};
 
 use super::applier::{Applier, Failure};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::lifecycle::teardown::DEPARTURE;
 use crate::plan::link_filters;
@@ -77,7 +77,7 @@ impl Applier<'_> {
             Err(KernelError { errno: Errno::EBUSY | Errno::EINVAL, doing, .. }) => {
                 let cause = format!("{parent} has links on it that it cannot share with this one");
                 let hint = "a link has either macvlans or ipvlans on it, or one macvlan in mode passthru alone: use another net.parent";
-                Err(Error::Conflict(report(doing, cause, hint)).into())
+                Err(Error::new(Class::Conflict, doing, cause, hint).into())
             }
             Err(error) if error.errno == Errno::EOPNOTSUPP => Err(no_such_kind(error).into()),
             made => self.made_inside(made, interface),
@@ -122,5 +122,5 @@ pub(super) fn no_such_kind(error: KernelError) -> Error {
         return error.into();
     }
     let hint = "load its module with `modprobe`, or use another net.driver";
-    Error::Kernel(report(error.doing, "this kernel does not have it", hint))
+    Error::new(Class::Kernel, error.doing, "this kernel does not have it", hint)
 }

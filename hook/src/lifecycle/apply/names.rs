@@ -8,7 +8,7 @@ use ocinet_shared::names::{Told, ToldHosts, ToldResolver};
 use ocinet_shared::record::Record;
 
 use super::applier::{Applier, Failure};
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::input::oci_bundle::OciBundle;
 use crate::plan::resolver_files;
 
@@ -81,7 +81,7 @@ impl Applier<'_> {
             self.root_files(bundle).and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
         written.map_err(|error| {
             let hint = "see that it is a file of the container's own that can be written (docs/files.md says which are), or leave net.dns, net.dns-search and net.hosts out";
-            Error::Kernel(report(format!("write {path} in the container's root"), error, hint))
+            Error::new(Class::Kernel, format!("write {path} in the container's root"), error, hint)
         })
     }
 }
@@ -91,7 +91,7 @@ impl Applier<'_> {
 /// changed since.
 ///
 /// # Errors
-/// [`Error::Kernel`] for a file that cannot be read or written; the other one is told all the same.
+/// [`Class::Kernel`] for a file that cannot be read or written; the other one is told all the same.
 pub fn tell_again(record: &Record, bundle: &OciBundle) -> Result<bool, Error> {
     let Told { resolver, hosts } = &record.told;
     let resolver = resolver.as_ref().map(|told| {
@@ -156,7 +156,7 @@ fn rewrite_mounted(
         Err(error) => {
             let doing = format!("tell container {} its names in {path} again", record.id);
             let hint = "see that the container's process has its own root, and that the file that config.json says is mounted there can be written";
-            Err(Error::Kernel(report(doing, error, hint)))
+            Err(Error::new(Class::Kernel, doing, error, hint))
         }
     }
 }

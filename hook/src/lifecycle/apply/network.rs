@@ -14,7 +14,7 @@ use ocinet_shared::record_dir::to_json;
 use super::applier::{Applier, Failure};
 use super::container::wait_until_local;
 use super::links::no_such_kind;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::model::mtu::DEFAULT_MTU;
 use crate::plan::elements;
 use crate::plan::link_filters::with_tunnel;
@@ -29,11 +29,12 @@ impl Applier<'_> {
     pub(super) fn join_network(&mut self, network: &Network) -> Result<(), Failure> {
         let path = self.state.network_path(&network.name);
         let stale = || {
-            Failure::Stale(Error::Conflict(report(
+            Failure::Stale(Error::new(
+                Class::Conflict,
                 format!("join network {}", network.name),
                 "it was made or changed by another container at the same moment",
                 "start the container again",
-            )))
+            ))
         };
         let mut fresh = false;
         loop {
@@ -283,9 +284,10 @@ fn not_ours(network: &Network, found: &Link) -> Error {
         Some(HostLinkKind::Bridge) => "name another bridge with net.bridge; ocinet makes it",
         _ => "delete or rename that link",
     };
-    Error::Conflict(report(
+    Error::new(
+        Class::Conflict,
         format!("use the {kind} {}", found.name),
         format!("{} exists and is {what}", found.name),
         hint,
-    ))
+    )
 }

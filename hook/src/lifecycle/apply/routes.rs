@@ -9,7 +9,7 @@ use ocinet_shared::quoted::word;
 
 use super::applier::{Applier, Failure};
 use super::network;
-use crate::error::{Error, report};
+use crate::error::{Class, Error};
 use crate::lifecycle::forwarding;
 use crate::plan::step::{RouteFromHost, RouteToContainer};
 
@@ -52,7 +52,7 @@ impl Applier<'_> {
                 route.destination, link.name
             );
             let hint = format!("run `sysctl -w {}=2`, and start the container again", word(&key));
-            return Err(Error::Kernel(report("turn on IPv6 forwarding", cause, hint)).into());
+            return Err(Error::new(Class::Kernel, "turn on IPv6 forwarding", cause, hint).into());
         }
         Ok(())
     }

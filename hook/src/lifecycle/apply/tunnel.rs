@@ -12,7 +12,7 @@ use ocinet_shared::port::{Protocol, PublishedPort};
 
 use super::applier::{Applier, Failure};
 use super::network::{alias_of, is_ours};
-use crate::error::{Error, Report, report};
+use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::plan::elements;
 use crate::state::leases;
@@ -88,11 +88,12 @@ impl Applier<'_> {
                 format!("the link {} has it already{remote}", other.name)
             },
         );
-        Err(Error::Conflict(report(
+        Err(Error::new(
+            Class::Conflict,
             format!("use VNI {} on UDP port {}", tunnel.vni, tunnel.port),
             cause,
             format!("give another net.vni or net.port, {ANOTHER}, or delete that link"),
-        )))
+        ))
     }
 
     /// A bridge that outlived its network may still have that one's tunnels, which lead elsewhere.
@@ -110,9 +111,6 @@ impl Applier<'_> {
 }
 
 fn port_taken(port: u16, cause: &str) -> Error {
-    Error::Conflict(Report {
-        doing: format!("tunnel by UDP port {port}"),
-        cause: cause.to_owned(),
-        hint: format!("stop what has it, or give another net.port, {ANOTHER}"),
-    })
+    let hint = format!("stop what has it, or give another net.port, {ANOTHER}");
+    Error::new(Class::Conflict, format!("tunnel by UDP port {port}"), cause, hint)
 }
