@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 use prometheus::process_collector::ProcessCollector;
 
 use crate::snapshot::{Container, Interface, Snapshot, SourceReport};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::model::cidr::Cidr;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::nft::Counter;
-use ocinet_shared::record::Attachment;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::record::Attachment;
 
 use crate::exposition::{Labels, Page};
 use crate::metrics::{Metric, Of};

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
 pub use ocinet_shared::kernel::counters::{Direction, LinkCounters};
 use ocinet_shared::kernel::nft::Counter;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::Record;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::Record;
 
 /// Everything that one scrape found.
 #[derive(Debug, Clone, Default)]
@@ -150,5 +150,5 @@ pub fn addresses(container: &Container, interface: &Interface) -> impl Iterator<
     let attachment = container.record.attachments.get(interface.attachment);
     attachment
         .into_iter()
-        .flat_map(|attachment| attachment.addresses.iter().map(ocinet_shared::cidr::Cidr::address))
+        .flat_map(|attachment| attachment.addresses.iter().map(ocinet_shared::model::cidr::Cidr::address))
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ocinet_exporter::collector::{Collector, Options};
 use ocinet_exporter::snapshot::{Records, Snapshot};
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::process::{boot_id, start_time};
+use ocinet_shared::model::cidr::Family;
 use serde_json::{Value, json};
 
 struct State {

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ocinet_shared::kernel::raw::{Attributes, Messages};
-use ocinet_shared::kernel::{conntrack, counters, nft::counted};
+use ocinet_shared::kernel::{conntrack, counters};
+use ocinet_shared::kernel::nft::counted;
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);

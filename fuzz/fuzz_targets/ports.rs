@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinet_shared::cidr::{Cidr, parse_address};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::parse_published;
+use ocinet_shared::model::cidr::{Cidr, parse_address};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::port::parse_published;
 use std::fmt::Display;
 use std::str::FromStr;
 

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinet_shared::hook_stats::HookStats;
-use ocinet_shared::network::Network;
-use ocinet_shared::record::Record;
+use ocinet_shared::model::hook_stats::HookStats;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::record::Record;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -29,9 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn elements(undo: &ocinet_shared::record::Undo) -> &[ocinet_shared::element::Element] {
+fn elements(undo: &ocinet_shared::model::record::Undo) -> &[ocinet_shared::model::element::Element] {
     match undo {
-        ocinet_shared::record::Undo::DeleteElements { elements } => elements,
+        ocinet_shared::model::record::Undo::DeleteElements { elements } => elements,
         _ => &[],
     }
 }

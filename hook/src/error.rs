@@ -7,7 +7,7 @@ use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::nft::InstallError;
 use ocinet_shared::one_line::one_line;
 use ocinet_shared::quoted::word;
-use ocinet_shared::record_dir::{Danger, StateError};
+use ocinet_shared::state::{Danger, StateError};
 
 /// What a person needs to read: what was to be done, why it was not, what to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]

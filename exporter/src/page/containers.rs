@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::{Attachment, Record};
 
 use super::{Bytes, Count, Text, plural};
 use crate::snapshot::{Container, Interface, Port, Routed, addresses};

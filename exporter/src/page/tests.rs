@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ocinet_shared::record::Record;
+use ocinet_shared::model::record::Record;
 use serde_json::json;
 
 use super::*;
@@ -103,8 +103,8 @@ fn trouble_is_said_first() {
 fn pools_of_both_families_are_measured() {
     let pool = |family, size| Pool { network: "default".parse().unwrap(), family, size, used: 3 };
     let pools = vec![
-        pool(ocinet_shared::cidr::Family::Ipv4, 65_533),
-        pool(ocinet_shared::cidr::Family::Ipv6, u128::from(u64::MAX) + 1),
+        pool(ocinet_shared::model::cidr::Family::Ipv4, 65_533),
+        pool(ocinet_shared::model::cidr::Family::Ipv6, u128::from(u64::MAX) + 1),
     ];
     let html = page(&Snapshot { pools, ..Snapshot::default() });
     assert!(html.contains("max=\"65533\"></meter>3 of 65,533<") && html.contains("<td class=\"right\">3<"));

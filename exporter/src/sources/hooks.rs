@@ -1,7 +1,7 @@
 //! The hooks' own runs, as they write them down.
 
-use ocinet_shared::hook_stats::{HookStats, Stage};
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::hook_stats::{HookStats, Stage};
+use ocinet_shared::state::{StateDir, StateError};
 
 use crate::snapshot::HookRuns;
 

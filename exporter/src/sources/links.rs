@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::counters::{self, LinkCounters, LinkState};
+use ocinet_shared::kernel::counters;
+use ocinet_shared::kernel::counters::{LinkCounters, LinkState};
 use ocinet_shared::kernel::device::Devices;
 use ocinet_shared::kernel::link::LinkWatch;
-use ocinet_shared::record::Record;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::record::Record;
 
 use super::open;
 use super::records::Known;
@@ -181,7 +182,7 @@ fn state(
 }
 
 /// The attachments that are the container's own.
-fn own(record: &Record) -> impl Iterator<Item = &ocinet_shared::record::Attachment> {
+fn own(record: &Record) -> impl Iterator<Item = &ocinet_shared::model::record::Attachment> {
     record.attachments.iter().filter(|_| record.shares.is_none())
 }
 

@@ -5,12 +5,12 @@ use std::hash::{Hash, Hasher};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use ocinet_shared::counted;
-use ocinet_shared::element::{Set, Table};
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::{Counter, counted as dump};
-use ocinet_shared::record::Record;
+use ocinet_shared::model::counted;
+use ocinet_shared::model::element::{Set, Table};
+use ocinet_shared::model::record::Record;
 
 use super::open;
 use super::records::Known;

@@ -5,10 +5,10 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::{StateDir, StateError, id_of};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::state::{StateDir, StateError, id_of};
 
 use super::stamp::Stamp;
 use crate::snapshot::Pool;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::process;
-use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::{StateDir, StateError, id_of};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::{Phase, Record};
+use ocinet_shared::state::{StateDir, StateError, id_of};
 
 use super::nft::Counted;
 use super::stamp::Stamp;

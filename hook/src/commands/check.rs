@@ -1,6 +1,6 @@
 //! `ocinet check [ID]`: what differs between the records and the kernel.
 
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 
 use super::output::{print, print_line};
 use crate::diagnose::check;

@@ -4,8 +4,8 @@ use std::io::stdin;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::state::{StateDir, StateError};
 
 use super::hook_run::Work;
 use crate::error::Error;

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use nix::sys::statvfs::{FsFlags, statvfs};
-use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Record;
 use ocinet_shared::one_line::one_line;
 use ocinet_shared::quoted::word;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 use serde::Deserialize;
 
 use super::output::print;

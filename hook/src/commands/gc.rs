@@ -1,6 +1,6 @@
 //! `ocinet gc`: removes what no live container owns, and nothing else.
 
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 
 use super::output::print_line;
 use crate::diagnose::orphans;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::state::hook_stats;

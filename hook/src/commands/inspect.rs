@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::counted;
-use ocinet_shared::element::{Element, Field, Set};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::nft::{Counter, Nft};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::counted;
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::port::Protocol;
+use ocinet_shared::model::record::Record;
 use ocinet_shared::one_line::one_line;
-use ocinet_shared::port::Protocol;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 use serde::Serialize;
 
 use super::list::to_text;

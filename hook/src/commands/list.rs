@@ -1,9 +1,9 @@
 //! `ocinet list`.
 
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::{Phase, Record};
 use ocinet_shared::one_line::{in_json, one_line};
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 
 use super::output::print;
 use crate::error::{Class, Error};
@@ -41,7 +41,7 @@ fn rows_of(record: &Record) -> Vec<[String; 7]> {
         let none = || "-".to_owned();
         return vec![[id, none(), none(), none(), none(), none(), phase]];
     }
-    let row = |attachment: &ocinet_shared::record::Attachment| {
+    let row = |attachment: &ocinet_shared::model::record::Attachment| {
         [
             id.clone(),
             attachment.network.to_string(),
@@ -102,7 +102,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocinet_shared::port::parse_published;
+    use ocinet_shared::model::port::parse_published;
 
     #[test]
     fn ports_that_follow_on_each_other_are_one_range() {

@@ -19,7 +19,7 @@ use std::io::Write as _;
 
 use ocinet_shared::kernel::{privileges, process};
 use ocinet_shared::one_line::of_clap_error;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::state::StateDir;
 
 use self::hook_run::{counted, without_failing};
 use self::output::print;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io::stdin;
 use std::path::{Path, PathBuf};
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::state::StateDir;
 
 use super::output::{print, print_line};
 use crate::error::{Class, Error};

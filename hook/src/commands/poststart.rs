@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocinet_shared::kernel::program;
-use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::record::{Phase, Record};
+use ocinet_shared::state::StateDir;
 
 use super::hook_run::Work;
 use crate::error::{Class, Error};

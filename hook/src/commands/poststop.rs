@@ -4,9 +4,9 @@ use std::fs;
 use std::io::stdin;
 use std::time::Duration;
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::{StateDir, StateError};
 
 use super::hook_run::Work;
 use crate::error::Error;

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::state::StateDir;
 use serde::Serialize as _;
 use serde_json::Value;
 

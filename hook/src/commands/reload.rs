@@ -1,7 +1,7 @@
 //! `ocinet reload`: puts the rules back that somebody flushed.
 
 use ocinet_shared::kernel::nft::Nft;
-use ocinet_shared::record_dir::{Danger, StateDir, StateError};
+use ocinet_shared::state::{Danger, StateDir, StateError};
 
 use crate::error::Error;
 use crate::lifecycle::restore;

@@ -1,11 +1,12 @@
 //! Containers that live and are of no network of this state folder: another folder's, or of a network whose file somebody
 //! deleted. They need forwarding as this folder's do.
 
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::network::Network;
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::network::Network;
 
 use super::uplinks::Links;
 

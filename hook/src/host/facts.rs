@@ -5,14 +5,14 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::{process, route};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::state::StateDir;
 
 use crate::error::{Class, Error, annotation};
 use crate::host::{conflict, occupied, underlay};
@@ -225,7 +225,7 @@ pub fn link_name() -> Result<IfName, Error> {
 
 #[cfg(test)]
 mod tests {
-    use ocinet_shared::record::SharedLink;
+    use ocinet_shared::model::record::SharedLink;
 
     use super::*;
     use crate::input::request::Request;

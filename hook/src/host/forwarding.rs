@@ -1,12 +1,12 @@
 //! What keeps the host's own uplinks apart while it forwards because of ocinet, and whether anything still needs that.
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::{KernelError, sysctl};
-use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::host::elsewhere;

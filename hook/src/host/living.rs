@@ -9,14 +9,16 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::netns::{Namespace, NamespaceId};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, addr};
-use ocinet_shared::network::Network;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::namespace_id::NamespaceId;
+use ocinet_shared::model::network::Network;
 
 use crate::error::Error;
 use crate::plan::elements;

@@ -4,8 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::names::NameServers;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::names::NameServers;
 use ocinet_shared::small_file;
 
 use crate::error::{Class, Error};

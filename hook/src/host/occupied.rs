@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::route::Route;
-use ocinet_shared::kernel::rule::{self, Rule};
+use ocinet_shared::kernel::rule;
+use ocinet_shared::kernel::rule::Rule;
 use ocinet_shared::kernel::{KernelError, addr};
-use ocinet_shared::network::Network;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::network::Network;
 
 use crate::error::Error;
 use crate::input::request::AttachmentRequest;

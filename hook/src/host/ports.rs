@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::ports::{Bind, probe};
 use ocinet_shared::kernel::route;
-use ocinet_shared::network::Network;
-use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::port::{Protocol, PublishedPort};
 
 use crate::error::{Class, Error};
 use crate::host::conflict;

@@ -5,13 +5,15 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::addr;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
-use ocinet_shared::kernel::route::{self, Hop, Route};
-use ocinet_shared::network::Network;
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::route;
+use ocinet_shared::kernel::route::{Hop, Route};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::Network;
 use ocinet_shared::quoted::word;
 
 use crate::error::{Class, Error, annotation};

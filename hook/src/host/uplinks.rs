@@ -1,10 +1,11 @@
 //! Which of the host's links are its own uplinks, and which are another program's network. Pure.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::{Element, Field, Set};
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::route::Route;
-use ocinet_shared::network::HOST_MACVLAN_GROUP;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::network::HOST_MACVLAN_GROUP;
 
 /// The kinds of links on top of network cards: an uplink where what they are on is one.
 const ON_TOP: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];

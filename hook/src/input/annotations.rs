@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ocinet_shared::ifname::IfName;
+use ocinet_shared::model::ifname::IfName;
 
 use crate::error::{Class, Error, annotation};
 use crate::input::nearest::{called_elsewhere, near};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ocinet_shared::record::Labels;
+use ocinet_shared::model::record::Labels;
 
 /// The annotation of one's own, before those of engines: CRI-O and kubelet, containerd, nerdctl.
 const NAME: &[&str] = &[

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use oci_spec::runtime::State;
-use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::model::container_id::ContainerId;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 

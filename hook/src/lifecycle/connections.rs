@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::conntrack::{self, Found, InTheWay, NowPublished};
+use ocinet_shared::kernel::conntrack;
+use ocinet_shared::kernel::conntrack::{Found, InTheWay, NowPublished};
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{KernelError, route};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::{Element, Field, Set};
 
 /// Ends what was sent to addresses of the host before these ports were published, and what leaves by them of containers,
 /// of whatever state folder.

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::Element;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::forwarding::{self, Before};
+use ocinet_shared::kernel::forwarding;
+use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, link, route, sysctl};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::Element;
+use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::host::elsewhere;

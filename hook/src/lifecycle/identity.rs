@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::StateDir;
 
 use crate::error::{Class, Error};
 use crate::input::oci_state::{Container, Started, Stopped};

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::network::Network;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Attachment, Record};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::{Attachment, Record};
+use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::host::facts::{IsGone, Others};

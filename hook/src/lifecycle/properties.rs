@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record::Undo;
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Undo;
+use ocinet_shared::state::StateDir;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -235,7 +235,7 @@ proptest! {
         prop_assume!(planned.is_ok());
         let two = planned.unwrap();
         let addresses = |plan: &Plan| -> BTreeSet<_> {
-            plan.attachments.iter().flat_map(|own| own.addresses.iter().map(ocinet_shared::cidr::Cidr::address)).collect()
+            plan.attachments.iter().flat_map(|own| own.addresses.iter().map(ocinet_shared::model::cidr::Cidr::address)).collect()
         };
         prop_assert!(addresses(&one).is_disjoint(&addresses(&two)));
         let macs = |plan: &Plan| -> BTreeSet<_> {

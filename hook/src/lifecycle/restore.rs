@@ -2,14 +2,15 @@
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::element::{Element, Field, Set, Table};
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::nft::{self, ChangeError, Flaw, InstallError, Nft, counted};
+use ocinet_shared::kernel::nft;
+use ocinet_shared::kernel::nft::{ChangeError, Flaw, InstallError, Nft, counted};
 use ocinet_shared::kernel::{conntrack, link, process, route};
-use ocinet_shared::network::Network;
+use ocinet_shared::model::element::{Element, Field, Set, Table};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::record::{Phase, Record};
 use ocinet_shared::quoted;
-use ocinet_shared::record::{Phase, Record};
-use ocinet_shared::record_dir::{Locked, StateDir, StateError};
+use ocinet_shared::state::{Locked, StateDir, StateError};
 
 use crate::error::{Class, Error};
 use crate::host::forwarding;

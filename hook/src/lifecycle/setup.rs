@@ -7,13 +7,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::process;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::record::{Phase, Record, VERSION};
-use ocinet_shared::record_dir::{Locked, MAX_FILE, StateDir, to_json};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::record::{Phase, Record, VERSION};
+use ocinet_shared::state::{Locked, MAX_FILE, StateDir, to_json};
 
 use crate::error::{Class, Error, annotation};
 use crate::host::conflict::{Taken, Wanted};
@@ -365,7 +365,7 @@ pub fn no_own_namespace(id: &ContainerId) -> Error {
 }
 
 /// A container that comes back is not in its own way with the ports that it published before.
-fn without_ports(record: &Record) -> Vec<ocinet_shared::record::Attachment> {
+fn without_ports(record: &Record) -> Vec<ocinet_shared::model::record::Attachment> {
     let mut attachments = record.attachments.clone();
     attachments.iter_mut().for_each(|attachment| attachment.ports.clear());
     attachments

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::libc;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{LOCK_DEADLINE, Locked, StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::{LOCK_DEADLINE, Locked, StateDir, StateError};
 
 use crate::error::Error;
 use crate::lifecycle::teardown::TakeBack;

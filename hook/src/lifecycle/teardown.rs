@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Field, Set};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::nft::{self, Nft, Place};
+use ocinet_shared::kernel::nft;
+use ocinet_shared::kernel::nft::{Nft, Place};
 use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
-use ocinet_shared::record::{Attachment, Phase, Record, Undo};
-use ocinet_shared::record_dir::{Locked, StateDir, temporary_path};
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::record::{Attachment, Phase, Record, Undo};
+use ocinet_shared::state::{Locked, StateDir, temporary_path};
 
 use crate::error::{Class, Error};
 use crate::plan::elements;

@@ -1,7 +1,7 @@
 //! What each driver is, as data: its name, the annotations that it supports, and where its addresses come from. What a driver
 //! does is in `plan/drivers/`.
 
-use ocinet_shared::kernel::link::{IpvlanMode, MacvlanMode};
+use ocinet_shared::model::link_mode::{IpvlanMode, MacvlanMode};
 
 use self::Subject::{Addresses, Bridge, Ethernet, HostAccess, Mode, Parent, Rates, Routing, Tunnel};
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::ifname::IfName;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::ifname::IfName;
 
 /// What a range of the host's leaves for new networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

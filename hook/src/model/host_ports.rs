@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::model::port::{Protocol, PublishedPort};
 
 /// Host ports by their numbers: a container may publish thousands, and each is looked for among them.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl FromIterator<PublishedPort> for HostPorts {
 
 #[cfg(test)]
 mod tests {
-    use ocinet_shared::port::parse_published;
+    use ocinet_shared::model::port::parse_published;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ocinet_shared::cidr::{AddressError, Cidr, Family};
+use ocinet_shared::model::cidr::{AddressError, Cidr, Family};
 
 /// What kind of address this is, where it cannot be a container's.
 #[must_use]

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::mac::fnv1a;
-use ocinet_shared::network::{Network, not_a_host};
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::mac::fnv1a;
+use ocinet_shared::model::network::{Network, not_a_host};
 
 use crate::error::Error;
 use crate::input::request::AttachmentRequest;
@@ -62,9 +62,9 @@ pub fn for_host(request: &AttachmentRequest, network: &Network) -> Result<Vec<Ip
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocinet_shared::cidr::Family;
-    use ocinet_shared::driver_settings::DriverSettings;
-    use ocinet_shared::network::Subnet;
+    use ocinet_shared::model::cidr::Family;
+    use ocinet_shared::model::driver_settings::DriverSettings;
+    use ocinet_shared::model::network::Subnet;
     use std::collections::BTreeSet;
 
     #[test]

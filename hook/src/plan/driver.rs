@@ -3,13 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::driver_settings::DriverSettings;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::network::Network;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::Attachment;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::Attachment;
 
 use crate::error::Error;
 use crate::input::config::Config;

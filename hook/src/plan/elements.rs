@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::counted::{self, port_counters, publish, taken};
-use ocinet_shared::element::{Element, Field, Set};
 use ocinet_shared::kernel::conntrack::NowPublished;
-use ocinet_shared::network::{HostLinkKind, Network};
-use ocinet_shared::port::{Protocol, PublishedPort};
-use ocinet_shared::record::Attachment;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::counted;
+use ocinet_shared::model::counted::{port_counters, publish, taken};
+use ocinet_shared::model::element::{Element, Field, Set};
+use ocinet_shared::model::network::{HostLinkKind, Network};
+use ocinet_shared::model::port::{Protocol, PublishedPort};
+use ocinet_shared::model::record::Attachment;
 
 use crate::plan::driver::Inputs;
 

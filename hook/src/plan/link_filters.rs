@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::cidr::Cidr;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::filter::{self, Filter, Sender};
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::filter;
+use ocinet_shared::kernel::filter::{Filter, Sender};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::{Change, KernelError, neighbour};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::record::{Attachment, Record, Undo};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::model::record::{Attachment, Record, Undo};
+use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::plan::step::{FilterHostEnd, OnBridge};

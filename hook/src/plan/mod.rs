@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
-use ocinet_shared::network::HostLinkKind;
-use ocinet_shared::record::{Attachment, Record, Undo};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
+use ocinet_shared::model::network::HostLinkKind;
+use ocinet_shared::model::record::{Attachment, Record, Undo};
 
 use crate::error::{Error, annotation};
 use crate::input::request::Request;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::driver_settings::DriverSettings;
-use ocinet_shared::network::{HostLinkKind, Network, Subnet, not_a_host};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::network::{HostLinkKind, Network, Subnet, not_a_host};
 
 use crate::error::{Class, Error};
 use crate::input::annotations::Label;

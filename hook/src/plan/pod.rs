@@ -1,7 +1,7 @@
 //! Whether a container can share the attachments of another, whose network namespace it joined.
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record::Record;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Record;
 
 use crate::error::{Class, Error};
 use crate::input::request::Request;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::names::{NameServers, ToldHosts, ToldResolver};
+use ocinet_shared::model::names::{NameServers, ToldHosts, ToldResolver};
 
 /// Around the lines that ocinet adds by itself, so that a container that starts again on the same root does not get them
 /// twice.
@@ -190,7 +190,7 @@ fn lines<T: AsRef<str>>(lines: impl Iterator<Item = T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocinet_shared::names::OwnName;
+    use ocinet_shared::model::names::OwnName;
 
     fn servers(servers: &[&str], search: &[&str]) -> NameServers {
         NameServers {

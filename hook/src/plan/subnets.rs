@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
+use ocinet_shared::model::cidr::{Cidr, Family};
 
 use crate::error::{Class, Error};
 use crate::input::config::Setting;

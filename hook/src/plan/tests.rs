@@ -1,6 +1,7 @@
-use ocinet_shared::kernel::link::{ChildKind, MacvlanMode};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::record::SharedLink;
+use ocinet_shared::kernel::link::ChildKind;
+use ocinet_shared::model::link_mode::MacvlanMode;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::record::SharedLink;
 use serde_json::json;
 
 use super::*;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::network::{Network, not_a_host};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::network::{Network, not_a_host};
 
 use crate::error::{Class, Error};
 use crate::input::request::AttachmentRequest;

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::network::Network;
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::port::PublishedPort;
 use toml::Spanned;
 
 use crate::error::{Class, Error};
@@ -266,7 +266,7 @@ impl<'a> Rules<'a> {
 
     /// A port that is published on all addresses of a family needs all of them.
     fn host_address(&self, port: &PublishedPort) -> Result<(), Refusal> {
-        use ocinet_shared::cidr::Family;
+        use ocinet_shared::model::cidr::Family;
         let all = |allowed: &Cidr, family| allowed.prefix() == 0 && allowed.family() == family;
         match port.host_address {
             None => {

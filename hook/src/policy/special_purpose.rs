@@ -1,6 +1,6 @@
 //! Address ranges that nobody on the internet owns (IANA's registries of special-purpose addresses, RFC 6890).
 
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::model::cidr::Cidr;
 
 /// Ranges for private networks, for a provider and its customers, for benchmarks, and for documentation.
 const RANGES: [&str; 12] = [

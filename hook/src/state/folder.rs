@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use ocinet_shared::foreign::is_absent;
-use ocinet_shared::record_dir::StateError;
+use ocinet_shared::state::StateError;
+use ocinet_shared::state::is_absent;
 
 /// The entries of a folder; none where it is not there.
 ///

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::process;
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::state::{StateDir, StateError, to_json};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;

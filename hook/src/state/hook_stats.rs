@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ocinet_shared::hook_stats::HookStats;
-use ocinet_shared::record_dir::{StateDir, StateError, to_json};
+use ocinet_shared::model::hook_stats::HookStats;
+use ocinet_shared::state::{StateDir, StateError, to_json};
 
 use crate::error::Error;
 use crate::log;

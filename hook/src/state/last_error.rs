@@ -4,9 +4,9 @@ use std::fs::{self, DirEntry};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use ocinet_shared::container_id::ContainerId;
+use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::one_line::in_json;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::state::{StateDir, StateError};
 use serde_json::json;
 
 use crate::error::Error;

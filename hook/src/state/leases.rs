@@ -7,12 +7,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::foreign::is_absent;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::SharedLink;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::SharedLink;
+use ocinet_shared::state::is_absent;
+use ocinet_shared::state::{StateDir, StateError};
 
 /// Where a network's leases are.
 #[must_use]

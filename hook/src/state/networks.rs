@@ -1,7 +1,7 @@
 //! The networks that have containers, and the files of networks that cannot be believed.
 
-use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::state::{StateDir, StateError};
 
 /// What the files of networks say.
 #[derive(Debug, Default)]

@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 use std::{fs, io};
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::foreign::is_absent;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::is_absent;
+use ocinet_shared::state::{StateDir, StateError};
 
 use crate::state::leases;
 

@@ -10,7 +10,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::channel::Channel;
 use super::{Change, KernelError};
-use crate::cidr::{Cidr, Family};
+use crate::model::cidr::{Cidr, Family};
 
 /// The message that gives a link an address.
 ///

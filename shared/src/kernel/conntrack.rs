@@ -1,6 +1,7 @@
 //! Connection tracking: which connections are open, and the end of those whose container is another's or nobody's now.
 //! `published.rs` finds what is in the way of a published port; `text.rs` looks whether there is anything to ask for.
 
+mod messages;
 mod published;
 mod text;
 
@@ -12,44 +13,16 @@ use nix::errno::Errno;
 use super::KernelError;
 use super::channel::Channel;
 use super::raw::{Attributes, NESTED, Request};
-use crate::cidr::Family;
+use crate::model::cidr::Family;
 
+use self::messages::{
+    CT_DELETE, CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_IP_SRC, CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS,
+    CTA_ID, CTA_IP, CTA_IP_SRC, CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY,
+    CTA_ZONE, IPS_NAT_MASK, IPS_SEEN_REPLY, NFGENMSG_LENGTH, address, ends, list, of_family, status,
+    with_address,
+};
+pub use messages::IPS_DST_NAT;
 pub use published::{Found, InTheWay, NowPublished, in_the_way};
-
-/// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h) with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`
-/// (nfnetlink_conntrack.h).
-const CT_GET: u16 = 1 << 8 | 1;
-const CT_DELETE: u16 = 1 << 8 | 2;
-/// `struct nfgenmsg` of linux/netfilter/nfnetlink.h; all zero, it asks for both families.
-const NFGENMSG_LENGTH: usize = 4;
-// Attributes of an entry, from linux/netfilter/nfnetlink_conntrack.h.
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_STATUS: u16 = 3;
-const CTA_ID: u16 = 12;
-const CTA_ZONE: u16 = 18;
-const CTA_FILTER: u16 = 25;
-const CTA_STATUS_MASK: u16 = 26;
-/// `IPS_NAT_MASK`, of nf_conntrack_common.h: the source or the destination is translated.
-const IPS_NAT_MASK: u32 = IPS_SRC_NAT | IPS_DST_NAT;
-/// The source is.
-const IPS_SRC_NAT: u32 = 1 << 4;
-/// The destination is: the bit of `ct status dnat`.
-pub const IPS_DST_NAT: u32 = 1 << 5;
-/// An answer was seen.
-const IPS_SEEN_REPLY: u32 = 1 << 1;
-const CTA_TUPLE_IP: u16 = 1;
-const CTA_TUPLE_PROTO: u16 = 2;
-/// `CTA_IP_V4_SRC` to `CTA_IP_V6_DST`.
-const CTA_IP: std::ops::RangeInclusive<u16> = 1..=4;
-const CTA_IP_SRC: [u16; 2] = [1, 3];
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_DST_PORT: u16 = 3;
-const CTA_FILTER_ORIG_FLAGS: u16 = 1;
-const CTA_FILTER_REPLY_FLAGS: u16 = 2;
-// What a filter compares, from the kernel's net/netfilter/nf_conntrack_netlink.c.
-const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
-const CTA_FILTER_F_CTA_PROTO_NUM: u32 = 1 << 3;
 
 /// Hands over the addresses of every open connection: source and destination as they were sent, and as they are
 /// answered. One may come several times.
@@ -145,12 +118,6 @@ pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Resu
     Ok(())
 }
 
-/// `IPS_…` of an entry.
-fn status(payload: &[u8]) -> u32 {
-    let status = Attributes::behind(payload, NFGENMSG_LENGTH).find(CTA_STATUS);
-    status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes)
-}
-
 /// Ends the connections that questions find, which are asked together. Kernels before 6.10 do not delete by a filter:
 /// there, the connections are listed by it.
 fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), KernelError> {
@@ -163,10 +130,6 @@ fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), Kerne
         }
         Some(errno) => Err(KernelError::new("end connections", errno)),
     }
-}
-
-fn with_address(request: Request, kinds: [u16; 2], address: IpAddr) -> Request {
-    request.with_address(kinds[usize::from(address.is_ipv6())], address)
 }
 
 /// Ends those of the connections that a filter finds which are meant. A kernel that does not know filters finds all.
@@ -182,15 +145,6 @@ fn end_some(
         }
     })?;
     end_listed(channel, found.iter().map(Vec::as_slice))
-}
-
-/// Hands over the connections that a filter finds.
-fn list(channel: &mut Channel, request: &Request, take: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
-    match channel.stream(request, "list the open connections", take) {
-        // nf_conntrack is not loaded: there is no connection.
-        Err(KernelError { errno: Errno::EINVAL | Errno::EOPNOTSUPP, .. }) => Ok(()),
-        listed => listed,
-    }
 }
 
 /// Ends connections that were found.
@@ -222,30 +176,12 @@ fn deletion(payload: &[u8]) -> Option<Request> {
     })
 }
 
-fn of_family(kind: u16, family: Family) -> Request {
-    let mut header = [0; NFGENMSG_LENGTH];
-    header[0] = family.number();
-    Request::new(kind, &header)
-}
-
 /// The last refusal of several messages.
 fn refused(channel: &mut Channel, requests: &[Request]) -> Result<Option<Errno>, KernelError> {
     let mut refused = None;
     let asked = channel.ask_each(requests, &mut |_, answer| refused = answer.err().or(refused));
     asked.map_err(|errno| KernelError::new("end connections", errno))?;
     Ok(refused)
-}
-
-/// Source and destination of one direction.
-fn ends(payload: &[u8], direction: u16) -> Vec<IpAddr> {
-    let tuple = Attributes::behind(payload, NFGENMSG_LENGTH).find(direction).unwrap_or_default();
-    let ends = Attributes::new(Attributes::new(tuple).find(CTA_TUPLE_IP).unwrap_or_default());
-    ends.filter(|(kind, _)| CTA_IP.contains(kind)).filter_map(|(_, end)| address(end)).collect()
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let ipv4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 #[cfg(all(test, target_endian = "little"))]

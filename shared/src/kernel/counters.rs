@@ -3,7 +3,7 @@
 use super::KernelError;
 use super::channel::Channel;
 use super::raw::{Attributes, Request, long, word};
-use crate::ifname::IfName;
+use crate::model::ifname::IfName;
 
 // Types of messages, from linux/rtnetlink.h.
 const RTM_GETLINK: u16 = 18;

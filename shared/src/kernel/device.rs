@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::KernelError;
 use super::counters::LinkState;
-use crate::ifname::IfName;
+use crate::model::ifname::IfName;
 
 /// `IFF_UP` and `IFF_RUNNING` of linux/if.h: brought up, and with a carrier. `IFF_LOWER_UP`, which says the same of the
 /// carrier a moment earlier, does not fit into this call's 16 bits.

@@ -5,9 +5,10 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::sysctl::{self, family_of_sysctls as name};
+use super::sysctl;
+use super::sysctl::family_of_sysctls as name;
 use super::{KernelError, optional};
-use crate::cidr::Family;
+use crate::model::cidr::Family;
 
 /// What turning forwarding on for all links overwrites (`inet_forward_change`, `addrconf_fixup_forwarding`), and turning
 /// it off does not bring back.

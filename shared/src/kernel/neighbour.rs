@@ -12,8 +12,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::addr::netlink_family;
 use super::channel::Channel;
 use super::{Change, KernelError};
-use crate::cidr::Family;
-use crate::mac::Mac;
+use crate::model::cidr::Family;
+use crate::model::mac::Mac;
 
 /// The message that copies what a VXLAN link floods to another host: an entry for the all-zero Ethernet address
 /// (bridge(8), `fdb append`).

@@ -10,19 +10,10 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use serde::{Deserialize, Serialize};
 
 use super::KernelError;
 use super::channel::Channel;
-
-/// What tells one namespace from another while it lives: where its file is (namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct NamespaceId {
-    /// The device number of the nsfs file system.
-    pub device: u64,
-    /// The inode number.
-    pub inode: u64,
-}
+use crate::model::namespace_id::NamespaceId;
 
 /// An open network namespace.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use nix::sys::socket::{
 };
 
 use super::KernelError;
-use crate::cidr::Family;
-use crate::port::Protocol;
+use crate::model::cidr::Family;
+use crate::model::port::Protocol;
 
 /// What binding a port on the host said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::frame::{
     ETH_P_ARP, ETH_P_IPV6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, SKF_AD_PKTTYPE,
     SKF_AD_VLAN_TAG_PRESENT,
 };
-use crate::mac::Mac;
+use crate::model::mac::Mac;
 
 /// An Ethernet header: the receiver's address, the sender's, the protocol.
 const ETHERNET: usize = 14;

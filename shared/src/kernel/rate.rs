@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use super::channel::Channel;
 use super::{Change, KernelError, filter, link};
-use crate::ifname::IfName;
+use crate::model::ifname::IfName;
 
 // Attributes of a token bucket filter, from linux/pkt_sched.h.
 const TCA_TBF_PARMS: u16 = 1;

@@ -15,7 +15,7 @@ use super::addr::netlink_family;
 use super::channel::Channel;
 use super::raw::Request;
 use super::{Change, KernelError};
-use crate::cidr::{Cidr, Family};
+use crate::model::cidr::{Cidr, Family};
 
 /// The main table, which is looked up for every packet that no rule (ip-rule(8)) leads elsewhere.
 pub const MAIN: u32 = libc::RT_TABLE_MAIN as u32;

@@ -11,7 +11,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 use super::addr::netlink_family;
 use super::channel::Channel;
 use super::{Change, KernelError};
-use crate::cidr::{Cidr, Family};
+use crate::model::cidr::{Cidr, Family};
 use crate::quoted::word;
 
 // Attributes of linux/fib_rules.h that netlink-packet-route does not know.

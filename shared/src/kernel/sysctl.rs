@@ -9,8 +9,8 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::{KernelError, optional};
-use crate::cidr::Family;
-use crate::ifname::IfName;
+use crate::model::cidr::Family;
+use crate::model::ifname::IfName;
 
 /// Makes a sysctl of the network namespace that this process is in what it is to be; `key` has slashes, as in
 /// `net/ipv4/ip_forward`, because interface names may have dots. What is so already is not written: /proc/sys may be

@@ -45,6 +45,14 @@ fn parse(line: &str) -> Option<u32> {
     (inside == "0").then_some(outside)
 }
 
+/// Whom every user seems to be that a user namespace does not know (user_namespaces(7), proc_sys_kernel(5)).
+#[must_use]
+pub fn overflow_uid() -> u32 {
+    const USUAL: u32 = 65534;
+    let read = fs::read_to_string("/proc/sys/kernel/overflowuid");
+    read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};

@@ -1,9 +1,9 @@
 //! A container's links, addresses, routes, filters, leases and claims.
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::network::Network;
-use ocinet_shared::record::{Attachment, Record, Undo};
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::record::{Attachment, Record, Undo};
+use ocinet_shared::state::{StateDir, StateError};
 
 use crate::host::observed::{Found, Inside, Interfaces, Lack};
 use crate::plan::link_filters::with_filters;

@@ -5,12 +5,12 @@ mod network;
 
 use std::fmt;
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Table};
 use ocinet_shared::kernel::nft;
-use ocinet_shared::network::Network;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::{Element, Table};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::{StateDir, StateError};
 
 use crate::error::Error;
 use crate::host::forwarding;

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::sysctl;
-use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
 
 use crate::host::observed::Found;
 use crate::lifecycle::apply::network::{forwarded, ipv6_router_sysctls, router_settings};

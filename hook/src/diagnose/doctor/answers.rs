@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::route::{MAIN, Route};
-use ocinet_shared::kernel::rule::{self, Packet, Rule};
+use ocinet_shared::kernel::rule;
+use ocinet_shared::kernel::rule::{Packet, Rule};
+use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::quoted;
 
 use super::context::DoctorContext;
@@ -64,7 +65,7 @@ fn astray(
     let follows = |own: &Cidr, by: &str| {
         of_table().any(|other| other.from.is_some() && is_of_source(other, own.address(), by))
     };
-    let publishes = |port: &ocinet_shared::port::PublishedPort| {
+    let publishes = |port: &ocinet_shared::model::port::PublishedPort| {
         port.bound_address().map_or(port.serves(from.family()), |bound| bound == address)
     };
     let (record, attachment) = context.attachments().find(|(_, attachment)| {

@@ -1,15 +1,16 @@
 //! What the checks know: records, networks, and the host as the kernel describes it.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::Element;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::nft::chains::{self, Chain};
+use ocinet_shared::kernel::nft::chains;
+use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::kernel::route;
-use ocinet_shared::network::Network;
-use ocinet_shared::record::{Attachment, Record};
-use ocinet_shared::record_dir::StateDir;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::Element;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::record::{Attachment, Record};
+use ocinet_shared::state::StateDir;
 
 use super::packet::Place;
 use crate::error::Error;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::route::{Hop, LOCAL, MAIN, Route};
 use ocinet_shared::kernel::rule::{Action, Packet, Rule};
+use ocinet_shared::model::cidr::{Cidr, Family};
 
 /// The link by which the host's own packets come, to rules.
 pub(super) const OWN: &str = "lo";

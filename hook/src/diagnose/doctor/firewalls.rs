@@ -1,12 +1,12 @@
 //! What chains of other tables do to what containers send and receive. An `accept` of ocinet's ends only its own say, so
 //! that a packet needs that of every other program's chains as well.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::Set;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::Set;
+use ocinet_shared::model::record::Record;
 use ocinet_shared::quoted::{nft, nft_name, word};
-use ocinet_shared::record::Record;
 
 use super::context::DoctorContext;
 use super::fate;

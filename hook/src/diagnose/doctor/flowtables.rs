@@ -1,8 +1,9 @@
 //! Rules of other tables that put containers' connections into a flowtable, which takes their packets past ocinet's rules.
 
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::nft::chains::Chain;
-use ocinet_shared::kernel::nft::flowtables::{self, Flowtable};
+use ocinet_shared::kernel::nft::flowtables;
+use ocinet_shared::kernel::nft::flowtables::Flowtable;
+use ocinet_shared::model::cidr::Family;
 use ocinet_shared::quoted::nft_name;
 
 use super::context::DoctorContext;

@@ -1,8 +1,8 @@
 //! Whether the host forwards, and from where it takes packets.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::element::{Element, Set};
 use ocinet_shared::kernel::{forwarding as kernel, sysctl};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::element::{Element, Set};
 use ocinet_shared::quoted::word;
 
 use super::context::DoctorContext;

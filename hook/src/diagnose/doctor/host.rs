@@ -1,8 +1,9 @@
 //! The host's processes, and its table of connections.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::kernel::ports::{self, Bind};
+use ocinet_shared::kernel::ports;
+use ocinet_shared::kernel::ports::Bind;
 use ocinet_shared::kernel::sysctl;
+use ocinet_shared::model::cidr::Family;
 
 use super::context::DoctorContext;
 use super::finding::Finding;

@@ -1,7 +1,7 @@
 //! Containers' own namespaces: whoever is root in one can undo what ocinet did there.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::record::{Attachment, Record};
 
 use super::context::DoctorContext;
 use super::finding::Finding;

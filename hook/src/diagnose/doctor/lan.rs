@@ -8,7 +8,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::{KernelError, link};
-use ocinet_shared::record::{Attachment, Record};
+use ocinet_shared::model::record::{Attachment, Record};
 
 use super::context::DoctorContext;
 use super::finding::Finding;

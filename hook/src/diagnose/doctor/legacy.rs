@@ -1,8 +1,8 @@
 //! The older iptables, beside nftables: both are asked about every packet.
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::legacy_iptables;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::ifname::IfName;
 
 use super::context::DoctorContext;
 use super::finding::Finding;

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::{neighbour, route};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::{HostLink, Network};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::network::{HostLink, Network};
 use ocinet_shared::quoted::word;
 
 use super::context::DoctorContext;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::record::Record;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::record::Record;
 
 use super::context::DoctorContext;
 use super::finding::Finding;

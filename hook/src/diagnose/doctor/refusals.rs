@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::kernel::route::{self, MAIN, Route};
-use ocinet_shared::kernel::rule::{self, Action, Packet, Rule};
+use ocinet_shared::kernel::route;
+use ocinet_shared::kernel::route::{MAIN, Route};
+use ocinet_shared::kernel::rule;
+use ocinet_shared::kernel::rule::{Action, Packet, Rule};
+use ocinet_shared::model::cidr::{Cidr, Family};
 
 use super::context::DoctorContext;
 use super::decisions::{Decision, OWN, decide, is_wide_end, sent_to};

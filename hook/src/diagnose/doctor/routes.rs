@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::kernel::route::{self, Hop, LOCAL, MAIN, Route};
-use ocinet_shared::kernel::rule::{self, Packet, Rule};
+use ocinet_shared::kernel::route;
+use ocinet_shared::kernel::route::{Hop, LOCAL, MAIN, Route};
+use ocinet_shared::kernel::rule;
+use ocinet_shared::kernel::rule::{Packet, Rule};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::quoted::word;
 
 use super::context::DoctorContext;

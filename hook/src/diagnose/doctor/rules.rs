@@ -1,10 +1,11 @@
 //! ocinet's own tables, elements and filters.
 
-use ocinet_shared::element::{Element, Table};
 use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::nft::{self, Flaw};
+use ocinet_shared::kernel::nft;
+use ocinet_shared::kernel::nft::Flaw;
+use ocinet_shared::model::element::{Element, Table};
+use ocinet_shared::model::record::{Attachment, Record};
 use ocinet_shared::quoted::word;
-use ocinet_shared::record::{Attachment, Record};
 
 use super::context::DoctorContext;
 use super::finding::Finding;

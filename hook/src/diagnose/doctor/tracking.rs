@@ -1,8 +1,8 @@
 //! Rules of other tables that keep packets from being tracked: what is not tracked is neither translated nor answered.
 
-use ocinet_shared::cidr::Family;
 use ocinet_shared::kernel::nft::chains::Chain;
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::port::PublishedPort;
 use ocinet_shared::quoted::nft_name;
 
 use super::context::DoctorContext;

@@ -1,8 +1,9 @@
 //! Overlays whose underlay carries less than their containers send.
 
 use ocinet_shared::kernel::link::Link;
-use ocinet_shared::kernel::route::{self, Hop};
-use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
+use ocinet_shared::kernel::route;
+use ocinet_shared::kernel::route::Hop;
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network, Tunnel};
 
 use super::context::DoctorContext;
 use super::finding::Finding;

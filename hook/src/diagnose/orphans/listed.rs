@@ -6,16 +6,18 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::Element;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::nft::{Nft, counted};
-use ocinet_shared::kernel::route::{self, Route};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::{Protocol, PublishedPort};
-use ocinet_shared::record::{SharedLink, Undo};
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::kernel::route;
+use ocinet_shared::kernel::route::Route;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::Element;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::port::{Protocol, PublishedPort};
+use ocinet_shared::model::record::{SharedLink, Undo};
+use ocinet_shared::state::{StateDir, StateError};
 
 use super::temporary;
 use super::temporary::Temporary;

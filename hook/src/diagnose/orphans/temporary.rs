@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::record_dir::{Lock, Locked, StateDir, StateError, id_of};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::state::{Lock, Locked, StateDir, StateError, id_of};
 
 use crate::state::folder::read;
 

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
 use ocinet_shared::kernel::user_namespace;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::quoted::word;
 use serde::de::{Deserialize as _, Deserializer, Error as _};
 

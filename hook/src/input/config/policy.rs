@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use ocinet_shared::cidr::{Cidr, parse_address};
-use ocinet_shared::ifname::IfName;
+use ocinet_shared::model::cidr::{Cidr, parse_address};
+use ocinet_shared::model::ifname::IfName;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use toml::Spanned;
 
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Pattern {
         // What begins a name is one, but for an empty beginning.
         let beginning = text.strip_suffix('*').unwrap_or(&text);
         let is_name = beginning.parse::<IfName>().is_ok()
-            || beginning.parse::<ocinet_shared::container_id::ContainerId>().is_ok();
+            || beginning.parse::<ocinet_shared::model::container_id::ContainerId>().is_ok();
         if is_name || text == "*" {
             Ok(Self(text))
         } else {

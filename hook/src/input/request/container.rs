@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ocinet_shared::cidr::parse_address;
-use ocinet_shared::ifname::IfName;
+use ocinet_shared::model::cidr::parse_address;
+use ocinet_shared::model::ifname::IfName;
 
 use super::values::{items, parsed};
 use crate::error::{Error, annotation};

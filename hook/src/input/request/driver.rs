@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ocinet_shared::driver_settings::list;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link::{IpvlanMode, MacvlanMode};
+use ocinet_shared::model::driver_settings::list;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::link_mode::{IpvlanMode, MacvlanMode};
 
 use crate::model::driver_spec::{AddressScope, DriverKind};
 

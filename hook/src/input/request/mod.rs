@@ -11,11 +11,11 @@ mod values;
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::PublishedPort;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::port::PublishedPort;
 
 pub use container::{Resolver, is_name};
 pub use driver::{BridgeRequest, DriverRequest, IpvlanRequest, MacvlanRequest, VethRequest, VxlanRequest};

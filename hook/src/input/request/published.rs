@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::port::{PublishedPort, parse_published};
+use ocinet_shared::model::port::{PublishedPort, parse_published};
 
 use super::values::{For, items};
 use crate::error::{Error, annotation};

@@ -1,6 +1,6 @@
 //! Which destinations a route can have.
 
-use ocinet_shared::cidr::Cidr;
+use ocinet_shared::model::cidr::Cidr;
 
 /// What kind of addresses a route leads to, where no gateway leads to any of them. IPv4's link-local ones are not among
 /// them: clouds have their services there.

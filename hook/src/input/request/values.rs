@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ocinet_shared::cidr::{Cidr, Family, parse_address};
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::mac::Mac;
+use ocinet_shared::model::cidr::{Cidr, Family, parse_address};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
 
 use super::driver::{BridgeRequest, DriverRequest, IpvlanRequest, MacvlanRequest, VethRequest, VxlanRequest};
 use super::routable::not_routable;

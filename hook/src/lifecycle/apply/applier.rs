@@ -7,8 +7,6 @@ use std::time::Instant;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link;
@@ -17,9 +15,11 @@ use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::root_files::RootFiles;
 use ocinet_shared::kernel::{Change, KernelError};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{Lock, StateDir};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::{Lock, StateDir};
 
 use crate::error::Error;
 use crate::host::conflict::{Taken, WithoutLease};

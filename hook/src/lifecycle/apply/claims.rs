@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{Phase, SharedLink};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::{Phase, SharedLink};
 
 use super::applier::{Applier, Failure};
 use crate::error::{Class, Error};

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::link::{self, Ipv4Setting, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::{Ipv4Setting, Link};
 use ocinet_shared::kernel::route::Way;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, route, rule, sysctl};
-use ocinet_shared::mac::Mac;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
 
 use super::applier::{Applier, Failure};
 use super::lan;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::counted::published;
-use ocinet_shared::element::Element;
 use ocinet_shared::kernel::nft::ChangeError;
-use ocinet_shared::record::Record;
-use ocinet_shared::record_dir::{StateDir, StateError};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::counted::published;
+use ocinet_shared::model::element::Element;
+use ocinet_shared::model::record::Record;
+use ocinet_shared::state::{StateDir, StateError};
 
 use super::applier::{Applier, Failure};
 use crate::host::conflict;

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::{KernelError, neighbour, route};
-use ocinet_shared::mac::Mac;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
 use ocinet_shared::quoted::word;
 
 use super::applier::{Applier, Failure, Question};

@@ -5,12 +5,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use ocinet_shared::cidr::Family;
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::filter::{self, Sender};
-use ocinet_shared::kernel::link::{self, Child, Veth};
+use ocinet_shared::kernel::filter;
+use ocinet_shared::kernel::filter::Sender;
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::{Child, Veth};
 use ocinet_shared::kernel::{KernelError, optional, rate, sysctl};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
 
 use super::applier::{Applier, Failure};
 use crate::error::{Class, Error};

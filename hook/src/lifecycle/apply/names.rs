@@ -4,8 +4,8 @@
 use std::io;
 
 use ocinet_shared::kernel::root_files::RootFiles;
-use ocinet_shared::names::{Told, ToldHosts, ToldResolver};
-use ocinet_shared::record::Record;
+use ocinet_shared::model::names::{Told, ToldHosts, ToldResolver};
+use ocinet_shared::model::record::Record;
 
 use super::applier::{Applier, Failure};
 use crate::error::{Class, Error};

@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::filter;
-use ocinet_shared::kernel::link::{self, Child, ChildKind, Ipv4Setting, Link, MacvlanMode, VxlanPlace};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::{Child, ChildKind, Ipv4Setting, Link, VxlanPlace};
 use ocinet_shared::kernel::{Change, KernelError, addr, sysctl};
-use ocinet_shared::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
-use ocinet_shared::record_dir::to_json;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::link_mode::MacvlanMode;
+use ocinet_shared::model::network::{HOST_MACVLAN_GROUP, HostLink, HostLinkKind, Network};
+use ocinet_shared::state::to_json;
 
 use super::applier::{Applier, Failure};
 use super::container::wait_until_local;

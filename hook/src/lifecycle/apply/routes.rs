@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
 use ocinet_shared::kernel::{Change, KernelError, addr, link, neighbour, route, sysctl};
-use ocinet_shared::mac::Mac;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::mac::Mac;
 use ocinet_shared::quoted::word;
 
 use super::applier::{Applier, Failure};

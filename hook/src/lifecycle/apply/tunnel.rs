@@ -3,12 +3,13 @@
 use std::fs;
 
 use nix::errno::Errno;
-use ocinet_shared::cidr::Family;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::{Change, KernelError, neighbour, optional, sysctl};
-use ocinet_shared::network::{HostLink, Network, Tunnel};
-use ocinet_shared::port::{Protocol, PublishedPort};
+use ocinet_shared::model::cidr::Family;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::{HostLink, Network, Tunnel};
+use ocinet_shared::model::port::{Protocol, PublishedPort};
 
 use super::applier::{Applier, Failure};
 use super::network::{alias_of, is_ours};

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::{Element, Field};
 use ocinet_shared::kernel::KernelError;
-use ocinet_shared::kernel::link::{self, Link};
+use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::route;
-use ocinet_shared::network::Network;
-use ocinet_shared::record_dir::Locked;
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::{Element, Field};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::state::Locked;
 
 use super::TakeBack;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-use ocinet_shared::mac::Mac;
+use ocinet_shared::model::mac::Mac;
 use serde_json::json;
 
 use super::*;

@@ -1,9 +1,9 @@
 //! `net.driver=bridge`: a veth pair between the container and a bridge that its network's containers share.
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::driver_settings::DriverSettings;
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::network::Network;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::network::Network;
 
 use super::routed;
 use crate::error::Error;

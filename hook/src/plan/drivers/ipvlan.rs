@@ -1,10 +1,11 @@
 //! `net.driver=ipvlan`: the container is on the LAN itself, with its parent's Ethernet address.
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::driver_settings::DriverSettings;
-use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
+use ocinet_shared::kernel::link::ChildKind;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::network::Network;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::link_mode::IpvlanMode;
+use ocinet_shared::model::network::Network;
 
 use super::lan;
 use crate::error::Error;

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::kernel::link::{ChildKind, IpvlanMode};
+use ocinet_shared::kernel::link::ChildKind;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::record::Attachment;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::link_mode::IpvlanMode;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::record::Attachment;
 
 use super::routed;
 use crate::error::Error;

@@ -1,10 +1,11 @@
 //! `net.driver=macvlan`: the container is on the LAN itself, with an Ethernet address of its own.
 
-use ocinet_shared::cidr::Cidr;
-use ocinet_shared::driver_settings::DriverSettings;
-use ocinet_shared::kernel::link::{ChildKind, MacvlanMode};
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::kernel::link::ChildKind;
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::link_mode::MacvlanMode;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
 
 use super::{lan, routed};
 use crate::error::{Error, annotation};
@@ -50,7 +51,8 @@ impl NetworkDriver for MacvlanRequest {
         let parent = lan::parent(request, context)?;
         // Two hosts of a LAN may have a network of the same name: the boot's id tells their links apart.
         let seed = format!("{} {}", network.name, context.boot_id);
-        let name = format!("oc-{:012x}", ocinet_shared::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
+        let name =
+            format!("oc-{:012x}", ocinet_shared::model::mac::fnv1a(seed.as_bytes()) & 0xffff_ffff_ffff);
         let addresses = addresses::for_host(request, network)?;
         network.reserved.extend(&addresses);
         network.links.push(HostLink {

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::mac::{Mac, fnv1a};
-use ocinet_shared::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::record::{Attachment, SharedLink};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::{Mac, fnv1a};
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
+use ocinet_shared::model::record::{Attachment, SharedLink};
 
 use crate::error::{Error, annotation};
 use crate::input::request::AttachmentRequest;

@@ -3,10 +3,10 @@
 //! The container's end has its addresses alone, without a subnet, so that every packet goes to the gateway: the host's
 //! end, which has the gateway's addresses on every such link.
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::driver_settings::DriverSettings;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::network::Network;
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::driver_settings::DriverSettings;
+use ocinet_shared::model::network::Network;
 
 use super::routed;
 use crate::error::Error;

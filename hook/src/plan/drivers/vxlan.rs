@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::driver_settings::{DriverSettings, VxlanSettings};
-use ocinet_shared::ifname::IfName;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::network::{HostLink, HostLinkKind, Network, Tunnel};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::driver_settings::{DriverSettings, VxlanSettings};
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::network::{HostLink, HostLinkKind, Network, Tunnel};
 
 use super::routed;
 use crate::error::{Error, annotation};

@@ -5,17 +5,17 @@ mod show;
 
 use std::net::IpAddr;
 
-use ocinet_shared::cidr::{Cidr, Family};
-use ocinet_shared::container_id::ContainerId;
-use ocinet_shared::element::Element;
-use ocinet_shared::ifname::IfName;
 use ocinet_shared::kernel::link::ChildKind;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::mac::Mac;
-use ocinet_shared::names::{ToldHosts, ToldResolver};
-use ocinet_shared::network::Network;
-use ocinet_shared::port::PublishedPort;
-use ocinet_shared::record::{SharedLink, Undo};
+use ocinet_shared::model::cidr::{Cidr, Family};
+use ocinet_shared::model::container_id::ContainerId;
+use ocinet_shared::model::element::Element;
+use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
+use ocinet_shared::model::names::{ToldHosts, ToldResolver};
+use ocinet_shared::model::network::Network;
+use ocinet_shared::model::port::PublishedPort;
+use ocinet_shared::model::record::{SharedLink, Undo};
 
 use crate::model::sysctl::Sysctl;
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ocinet_shared::cidr::Cidr;
 use ocinet_shared::kernel::route::Way;
-use ocinet_shared::names::{ToldHosts, ToldResolver};
-use ocinet_shared::network::{HostLinkKind, Network, Tunnel};
+use ocinet_shared::model::cidr::Cidr;
+use ocinet_shared::model::names::{ToldHosts, ToldResolver};
+use ocinet_shared::model::network::{HostLinkKind, Network, Tunnel};
 
 use super::{
     AskLan, ConfigureInterface, FilterHostEnd, LimitRates, MakeChild, MakeVeth, RouteFromHost,

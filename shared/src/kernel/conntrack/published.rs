@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{
+use super::messages::{
     CT_GET, CTA_FILTER, CTA_FILTER_F_CTA_PROTO_NUM, CTA_FILTER_ORIG_FLAGS, CTA_PROTO_DST_PORT, CTA_PROTO_NUM,
     CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, IPS_DST_NAT,
-    IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family, status, text,
+    IPS_NAT_MASK, IPS_SRC_NAT, NFGENMSG_LENGTH, ends, list, of_family, status,
 };
-use crate::cidr::Family;
+use super::text;
 use crate::kernel::KernelError;
 use crate::kernel::channel::Channel;
 use crate::kernel::raw::{Attributes, Request};
-use crate::port::Protocol;
+use crate::model::cidr::Family;
+use crate::model::port::Protocol;
 
 /// A UDP port of the host that is published now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,3 +1,4 @@
+use super::messages::{CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_TUPLE_PROTO, IPS_SRC_NAT};
 use super::published::{Bounds, bounds, names, why};
 use super::text::{Looked, look};
 use super::*;

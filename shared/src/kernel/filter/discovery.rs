@@ -1,7 +1,7 @@
 //! IPv6's neighbour discovery (RFC 4861), wherever in a packet it is.
 
 use super::assembler::{Is, Label, Program, Size};
-use super::programs::{BEHIND_IP6, HOP_LIMIT6, NEXT_HEADER6};
+use super::offsets::{BEHIND_IP6, HOP_LIMIT6, NEXT_HEADER6};
 use crate::kernel::frame::{ICMPV6, NEIGHBOUR_ADVERTISEMENT};
 
 /// The next headers of a fragment (RFC 8200) and of an authentication header (RFC 4302).

@@ -9,9 +9,13 @@ mod assembler;
 mod discovery;
 #[cfg(test)]
 mod interpreter;
+mod offsets;
 mod programs;
+mod sender;
 #[cfg(test)]
 mod tests;
+
+pub use sender::{MARK, Sender};
 
 use std::net::IpAddr;
 
@@ -27,11 +31,7 @@ use nix::libc;
 use super::channel::Channel;
 use super::raw::{Attributes, Request};
 use super::{Change, KernelError};
-use crate::cidr::Cidr;
-use crate::mac::Mac;
-
-/// The mark by which the rules tell the filters what they let in; `base.nft` sets it.
-pub const MARK: u32 = 0x2000_0000;
+use crate::model::mac::Mac;
 
 /// The queueing discipline that filters hang on: it has no queue (tc(8), clsact).
 const CLSACT: &str = "clsact";
@@ -65,17 +65,6 @@ const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
-
-/// What a container may send.
-#[derive(Debug, Clone, Copy)]
-pub struct Sender<'a> {
-    /// Its Ethernet address.
-    pub mac: Mac,
-    /// Its addresses; with an IPv6 one, it also has the link-local one that its Ethernet address gives.
-    pub addresses: &'a [IpAddr],
-    /// The ranges that it may send to besides its own link; everywhere without.
-    pub confined_to: &'a [Cidr],
-}
 
 /// A filter on a link of the host.
 #[derive(Debug, Clone, Copy)]

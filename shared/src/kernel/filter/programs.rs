@@ -1,17 +1,20 @@
-//! What the filters on a host's end let pass. Offsets are those of an Ethernet frame without a VLAN tag: the IP header is
-//! 14 bytes into it.
+//! What the filters on a host's end let pass.
 
 use std::net::IpAddr;
 
 use super::assembler::{Is, Label, Program, Size, with_verdicts};
 use super::discovery::UNROUTED;
-use super::{MARK, Sender};
-use crate::cidr::{Cidr, Family};
+use super::offsets::{
+    ARP_SENDER, ARP_SENDER_MAC, BEHIND_IP6, DESTINATION_MAC, DESTINATION4, DESTINATION6, HOP_LIMIT6, IP,
+    NEXT_HEADER6, PROTOCOL, SOURCE_MAC, SOURCE4, SOURCE6,
+};
+use super::sender::{MARK, Sender};
 use crate::kernel::frame::{
     ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ICMPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, SKF_AD_MARK,
     SKF_AD_VLAN_TAG_PRESENT,
 };
-use crate::mac::Mac;
+use crate::model::cidr::{Cidr, Family};
+use crate::model::mac::Mac;
 
 /// Drops the frame (`TC_ACT_SHOT` of linux/pkt_cls.h).
 const DROP: u32 = 2;
@@ -21,20 +24,6 @@ const PASS: u32 = u32::MAX;
 const NO_MATCH: u32 = 0;
 const MATCH: u32 = u32::MAX;
 
-// Where things are.
-const DESTINATION_MAC: u32 = 0;
-const SOURCE_MAC: u32 = 6;
-const PROTOCOL: u32 = 12;
-const IP: u32 = 14;
-const SOURCE4: u32 = IP + 12;
-const DESTINATION4: u32 = IP + 16;
-pub(super) const NEXT_HEADER6: u32 = IP + 6;
-pub(super) const HOP_LIMIT6: u32 = IP + 7;
-const SOURCE6: u32 = IP + 8;
-const DESTINATION6: u32 = IP + 24;
-pub(super) const BEHIND_IP6: u32 = IP + 40;
-const ARP_SENDER_MAC: u32 = IP + 8;
-const ARP_SENDER: u32 = IP + 14;
 /// The target address of a neighbour advertisement that is right behind the IPv6 header (RFC 4861, section 4.4).
 const ADVERTISED: u32 = BEHIND_IP6 + 8;
 

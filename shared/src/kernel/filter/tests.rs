@@ -16,8 +16,8 @@ use self::table::{Case, Table};
 use super::interpreter::Packet;
 use super::programs::{receiver, sender, shortcut, tunnel};
 use super::{MARK, Sender};
-use crate::cidr::Cidr;
-use crate::mac::Mac;
+use crate::model::cidr::Cidr;
+use crate::model::mac::Mac;
 
 fn sender_table(addresses: &[&str], confined_to: &[&str]) -> Table {
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();

@@ -5,8 +5,9 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_route::link::LinkAttribute;
 use nix::libc;
 
-use super::super::Change;
-use super::super::raw::Request;
+use super::message::set;
+use crate::kernel::Change;
+use crate::kernel::raw::Request;
 
 // Attributes of a link, from linux/if_link.h.
 const IFLA_AF_SPEC: u16 = 26;
@@ -55,5 +56,5 @@ pub fn ipv4_settings(index: u32, settings: &[(Ipv4Setting, u32)]) -> Change {
             settings.iter().fold(of, |of, (setting, value)| of.with(*setting as u16, &value.to_ne_bytes()))
         })
     });
-    super::set(index, LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC, families.body().to_vec())))
+    set(index, LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC, families.body().to_vec())))
 }

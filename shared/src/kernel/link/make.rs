@@ -4,7 +4,6 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::str::FromStr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -14,15 +13,15 @@ use netlink_packet_route::link::{
     MacVlanMode,
 };
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::super::channel::Channel;
-use super::super::{Change, KernelError};
-use super::named;
-use crate::cidr::Family;
-use crate::ifname::IfName;
-use crate::mac::Mac;
-use crate::network::{HostLink, Tunnel};
+use super::message::named;
+use crate::kernel::channel::Channel;
+use crate::kernel::{Change, KernelError};
+use crate::model::cidr::Family;
+use crate::model::ifname::IfName;
+use crate::model::link_mode::{IpvlanMode, MacvlanMode};
+use crate::model::mac::Mac;
+use crate::model::network::{HostLink, Tunnel};
 
 /// A message that makes a new link, and none but a new one.
 fn new(message: LinkMessage) -> Change {
@@ -155,69 +154,6 @@ pub fn make_veth(
     channel.change(messages, |_| {
         format!("make the link {} with {} in the container", veth.host_name, veth.container_name)
     })
-}
-
-macro_rules! modes {
-    ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_text:literal, $($(#[$mode_doc:meta])* $mode:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $name {
-            $(#[$first_doc])*
-            #[default]
-            $first,
-            $($(#[$mode_doc])* $mode,)*
-        }
-
-        impl $name {
-            /// The words for all modes; the first is the default.
-            pub const NAMES: &[&str] = &[$first_text, $($text),*];
-        }
-
-        impl FromStr for $name {
-            type Err = ();
-
-            fn from_str(text: &str) -> Result<Self, ()> {
-                match text {
-                    $first_text => Ok(Self::$first),
-                    $($text => Ok(Self::$mode),)*
-                    _ => Err(()),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self { Self::$first => $first_text, $(Self::$mode => $text,)* })
-            }
-        }
-    };
-}
-
-modes! {
-    /// Whom a macvlan reaches on its parent (ip-link(8)).
-    MacvlanMode {
-        /// The others on the parent directly.
-        Bridge = "bridge",
-        /// None of the others on the parent.
-        Private = "private",
-        /// The others through a switch that reflects frames.
-        Vepa = "vepa",
-        /// It has the parent for itself.
-        Passthru = "passthru",
-    }
-}
-
-modes! {
-    /// At which layer an ipvlan hands packets to its parent (ip-link(8)).
-    IpvlanMode {
-        /// Ethernet, with ARP and broadcasts.
-        L2 = "l2",
-        /// IP routing by the parent's namespace.
-        L3 = "l3",
-        /// The same, seen by that namespace's netfilter.
-        L3s = "l3s",
-    }
 }
 
 /// What a link on top of a parent is.

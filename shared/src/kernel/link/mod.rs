@@ -2,13 +2,11 @@
 
 mod ipv4;
 mod make;
+mod message;
 mod watch;
 
 pub use ipv4::{Ipv4Setting, ipv4_settings};
-pub use make::{
-    Child, ChildKind, IpvlanMode, MacvlanMode, Veth, VxlanPlace, make_bridge, make_child, make_veth,
-    make_vxlan,
-};
+pub use make::{Child, ChildKind, Veth, VxlanPlace, make_bridge, make_child, make_veth, make_vxlan};
 pub use watch::LinkWatch;
 
 use std::net::IpAddr;
@@ -18,12 +16,13 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkM
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
+use self::message::{indexed, named, set};
 use super::channel::{Channel, Question};
 use super::raw::{Attributes, word};
 use super::{Change, KernelError};
-use crate::ifname::IfName;
-use crate::mac::Mac;
-use crate::network::Network;
+use crate::model::ifname::IfName;
+use crate::model::mac::Mac;
+use crate::model::network::Network;
 
 /// Up, with a carrier, and neither running nor dormant.
 const SETTLING: u32 = LinkFlags::Up.bits() | LinkFlags::LowerUp.bits();
@@ -298,12 +297,6 @@ fn delete_message(channel: &mut Channel, message: LinkMessage, what: &str) -> Re
     }
 }
 
-fn set(index: u32, attribute: LinkAttribute) -> Change {
-    let mut message = indexed(index);
-    message.attributes.push(attribute);
-    (RouteNetlinkMessage::SetLink(message), 0)
-}
-
 /// The message that brings a link up.
 #[must_use]
 pub fn up(index: u32) -> Change {
@@ -331,16 +324,4 @@ pub fn fixed_mtu(index: u32, mtu: u32) -> [Change; 2] {
 #[must_use]
 pub fn address(index: u32, mac: Mac) -> Change {
     set(index, LinkAttribute::Address(mac.0.to_vec()))
-}
-
-fn indexed(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
-}
-
-fn named(name: &IfName) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
-    message
 }

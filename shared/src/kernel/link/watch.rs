@@ -6,8 +6,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
-use super::super::KernelError;
-use super::super::raw::{HEADER_LENGTH, word};
+use crate::kernel::KernelError;
+use crate::kernel::raw::{HEADER_LENGTH, word};
 
 /// `RTMGRP_LINK` of linux/rtnetlink.h: links that come, go, or are set otherwise.
 const RTMGRP_LINK: u32 = 1;

@@ -9,15 +9,15 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::unistd::pipe2;
 
-use super::super::KernelError;
-use super::super::channel::{Channel, Question, Refusal};
-use super::super::raw::Attributes;
-use super::counted::counter;
+use super::counter::{Counter, counter};
 use super::messages::{
     Bound, NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPR,
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, Verb, about_element, bound,
 };
-use crate::element::{Element, Set};
+use crate::kernel::KernelError;
+use crate::kernel::channel::{Channel, Question, Refusal};
+use crate::kernel::raw::Attributes;
+use crate::model::element::{Element, Set};
 
 /// How many elements are deleted in one transaction. One that fails takes the kernel a grace period, and has an answer for
 /// each element that is missing.
@@ -42,15 +42,6 @@ pub enum ChangeError {
     Exists(usize),
     /// Anything else.
     Kernel(KernelError),
-}
-
-/// What an element counted since it was added.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counter {
-    /// Bytes of IP packets.
-    pub bytes: u64,
-    /// Packets; for a NAT map's element, connections.
-    pub packets: u64,
 }
 
 /// An element as the kernel holds it.

@@ -1,9 +1,9 @@
 //! The chains and rules of every table, other programs' as well, as far as a packet's fate needs them.
 
-use super::super::KernelError;
-use super::super::channel::Channel;
-use super::super::raw::{Attributes, Request, long_be};
 use super::messages::{NFGENMSG_LENGTH, NFTA_LIST_ELEM, NFTABLES};
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::kernel::raw::{Attributes, Request, long_be};
 
 // Messages, from linux/netfilter/nf_tables.h.
 pub(super) const NFT_MSG_GETCHAIN: u16 = 4;

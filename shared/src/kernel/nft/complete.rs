@@ -1,16 +1,18 @@
 //! Whether the base tables are as ocinet made them.
 
-use super::super::KernelError;
-use super::super::channel::Channel;
-use super::super::raw::{Attributes, Request};
+use super::chains;
 use super::chains::{
-    self, Chain, NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_MSG_GETRULE, NFT_RETURN, NFTA_RULE_TABLE, Rule,
+    Chain, NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_MSG_GETRULE, NFT_RETURN, NFTA_RULE_TABLE, Rule,
     VERDICT_REGISTER,
 };
 use super::counted::is_dormant;
 use super::messages::{NFTABLES, TABLE, header};
-use super::parts::{self, Part};
-use crate::element::Table;
+use super::parts;
+use super::parts::Part;
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::kernel::raw::{Attributes, Request};
+use crate::model::element::Table;
 
 /// What decides about a packet, or changes it, in a chain of somebody else's.
 const DECIDES: [&str; 10] =

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use nix::errno::Errno;
 
-use super::super::KernelError;
-use super::super::channel::Channel;
-use super::super::raw::{Attributes, Request, long_be};
-use super::Counter;
 use super::chains::number;
+use super::counter::{Counter, counter};
 use super::messages::{
     NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS,
     NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTABLES, TABLE, Verb, about_set, header,
 };
-use crate::element::{Element, Set, Table};
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::kernel::raw::{Attributes, Request, long_be};
+use crate::model::element::{Element, Set, Table};
 
 /// A message, from linux/netfilter/nf_tables.h.
 const NFT_MSG_GETTABLE: u16 = 1;
@@ -21,9 +21,6 @@ const NFT_MSG_GETTABLE: u16 = 1;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_HANDLE: u16 = 4;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_COUNTER_BYTES: u16 = 1;
-const NFTA_COUNTER_PACKETS: u16 = 2;
 /// A flag of a table, from the same file.
 const NFT_TABLE_F_DORMANT: u32 = 1;
 
@@ -122,19 +119,6 @@ fn element_of(element: &[u8]) -> Option<(&[u8], Counter)> {
     Some((key?, counter(expression?)?))
 }
 
-/// What an element's counter expression says.
-pub(super) fn counter(expression: &[u8]) -> Option<Counter> {
-    let (mut bytes, mut packets) = (None, None);
-    for (kind, payload) in Attributes::new(Attributes::new(expression).find(NFTA_EXPR_DATA)?) {
-        match kind {
-            NFTA_COUNTER_BYTES => bytes = long_be(payload),
-            NFTA_COUNTER_PACKETS => packets = long_be(payload),
-            _ => {}
-        }
-    }
-    Some(Counter { bytes: bytes?, packets: packets? })
-}
-
 /// The number that the kernel gave a table when it was made; another table of the same name has another. `None` where
 /// there is none.
 ///
@@ -187,9 +171,9 @@ fn found(dumped: Result<(), KernelError>) -> Result<bool, KernelError> {
 #[cfg(all(test, target_endian = "little"))]
 mod tests {
     use super::*;
-    use crate::element::{Element, Field};
     use crate::kernel::raw::{captured, every_beginning};
-    use crate::port::Protocol;
+    use crate::model::element::{Element, Field};
+    use crate::model::port::Protocol;
 
     fn read(payload: &[u8]) -> Vec<(Vec<u8>, Counter)> {
         elements_answer(payload).map(|(key, counter)| (key.to_vec(), counter)).collect()

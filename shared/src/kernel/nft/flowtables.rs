@@ -1,10 +1,10 @@
 //! The flowtables of every table (nft(8), "flowtables"): what is in one passes the host before the forward hook.
 
-use super::super::KernelError;
-use super::super::channel::Channel;
-use super::super::raw::{Attributes, Request};
 use super::chains::text;
 use super::messages::{NFGENMSG_LENGTH, NFTABLES};
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::kernel::raw::{Attributes, Request};
 
 // A message and attributes, from linux/netfilter/nf_tables.h.
 const NFT_MSG_GETFLOWTABLE: u16 = 23;

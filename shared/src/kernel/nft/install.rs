@@ -14,13 +14,11 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-use super::super::landlock::WriteProtection;
-use super::super::privileges;
-use super::parts::{self, Part};
-use crate::element::{Element, Set, Table};
-
-/// The whole rule set with all its parts, as nft reads it.
-pub(super) const RULES: &str = include_str!("base.nft");
+use super::parts;
+use super::parts::{Part, RULES};
+use crate::kernel::landlock::WriteProtection;
+use crate::kernel::privileges;
+use crate::model::element::{Element, Set, Table};
 
 /// Where distributions put nft. PATH is not asked: a runtime may clear it, and an image's author may not set it.
 const NFT: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];

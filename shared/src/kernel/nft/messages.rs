@@ -1,8 +1,8 @@
 //! Messages about elements: `struct nfgenmsg` of linux/netfilter/nfnetlink.h, then attributes as linux/netfilter/nf_tables.h
 //! nests them.
 
-use super::super::raw::Request;
-use crate::element::{Element, Set, Table};
+use crate::kernel::raw::Request;
+use crate::model::element::{Element, Set, Table};
 
 /// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a message is for.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::KernelError;
-use super::super::channel::Channel;
 use super::counted;
-use super::install::RULES;
-use crate::element::Set;
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::model::element::Set;
+
+/// The whole rule set with all its parts, as nft reads it.
+pub(super) const RULES: &str = include_str!("base.nft");
 
 /// What begins a part in `base.nft`; its name stands behind it.
 const MARKER: &str = "\n# part ";

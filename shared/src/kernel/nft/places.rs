@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
-use super::super::KernelError;
-use super::super::channel::Channel;
-use super::super::raw::Request;
 use super::batch::state;
 use super::messages::{Verb, about_element};
-use crate::element::{Element, Set};
+use crate::kernel::KernelError;
+use crate::kernel::channel::Channel;
+use crate::kernel::raw::Request;
+use crate::model::element::{Element, Set};
 
 /// What a map has where an element would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

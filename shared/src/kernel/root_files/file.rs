@@ -8,8 +8,9 @@ use std::path::Path;
 
 use nix::fcntl::{OFlag, ResolveFlag};
 
-use super::super::landlock;
-use super::{file_system, resolve};
+use super::file_system;
+use super::resolve::resolve;
+use crate::kernel::landlock;
 
 /// The largest file that is read.
 const MAX_FILE: u64 = 1 << 20;

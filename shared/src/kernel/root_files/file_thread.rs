@@ -16,7 +16,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::{Gid, Pid, Uid, setfsgid, setfsuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
-use super::super::user_namespace;
+use crate::kernel::user_namespace;
 
 /// The thread's stack, in bytes. The text of a file is on the heap.
 const STACK: usize = 256 << 10;

@@ -11,27 +11,28 @@
 //!   or to the folder where it makes one.
 //!
 //! `file.rs` is a file once it is found, `file_system.rs` says which file systems are ordinary, `file_thread.rs` is
-//! the thread.
+//! the thread, `resolve.rs` opens a path.
 
 mod file;
 mod file_system;
 mod file_thread;
+mod resolve;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::fcntl::{OFlag, ResolveFlag, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::landlock;
 use file::{Identity, RootFile};
 use file_thread::Rights;
+use resolve::resolve;
 
 /// How many links to a file that is not there are followed; the kernel follows 40 to one that is.
 const MAX_LINKS: usize = 8;
@@ -246,19 +247,4 @@ fn inside(base: &File, path: &Path, flags: OFlag) -> io::Result<File> {
         }
         _ => error,
     })
-}
-
-fn resolve(base: &impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<File> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(if flags.contains(OFlag::O_CREAT) { Mode::from_bits_truncate(0o644) } else { Mode::empty() })
-        .resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
-        match openat2(base, path, how) {
-            Ok(descriptor) => return Ok(File::from(descriptor)),
-            // A rename elsewhere in the tree makes the kernel unsure whether a ".." stayed inside.
-            Err(Errno::EAGAIN) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use ocinet_exporter::collector::{Collector, Options, default_sources};
 use ocinet_exporter::metrics::{Format, write};
-use ocinet_shared::element::{Set, Table};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::counters;
 use ocinet_shared::kernel::nft::counted;
+use ocinet_shared::model::element::{Set, Table};
 use ocinet_tests::figures::spread;
 use ocinet_tests::lab::{Netns, Sandbox, command, finish, ocinet_path};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn churn(host: &Netns, state: &Path, settings: Settings, over: &AtomicBool) {
 }
 
 fn attach(host: &Netns, state: &Path, number: usize, dual: bool) -> Sandbox {
-    let part = |part: usize| ocinet_shared::mac::fnv1a(format!("{number} {part}").as_bytes());
+    let part = |part: usize| ocinet_shared::model::mac::fnv1a(format!("{number} {part}").as_bytes());
     let sandbox = Sandbox::new(&(0..4).map(|index| format!("{:016x}", part(index))).collect::<String>());
     let port = 10_000 + 2 * number;
     let mut annotations = json!({

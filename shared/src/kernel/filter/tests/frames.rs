@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::mac::Mac;
+use crate::model::mac::Mac;
 
 pub(super) const OWN: Mac = Mac([0x02, 0x6f, 0x0a, 0x5a, 0x00, 0x05]);
 pub(super) const GATEWAY: Mac = Mac([0x02, 0x6e, 0x11, 0x22, 0x33, 0x44]);

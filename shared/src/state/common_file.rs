@@ -6,7 +6,10 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::record_dir::{Locked, StateDir, StateError, read_all};
+use crate::state::dir::StateDir;
+use crate::state::error::StateError;
+use crate::state::files::read_all;
+use crate::state::lock_file::Locked;
 
 /// How often a file that changes while it is read is read again.
 const READS: usize = 5;

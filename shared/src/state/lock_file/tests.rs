@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
 use super::*;
+use crate::state::StateDir;
 
 struct Folder(PathBuf);
 

@@ -1,9 +1,11 @@
 //! The files of networks, by one reader: a file counts for the network whose name it has.
 
-use crate::container_id::ContainerId;
-use crate::locks::{LOCK_DEADLINE, Lock, Locked, Mode};
-use crate::network::Network;
-use crate::record_dir::{StateDir, StateError, temporary_path};
+use crate::model::container_id::ContainerId;
+use crate::model::network::Network;
+use crate::state::dir::StateDir;
+use crate::state::error::StateError;
+use crate::state::layout::temporary_path;
+use crate::state::lock_file::{LOCK_DEADLINE, Lock, Locked, Mode};
 use std::path::PathBuf;
 
 impl StateDir {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::{LOCK_DEADLINE, Lock, Locked, Mode};
-use crate::record_dir::{StateDir, StateError};
+use crate::state::dir::StateDir;
+use crate::state::error::StateError;
+use crate::state::lock_file::{LOCK_DEADLINE, Lock, Locked, Mode};
 
 /// How long somebody who restores is waited for. nft takes tens of seconds on a busy host that has just booted, and its
 /// containers, which an engine starts all at once, wait for each other.

@@ -1,24 +1,19 @@
-//! The state folder: records, leases, networks, claims of ports.
-//!
-//! Every file appears whole: it is written under a temporary name and then linked (where it must be new) or renamed
-//! (where it replaces itself) into place. Who changes one holds its lock (`locks.rs`).
+//! Files of the state folder. Every file appears whole: it is written under a temporary name and then linked (where it must be
+//! new) or renamed (where it replaces itself) into place. Who changes one holds its lock.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind::{AlreadyExists, NotADirectory};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::container_id::ContainerId;
-use crate::foreign::is_absent;
-use crate::locks::Locks;
-pub use crate::locks::{LOCK_DEADLINE, Lock, Locked};
-use crate::quoted::word;
-use crate::record::{Record, RecordedProcess, VERSION};
+use super::dir::StateDir;
+use super::error::{StateError, is_absent};
+use super::layout::{id_of, temporary_path};
+use crate::model::container_id::ContainerId;
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
 /// container with both families.
@@ -32,123 +27,14 @@ const PRIVATE: u32 = 0o600;
 /// A record with one published port takes about 3 KiB.
 const USUAL_FILE: usize = 4 << 10;
 
-/// What went wrong in the state folder.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The file system said no.
-    #[error("cannot {doing} {path}: {source}", path = .path.display())]
-    Io {
-        /// What was tried, as a verb.
-        doing: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file holds something else than ocinet writes.
-    #[error("cannot read {path}: {reason}", path = .path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Another process holds a lock for longer than is waited.
-    #[error("cannot lock {what}: another ocinet did not let go of it for {waited:?} (`fuser {path}` names those that may hold it)", path = word(&.path.display().to_string()))]
-    Busy {
-        /// What is locked.
-        what: String,
-        /// How long it was waited for.
-        waited: Duration,
-        /// The file whose bytes are the locks.
-        path: PathBuf,
-    },
-    /// Others than root could change what is in the folder.
-    #[error("cannot use {path}: {reason}", path = .path.display())]
-    Unsafe {
-        /// The folder, or what is in the place of one.
-        path: PathBuf,
-        /// What is to be done about it.
-        danger: Danger,
-        /// Who could.
-        reason: String,
-    },
-    /// A file of root's that others can write to.
-    #[error("cannot trust {path}: others can write to it (its mode is {mode:04o})", path = .path.display())]
-    Writable {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Something is where a file of ocinet's would be, and ocinet cannot have written it.
-    #[error("cannot trust {path}: {reason}", path = .path.display())]
-    Foreign {
-        /// What is there.
-        path: PathBuf,
-        /// Why ocinet cannot have written it.
-        reason: String,
-    },
-}
-
-/// What makes a state folder one that ocinet does not use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Danger {
-    /// It is not for ocinet alone, so that its mode is others' business.
-    Shared,
-    /// It is another user's.
-    Owner,
-    /// It is of a user whom the user namespace of this process does not know, as root's is without root.
-    Unknown,
-    /// Others could write to it, and did.
-    Content,
-    /// What is in it is another user's, or no folder where ocinet makes one.
-    Inside,
-    /// A link is in the place of what ocinet makes.
-    Link,
-}
-
-impl StateError {
-    /// An error of the file system.
-    pub fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { doing, path: path.to_owned(), source }
-    }
-}
-
-/// The state folder.
-#[derive(Debug, Clone)]
-pub struct StateDir {
-    root: PathBuf,
-    pub(crate) locks: Locks,
-}
-
 impl StateDir {
-    /// The folder at a path; nothing is made or read yet.
-    #[must_use]
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        let root = root.into();
-        Self { locks: Locks::new(&root), root }
-    }
-
-    /// A path inside the folder.
-    #[must_use]
-    pub fn path(&self, inside: &str) -> PathBuf {
-        self.root.join(inside)
-    }
-
-    /// Where a container's record is.
-    #[must_use]
-    pub fn record_path(&self, id: &ContainerId) -> PathBuf {
-        self.path(&format!("containers/{id}.json"))
-    }
-
     /// Makes the folder that a file goes into, and those above it up to the state folder's own parent. What another user
     /// put in the place of one inside the state folder is removed.
     ///
     /// # Errors
     /// Those of mkdir(2) other than `EEXIST`, and those of unlink(2).
     pub fn make_parent(&self, path: &Path) -> Result<(), StateError> {
-        let parent = path.parent().unwrap_or(&self.root);
+        let parent = path.parent().unwrap_or(self.root());
         let make = || fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
         let made = match make() {
             Err(error) if matches!(error.kind(), AlreadyExists | NotADirectory) => {
@@ -268,59 +154,6 @@ impl StateDir {
         self.read(path)?.map(|text| parse(path, &text)).transpose()
     }
 
-    /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.
-    ///
-    /// # Errors
-    /// As [`Self::lock`], and a record that is not readable or is a newer ocinet's.
-    pub fn lock_record(&self, id: &ContainerId) -> Result<Option<(Record, Lock)>, StateError> {
-        self.lock_record_within(id, LOCK_DEADLINE)
-    }
-
-    /// The same, where that is possible within a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock_record`].
-    pub fn lock_record_within(
-        &self,
-        id: &ContainerId,
-        patience: Duration,
-    ) -> Result<Option<(Record, Lock)>, StateError> {
-        let lock = self.lock_within(Locked::Container(id), patience)?;
-        Ok(self.read_record(id)?.map(|record| (record, lock)))
-    }
-
-    /// Reads a container's record; `None` where there is none.
-    ///
-    /// # Errors
-    /// As [`Self::read`], and a record that is not readable or is a newer ocinet's.
-    pub fn read_record(&self, id: &ContainerId) -> Result<Option<Record>, StateError> {
-        let path = self.record_path(id);
-        let record = self.read(&path)?.map(|text| parse_record(&path, &text)).transpose()?;
-        match &record {
-            // Somebody gave the file another name.
-            Some(Record { id: of, .. }) if of != id => {
-                Err(StateError::Malformed { path, reason: format!("it is the record of container {of}") })
-            }
-            _ => Ok(record),
-        }
-    }
-
-    /// Reads which process a container's record is about; `None` where there is none.
-    ///
-    /// # Errors
-    /// As [`Self::read_json`].
-    pub fn read_process(&self, id: &ContainerId) -> Result<Option<RecordedProcess>, StateError> {
-        self.read_json(&self.record_path(id))
-    }
-
-    /// The ids of all records, sorted.
-    ///
-    /// # Errors
-    /// Those of reading the folder; a folder that is not there is empty.
-    pub fn ids(&self) -> Result<Vec<ContainerId>, StateError> {
-        self.ids_in("containers")
-    }
-
     /// The names of the JSON files of a folder, sorted.
     pub(crate) fn ids_in(&self, folder: &str) -> Result<Vec<ContainerId>, StateError> {
         let folder = self.path(folder);
@@ -335,21 +168,6 @@ impl StateDir {
         ids.sort();
         Ok(ids)
     }
-
-    /// All records, each readable or not: one that is damaged does not hide the rest.
-    ///
-    /// # Errors
-    /// As [`Self::ids`].
-    pub fn records(&self) -> Result<Vec<Result<Record, StateError>>, StateError> {
-        let read = |id: ContainerId| self.read_record(&id).transpose();
-        Ok(self.ids()?.into_iter().filter_map(read).collect())
-    }
-}
-
-/// The id that a file of the folder of records belongs to.
-#[must_use]
-pub fn id_of(file_name: &str) -> Option<ContainerId> {
-    file_name.strip_suffix(".json")?.parse().ok()
 }
 
 /// Serializes what goes into a state file.
@@ -365,37 +183,9 @@ pub fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StateErro
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, StateError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, StateError> {
     serde_json::from_str(text)
         .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: error.to_string() })
-}
-
-fn parse_record(path: &Path, text: &str) -> Result<Record, StateError> {
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    match parse::<Record>(path, text) {
-        Ok(record) if record.version <= VERSION => Ok(record),
-        failed => {
-            let reason = match (parse::<Versioned>(path, text), failed) {
-                (Ok(Versioned { version }), _) if version > VERSION => {
-                    format!("it has version {version}, which a newer ocinet wrote; this one knows {VERSION}")
-                }
-                (_, Err(StateError::Malformed { reason, .. })) => reason,
-                _ => "it is not a record".to_owned(),
-            };
-            Err(StateError::Malformed { path: path.to_owned(), reason })
-        }
-    }
-}
-
-/// What an interrupted write of a file leaves beside it.
-#[must_use]
-pub fn temporary_path(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    path.with_file_name(name)
 }
 
 fn open_new(path: &Path, mode: u32) -> io::Result<File> {

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::Family;
-use crate::mac::Mac;
-use crate::port::Protocol;
+use crate::model::cidr::Family;
+use crate::model::mac::Mac;
+use crate::model::port::Protocol;
 
 /// The table that a set lives in. Both are named `ocinet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_set_is_declared_in_the_base_tables_and_the_reverse() {
-        let text = include_str!("kernel/nft/base.nft");
+        let text = include_str!("../kernel/nft/base.nft");
         let mut declared = Vec::new();
         let mut table = "";
         for line in text.lines().map(str::trim) {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::{AddressError, Family, parse_address};
+use crate::model::cidr::{AddressError, Family, parse_address};
 
 /// A transport protocol whose ports can be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Which elements count what for a container. Pure: both the hook, which adds them, and whoever reads them ask here.
 
-use crate::cidr::{Cidr, Family};
-use crate::element::{Element, Field, Set};
-use crate::port::PublishedPort;
+use crate::model::cidr::{Cidr, Family};
+use crate::model::element::{Element, Field, Set};
+use crate::model::port::PublishedPort;
 
 /// The element that publishes a port for the family of the container's address, and counts its connections.
 #[must_use]
@@ -80,7 +80,7 @@ pub fn port_elements(port: &PublishedPort, container: &Cidr) -> [Element; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::parse_published;
+    use crate::model::port::parse_published;
 
     #[test]
     fn what_an_element_publishes_is_read_back() {

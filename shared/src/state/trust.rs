@@ -12,9 +12,14 @@ use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;
 use nix::unistd::geteuid;
 
-use crate::folders::{self, OTHERS_WRITE};
-use crate::record_dir::{Locked, StateDir, StateError};
-use crate::small_file::{self, NOT_ORDINARY};
+use crate::kernel::user_namespace::overflow_uid;
+use crate::small_file;
+use crate::small_file::NOT_ORDINARY;
+use crate::state::dir::StateDir;
+use crate::state::error::{StateError, is_absent};
+use crate::state::folders;
+use crate::state::folders::OTHERS_WRITE;
+use crate::state::lock_file::Locked;
 
 impl StateDir {
     /// Opens a file to read; `None` where there is none.
@@ -128,15 +133,7 @@ impl StateDir {
     /// # Errors
     /// Those of unlink(2), rmdir(2) and rename(2).
     pub fn clear(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
-            removed => return removed,
-        }
-        match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            removed => return removed,
-        }
-        folders::put_aside(&self.path(""), path)
+        folders::clear(self.root(), path)
     }
 
     /// Refuses a link in the place of a folder of ocinet's in which a file is.
@@ -169,19 +166,6 @@ impl StateDir {
         }
         Ok(())
     }
-}
-
-/// Whom every user seems to be that a user namespace does not know (user_namespaces(7), proc_sys_kernel(5)).
-pub(crate) fn overflow_uid() -> u32 {
-    const USUAL: u32 = 65534;
-    let read = fs::read_to_string("/proc/sys/kernel/overflowuid");
-    read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)
-}
-
-/// Whether nothing is at a path. What is in the place of a folder holds no files.
-#[must_use]
-pub fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 const IS_LINK: &str = "it is a symbolic link";

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::{Cidr, Family};
-use crate::container_id::ContainerId;
-use crate::driver_settings::DriverSettings;
-use crate::ifname::IfName;
-use crate::mac::{Mac, fnv1a};
+use crate::model::cidr::{Cidr, Family};
+use crate::model::container_id::ContainerId;
+use crate::model::driver_settings::DriverSettings;
+use crate::model::ifname::IfName;
+use crate::model::mac::{Mac, fnv1a};
 
 /// The group of the host's own macvlans beside containers on a LAN: `base.nft` keeps them apart by it from their first
 /// moment to their last. No network has it.
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_rules_name_the_group_of_the_hosts_macvlans() {
-        let rules = include_str!("kernel/nft/base.nft");
+        let rules = include_str!("../kernel/nft/base.nft");
         for rule in ["iifgroup", "oifgroup"] {
             let of_number = |line: &str| {
                 let group = line.trim().strip_prefix(rule)?.split_whitespace().next()?;

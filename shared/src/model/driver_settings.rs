@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ifname::IfName;
-use crate::kernel::link::{IpvlanMode, MacvlanMode};
+use crate::model::ifname::IfName;
+use crate::model::link_mode::{IpvlanMode, MacvlanMode};
 
 /// What a network's driver was told or chose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

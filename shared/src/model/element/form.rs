@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::{Field, Set};
-use crate::cidr::Family;
-use crate::mac::Mac;
-use crate::port::Protocol;
+use crate::model::cidr::Family;
+use crate::model::mac::Mac;
+use crate::model::port::Protocol;
 
 /// The form of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

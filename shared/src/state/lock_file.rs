@@ -4,8 +4,6 @@
 //! The kernel gives a lock up when its holder dies. Nothing is left of a lock that is given up, and nobody waits for a
 //! container or network that is not theirs. No wait is without an end.
 
-mod elements;
-
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -19,18 +17,17 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::geteuid;
 
-use crate::container_id::ContainerId;
-use crate::folders;
-use crate::mac::fnv1a;
-use crate::record_dir::{StateDir, StateError};
+use super::error::StateError;
+use super::folders;
+use super::layout::LOCK_FILE;
+use crate::model::container_id::ContainerId;
+use crate::model::mac::fnv1a;
 
 /// How long a lock is waited for. A holder that dies lets go at once, so that only a slow one is waited for: where
 /// hundreds of containers start at once on a machine that is busy besides, five seconds were not enough.
 pub const LOCK_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a lock that is taken is tried.
 const TRY_EVERY: Duration = Duration::from_micros(200);
-/// The file's name in the state folder.
-pub const LOCK_FILE: &str = "lock";
 /// No link is followed, and no pipe is waited for.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
@@ -289,56 +286,13 @@ impl Locks {
                 }
                 // Another process has put a file there meanwhile: it is opened.
                 Err(error) if is_no_file(&error) && is_file(&path) => {}
-                Err(error) if is_no_file(&error) => match StateDir::new(&self.folder).clear(&path) {
+                Err(error) if is_no_file(&error) => match folders::clear(&self.folder, &path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
                     _ => {}
                 },
                 Err(error) => return Err(fail(error)),
             }
         }
-    }
-}
-
-impl StateDir {
-    /// Takes a lock, exclusively.
-    ///
-    /// # Errors
-    /// [`StateError::Busy`] after [`LOCK_DEADLINE`], and those of the file system.
-    pub fn lock(&self, what: Locked<'_>) -> Result<Lock, StateError> {
-        self.locks.take(what, Mode::Exclusive, LOCK_DEADLINE)
-    }
-
-    /// Locks the making of networks: they are made one at a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_networks(&self) -> Result<Lock, StateError> {
-        self.lock(Locked::Networks)
-    }
-
-    /// The same for one who only looks, and makes no file of locks: `None` where there is none, or where others than root
-    /// can open it.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_networks_to_look(&self) -> Result<Option<Lock>, StateError> {
-        self.lock_to_look(Locked::Networks, LOCK_DEADLINE)
-    }
-
-    /// The same for any lock, where that is possible within a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_to_look(&self, what: Locked<'_>, patience: Duration) -> Result<Option<Lock>, StateError> {
-        self.locks.take_if_there(what, patience)
-    }
-
-    /// Takes a lock, exclusively, where that is possible within a time.
-    ///
-    /// # Errors
-    /// As [`Self::lock`].
-    pub fn lock_within(&self, what: Locked<'_>, patience: Duration) -> Result<Lock, StateError> {
-        self.locks.take(what, Mode::Exclusive, patience)
     }
 }
 

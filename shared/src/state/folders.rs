@@ -8,9 +8,9 @@ use std::path::Path;
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 
-use crate::foreign::overflow_uid;
-use crate::locks::LOCK_FILE;
-use crate::record_dir::{Danger, StateDir, StateError};
+use crate::kernel::user_namespace::overflow_uid;
+use crate::state::error::{Danger, StateError};
+use crate::state::layout::LOCK_FILE;
 
 /// The folders that hold the state, each with how many levels of folders it has of its own.
 const FOLDERS: [(&str, usize); 7] = [
@@ -33,43 +33,6 @@ pub(crate) const OTHERS_WRITE: u32 = 0o022;
 /// As /tmp has it: many share the folder.
 const STICKY: u32 = 0o1000;
 const MANY_SHARE: &str = "it is one that many share";
-
-impl StateDir {
-    /// Checks that nobody but root can write to the folder and to those in it, and closes them to others where they left
-    /// them alone. Whoever makes new files there asks first. Any other command relies on that: it checks the state
-    /// folder alone, and the folders in it only where there is no lock file yet.
-    ///
-    /// # Errors
-    /// [`StateError::Unsafe`], and those of the file system.
-    pub fn check(&self) -> Result<(), StateError> {
-        self.locks.file()?;
-        check_inner(&self.path(""))
-    }
-
-    /// What [`Self::check_all`] refuses in the place of folders.
-    #[must_use]
-    pub fn faulty_folders(&self) -> Vec<StateError> {
-        faults(&self.path(""))
-    }
-
-    /// Refuses a state folder of a user whom this process's user namespace does not know: nothing in it can be believed.
-    ///
-    /// # Errors
-    /// [`StateError::Unsafe`].
-    pub fn check_known(&self) -> Result<(), StateError> {
-        let folder = self.path("");
-        fs::metadata(&folder).map_or(Ok(()), |metadata| check_known(&folder, &metadata))
-    }
-
-    /// The same with the folders in those, which takes longer the more networks there are.
-    ///
-    /// # Errors
-    /// As [`Self::check`].
-    pub fn check_all(&self) -> Result<(), StateError> {
-        self.locks.file()?;
-        check_all(&self.path(""))
-    }
-}
 
 /// Makes the state folder where it is missing. One of another user's is not used, and neither is one that others could
 /// write to and did: whatever is in it may be theirs. One that they left alone is closed to them. One that many share is
@@ -114,6 +77,22 @@ fn check_open(folder: &Path, mode: u32) -> Result<(), StateError> {
         return Err(open_to_others(folder, Danger::Shared, mode, MANY_SHARE));
     }
     Ok(())
+}
+
+/// Removes what is in the place of a file of the state folder: see [`super::dir::StateDir::clear`].
+///
+/// # Errors
+/// Those of unlink(2), rmdir(2) and rename(2).
+pub(super) fn clear(state: &Path, path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+        removed => return removed,
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+        removed => return removed,
+    }
+    put_aside(state, path)
 }
 
 /// Moves another user's folder out of the way, into the state folder itself, in which root alone writes.
@@ -175,13 +154,13 @@ pub(crate) fn check_unseen(folder: &Path) -> Result<(), StateError> {
 }
 
 /// Checks the folders in the state folder and those in them, and gives each its mode: others read, and write nothing.
-fn check_all(folder: &Path) -> Result<(), StateError> {
+pub(super) fn check_all(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |_| true)
 }
 
 /// Checks the folders in the state folder, which an earlier ocinet made as the umask of its time would have it. Those that
 /// others can write to are closed to them.
-fn check_inner(folder: &Path) -> Result<(), StateError> {
+pub(super) fn check_inner(folder: &Path) -> Result<(), StateError> {
     check_each(folder, |metadata| metadata.mode() & OTHERS_WRITE != 0)
 }
 
@@ -209,7 +188,7 @@ fn check_each(folder: &Path, is_to_be_closed: impl Fn(&Metadata) -> bool) -> Res
 
 /// What starts are refused for: the state folder itself, where others can write to it and it may not be closed, links in the place
 /// of folders, and folders of other users.
-fn faults(folder: &Path) -> Vec<StateError> {
+pub(super) fn faults(folder: &Path) -> Vec<StateError> {
     let has_lock_file = fs::symlink_metadata(folder.join(LOCK_FILE)).is_ok();
     let mode = fs::metadata(folder).map_or(MODE, |metadata| metadata.mode() & 0o7777);
     let itself = if mode & OTHERS_WRITE == 0 { None } else { check_open(folder, mode).err() };
@@ -310,7 +289,7 @@ fn is_own(metadata: &Metadata) -> bool {
 
 /// Refuses a state folder whose owner this user namespace does not know. The first namespace knows all 2^32 - 1 users
 /// (user_namespaces(7)).
-fn check_known(folder: &Path, metadata: &Metadata) -> Result<(), StateError> {
+pub(super) fn check_known(folder: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let knows_all = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     let is_unknown = !is_own(metadata)
         && metadata.uid() == overflow_uid()

@@ -5,15 +5,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::Cidr;
-use crate::container_id::ContainerId;
-use crate::element::Element;
-use crate::ifname::IfName;
-use crate::kernel::netns::NamespaceId;
-use crate::kernel::process;
-use crate::mac::Mac;
-use crate::names::Told;
-use crate::port::PublishedPort;
+use crate::model::cidr::Cidr;
+use crate::model::container_id::ContainerId;
+use crate::model::element::Element;
+use crate::model::ifname::IfName;
+use crate::model::mac::Mac;
+use crate::model::names::Told;
+use crate::model::namespace_id::NamespaceId;
+use crate::model::port::PublishedPort;
 
 /// The version of the record's form. A newer ocinet undoes what an older one wrote; an older one leaves a newer
 /// one's records alone.
@@ -200,12 +199,6 @@ impl Record {
         self.labels.name.as_deref().unwrap_or(self.id.short())
     }
 
-    /// Whether the container that the record is about has ended, or never belonged to this boot.
-    #[must_use]
-    pub fn is_dead(&self, boot_id: &str) -> bool {
-        is_dead(&self.boot_id, (self.pid, self.pid_start), boot_id)
-    }
-
     /// All elements that the container's steps added.
     pub fn elements(&self) -> impl Iterator<Item = &Element> {
         self.undo.iter().flat_map(|undo| match undo {
@@ -228,19 +221,10 @@ impl Record {
 /// Which process a record is about: enough of it to see that a container lives.
 #[derive(Debug, Deserialize)]
 pub struct RecordedProcess {
-    boot_id: String,
-    pid: u32,
-    pid_start: u64,
-}
-
-impl RecordedProcess {
-    /// As [`Record::is_dead`].
-    #[must_use]
-    pub fn is_dead(&self, boot_id: &str) -> bool {
-        is_dead(&self.boot_id, (self.pid, self.pid_start), boot_id)
-    }
-}
-
-fn is_dead(of_boot: &str, (pid, started): (u32, u64), boot_id: &str) -> bool {
-    of_boot != boot_id || !process::is_alive(pid, started)
+    /// The boot that it belongs to.
+    pub boot_id: String,
+    /// Its number.
+    pub pid: u32,
+    /// When it was started, in clock ticks since boot.
+    pub pid_start: u64,
 }
