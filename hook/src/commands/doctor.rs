@@ -18,7 +18,6 @@ use crate::error::{Class, Error};
 use crate::host::boot;
 use crate::input::{config, oci_state};
 use crate::lifecycle::identity;
-use crate::state::last_error;
 use crate::state::pod_members;
 
 /// What doctor exits with where it found something.
@@ -81,8 +80,8 @@ fn look(context: &mut DoctorContext) -> Vec<Finding> {
 
 /// A state folder in which no start can write. A file system without limits has no blocks, or no files, to count (tmpfs(5)).
 fn of_state_folder(state: &StateDir) -> Option<Finding> {
-    let path = state.path("");
-    let found = statvfs(&path).ok()?;
+    let path = state.root();
+    let found = statvfs(path).ok()?;
     let (what, why, mend) = if found.flags().contains(FsFlags::ST_RDONLY) {
         ("read-only", "no container starts", "findmnt --target")
     } else if (found.blocks() > 0 && found.blocks_free() == 0)
@@ -137,7 +136,7 @@ impl LastError {
 fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
     let id = oci_state::parse_id(id)?;
     let record = state.read_record(&id)?;
-    let failed: Option<LastError> = state.read_json(&last_error::path(state, &id))?;
+    let failed: Option<LastError> = state.read_json(&state.last_error_path(&id))?;
     if record.is_none() && failed.is_none() {
         return Err(Error::new(
             Class::Usage,

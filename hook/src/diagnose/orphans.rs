@@ -26,7 +26,7 @@ use ocinet_shared::model::names::Told;
 use ocinet_shared::model::namespace_id::NamespaceId;
 use ocinet_shared::model::network::Network;
 use ocinet_shared::model::record::{Labels, Phase, Record, Undo, VERSION};
-use ocinet_shared::state::{Locked, StateDir, StateError, to_json};
+use ocinet_shared::state::{Folder, Locked, StateDir, StateError, to_json};
 
 use self::listed::{Listed, list};
 pub use self::temporary::Temporary;
@@ -162,7 +162,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     let is_empty = |network: &&Network| {
         // Its containers live, and somebody deleted their leases.
         !used.contains(&network.name)
-            && fs::read_dir(leases::lease_folder(state, &network.name))
+            && fs::read_dir(state.lease_folder(&network.name))
                 .map_or(true, |mut leases| leases.next().is_none())
     };
     let empty = networks.iter().filter(is_empty).cloned();
@@ -260,7 +260,7 @@ fn stray_elements(
 /// Under the lock, no start is about to need it and no stop about to turn it off.
 fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Error> {
     let turned = || -> Result<Vec<Turned>, Error> { Ok(turned(state)?.unwrap_or_default()) };
-    if turned()?.is_empty() || !state.path("networks").exists() {
+    if turned()?.is_empty() || !state.folder(Folder::Networks).exists() {
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
@@ -361,7 +361,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     if let Some(address) = address.filter(|_| !is_publish) {
         let of = |network: &Network| network.subnets().any(|subnet| subnet.contains(address));
         if let Some(network) = networks::all(state)?.into_iter().find(of) {
-            let path = leases::lease_path(state, &network.name, address);
+            let path = state.lease_path(&network.name, address);
             if !leases::take(state, &path, &id)? {
                 return Ok(false);
             }

@@ -19,7 +19,7 @@ use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::port::{Protocol, PublishedPort};
 use ocinet_shared::model::record::SharedLink;
-use ocinet_shared::state::StateDir;
+use ocinet_shared::state::{Folder, StateDir};
 
 use crate::error::{Class, Error};
 use crate::host::living;
@@ -99,7 +99,7 @@ fn of_file(state: &StateDir, path: &Path, what: Wanted, error: impl Fn(&str) -> 
 /// An address that is leased.
 #[must_use]
 pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Taken {
-    let path = leases::lease_path(state, network, address);
+    let path = state.lease_path(network, address);
     of_file(state, &path, Wanted::Address(address), |by| {
         Error::new(
             Class::Conflict,
@@ -113,7 +113,7 @@ pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Tak
 /// An Ethernet address that is claimed.
 #[must_use]
 pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
-    of_file(state, &leases::mac_path(state, on, mac), Wanted::Mac(mac), |by| {
+    of_file(state, &state.mac_claim_path(on, mac), Wanted::Mac(mac), |by| {
         Error::new(
             Class::Conflict,
             format!("use the Ethernet address {mac} on {on}"),
@@ -146,7 +146,7 @@ pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> 
 
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
     let address = elements::address_of(value)?;
-    let networks = std::fs::read_dir(state.path("leases")).ok()?.filter_map(Result::ok);
+    let networks = std::fs::read_dir(state.folder(Folder::Leases)).ok()?.filter_map(Result::ok);
     let leases = networks.map(|network| network.path().join(address.to_string()));
     leases.into_iter().find_map(|lease| leases::holder(state, &lease).ok().flatten())
 }

@@ -168,7 +168,7 @@ fn named(
     id: &ContainerId,
     is_gone: IsGone<'_>,
 ) -> Result<IpAddr, Error> {
-    let path = leases::lease_path(state, &network.name, address);
+    let path = state.lease_path(&network.name, address);
     match leases::holder(state, &path)? {
         Some(other) if other != *id && !is_gone(&other)? => {
             Err(conflict::of_lease(state, &network.name, address).error)
@@ -185,13 +185,12 @@ fn free(
     id: &ContainerId,
     others: Others<'_>,
 ) -> Result<IpAddr, Error> {
-    let path = |address| leases::lease_path(state, &network.name, address);
+    let path = |address| state.lease_path(&network.name, address);
     // The Ethernet address that goes with the first address may be one that another container asked for.
     let on = routed::shared_link(network, network.bridge().or(network.settings.parent()));
     let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
-    let has_mac = |address| {
-        on.as_ref().is_some_and(|on| leases::mac_path(state, on, Mac::of_container(address)).exists())
-    };
+    let has_mac =
+        |address| on.as_ref().is_some_and(|on| state.mac_claim_path(on, Mac::of_container(address)).exists());
     let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
     let candidates = || addresses::candidates(network, pool, id).filter(|one| !others.living.contains(one));
     if let Some(address) = candidates().find(is_free) {
@@ -254,7 +253,7 @@ mod tests {
         };
         let first = choose();
         let on = SharedLink::Network(network.name.clone());
-        let claim = leases::mac_path(&state, &on, Mac::of_container(first));
+        let claim = state.mac_claim_path(&on, Mac::of_container(first));
         assert!(leases::take(&state, &claim, &other).unwrap());
         assert_ne!(choose(), first);
         std::fs::remove_dir_all(folder).unwrap();

@@ -146,7 +146,7 @@ fn made(state: &StateDir, step: &Step) -> Vec<String> {
     match step {
         Step::JoinNetwork(network) => vec![format!("network {}", network.name)],
         Step::TakeLease { network, address } => vec![format!("lease {network} {address}")],
-        Step::ClaimPort(port) => vec![format!("claim {:?}", leases::claim_path(state, port))],
+        Step::ClaimPort(port) => vec![format!("claim {:?}", state.port_claim_path(port))],
         Step::AddElements(elements) => elements.iter().map(|element| format!("element {element}")).collect(),
         Step::ClaimMac { on, mac } => vec![format!("mac {mac} on {on}")],
         Step::MakeVeth(veth) => vec![format!("link {}", veth.host_interface)],
@@ -164,7 +164,7 @@ fn taken(state: &StateDir, undo: &Undo) -> Vec<String> {
     match undo {
         Undo::LeaveNetwork { network } => vec![format!("network {network}")],
         Undo::ReleaseLease { network, address } => vec![format!("lease {network} {address}")],
-        Undo::ReleasePort(port) => vec![format!("claim {:?}", leases::claim_path(state, port))],
+        Undo::ReleasePort(port) => vec![format!("claim {:?}", state.port_claim_path(port))],
         Undo::ReleaseMac { on, mac } => vec![format!("mac {mac} on {on}")],
         Undo::DeleteElements { elements } => {
             elements.iter().map(|element| format!("element {element}")).collect()
@@ -193,8 +193,8 @@ fn take(folder: &Path, id: &ContainerId, plan: &Plan) {
     let state = StateDir::new(folder);
     for step in &plan.steps {
         let path = match step {
-            Step::TakeLease { network, address } => leases::lease_path(&state, network, *address),
-            Step::ClaimPort(port) => leases::claim_path(&state, port).expect("a port of one address"),
+            Step::TakeLease { network, address } => state.lease_path(network, *address),
+            Step::ClaimPort(port) => state.port_claim_path(port).expect("a port of one address"),
             _ => continue,
         };
         assert!(leases::take(&state, &path, id).unwrap(), "{} was somebody's", path.display());
@@ -257,10 +257,10 @@ proptest! {
         let state = StateDir::new(&folder.0);
         for (a, b) in ports_one.iter().flat_map(|a| ports_two.iter().map(move |b| (a, b))) {
             if a.overlaps(b) && a.is_bound() != b.is_bound() {
-                prop_assert_eq!(leases::claim_folder(&state, a), leases::claim_folder(&state, b));
+                prop_assert_eq!(state.port_claim_folder(a), state.port_claim_folder(b));
             }
             if a.overlaps(b) && a.is_bound() && b.is_bound() {
-                prop_assert_eq!(leases::claim_path(&state, a), leases::claim_path(&state, b));
+                prop_assert_eq!(state.port_claim_path(a), state.port_claim_path(b));
             }
         }
         // Both have IPv4 on every network, and publish on it unless it is an IPv6 address.

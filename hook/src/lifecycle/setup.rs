@@ -29,7 +29,6 @@ use crate::lifecycle::teardown::TakeBack;
 use crate::lifecycle::{identity, sweep};
 use crate::plan::{Plan, pod};
 use crate::policy::rules::Rules;
-use crate::state::last_error;
 use crate::state::leases;
 use crate::state::pod_members;
 
@@ -290,7 +289,7 @@ impl<'a> Setup<'a> {
             self.state.replace(&path, &to_json(&ready, &path)?)?;
             applier.keep_elements(&ready)?;
             leases::forget_source(self.state, &self.container.id)?;
-            Ok(self.state.remove(&last_error::path(self.state, &self.container.id))?)
+            Ok(self.state.remove(&self.state.last_error_path(&self.container.id))?)
         });
         let mut take_back = applier.into_take_back();
         let result = result.map_err(|failure| match take_back.container(&record) {

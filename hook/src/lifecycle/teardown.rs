@@ -108,15 +108,15 @@ impl<'a> TakeBack<'a> {
         match step {
             Undo::ReleaseLease { network, address } => self.release_lease(record, network, *address),
             Undo::ReleasePort(port) => {
-                if let Some(path) = leases::claim_path(self.state, port) {
+                if let Some(path) = self.state.port_claim_path(port) {
                     leases::release(self.state, &path, id)?;
-                    leases::remove_if_empty(&leases::claim_folder(self.state, port))?;
+                    leases::remove_if_empty(&self.state.port_claim_folder(port))?;
                 }
                 Ok(())
             }
             Undo::ReleaseMac { on, mac } => {
-                leases::release(self.state, &leases::mac_path(self.state, on, *mac), id)?;
-                Ok(leases::remove_if_empty(&leases::mac_folder(self.state, on)).map(drop)?)
+                leases::release(self.state, &self.state.mac_claim_path(on, *mac), id)?;
+                Ok(leases::remove_if_empty(&self.state.mac_claim_folder(on)).map(drop)?)
             }
             Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
             Undo::DeleteLink { name } => self.delete_link(name),
@@ -165,7 +165,7 @@ impl<'a> TakeBack<'a> {
         network: &ContainerId,
         address: IpAddr,
     ) -> Result<(), Error> {
-        let path = leases::lease_path(self.state, network, address);
+        let path = self.state.lease_path(network, address);
         let is_routed = |of: &Attachment| of.network == *network && of.host_interface.is_some();
         // A start that lost the address to another container must leave that one's connections alone.
         if record.attachments.iter().any(is_routed)
@@ -253,7 +253,7 @@ impl<'a> TakeBack<'a> {
             }
             let has = |of: &&Attachment| of.addresses.iter().any(|cidr| cidr.address() == *address);
             let Some(of) = record.attachments.iter().find(has) else { continue };
-            let lease = leases::lease_path(self.state, &of.network, *address);
+            let lease = self.state.lease_path(&of.network, *address);
             if leases::holder(self.state, &lease)?.as_ref() != Some(&record.id) {
                 continue;
             }

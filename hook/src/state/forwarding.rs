@@ -5,15 +5,10 @@ use std::path::Path;
 use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::process;
 use ocinet_shared::model::cidr::Family;
-use ocinet_shared::state::{StateDir, StateError, to_json};
+use ocinet_shared::state::{StateDir, StateError, temporary_path, to_json};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-
-/// The file.
-const FILE: &str = "forwarding.json";
-/// The file while it is written.
-const UNDER_WAY: &str = ".forwarding.json";
 
 /// A family whose forwarding ocinet turned on, and what is to be given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +39,7 @@ enum Written {
 /// # Errors
 /// A file that the file system does not let ocinet read, or a boot that cannot be told from others.
 pub fn turned(state: &StateDir) -> Result<Result<Vec<Turned>, StateError>, Error> {
-    let written = match state.read_json(&state.path(FILE)) {
+    let written = match state.read_json(&state.forwarding_path()) {
         Err(StateError::Foreign { .. }) => None,
         Err(fault @ (StateError::Malformed { .. } | StateError::Writable { .. })) => return Ok(Err(fault)),
         read => read?,
@@ -66,13 +61,14 @@ impl Turned {
 
 /// Whether a path is that of the file. Whoever replaces or removes it holds the lock on the networks.
 pub fn is_file(state: &StateDir, path: &Path) -> bool {
-    path == state.path(FILE)
+    path == state.forwarding_path()
 }
 
 /// Whether the file is there, or one that is still being written.
 #[must_use]
 pub fn is_there(state: &StateDir) -> bool {
-    [FILE, UNDER_WAY].into_iter().any(|file| state.path(file).exists())
+    let path = state.forwarding_path();
+    path.exists() || temporary_path(&path).exists()
 }
 
 /// Replaces the file; without families, it is removed. The caller holds the lock on the networks.
@@ -80,7 +76,7 @@ pub fn is_there(state: &StateDir) -> bool {
 /// # Errors
 /// Those of the file system, and a boot that cannot be told from others.
 pub fn write(state: &StateDir, families: &[Turned]) -> Result<(), Error> {
-    let path = state.path(FILE);
+    let path = state.forwarding_path();
     if families.is_empty() {
         return Ok(state.remove(&path)?);
     }

@@ -20,7 +20,7 @@ pub fn count(state: &StateDir, stage: &str, result: &Result<(), Error>, took: Du
 }
 
 fn add(state: &StateDir, stage: &str, result: &str, took: Duration) -> Result<(), StateError> {
-    let path = state.path("stats.json");
+    let path = state.hook_stats_path();
     state.change_common(&path, PATIENCE, |text| {
         let mut stats = text.and_then(HookStats::parse).unwrap_or_default();
         stats.count(stage, result, took);

@@ -6,20 +6,13 @@ use std::time::SystemTime;
 
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::one_line::in_json;
-use ocinet_shared::state::{StateDir, StateError};
+use ocinet_shared::state::{Folder, StateDir, StateError};
 use serde_json::json;
 
 use crate::error::Error;
 
-const FOLDER: &str = "last-error";
 /// How many files are kept. The oldest go first: a container that is never started again would leave its file for ever.
 const KEPT: usize = 100;
-
-/// The path of a container's file.
-#[must_use]
-pub fn path(state: &StateDir, id: &ContainerId) -> PathBuf {
-    state.path(&format!("{FOLDER}/{id}.json"))
-}
 
 /// Writes a container's file. The pair is its process and its bundle. A start that succeeds removes it.
 ///
@@ -36,12 +29,15 @@ pub fn write(
         "exit_code": error.exit_code(), "error": error.to_string(),
     });
     // It quotes values of annotations as they were given. A record quotes only what was accepted.
-    state.replace_private(&path(state, id), format!("{}\n", in_json(&json.to_string())).as_bytes())?;
+    state.replace_private(
+        &state.last_error_path(id),
+        format!("{}\n", in_json(&json.to_string())).as_bytes(),
+    )?;
     remove_oldest(state)
 }
 
 fn remove_oldest(state: &StateDir) -> Result<(), StateError> {
-    let folder = state.path(FOLDER);
+    let folder = state.folder(Folder::LastErrors);
     let entries = fs::read_dir(&folder).map_err(|error| StateError::io("read", &folder, error))?;
     let written = |entry: &DirEntry| {
         entry.metadata().and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH)

@@ -4,68 +4,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::model::mac::Mac;
-use ocinet_shared::model::port::PublishedPort;
-use ocinet_shared::model::record::SharedLink;
 use ocinet_shared::state::is_absent;
 use ocinet_shared::state::{StateDir, StateError};
 
-/// Where a network's leases are.
-#[must_use]
-pub fn lease_folder(state: &StateDir, network: &ContainerId) -> PathBuf {
-    state.path(&format!("leases/{network}"))
-}
-
-/// Where the lease of an address is.
-#[must_use]
-pub fn lease_path(state: &StateDir, network: &ContainerId, address: IpAddr) -> PathBuf {
-    lease_folder(state, network).join(address.to_string())
-}
-
-/// Where the claims of a port are, one file for each host address.
-#[must_use]
-pub fn claim_folder(state: &StateDir, port: &PublishedPort) -> PathBuf {
-    state.path(&format!("ports/{}-{}", port.protocol, port.host_port))
-}
-
-/// Where the claim of a port that is published on one host address is.
-#[must_use]
-pub fn claim_path(state: &StateDir, port: &PublishedPort) -> Option<PathBuf> {
-    Some(claim_folder(state, port).join(port.bound_address()?.to_string()))
-}
-
-/// Where the claims of Ethernet addresses on a link that containers share are.
-#[must_use]
-pub fn mac_folder(state: &StateDir, on: &SharedLink) -> PathBuf {
-    state.path(&match on {
-        SharedLink::Network(network) => format!("macs/networks/{network}"),
-        SharedLink::Parent(parent) => format!("macs/parents/{parent}"),
-    })
-}
-
-/// Where the claim of an Ethernet address is.
-#[must_use]
-pub fn mac_path(state: &StateDir, on: &SharedLink, mac: Mac) -> PathBuf {
-    mac_folder(state, on).join(mac.to_string())
-}
-
-/// The file that a container's leases and claims are links to: link(2) makes a name appear with its content, so that
-/// nobody ever sees a lease without its holder, and fails where the name exists.
-fn source_path(state: &StateDir, id: &ContainerId) -> PathBuf {
-    state.path(&format!("containers/.{id}.claim"))
-}
-
-/// Takes a name for a container; false where somebody has it. A link in the place of a folder is not followed.
+/// Takes a name for a container; false where somebody has it. The file is a link to the container's own: link(2) makes a name
+/// appear with its content, so that nobody ever sees a lease without its holder, and fails where the name exists. A link in the place of a folder is not followed.
 ///
 /// # Errors
 /// Those of the file system, and such a link.
 pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, StateError> {
     state.check_way(path)?;
-    let source = source_path(state, id);
+    let source = state.claim_source_path(id);
     let fail = |error| StateError::io("make", path, error);
     // What another user put there is replaced.
     let provide = || {
@@ -95,7 +47,7 @@ pub fn take(state: &StateDir, path: &Path, id: &ContainerId) -> Result<bool, Sta
 /// Whether the file that a container's leases and claims are linked to is there, as while it starts.
 #[must_use]
 pub fn has_source(state: &StateDir, id: &ContainerId) -> bool {
-    source_path(state, id).exists()
+    state.claim_source_path(id).exists()
 }
 
 /// Removes the file that the leases and claims were linked to; they live on without it.
@@ -103,7 +55,7 @@ pub fn has_source(state: &StateDir, id: &ContainerId) -> bool {
 /// # Errors
 /// Those of unlink(2).
 pub fn forget_source(state: &StateDir, id: &ContainerId) -> Result<(), StateError> {
-    state.remove(&source_path(state, id))
+    state.remove(&state.claim_source_path(id))
 }
 
 /// Who has a name; `None` where nobody has. What another user put there says nothing.
@@ -127,7 +79,7 @@ pub fn holder(state: &StateDir, path: &Path) -> Result<Option<ContainerId>, Stat
 /// # Errors
 /// A lease that holds no id.
 pub fn holders(state: &StateDir, network: &ContainerId) -> Result<BTreeSet<ContainerId>, StateError> {
-    let Ok(entries) = fs::read_dir(lease_folder(state, network)) else { return Ok(BTreeSet::new()) };
+    let Ok(entries) = fs::read_dir(state.lease_folder(network)) else { return Ok(BTreeSet::new()) };
     let leases = entries.filter_map(Result::ok).map(|entry| holder(state, &entry.path()));
     leases.filter_map(Result::transpose).collect()
 }

@@ -7,3 +7,4 @@ pub mod last_error;
 pub mod leases;
 pub mod networks;
 pub mod pod_members;
+pub mod sweep_queue;

@@ -3,7 +3,6 @@
 //! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
 //! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
 
-use std::path::PathBuf;
 use std::{fs, io};
 
 use ocinet_shared::model::container_id::ContainerId;
@@ -13,20 +12,12 @@ use ocinet_shared::state::{StateDir, StateError};
 
 use crate::state::leases;
 
-fn folder(state: &StateDir, owner: &ContainerId) -> PathBuf {
-    state.path(&format!("members/{owner}"))
-}
-
-fn path(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> PathBuf {
-    folder(state, owner).join(member.as_str())
-}
-
 /// Makes a container a member.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn add(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
-    leases::take(state, &path(state, owner, member), member).map(drop)
+    leases::take(state, &state.member_path(owner, member), member).map(drop)
 }
 
 /// Ends a container's membership.
@@ -34,8 +25,8 @@ pub fn add(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Resul
 /// # Errors
 /// Those of the file system.
 pub fn remove(state: &StateDir, owner: &ContainerId, member: &ContainerId) -> Result<(), StateError> {
-    leases::release(state, &path(state, owner, member), member)?;
-    leases::remove_if_empty(&folder(state, owner)).map(drop)
+    leases::release(state, &state.member_path(owner, member), member)?;
+    leases::remove_if_empty(&state.member_folder(owner)).map(drop)
 }
 
 /// What keeps a container's attachments after its own end.
@@ -50,7 +41,7 @@ pub enum Keeper {
 /// The ids that have a member's file, as far as they can be read. A container without members costs one look into a folder
 /// that is not there.
 fn listed(state: &StateDir, owner: &Record) -> Vec<Result<ContainerId, StateError>> {
-    let folder = folder(state, &owner.id);
+    let folder = state.member_folder(&owner.id);
     let fail = |error: io::Error| StateError::io("read", &folder, error);
     let entries = match fs::read_dir(&folder) {
         Err(error) if is_absent(&error) => return Vec::new(),

@@ -15,13 +15,13 @@ impl StateDir {
     /// [`StateError::Unsafe`], and those of the file system.
     pub fn check(&self) -> Result<(), StateError> {
         self.locks.file()?;
-        check_inner(&self.path(""))
+        check_inner(self.root())
     }
 
     /// What [`Self::check_all`] refuses in the place of folders.
     #[must_use]
     pub fn faulty_folders(&self) -> Vec<StateError> {
-        faults(&self.path(""))
+        faults(self.root())
     }
 
     /// Refuses a state folder of a user whom this process's user namespace does not know: nothing in it can be believed.
@@ -29,8 +29,8 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Unsafe`].
     pub fn check_known(&self) -> Result<(), StateError> {
-        let folder = self.path("");
-        fs::metadata(&folder).map_or(Ok(()), |metadata| check_known(&folder, &metadata))
+        let folder = self.root();
+        fs::metadata(folder).map_or(Ok(()), |metadata| check_known(folder, &metadata))
     }
 
     /// The same with the folders in those, which takes longer the more networks there are.
@@ -39,6 +39,6 @@ impl StateDir {
     /// As [`Self::check`].
     pub fn check_all(&self) -> Result<(), StateError> {
         self.locks.file()?;
-        check_all(&self.path(""))
+        check_all(self.root())
     }
 }

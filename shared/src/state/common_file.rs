@@ -73,7 +73,7 @@ mod tests {
     fn a_file_is_changed_in_place_unless_it_is_somebody_elses_or_gets_shorter() {
         let folder = std::env::temp_dir().join(format!("ocinet-common-{}", std::process::id()));
         let state = StateDir::new(&folder);
-        let path = state.path("stats.json");
+        let path = state.hook_stats_path();
         let change = |new: &str| {
             state.change_common(&path, Duration::ZERO, |_| Ok(new.as_bytes().to_vec())).unwrap();
             assert_eq!(state.read_common(&path).unwrap().as_deref(), Some(new));

@@ -1,34 +1,39 @@
-//! The state folder as a value: where it is, and its locks. What is done with it has a file each: `files.rs`, `locks.rs`,
-//! `trust.rs`, `folders.rs`, `records.rs`, `networks.rs`, `common_file.rs`.
+//! The state folder as a value: its layout and its locks. What is done with it has a file each: `checks.rs`, `locks.rs`,
+//! `trust.rs`, `files.rs`, `records.rs`, `networks.rs`, `common_file.rs`.
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::PathBuf;
 
+use super::layout::Layout;
 use super::lock_file::Locks;
 
 /// The state folder.
 #[derive(Debug, Clone)]
 pub struct StateDir {
-    root: PathBuf,
-    pub(crate) locks: Locks,
+    layout: Layout,
+    pub(super) locks: Locks,
 }
 
 impl StateDir {
     /// The folder at a path; nothing is made or read yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        let root = root.into();
-        Self { locks: Locks::new(&root), root }
-    }
-
-    /// The folder itself.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
+        let layout = Layout::new(root);
+        Self { locks: Locks::new(layout.root()), layout }
     }
 
     /// A path inside the folder.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
-        self.root.join(inside)
+        self.root().join(inside)
+    }
+}
+
+/// Where everything is in it.
+impl Deref for StateDir {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        &self.layout
     }
 }

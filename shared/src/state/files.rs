@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::dir::StateDir;
 use super::error::{StateError, is_absent};
-use super::layout::{id_of, temporary_path};
+use super::layout::{Folder, id_of, temporary_path};
 use crate::model::container_id::ContainerId;
 
 /// The largest state file, in bytes: none that is larger is written or read. A record takes 900 bytes for each port of a
@@ -155,8 +155,8 @@ impl StateDir {
     }
 
     /// The names of the JSON files of a folder, sorted.
-    pub(crate) fn ids_in(&self, folder: &str) -> Result<Vec<ContainerId>, StateError> {
-        let folder = self.path(folder);
+    pub(crate) fn ids_in(&self, folder: Folder) -> Result<Vec<ContainerId>, StateError> {
+        let folder = self.folder(folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             // What is no folder in its place has no files.

@@ -8,22 +8,10 @@ use std::path::Path;
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 
+use super::layout::{FILES, FOLDERS, LOCK_FILE};
 use crate::kernel::user_namespace::overflow_uid;
 use crate::state::error::{Danger, StateError};
-use crate::state::layout::LOCK_FILE;
 
-/// The folders that hold the state, each with how many levels of folders it has of its own.
-const FOLDERS: [(&str, usize); 7] = [
-    ("containers", 0),
-    ("leases", 1),
-    ("networks", 0),
-    ("ports", 1),
-    ("macs", 2),
-    ("members", 1),
-    ("last-error", 0),
-];
-/// The files beside them.
-const FILES: [&str; 4] = [LOCK_FILE, "sweep", "stats.json", "forwarding.json"];
 /// What begins the names of other users' folders that were in the place of a file. Nothing reads them.
 const ASIDE: &str = "aside-";
 /// Their mode.

@@ -1,22 +1,297 @@
-//! Names in the state folder.
+//! Where everything is in the state folder. No other file spells a name in it.
+//!
+//! ```text
+//! containers/ID.json                          a container's record
+//! containers/.ID.claim                        what the container's leases and claims are links to
+//! leases/NETWORK/ADDRESS                      who has an address
+//! networks/NETWORK.json                       what a network was made with
+//! ports/PROTOCOL-PORT/ADDRESS                 who publishes a port on one host address
+//! macs/networks/NETWORK/MAC                   who has an Ethernet address on a bridge
+//! macs/parents/LINK/MAC                       who has it on a link that macvlans are on
+//! members/OWNER/MEMBER                        who shares a container's attachments
+//! last-error/ID.json                          why the last start of a container failed
+//! forwarding.json stats.json sweep lock       one file each
+//! .NAME                                       a file that is being written
+//! ```
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::model::container_id::ContainerId;
+use crate::model::mac::Mac;
+use crate::model::port::PublishedPort;
+use crate::model::record::SharedLink;
 
 /// The file whose bytes are the locks.
-pub const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
+const FORWARDING: &str = "forwarding.json";
+const HOOK_STATS: &str = "stats.json";
+const SWEEP: &str = "sweep";
 
-/// The id that a file of the folder of records belongs to.
+/// The folders that hold the state, each with how many levels of folders it has of its own.
+pub(super) const FOLDERS: [(&str, usize); 7] = [
+    ("containers", 0),
+    ("leases", 1),
+    ("networks", 0),
+    ("ports", 1),
+    ("macs", 2),
+    ("members", 1),
+    ("last-error", 0),
+];
+/// The files beside them.
+pub(super) const FILES: [&str; 4] = [LOCK_FILE, SWEEP, HOOK_STATS, FORWARDING];
+
+/// A folder whose files or folders are listed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// Records.
+    Containers,
+    /// Networks.
+    Networks,
+    /// A folder for each network, of its leases.
+    Leases,
+    /// A folder for each port, of its claims.
+    PortClaims,
+    /// All claims of Ethernet addresses.
+    MacClaims,
+    /// A folder for each network with a bridge, of the claims of Ethernet addresses on it.
+    NetworkMacClaims,
+    /// A folder for each parent, of the claims of Ethernet addresses on it.
+    ParentMacClaims,
+    /// A folder for each container whose attachments others share.
+    Members,
+    /// Why starts failed.
+    LastErrors,
+}
+
+impl Folder {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Containers => "containers",
+            Self::Networks => "networks",
+            Self::Leases => "leases",
+            Self::PortClaims => "ports",
+            Self::MacClaims => "macs",
+            Self::NetworkMacClaims => "macs/networks",
+            Self::ParentMacClaims => "macs/parents",
+            Self::Members => "members",
+            Self::LastErrors => "last-error",
+        }
+    }
+}
+
+/// The paths of one state folder.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the folder at a path.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The state folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder in the state folder.
+    #[must_use]
+    pub fn folder(&self, folder: Folder) -> PathBuf {
+        self.root().join(folder.name())
+    }
+
+    /// A container's record.
+    #[must_use]
+    pub fn record_path(&self, id: &ContainerId) -> PathBuf {
+        self.folder(Folder::Containers).join(format!("{id}.json"))
+    }
+
+    /// The file that a container's leases and claims are links to.
+    #[must_use]
+    pub fn claim_source_path(&self, id: &ContainerId) -> PathBuf {
+        self.folder(Folder::Containers).join(format!(".{id}{CLAIM_SOURCE}"))
+    }
+
+    /// A network's file.
+    #[must_use]
+    pub fn network_path(&self, name: &ContainerId) -> PathBuf {
+        self.folder(Folder::Networks).join(format!("{name}.json"))
+    }
+
+    /// The leases of a network.
+    #[must_use]
+    pub fn lease_folder(&self, network: &ContainerId) -> PathBuf {
+        self.folder(Folder::Leases).join(network.as_str())
+    }
+
+    /// The lease of an address.
+    #[must_use]
+    pub fn lease_path(&self, network: &ContainerId, address: IpAddr) -> PathBuf {
+        self.lease_folder(network).join(address.to_string())
+    }
+
+    /// The claims of a port, one file for each host address.
+    #[must_use]
+    pub fn port_claim_folder(&self, port: &PublishedPort) -> PathBuf {
+        self.folder(Folder::PortClaims).join(format!("{}-{}", port.protocol, port.host_port))
+    }
+
+    /// The claim of a port that is published on one host address; `None` of one that is published on all.
+    #[must_use]
+    pub fn port_claim_path(&self, port: &PublishedPort) -> Option<PathBuf> {
+        Some(self.port_claim_folder(port).join(port.bound_address()?.to_string()))
+    }
+
+    /// The claims of Ethernet addresses on a link that containers share.
+    #[must_use]
+    pub fn mac_claim_folder(&self, on: &SharedLink) -> PathBuf {
+        match on {
+            SharedLink::Network(network) => self.folder(Folder::NetworkMacClaims).join(network.as_str()),
+            SharedLink::Parent(parent) => self.folder(Folder::ParentMacClaims).join(parent.as_str()),
+        }
+    }
+
+    /// The claim of an Ethernet address.
+    #[must_use]
+    pub fn mac_claim_path(&self, on: &SharedLink, mac: Mac) -> PathBuf {
+        self.mac_claim_folder(on).join(mac.to_string())
+    }
+
+    /// Those who share a container's attachments.
+    #[must_use]
+    pub fn member_folder(&self, owner: &ContainerId) -> PathBuf {
+        self.folder(Folder::Members).join(owner.as_str())
+    }
+
+    /// The file by which a container shares another's attachments.
+    #[must_use]
+    pub fn member_path(&self, owner: &ContainerId, member: &ContainerId) -> PathBuf {
+        self.member_folder(owner).join(member.as_str())
+    }
+
+    /// Why the last start of a container failed.
+    #[must_use]
+    pub fn last_error_path(&self, id: &ContainerId) -> PathBuf {
+        self.folder(Folder::LastErrors).join(format!("{id}.json"))
+    }
+
+    /// The families whose forwarding ocinet turned on.
+    #[must_use]
+    pub fn forwarding_path(&self) -> PathBuf {
+        self.root().join(FORWARDING)
+    }
+
+    /// The hooks' runs by result and duration.
+    #[must_use]
+    pub fn hook_stats_path(&self) -> PathBuf {
+        self.root().join(HOOK_STATS)
+    }
+
+    /// The ids that later starts have yet to look at.
+    #[must_use]
+    pub fn sweep_path(&self) -> PathBuf {
+        self.root().join(SWEEP)
+    }
+}
+
+/// What ends the name of the file that a container's leases and claims are links to.
+const CLAIM_SOURCE: &str = ".claim";
+
+/// The id or the name that a file of the folders of records and networks belongs to.
 #[must_use]
 pub fn id_of(file_name: &str) -> Option<ContainerId> {
     file_name.strip_suffix(".json")?.parse().ok()
 }
 
-/// What an interrupted write of a file leaves beside it.
+/// The same of a file that is being written, or of what a container's leases and claims are links to.
+#[must_use]
+pub fn id_of_temporary(file_name: &str) -> Option<ContainerId> {
+    let name = file_name.strip_prefix('.')?;
+    match name.strip_suffix(CLAIM_SOURCE) {
+        Some(id) => id.parse().ok(),
+        None => id_of(name),
+    }
+}
+
+/// A file while it is written, and what an interrupted write leaves.
 #[must_use]
 pub fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::port::parse_published;
+
+    #[test]
+    fn everything_is_where_the_table_of_the_file_says() {
+        let layout = Layout::new("/s");
+        let (web, db): (ContainerId, ContainerId) = ("web".parse().unwrap(), "db".parse().unwrap());
+        let port = |text: &str| parse_published(text).unwrap()[0];
+        let mac = "02:6f:0a:5a:00:05".parse().unwrap();
+        let on_network = SharedLink::Network("blue".parse().unwrap());
+        let on_parent = SharedLink::Parent("eth0".parse().unwrap());
+        for (path, expected) in [
+            (layout.record_path(&web), "containers/web.json"),
+            (layout.claim_source_path(&web), "containers/.web.claim"),
+            (layout.network_path(&web), "networks/web.json"),
+            (layout.lease_path(&web, "10.0.0.2".parse().unwrap()), "leases/web/10.0.0.2"),
+            (layout.lease_path(&web, "fd00::2".parse().unwrap()), "leases/web/fd00::2"),
+            (layout.port_claim_path(&port("127.0.0.1:53:53/udp")).unwrap(), "ports/udp-53/127.0.0.1"),
+            (layout.mac_claim_path(&on_network, mac), "macs/networks/blue/02:6f:0a:5a:00:05"),
+            (layout.mac_claim_path(&on_parent, mac), "macs/parents/eth0/02:6f:0a:5a:00:05"),
+            (layout.member_path(&db, &web), "members/db/web"),
+            (layout.last_error_path(&web), "last-error/web.json"),
+            (layout.forwarding_path(), "forwarding.json"),
+            (layout.hook_stats_path(), "stats.json"),
+            (layout.sweep_path(), "sweep"),
+        ] {
+            assert_eq!(path, Path::new("/s").join(expected));
+            let table = include_str!("layout.rs").split("```").nth(1).unwrap();
+            let folder = expected.split('/').next().unwrap();
+            assert!(table.contains(folder), "{folder} is not in the table");
+            let is_known = FOLDERS.iter().any(|(name, _)| *name == folder) || FILES.contains(&folder);
+            assert!(is_known, "{folder} is not checked");
+        }
+        assert_eq!(layout.port_claim_path(&port("8080:80")), None);
+    }
+
+    #[test]
+    fn a_folder_has_as_many_levels_as_its_paths() {
+        let layout = Layout::new("/s");
+        let web: ContainerId = "web".parse().unwrap();
+        let on = SharedLink::Network(web.clone());
+        for path in [
+            layout.record_path(&web),
+            layout.network_path(&web),
+            layout.lease_path(&web, "10.0.0.2".parse().unwrap()),
+            layout.mac_claim_path(&on, "02:6f:0a:5a:00:05".parse().unwrap()),
+            layout.member_path(&web, &web),
+            layout.last_error_path(&web),
+        ] {
+            let inside: Vec<_> = path.strip_prefix("/s").unwrap().iter().collect();
+            let (_, levels) = FOLDERS.iter().find(|(name, _)| inside[0] == *name).unwrap();
+            assert_eq!(inside.len() - 2, *levels, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_temporary_file_belongs_to_what_it_is_to_become() {
+        let layout = Layout::new("/s");
+        let web: ContainerId = "web".parse().unwrap();
+        for path in [temporary_path(&layout.record_path(&web)), layout.claim_source_path(&web)] {
+            assert_eq!(id_of_temporary(path.file_name().unwrap().to_str().unwrap()), Some(web.clone()));
+        }
+        for other in ["web.json", ".web", ".web.jsonx", "..json"] {
+            assert_eq!(id_of_temporary(other), None, "{other}");
+        }
+    }
 }

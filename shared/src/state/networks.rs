@@ -1,20 +1,13 @@
 //! The files of networks, by one reader: a file counts for the network whose name it has.
 
+use super::layout::{Folder, temporary_path};
 use crate::model::container_id::ContainerId;
 use crate::model::network::Network;
 use crate::state::dir::StateDir;
 use crate::state::error::StateError;
-use crate::state::layout::temporary_path;
 use crate::state::lock_file::{LOCK_DEADLINE, Lock, Locked, Mode};
-use std::path::PathBuf;
 
 impl StateDir {
-    /// Where a network's file is.
-    #[must_use]
-    pub fn network_path(&self, name: &ContainerId) -> PathBuf {
-        self.path(&format!("networks/{name}.json"))
-    }
-
     /// Reads a network's file; `None` where there is none.
     ///
     /// # Errors
@@ -36,7 +29,7 @@ impl StateDir {
     /// Those of reading the folder; a folder that is not there is empty.
     pub fn networks(&self) -> Result<Vec<Result<Network, StateError>>, StateError> {
         let read = |name: ContainerId| self.read_network(&name).transpose();
-        Ok(self.ids_in("networks")?.into_iter().filter_map(read).collect())
+        Ok(self.ids_in(Folder::Networks)?.into_iter().filter_map(read).collect())
     }
 
     /// Locks a network beside others who join it, and reads its file; `None` where there is none.

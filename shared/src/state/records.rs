@@ -1,22 +1,17 @@
 //! The records of containers, by one reader: a file counts for the container whose id it has.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::dir::StateDir;
 use super::error::StateError;
 use super::files::parse;
+use super::layout::Folder;
 use super::lock_file::{LOCK_DEADLINE, Lock, Locked};
 use crate::model::container_id::ContainerId;
 use crate::model::record::{Record, RecordedProcess, VERSION};
 
 impl StateDir {
-    /// Where a container's record is.
-    #[must_use]
-    pub fn record_path(&self, id: &ContainerId) -> PathBuf {
-        self.path(&format!("containers/{id}.json"))
-    }
-
     /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.
     ///
     /// # Errors
@@ -67,7 +62,7 @@ impl StateDir {
     /// # Errors
     /// Those of reading the folder; a folder that is not there is empty.
     pub fn ids(&self) -> Result<Vec<ContainerId>, StateError> {
-        self.ids_in("containers")
+        self.ids_in(Folder::Containers)
     }
 
     /// All records, each readable or not: one that is damaged does not hide the rest.

@@ -54,7 +54,7 @@ impl StateDir {
 
     /// Whether the state folder itself is not what a path fails for.
     pub(crate) fn is_folder(&self, error: &io::Error) -> bool {
-        error.kind() == io::ErrorKind::NotFound || self.path("").is_dir()
+        error.kind() == io::ErrorKind::NotFound || self.root().is_dir()
     }
 
     /// Checks that a file is an ordinary one of root's or of the user that ocinet runs as. Where the exporter is neither,
@@ -141,7 +141,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Unsafe`].
     pub fn check_way(&self, file: &Path) -> Result<(), StateError> {
-        let root = self.path("");
+        let root = self.root();
         let folders = file.ancestors().skip(1).take_while(|folder| *folder != root);
         match folders.into_iter().find(|folder| folder.is_symlink()) {
             Some(link) => Err(folders::link(link)),
@@ -154,7 +154,7 @@ impl StateDir {
     /// # Errors
     /// Those of unlink(2), which removes no folder.
     pub(crate) fn clear_way(&self, folder: &Path) -> Result<(), StateError> {
-        let root = self.path("");
+        let root = self.root();
         let inside: Vec<&Path> = folder.ancestors().take_while(|path| *path != root).collect();
         for path in inside.into_iter().rev().filter(|path| self.why_foreign_folder(path).is_some()) {
             match fs::remove_file(path) {

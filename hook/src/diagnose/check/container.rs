@@ -109,13 +109,13 @@ pub(super) fn missing_files(state: &StateDir, record: &Record) -> Result<Vec<Str
     for undo in &record.undo {
         let (path, what) = match undo {
             Undo::ReleaseLease { network, address } => (
-                leases::lease_path(state, network, *address),
+                state.lease_path(network, *address),
                 format!("the lease of {address} from network {network}"),
             ),
             Undo::ReleaseMac { on, mac } => {
-                (leases::mac_path(state, on, *mac), format!("the claim of {mac} on {on}"))
+                (state.mac_claim_path(on, *mac), format!("the claim of {mac} on {on}"))
             }
-            Undo::ReleasePort(port) => match leases::claim_path(state, port) {
+            Undo::ReleasePort(port) => match state.port_claim_path(port) {
                 Some(path) => (path, format!("the claim of port {port}")),
                 None => continue,
             },

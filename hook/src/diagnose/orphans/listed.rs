@@ -17,7 +17,7 @@ use ocinet_shared::model::element::Element;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::port::{Protocol, PublishedPort};
 use ocinet_shared::model::record::{SharedLink, Undo};
-use ocinet_shared::state::{StateDir, StateError};
+use ocinet_shared::state::{Folder, StateDir, StateError};
 
 use super::temporary;
 use super::temporary::Temporary;
@@ -56,21 +56,23 @@ impl Listed {
 pub fn list(state: &StateDir) -> Result<Listed, Error> {
     let mut held: BTreeMap<ContainerId, Vec<Undo>> = BTreeMap::new();
     for (network, address, path) in
-        entries(&state.path("leases"), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
+        entries(&state.folder(Folder::Leases), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
     {
         let Some(by) = leases::holder(state, &path)? else { continue };
         let undo = held.entry(by).or_default();
         undo.push(Undo::LeaveNetwork { network: ContainerId::clone(&network) });
         undo.push(Undo::ReleaseLease { network, address });
     }
-    for (of, address, path) in entries(&state.path("ports"), claimed, |name| name.parse::<IpAddr>().ok())? {
+    for (of, address, path) in
+        entries(&state.folder(Folder::PortClaims), claimed, |name| name.parse::<IpAddr>().ok())?
+    {
         let Some(by) = leases::holder(state, &path)? else { continue };
         let (protocol, host_port) = of;
         let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
         held.entry(by).or_default().push(Undo::ReleasePort(port));
     }
     for (owner, member, path) in entries(
-        &state.path("members"),
+        &state.folder(Folder::Members),
         |name| name.parse::<ContainerId>().ok(),
         |name| name.parse::<ContainerId>().ok(),
     )? {
@@ -94,8 +96,8 @@ fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, Sta
     let network = |name: &str| name.parse().ok().map(SharedLink::Network);
     let parent = |name: &str| name.parse().ok().map(SharedLink::Parent);
     let mac = |name: &str| name.parse::<Mac>().ok();
-    let mut all = entries(&state.path("macs/networks"), network, mac)?;
-    all.extend(entries(&state.path("macs/parents"), parent, mac)?);
+    let mut all = entries(&state.folder(Folder::NetworkMacClaims), network, mac)?;
+    all.extend(entries(&state.folder(Folder::ParentMacClaims), parent, mac)?);
     Ok(all)
 }
 
@@ -124,6 +126,10 @@ fn entries<A: Clone, B>(
     Ok(all)
 }
 
+/// The folders that have a folder for each network, port, container or link.
+const NESTED: [Folder; 5] =
+    [Folder::Leases, Folder::PortClaims, Folder::Members, Folder::NetworkMacClaims, Folder::ParentMacClaims];
+
 /// What ocinet cannot have written: in the place of a file of the state folder itself, in the folders whose names decide who
 /// has what, and in the place of one.
 fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
@@ -131,17 +137,17 @@ fn foreign(state: &StateDir) -> Result<Vec<(PathBuf, String)>, StateError> {
     let folder = |path: PathBuf| Some((path.clone(), state.why_foreign_folder(&path)?));
     let file = |path: PathBuf| Some((path.clone(), state.why_foreign(&path)?));
     found.extend(
-        ["forwarding.json", "sweep", "stats.json"].map(|name| state.path(name)).into_iter().filter_map(file),
+        [state.forwarding_path(), state.sweep_path(), state.hook_stats_path()].into_iter().filter_map(file),
     );
     // A link is not gc's to remove: it is refused until root has looked at it.
     let folder = |path: PathBuf| folder(path).filter(|(path, _)| !path.is_symlink());
     found.extend(
-        ["containers", "networks", "macs", "last-error"]
-            .map(|top| state.path(top))
+        [Folder::Containers, Folder::Networks, Folder::MacClaims, Folder::LastErrors]
+            .map(|top| state.folder(top))
             .into_iter()
             .filter_map(folder),
     );
-    for top in ["leases", "ports", "members", "macs/networks", "macs/parents"].map(|top| state.path(top)) {
+    for top in NESTED.map(|top| state.folder(top)) {
         found.extend(folder(top.clone()));
         for entry in read(&top)? {
             if is_folder(&entry) {

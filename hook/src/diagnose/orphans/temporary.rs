@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::state::{Lock, Locked, StateDir, StateError, id_of};
+use ocinet_shared::state::{Folder, Lock, Locked, StateDir, StateError, id_of_temporary};
 
 use crate::state::folder::read;
 
@@ -42,15 +42,10 @@ impl Of {
 /// Lists them. Skips a file whose lock is held, and all files where the lock file cannot be trusted.
 pub(super) fn list(state: &StateDir) -> Result<Vec<Temporary>, StateError> {
     let mut found = Vec::new();
-    for folder in ["containers", "networks"] {
-        for entry in read(&state.path(folder))? {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
-            let of = match name.strip_suffix(".claim") {
-                Some(id) => id.parse().ok(),
-                None => id_of(name),
-            };
-            let of = of.map(if folder == "networks" { Of::Network } else { Of::Container });
+    let of_container: fn(ContainerId) -> Of = Of::Container;
+    for (folder, of) in [(Folder::Containers, of_container), (Folder::Networks, Of::Network)] {
+        for entry in read(&state.folder(folder))? {
+            let of = entry.file_name().to_str().and_then(id_of_temporary).map(of);
             let Some(temporary) = of.map(|of| Temporary { path: entry.path(), of }) else { continue };
             // Most have become what they were to be: no lock is asked for.
             if !temporary.of.path(state).exists()

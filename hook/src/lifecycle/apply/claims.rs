@@ -16,7 +16,7 @@ use crate::state::{leases, pod_members};
 
 impl Applier<'_> {
     pub(super) fn take_lease(&mut self, network: &ContainerId, address: IpAddr) -> Result<(), Failure> {
-        let path = leases::lease_path(self.state, network, address);
+        let path = self.state.lease_path(network, address);
         if leases::take(self.state, &path, self.subject.id)? {
             return Ok(());
         }
@@ -41,14 +41,14 @@ impl Applier<'_> {
     }
 
     pub(super) fn claim_mac(&mut self, on: &SharedLink, mac: Mac) -> Result<(), Failure> {
-        if leases::take(self.state, &leases::mac_path(self.state, on, mac), self.subject.id)? {
+        if leases::take(self.state, &self.state.mac_claim_path(on, mac), self.subject.id)? {
             return Ok(());
         }
         Err(Failure::Taken(Box::new(conflict::of_mac(self.state, on, mac))))
     }
 
     pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
-        let Some(path) = leases::claim_path(self.state, port) else { return Ok(()) };
+        let Some(path) = self.state.port_claim_path(port) else { return Ok(()) };
         if !leases::take(self.state, &path, self.subject.id)? {
             return Err(Failure::Taken(Box::new(conflict::of_claim(self.state, port, &path))));
         }

@@ -93,7 +93,7 @@ fn bound_claim(
         if port.bound_address().is_some() {
             continue;
         }
-        let Ok(claims) = fs::read_dir(leases::claim_folder(state, &port)) else { continue };
+        let Ok(claims) = fs::read_dir(state.port_claim_folder(&port)) else { continue };
         for claim in claims.filter_map(Result::ok) {
             let address: Option<IpAddr> = claim.file_name().to_str().and_then(|name| name.parse().ok());
             let concerns = address.is_some_and(|address| Family::of(address) == family);

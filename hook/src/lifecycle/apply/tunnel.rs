@@ -16,7 +16,6 @@ use super::network::{alias_of, is_ours};
 use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::plan::elements;
-use crate::state::leases;
 
 /// What to do about a tunnel that something is in the way of.
 const ANOTHER: &str = "the same on every host";
@@ -55,7 +54,7 @@ impl Applier<'_> {
                 taken = Some(conflict::of_element(self.state, &everywhere, Some(&found.value)));
             }
         }
-        let claims = fs::read_dir(leases::claim_folder(self.state, &port)).into_iter().flatten().flatten();
+        let claims = fs::read_dir(self.state.port_claim_folder(&port)).into_iter().flatten().flatten();
         let taken = taken.or_else(|| Some(conflict::of_claim(self.state, &port, &claims.last()?.path())));
         match taken {
             None => Ok(()),

@@ -23,7 +23,7 @@ impl TakeBack<'_> {
     /// join it: if one of them is about to, or has taken a lease meanwhile, the network stays. Whoever joins has it in its
     /// record to leave the network, so that its stop, its failure or the next sweep ends up here too.
     pub(super) fn leave_network(&mut self, name: &ContainerId) -> Result<(), Error> {
-        let leases = leases::lease_folder(self.state, name);
+        let leases = self.state.lease_folder(name);
         if !leases::remove_if_empty(&leases)? {
             return Ok(());
         }
