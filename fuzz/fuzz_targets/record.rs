@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     written_reads_the_same::<Record>(bytes);
     written_reads_the_same::<Network>(bytes);
     if let Ok(record) = serde_json::from_slice::<Record>(bytes) {
-        for element in record.undo.iter().flat_map(elements) {
+        for element in record.owned.iter().flat_map(elements) {
             let _ = (element.key_bytes(), element.to_string());
         }
     }
@@ -29,9 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn elements(undo: &ocinet_shared::model::record::Undo) -> &[ocinet_shared::model::element::Element] {
-    match undo {
-        ocinet_shared::model::record::Undo::DeleteElements { elements } => elements,
+fn elements(owned: &ocinet_shared::model::record::Owned) -> &[ocinet_shared::model::element::Element] {
+    match owned {
+        ocinet_shared::model::record::Owned::Elements { elements } => elements,
         _ => &[],
     }
 }

@@ -25,7 +25,7 @@ use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::names::Told;
 use ocinet_shared::model::namespace_id::NamespaceId;
 use ocinet_shared::model::network::Network;
-use ocinet_shared::model::record::{Labels, Phase, Record, Undo, VERSION};
+use ocinet_shared::model::record::{Labels, Owned, Phase, Record, VERSION};
 use ocinet_shared::state::{Folder, Locked, StateDir, StateError, to_json};
 
 use self::listed::{Listed, list};
@@ -53,8 +53,8 @@ pub enum Stray {
     Held {
         /// The container.
         by: ContainerId,
-        /// What takes it back.
-        undo: Vec<Undo>,
+        /// What that is.
+        owned: Vec<Owned>,
     },
     /// A network without a container.
     Network(Box<Network>),
@@ -79,8 +79,8 @@ impl fmt::Display for Stray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(id) => write!(f, "container {id} has ended, and was never taken back"),
-            Self::Held { by, undo } => {
-                let held: Vec<String> = undo.iter().filter_map(held).collect();
+            Self::Held { by, owned } => {
+                let held: Vec<String> = owned.iter().filter_map(held).collect();
                 write!(f, "container {by} has no record, but {}", held.join(", "))
             }
             Self::Network(network) => write!(f, "network {} has no container", network.name),
@@ -99,20 +99,18 @@ impl fmt::Display for Stray {
     }
 }
 
-fn held(undo: &Undo) -> Option<String> {
-    match undo {
-        Undo::ReleaseLease { network, address } => {
-            Some(format!("the address {address} of network {network}"))
-        }
-        Undo::ReleasePort(port) => Some(format!("the port {port}")),
-        Undo::ReleaseMac { on, mac } => Some(format!("the Ethernet address {mac} on {on}")),
-        Undo::Unshare { owner } => Some(format!("a share in container {owner}")),
+fn held(owned: &Owned) -> Option<String> {
+    match owned {
+        Owned::Lease { network, address } => Some(format!("the address {address} of network {network}")),
+        Owned::PortClaim(port) => Some(format!("the port {port}")),
+        Owned::MacClaim { on, mac } => Some(format!("the Ethernet address {mac} on {on}")),
+        Owned::Share { owner } => Some(format!("a share in container {owner}")),
         _ => None,
     }
 }
 
-fn leased(undo: &Undo) -> Option<IpAddr> {
-    if let Undo::ReleaseLease { address, .. } = undo { Some(*address) } else { None }
+fn leased(owned: &Owned) -> Option<IpAddr> {
+    if let Owned::Lease { address, .. } = owned { Some(*address) } else { None }
 }
 
 /// What no record owns.
@@ -155,7 +153,7 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     strays.extend(foreign.map(|(path, reason)| Stray::Foreign { path, reason }));
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
     let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
-    strays.extend(orphans.map(|(by, undo)| Stray::Held { by: by.clone(), undo: undo.clone() }));
+    strays.extend(orphans.map(|(by, owned)| Stray::Held { by: by.clone(), owned: owned.clone() }));
     let live = records.iter().filter(|record| pod_members::is_live(state, record, boot_id));
     let used: BTreeSet<&ContainerId> =
         live.flat_map(|record| &record.attachments).map(|attachment| &attachment.network).collect();
@@ -215,7 +213,7 @@ fn without_the_living(
             Stray::Link(name) => by_name(name.as_str()).is_some_and(|link| inhabitants.has_link(link)),
             Stray::Network(network) => inhabitants.has_network(network, by_name),
             Stray::Element(element) => inhabitants.has_element(element)?,
-            Stray::Held { by, undo } => inhabitants.has_unrecorded_id(by, undo.iter().filter_map(leased)),
+            Stray::Held { by, owned } => inhabitants.has_unrecorded_id(by, owned.iter().filter_map(leased)),
             Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. } | Stray::Forwarding(_) => false,
         };
         if !is_kept {
@@ -226,11 +224,11 @@ fn without_the_living(
 }
 
 fn links_of(records: &[Record]) -> BTreeSet<&str> {
-    let name = |undo| match undo {
-        &Undo::DeleteLink { ref name } | &Undo::DeleteShaper { ref name } => Some(name.as_str()),
+    let name = |owned| match owned {
+        &Owned::Link { ref name } | &Owned::Shaper { ref name } => Some(name.as_str()),
         _ => None,
     };
-    records.iter().flat_map(|record| &record.undo).filter_map(name).collect()
+    records.iter().flat_map(|record| &record.owned).filter_map(name).collect()
 }
 
 /// A link that ocinet made and that no record and no network has is nobody's.
@@ -274,10 +272,10 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
 pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Error> {
     match stray {
         Stray::Ended(id) => sweep::if_dead(state, id, boot_id),
-        Stray::Held { by, undo } => take_back(state, by, undo.clone(), boot_id),
+        Stray::Held { by, owned } => take_back(state, by, owned.clone(), boot_id),
         Stray::Network(network) => {
-            let undo = vec![Undo::LeaveNetwork { network: network.name.clone() }];
-            take_back(state, &collector()?, undo, boot_id)
+            let owned = vec![Owned::Membership { network: network.name.clone() }];
+            take_back(state, &collector()?, owned, boot_id)
         }
         Stray::Link(name) => {
             // A network of its name may have been made meanwhile. None is while its lock is held.
@@ -308,7 +306,7 @@ fn collector() -> Result<ContainerId, Error> {
 }
 
 /// A record of its own keeps a start of the same id away meanwhile, and makes a kill the next one's business.
-fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str) -> Result<bool, Error> {
+fn take_back(state: &StateDir, id: &ContainerId, owned: Vec<Owned>, boot_id: &str) -> Result<bool, Error> {
     let record = Record {
         version: VERSION,
         id: id.clone(),
@@ -324,7 +322,7 @@ fn take_back(state: &StateDir, id: &ContainerId, undo: Vec<Undo>, boot_id: &str)
         told: Told::default(),
         created: 0,
         attachments: Vec::new(),
-        undo,
+        owned,
         setup_us: 0,
     };
     let path = state.record_path(id);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::model::record::Undo;
+use ocinet_shared::model::record::Owned;
 use ocinet_shared::state::StateDir;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -159,23 +159,21 @@ fn made(state: &StateDir, step: &Step) -> Vec<String> {
     }
 }
 
-/// What undo takes away, by the same names.
-fn taken(state: &StateDir, undo: &Undo) -> Vec<String> {
-    match undo {
-        Undo::LeaveNetwork { network } => vec![format!("network {network}")],
-        Undo::ReleaseLease { network, address } => vec![format!("lease {network} {address}")],
-        Undo::ReleasePort(port) => vec![format!("claim {:?}", state.port_claim_path(port))],
-        Undo::ReleaseMac { on, mac } => vec![format!("mac {mac} on {on}")],
-        Undo::DeleteElements { elements } => {
-            elements.iter().map(|element| format!("element {element}")).collect()
-        }
-        Undo::DeleteLink { name } => vec![format!("link {name}")],
-        Undo::DeleteInside { interface } => vec![format!("inside {interface}")],
-        Undo::DeleteShaper { name } => vec![format!("shaper {name}")],
-        Undo::DeleteRoutes { link, addresses } => {
+/// What a container has by its record, by the same names.
+fn taken(state: &StateDir, owned: &Owned) -> Vec<String> {
+    match owned {
+        Owned::Membership { network } => vec![format!("network {network}")],
+        Owned::Lease { network, address } => vec![format!("lease {network} {address}")],
+        Owned::PortClaim(port) => vec![format!("claim {:?}", state.port_claim_path(port))],
+        Owned::MacClaim { on, mac } => vec![format!("mac {mac} on {on}")],
+        Owned::Elements { elements } => elements.iter().map(|element| format!("element {element}")).collect(),
+        Owned::Link { name } => vec![format!("link {name}")],
+        Owned::InnerLink { interface } => vec![format!("inside {interface}")],
+        Owned::Shaper { name } => vec![format!("shaper {name}")],
+        Owned::Routes { link, addresses } => {
             addresses.iter().map(|address| format!("route {link} {address}")).collect()
         }
-        Undo::Unshare { owner } => vec![format!("share {owner}")],
+        Owned::Share { owner } => vec![format!("share {owner}")],
     }
 }
 
@@ -212,7 +210,7 @@ proptest! {
         let planned = planned.unwrap();
         let state = StateDir::new(&folder.0);
         let made: Vec<String> = planned.steps.iter().flat_map(|step| made(&state, step)).collect();
-        let taken: Vec<String> = planned.undo().iter().flat_map(|undo| taken(&state, undo)).collect();
+        let taken: Vec<String> = planned.owned().iter().flat_map(|owned| taken(&state, owned)).collect();
         prop_assert_eq!(&made, &taken);
         let once: BTreeSet<&String> = made.iter().collect();
         prop_assert_eq!(once.len(), made.len(), "something is made twice: {:?}", made);

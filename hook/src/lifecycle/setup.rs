@@ -346,7 +346,7 @@ impl<'a> Setup<'a> {
             told: plan.told(),
             created: now.as_secs(),
             attachments: plan.attachments.clone(),
-            undo: plan.undo(),
+            owned: plan.owned(),
             setup_us: 0,
         })
     }

@@ -18,7 +18,7 @@ use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::element::{Element, Field, Set};
 use ocinet_shared::model::ifname::IfName;
-use ocinet_shared::model::record::{Attachment, Phase, Record, Undo};
+use ocinet_shared::model::record::{Attachment, Owned, Phase, Record};
 use ocinet_shared::state::{Locked, StateDir, temporary_path};
 
 use crate::error::{Class, Error};
@@ -73,20 +73,20 @@ impl<'a> TakeBack<'a> {
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
         self.unused = self.find_unused(record, certainty)?;
         let _ending = self.state.lock(Locked::EndingContainer(&record.id))?;
-        self.steps(record, certainty)?;
+        self.take_all(record, certainty)?;
         forget(self.state, &record.id)
     }
 
     /// Goes on after an error: what can be taken back is, whatever else cannot. The addresses alone are kept then: by them
     /// the next try knows what is still this container's.
-    fn steps(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
+    fn take_all(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
         let mut failed = Vec::new();
-        for step in record.undo.iter().rev() {
-            if !failed.is_empty() && matches!(step, Undo::ReleaseLease { .. } | Undo::ReleaseMac { .. }) {
+        for owned in record.owned.iter().rev() {
+            if !failed.is_empty() && matches!(owned, Owned::Lease { .. } | Owned::MacClaim { .. }) {
                 continue;
             }
-            if let Err(error) = self.step(record, step, certainty) {
+            if let Err(error) = self.take_away(record, owned, certainty) {
                 failed.push(error.without_hint());
             }
         }
@@ -103,28 +103,28 @@ impl<'a> TakeBack<'a> {
         ))
     }
 
-    fn step(&mut self, record: &Record, step: &Undo, certainty: Certainty) -> Result<(), Error> {
+    fn take_away(&mut self, record: &Record, owned: &Owned, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
-        match step {
-            Undo::ReleaseLease { network, address } => self.release_lease(record, network, *address),
-            Undo::ReleasePort(port) => {
+        match owned {
+            Owned::Lease { network, address } => self.release_lease(record, network, *address),
+            Owned::PortClaim(port) => {
                 if let Some(path) = self.state.port_claim_path(port) {
                     leases::release(self.state, &path, id)?;
                     leases::remove_if_empty(&self.state.port_claim_folder(port))?;
                 }
                 Ok(())
             }
-            Undo::ReleaseMac { on, mac } => {
+            Owned::MacClaim { on, mac } => {
                 leases::release(self.state, &self.state.mac_claim_path(on, *mac), id)?;
                 Ok(leases::remove_if_empty(&self.state.mac_claim_folder(on)).map(drop)?)
             }
-            Undo::DeleteElements { elements } => self.delete_elements(elements, certainty),
-            Undo::DeleteLink { name } => self.delete_link(name),
-            Undo::DeleteInside { interface } => self.delete_inside(record, interface, certainty),
-            Undo::DeleteShaper { name } => Ok(link::delete(&mut self.route, name)?),
-            Undo::DeleteRoutes { link, addresses } => self.delete_routes(record, link, addresses),
-            Undo::Unshare { owner } => self.unshare(owner, record),
-            Undo::LeaveNetwork { network } => self.leave_network(network),
+            Owned::Elements { elements } => self.delete_elements(elements, certainty),
+            Owned::Link { name } => self.delete_link(name),
+            Owned::InnerLink { interface } => self.delete_inside(record, interface, certainty),
+            Owned::Shaper { name } => Ok(link::delete(&mut self.route, name)?),
+            Owned::Routes { link, addresses } => self.delete_routes(record, link, addresses),
+            Owned::Share { owner } => self.unshare(owner, record),
+            Owned::Membership { network } => self.leave_network(network),
         }
     }
 
@@ -147,8 +147,8 @@ impl<'a> TakeBack<'a> {
     /// The addresses of elements that a start which failed had not added.
     fn find_unused(&mut self, record: &Record, certainty: Certainty) -> Result<Vec<IpAddr>, Error> {
         let mut unused = Vec::new();
-        for step in &record.undo {
-            if let Undo::DeleteElements { elements } = step
+        for owned in &record.owned {
+            if let Owned::Elements { elements } = owned
                 && !self.were_added(elements, certainty)?
             {
                 unused.extend(elements.iter().filter_map(Element::of_container));

@@ -12,7 +12,7 @@ use ocinet_shared::kernel::{Change, KernelError, neighbour};
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
-use ocinet_shared::model::record::{Attachment, Record, Undo};
+use ocinet_shared::model::record::{Attachment, Owned, Record};
 use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub fn restore(state: &StateDir, live: &[Record]) -> Result<(), Error> {
     let mut refused: Vec<Error> = Vec::new();
     for record in live {
         // Whose shaper it is, of several attachments, the record does not tell.
-        let has_rate = record.undo.iter().any(|undo| matches!(undo, Undo::DeleteShaper { .. }));
+        let has_rate = record.owned.iter().any(|owned| matches!(owned, Owned::Shaper { .. }));
         for attachment in &record.attachments {
             if let Some(network) = networks.iter().find(|network| network.name == attachment.network) {
                 refused.extend(restore_attachment(&mut channel, (network, attachment), has_rate).err());

@@ -23,7 +23,7 @@ use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::names::{NameServers, OwnName, Told, ToldHosts, ToldResolver};
 use ocinet_shared::model::network::HostLinkKind;
-use ocinet_shared::model::record::{Attachment, Record, Undo};
+use ocinet_shared::model::record::{Attachment, Owned, Record};
 
 use crate::error::{Error, annotation};
 use crate::input::request::Request;
@@ -205,10 +205,10 @@ impl Plan {
         all
     }
 
-    /// What takes the plan back, in the order of its steps.
+    /// What the container has by the plan, in the order of its steps.
     #[must_use]
-    pub fn undo(&self) -> Vec<Undo> {
-        self.steps.iter().filter_map(Step::undo).collect()
+    pub fn owned(&self) -> Vec<Owned> {
+        self.steps.iter().filter_map(Step::owned).collect()
     }
 }
 

@@ -47,60 +47,70 @@ impl fmt::Display for SharedLink {
     }
 }
 
-/// What takes one step back. The list is closed: a record cannot ask for anything else.
+/// Something that a container has on the host, and that is taken away when it is detached. The list is closed: a record cannot
+/// ask for anything else. In a record's file, each is named by what takes it away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Undo {
-    /// Gives an address back to its network's pool.
-    ReleaseLease {
+pub enum Owned {
+    /// An address of a network.
+    #[serde(rename = "release_lease")]
+    Lease {
         /// The network.
         network: ContainerId,
         /// The address.
         address: IpAddr,
     },
-    /// Ends the sharing of another container's attachments, and takes that container back if this was the last of them.
-    Unshare {
+    /// A share in another container's attachments. That container is detached if this was the last of them.
+    #[serde(rename = "unshare")]
+    Share {
         /// The other container.
         owner: ContainerId,
     },
-    /// Takes the network with its links away, if this was its last container.
-    LeaveNetwork {
+    /// A place on a network, which goes with its last container.
+    #[serde(rename = "leave_network")]
+    Membership {
         /// The network.
         network: ContainerId,
     },
-    /// Gives up the claim to a port on one host address.
-    ReleasePort(PublishedPort),
-    /// Gives up the claim to an Ethernet address.
-    ReleaseMac {
+    /// The claim to a port on one host address.
+    #[serde(rename = "release_port")]
+    PortClaim(PublishedPort),
+    /// The claim to an Ethernet address.
+    #[serde(rename = "release_mac")]
+    MacClaim {
         /// Where it is one container's alone.
         on: SharedLink,
         /// The address.
         mac: Mac,
     },
-    /// Deletes the host's end of a link, and with it the container's.
-    DeleteLink {
+    /// The host's end of a link, with which the container's end goes.
+    #[serde(rename = "delete_link")]
+    Link {
         /// The host's end.
         name: IfName,
     },
-    /// Deletes a link that is in the container's namespace as a whole, if that namespace lives on.
-    DeleteInside {
+    /// A link that is in the container's namespace as a whole, as long as that namespace lives.
+    #[serde(rename = "delete_inside")]
+    InnerLink {
         /// The link's name there.
         interface: IfName,
     },
-    /// Deletes a link that shapes what the container sends; nothing else is on it.
-    DeleteShaper {
+    /// A link that shapes what the container sends; nothing else is on it.
+    #[serde(rename = "delete_shaper")]
+    Shaper {
         /// The link on the host.
         name: IfName,
     },
-    /// Deletes the host's routes to the container's addresses over a link of the host's own.
-    DeleteRoutes {
+    /// The host's routes to the container's addresses over a link of the host's own.
+    #[serde(rename = "delete_routes")]
+    Routes {
         /// The link.
         link: IfName,
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
-    /// Deletes elements.
-    DeleteElements {
+    /// Elements of the sets.
+    #[serde(rename = "delete_elements")]
+    Elements {
         /// The elements, as they were added.
         elements: Vec<Element>,
     },
@@ -186,8 +196,9 @@ pub struct Record {
     pub created: u64,
     /// Its interfaces.
     pub attachments: Vec<Attachment>,
-    /// What takes it back, in the order in which its steps were taken.
-    pub undo: Vec<Undo>,
+    /// What it has, in the order in which it got it. It is taken away in the reverse order.
+    #[serde(rename = "undo")]
+    pub owned: Vec<Owned>,
     /// How long the set-up took, in microseconds; 0 while pending.
     pub setup_us: u64,
 }
@@ -199,10 +210,10 @@ impl Record {
         self.labels.name.as_deref().unwrap_or(self.id.short())
     }
 
-    /// All elements that the container's steps added.
+    /// All elements that the container has.
     pub fn elements(&self) -> impl Iterator<Item = &Element> {
-        self.undo.iter().flat_map(|undo| match undo {
-            Undo::DeleteElements { elements } => elements.as_slice(),
+        self.owned.iter().flat_map(|owned| match owned {
+            Owned::Elements { elements } => elements.as_slice(),
             _ => &[],
         })
     }

@@ -2,7 +2,7 @@
 
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::network::Network;
-use ocinet_shared::model::record::{Attachment, Record, Undo};
+use ocinet_shared::model::record::{Attachment, Owned, Record};
 use ocinet_shared::state::{StateDir, StateError};
 
 use crate::host::observed::{Found, Inside, Interfaces, Lack};
@@ -106,16 +106,16 @@ fn interface(attachment: &Attachment, interfaces: &Interfaces) -> Vec<String> {
 /// The leases and claims of a container that its files do not say are its own.
 pub(super) fn missing_files(state: &StateDir, record: &Record) -> Result<Vec<String>, StateError> {
     let mut differences = Vec::new();
-    for undo in &record.undo {
-        let (path, what) = match undo {
-            Undo::ReleaseLease { network, address } => (
+    for owned in &record.owned {
+        let (path, what) = match owned {
+            Owned::Lease { network, address } => (
                 state.lease_path(network, *address),
                 format!("the lease of {address} from network {network}"),
             ),
-            Undo::ReleaseMac { on, mac } => {
+            Owned::MacClaim { on, mac } => {
                 (state.mac_claim_path(on, *mac), format!("the claim of {mac} on {on}"))
             }
-            Undo::ReleasePort(port) => match state.port_claim_path(port) {
+            Owned::PortClaim(port) => match state.port_claim_path(port) {
                 Some(path) => (path, format!("the claim of port {port}")),
                 None => continue,
             },

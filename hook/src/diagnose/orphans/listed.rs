@@ -16,7 +16,7 @@ use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::element::Element;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::port::{Protocol, PublishedPort};
-use ocinet_shared::model::record::{SharedLink, Undo};
+use ocinet_shared::model::record::{Owned, SharedLink};
 use ocinet_shared::state::{Folder, StateDir, StateError};
 
 use super::temporary;
@@ -29,7 +29,7 @@ use crate::state::leases;
 /// What there is, before the records are read.
 pub struct Listed {
     /// What the files say that each container has.
-    pub held: BTreeMap<ContainerId, Vec<Undo>>,
+    pub held: BTreeMap<ContainerId, Vec<Owned>>,
     /// The host's links.
     pub links: Vec<Link>,
     /// The host's routes.
@@ -54,14 +54,14 @@ impl Listed {
 /// # Errors
 /// A folder or a dump that cannot be read.
 pub fn list(state: &StateDir) -> Result<Listed, Error> {
-    let mut held: BTreeMap<ContainerId, Vec<Undo>> = BTreeMap::new();
+    let mut held: BTreeMap<ContainerId, Vec<Owned>> = BTreeMap::new();
     for (network, address, path) in
         entries(&state.folder(Folder::Leases), |name| name.parse().ok(), |name| name.parse::<IpAddr>().ok())?
     {
         let Some(by) = leases::holder(state, &path)? else { continue };
-        let undo = held.entry(by).or_default();
-        undo.push(Undo::LeaveNetwork { network: ContainerId::clone(&network) });
-        undo.push(Undo::ReleaseLease { network, address });
+        let owned = held.entry(by).or_default();
+        owned.push(Owned::Membership { network: ContainerId::clone(&network) });
+        owned.push(Owned::Lease { network, address });
     }
     for (of, address, path) in
         entries(&state.folder(Folder::PortClaims), claimed, |name| name.parse::<IpAddr>().ok())?
@@ -69,7 +69,7 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
         let Some(by) = leases::holder(state, &path)? else { continue };
         let (protocol, host_port) = of;
         let port = PublishedPort { host_address: Some(address), protocol, host_port, container_port: 0 };
-        held.entry(by).or_default().push(Undo::ReleasePort(port));
+        held.entry(by).or_default().push(Owned::PortClaim(port));
     }
     for (owner, member, path) in entries(
         &state.folder(Folder::Members),
@@ -77,12 +77,12 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
         |name| name.parse::<ContainerId>().ok(),
     )? {
         if !state.is_foreign(&path) {
-            held.entry(member).or_default().push(Undo::Unshare { owner });
+            held.entry(member).or_default().push(Owned::Share { owner });
         }
     }
     for (on, mac, path) in claimed_macs(state)? {
         let Some(by) = leases::holder(state, &path)? else { continue };
-        held.entry(by).or_default().push(Undo::ReleaseMac { on, mac });
+        held.entry(by).or_default().push(Owned::MacClaim { on, mac });
     }
     let mut channel = Channel::open(NETLINK_ROUTE)?;
     let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);

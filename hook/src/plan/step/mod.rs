@@ -1,4 +1,4 @@
-//! The changes that a plan consists of, and what takes each one back. The list is closed. `show.rs` is how `ocinet plan` prints
+//! The changes that a plan consists of, and what the container has by each. The list is closed. `show.rs` is how `ocinet plan` prints
 //! them.
 
 mod show;
@@ -15,7 +15,7 @@ use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::names::{ToldHosts, ToldResolver};
 use ocinet_shared::model::network::Network;
 use ocinet_shared::model::port::PublishedPort;
-use ocinet_shared::model::record::{SharedLink, Undo};
+use ocinet_shared::model::record::{Owned, SharedLink};
 
 use crate::model::sysctl::Sysctl;
 
@@ -220,26 +220,24 @@ pub struct OwnTable {
 }
 
 impl Step {
-    /// What takes the step back; nothing where the container's namespace, root or link takes it along, or the last who leaves
-    /// the network: forwarding ends with the last network that needs it.
+    /// What the container has by the step and has to give back. Nothing where it goes with the container's namespace, root or link,
+    /// or with the network: forwarding ends with the last network that needs it.
     #[must_use]
-    pub fn undo(&self) -> Option<Undo> {
+    pub fn owned(&self) -> Option<Owned> {
         match self {
-            Self::JoinNetwork(network) => Some(Undo::LeaveNetwork { network: network.name.clone() }),
-            Self::Share(owner) => Some(Undo::Unshare { owner: owner.clone() }),
+            Self::JoinNetwork(network) => Some(Owned::Membership { network: network.name.clone() }),
+            Self::Share(owner) => Some(Owned::Share { owner: owner.clone() }),
             Self::TakeLease { network, address } => {
-                Some(Undo::ReleaseLease { network: network.clone(), address: *address })
+                Some(Owned::Lease { network: network.clone(), address: *address })
             }
-            Self::ClaimPort(port) => Some(Undo::ReleasePort(*port)),
-            Self::ClaimMac { on, mac } => Some(Undo::ReleaseMac { on: on.clone(), mac: *mac }),
-            Self::AddElements(elements) => Some(Undo::DeleteElements { elements: elements.clone() }),
-            Self::MakeVeth(veth) => Some(Undo::DeleteLink { name: veth.host_interface.clone() }),
-            Self::MakeChild(child) => Some(Undo::DeleteInside { interface: child.interface.clone() }),
-            Self::LimitRates(limits) => {
-                limits.send.map(|_| Undo::DeleteShaper { name: limits.shaper.clone() })
-            }
+            Self::ClaimPort(port) => Some(Owned::PortClaim(*port)),
+            Self::ClaimMac { on, mac } => Some(Owned::MacClaim { on: on.clone(), mac: *mac }),
+            Self::AddElements(elements) => Some(Owned::Elements { elements: elements.clone() }),
+            Self::MakeVeth(veth) => Some(Owned::Link { name: veth.host_interface.clone() }),
+            Self::MakeChild(child) => Some(Owned::InnerLink { interface: child.interface.clone() }),
+            Self::LimitRates(limits) => limits.send.map(|_| Owned::Shaper { name: limits.shaper.clone() }),
             Self::RouteFromHost(route) => {
-                Some(Undo::DeleteRoutes { link: route.link.clone(), addresses: route.addresses.clone() })
+                Some(Owned::Routes { link: route.link.clone(), addresses: route.addresses.clone() })
             }
             Self::AskLan(_)
             | Self::FilterHostEnd(_)
