@@ -21,6 +21,7 @@ use crate::lifecycle::planner::Assembly;
 use crate::lifecycle::setup;
 use crate::policy::rules;
 use crate::policy::rules::Rules;
+use crate::state::pod_members;
 
 /// Prints the plan. A free host port is shown as 0: which it is, only the start decides.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> Result<(), Error> {
@@ -38,8 +39,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         check_namespace(&container)?;
     }
     let boot_id = boot::id()?;
-    let is_dead =
-        |other: &ContainerId| Ok(state.read_record(other)?.is_some_and(|record| record.is_dead(&boot_id)));
+    let is_gone = |other: &ContainerId| Ok(pod_members::has_ended(state, other, &boot_id)?);
     let oci_bundle = OciBundle::read(Path::new(&container.bundle));
     let rules = Rules::of(&config, &container.annotations);
     // A state that is tried out need not have a bundle.
@@ -54,7 +54,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         rules: &rules,
         id: &container.id,
         bundle: oci_bundle.as_ref().ok(),
-        is_gone: &is_dead,
+        is_gone: &is_gone,
         living: &BTreeSet::new(),
         asks_host: false,
         has_way_out: false,

@@ -76,8 +76,7 @@ pub fn driver_of(state: &StateDir, network: &ContainerId) -> Result<Option<Strin
     Ok(state.read_network(network)?.map(|network| network.settings.driver().to_owned()))
 }
 
-/// Whether the container of an id has ended, so that what it has is free: a start takes it back then, `ocinet plan`
-/// only looks.
+/// Whether the container of an id has ended, so that what it has is free once it is detached. Planning only looks.
 pub type IsGone<'a> = &'a dyn Fn(&ContainerId) -> Result<bool, Error>;
 
 /// The other containers that may have an address.

@@ -1,5 +1,6 @@
 //! One container's set-up: plan, record, apply, and again where another container was quicker.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
@@ -304,8 +305,13 @@ impl<'a> Setup<'a> {
 
     fn plan(&self, found: &Found) -> Result<Plan, Error> {
         // Whether it is shared with a pod mate is found out when it is taken.
-        let take_back_dead = |other: &ContainerId| {
-            Ok(sweep::if_dead(self.state, other, &self.boot_id)? || self.mate(other)?.is_some())
+        let ended = RefCell::new(BTreeSet::new());
+        let is_gone = |other: &ContainerId| {
+            if pod_members::has_ended(self.state, other, &self.boot_id)? {
+                ended.borrow_mut().insert(other.clone());
+                return Ok(true);
+            }
+            Ok(self.mate(other)?.is_some())
         };
         let assembly = Assembly {
             state: self.state,
@@ -313,15 +319,20 @@ impl<'a> Setup<'a> {
             rules: &Rules::of(self.config, &self.container.annotations),
             id: &self.container.id,
             bundle: self.bundle.as_ref().ok(),
-            is_gone: &take_back_dead,
+            is_gone: &is_gone,
             living: &found.living,
             asks_host: true,
             has_way_out: found.way_out,
         };
-        match &found.owner {
+        let plan = match &found.owner {
             Some(owner) => assembly.share(self.request, owner),
             None => assembly.plan(self.request),
+        }?;
+        // What the plan counts on has to be free before it is applied.
+        for other in ended.into_inner() {
+            sweep::if_dead(self.state, &other, &self.boot_id)?;
         }
+        Ok(plan)
     }
 
     fn record(&self, plan: &Plan, owner: Option<&Record>) -> Result<Record, Error> {

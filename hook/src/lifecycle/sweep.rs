@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::model::record::Record;
 use ocinet_shared::state::{LOCK_DEADLINE, Locked, StateDir, StateError};
 
 use crate::error::Error;
@@ -40,11 +39,7 @@ pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool
 
 fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration) -> Result<bool, Error> {
     // Looked at without the lock first: the living, nearly all of them, are not to be held up.
-    if state.read_process(id)?.is_none_or(|process| !process.is_dead(boot_id)) {
-        return Ok(false);
-    }
-    let has_ended = |record: &Record| !pod_members::is_live(state, record, boot_id);
-    if !state.read_record(id)?.is_some_and(|record| has_ended(&record)) {
+    if !pod_members::has_ended(state, id, boot_id)? {
         return Ok(false);
     }
     let _lock = match state.lock_within(Locked::Container(id), patience) {
@@ -54,7 +49,7 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
     };
     // Whoever held the lock has taken the dead container back.
     let Some(record) = state.read_record(id)? else { return Ok(true) };
-    if !has_ended(&record) {
+    if pod_members::is_live(state, &record, boot_id) {
         return Ok(false);
     }
     crate::log::info(format_args!("container {id} ended without a poststop hook: taking it back"));

@@ -95,6 +95,18 @@ pub fn keeper(state: &StateDir, owner: &Record, boot_id: &str) -> Option<Keeper>
     unknown
 }
 
+/// Whether the container of an id has ended, and nobody shares its attachments; `false` where there is no such record.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn has_ended(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, StateError> {
+    // Which process it is about is read first: nearly all live.
+    if state.read_process(id)?.is_none_or(|process| !process.is_dead(boot_id)) {
+        return Ok(false);
+    }
+    Ok(state.read_record(id)?.is_some_and(|record| !is_live(state, &record, boot_id)))
+}
+
 /// Whether a container lives, or one that shares its attachments does or may.
 #[must_use]
 pub fn is_live(state: &StateDir, record: &Record, boot_id: &str) -> bool {
