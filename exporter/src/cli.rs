@@ -8,9 +8,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use ocinet_shared::one_line::of_clap_error;
 use tracing::level_filters::LevelFilter;
 
-use crate::collector::{self, SOURCES};
-use crate::listen::ListenAddress;
+use crate::http::listen::ListenAddress;
 use crate::log;
+use crate::scrape::collector::{self, SOURCES};
 
 /// What the command line says.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use ocinet_exporter::cli::{Options, explain};
-use ocinet_exporter::{log, server};
+use ocinet_exporter::http::server;
+use ocinet_exporter::log;
 use ocinet_shared::kernel::landlock;
 
 fn main() -> ExitCode {

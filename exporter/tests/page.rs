@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ocinet_exporter::collector::{Options, SOURCES, default_sources};
-use ocinet_exporter::exposition::Format;
-use ocinet_exporter::metrics::{METRICS, Metric, Of, write};
-use ocinet_exporter::snapshot::Snapshot;
+use ocinet_exporter::render::exposition::Format;
+use ocinet_exporter::render::metrics::{METRICS, Metric, Of, write};
+use ocinet_exporter::scrape::collector::{Options, SOURCES, default_sources};
+use ocinet_exporter::scrape::snapshot::Snapshot;
 
 use checker::{Family, check};
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ocinet_exporter::collector::{Collector, Options};
-use ocinet_exporter::snapshot::{Records, Snapshot};
+use ocinet_exporter::scrape::collector::{Collector, Options};
+use ocinet_exporter::scrape::snapshot::{Records, Snapshot};
 use ocinet_shared::kernel::process::{boot_id, start_time};
 use ocinet_shared::model::cidr::Family;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ocinet_exporter::exposition::Format;
+use ocinet_exporter::render::exposition::Format;
 
 /// A sample.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 
-use ocinet_exporter::collector::{Collector, Options, default_sources};
-use ocinet_exporter::metrics::{Format, write};
-use ocinet_exporter::snapshot::{Container, LinkCounters, Port, Routed, Snapshot};
+use ocinet_exporter::render::metrics::{Format, write};
+use ocinet_exporter::scrape::collector::{Collector, Options, default_sources};
+use ocinet_exporter::scrape::snapshot::{Container, LinkCounters, Port, Routed, Snapshot};
 use ocinet_tests::lab::{
     Attached, DUAL, HOST_SECOND4, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Netns, Sandbox, Server, ask_tcp,
     ask_udp, command, finish, transfer, until,

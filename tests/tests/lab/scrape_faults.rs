@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ocinet_exporter::metrics::{Format, write};
-use ocinet_exporter::snapshot::{Container, Routed, Snapshot};
+use ocinet_exporter::render::metrics::{Format, write};
+use ocinet_exporter::scrape::snapshot::{Container, Routed, Snapshot};
 use ocinet_tests::lab::{HOST4, HOST6, INTERNET4, Lab, Server};
 
 use crate::scrape::{Exporter, asks, dual, exported_counters, failed, of, ports, routed};

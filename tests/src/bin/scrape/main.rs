@@ -12,8 +12,8 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ocinet_exporter::collector::{Collector, Options, default_sources};
-use ocinet_exporter::metrics::{Format, write};
+use ocinet_exporter::render::metrics::{Format, write};
+use ocinet_exporter::scrape::collector::{Collector, Options, default_sources};
 use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::counters;
 use ocinet_shared::kernel::nft::counted;

@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use ocinet_shared::one_line::is_unseen;
 use ring::digest::{SHA256, digest};
 
-use crate::snapshot::Snapshot;
+use crate::scrape::snapshot::Snapshot;
 
 mod containers;
 mod host;
 
-const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 /// Two dots, as before the title.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='6' \
                     cy='8' r='5' fill='%230b7a75'/%3E%3Ccircle cx='12' cy='8' r='3' fill='%23d98a1f'/%3E%3C/svg%3E";

@@ -11,8 +11,8 @@ use hyper::header::HeaderValue;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
-use crate::fair_queue::FairQueue;
-use crate::web_config::PasswordHash;
+use crate::http::fair_queue::FairQueue;
+use crate::http::web_config::PasswordHash;
 
 /// What is checked for users that do not exist, at the cost of one who does: the time of an answer must not tell that they do
 /// not.

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::channel::Channel;
-use ocinet_shared::kernel::counters;
-use ocinet_shared::kernel::counters::{LinkCounters, LinkState};
+use ocinet_shared::kernel::counters::{self, LinkCounters, LinkState};
 use ocinet_shared::kernel::device::Devices;
 use ocinet_shared::kernel::link::LinkWatch;
 use ocinet_shared::model::ifname::IfName;
@@ -14,7 +13,7 @@ use ocinet_shared::model::record::Record;
 
 use super::open;
 use super::records::Known;
-use crate::snapshot::{Container, Direction, Interface};
+use crate::scrape::snapshot::{Container, Direction, Interface};
 
 /// How often a dump is begun again by another socket.
 const ATTEMPTS: usize = 2;

@@ -16,8 +16,8 @@ use ocinet_shared::state::{StateDir, StateError, id_of};
 
 use super::nft::Counted;
 use super::stamp::Stamp;
-use crate::snapshot::{Container, Records};
-use crate::steady::Steady;
+use crate::scrape::monotonic::Steady;
+use crate::scrape::snapshot::{Container, Records};
 
 /// How many processes a scrape looks at in /proc, in turn: kill(2), which all are asked by, cannot tell a process from
 /// another that got its pid, nor from one that is dead and not waited for.

@@ -6,9 +6,9 @@ use ocinet_shared::kernel::nft::Counter;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::record::Attachment;
 
-use crate::exposition::{Labels, Page};
-use crate::metrics::{Metric, Of};
-use crate::snapshot::{Container, HookRuns, Interface, LinkCounters, Port, Snapshot};
+use crate::render::exposition::{Labels, Page};
+use crate::render::metrics::{Metric, Of};
+use crate::scrape::snapshot::{Container, HookRuns, Interface, LinkCounters, Port, Snapshot};
 
 /// What a published port counted, all host addresses together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

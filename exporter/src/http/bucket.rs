@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::web_config::RateLimit;
+use crate::http::web_config::RateLimit;
 
 /// The bucket. As in the toolkit, it is made once: a changed limit counts from the next start.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 //!
 //! docs/metrics.md is compared with this table by a test.
 
-use crate::collector::Options;
-use crate::exposition::Page;
-pub use crate::exposition::{Format, Kind};
-use crate::series::{PortTraffic, Prepared, write_metric};
-use crate::snapshot::{Interface, LinkCounters, Pool, Records, Routed, Snapshot, SourceReport};
+use crate::render::exposition::Page;
+pub use crate::render::exposition::{Format, Kind};
+use crate::render::series::{PortTraffic, Prepared, write_metric};
+use crate::scrape::collector::Options;
+use crate::scrape::snapshot::{Interface, LinkCounters, Pool, Records, Routed, Snapshot, SourceReport};
 
 /// A metric.
 #[derive(Debug, Clone, Copy)]

@@ -8,13 +8,13 @@ use std::time::Instant;
 use ocinet_shared::state::StateDir;
 use prometheus::process_collector::ProcessCollector;
 
-use crate::snapshot::{Container, Interface, Snapshot, SourceReport};
-use crate::sources::conntrack::ConntrackSource;
-use crate::sources::links::LinkSource;
-use crate::sources::nft::NftSource;
-use crate::sources::pools::PoolSource;
-use crate::sources::records::{Known, RecordCache};
-use crate::sources::{hooks, process};
+use crate::scrape::snapshot::{Container, Interface, Snapshot, SourceReport};
+use crate::scrape::sources::conntrack::ConntrackSource;
+use crate::scrape::sources::links::LinkSource;
+use crate::scrape::sources::nft::NftSource;
+use crate::scrape::sources::pools::PoolSource;
+use crate::scrape::sources::records::{Known, RecordCache};
+use crate::scrape::sources::{hooks, process};
 
 /// What a source is called and does.
 #[derive(Debug, Clone, Copy)]

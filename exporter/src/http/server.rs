@@ -22,17 +22,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Passwords;
-use crate::bucket::Bucket;
 use crate::cli::Options;
-use crate::connections::{Connections, Guest};
 use crate::error::Error;
-use crate::listen;
-use crate::page::{Page, policy};
-use crate::routes::Site;
-use crate::scraper::Scraper;
-use crate::tls::Acceptors;
-use crate::web_config::WebConfig;
+use crate::http::auth::Passwords;
+use crate::http::bucket::Bucket;
+use crate::http::connections::{Connections, Guest};
+use crate::http::listen;
+use crate::http::routes::Site;
+use crate::http::tls::Acceptors;
+use crate::http::web_config::WebConfig;
+use crate::render::page::{Page, policy};
+use crate::scrape::scraper::Scraper;
 
 /// The most connections at once.
 const MOST_CONNECTIONS: usize = 512;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::connections::{network, subscriber};
+use crate::http::connections::{network, subscriber};
 
 /// How many networks' and clients' permits are remembered.
 const REMEMBERED: usize = 10_000;

@@ -12,10 +12,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::oneshot;
 
-use crate::collector::{Collector, Options};
-use crate::metrics::{self, Format};
-use crate::page::Page;
-use crate::snapshot::{Snapshot, SourceReport};
+use crate::render::metrics::{self, Format};
+use crate::render::page::Page;
+use crate::scrape::collector::{Collector, Options};
+use crate::scrape::snapshot::{Snapshot, SourceReport};
 
 /// What a scrape is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Count, Text, Time};
-use crate::snapshot::{HookRuns, Pool, Snapshot, SourceReport};
+use crate::scrape::snapshot::{HookRuns, Pool, Snapshot, SourceReport};
 
 pub(super) fn write(snapshot: &Snapshot, out: &mut String) {
     let _ = writeln!(out, "<div class=\"columns\">");

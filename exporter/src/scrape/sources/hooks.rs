@@ -3,7 +3,7 @@
 use ocinet_shared::model::hook_stats::{HookStats, Stage};
 use ocinet_shared::state::{StateDir, StateError};
 
-use crate::snapshot::HookRuns;
+use crate::scrape::snapshot::HookRuns;
 
 /// Reads the counts of runs; none where no hook has run yet.
 ///

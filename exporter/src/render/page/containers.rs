@@ -6,7 +6,7 @@ use ocinet_shared::model::port::PublishedPort;
 use ocinet_shared::model::record::{Attachment, Record};
 
 use super::{Bytes, Count, Text, plural};
-use crate::snapshot::{Container, Interface, Port, Routed, addresses};
+use crate::scrape::snapshot::{Container, Interface, Port, Routed, addresses};
 
 /// What all interfaces of a container carried.
 pub(super) struct Totals {

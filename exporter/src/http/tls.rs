@@ -13,8 +13,8 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
-use crate::client_certificates::{Clients, Name};
-use crate::web_config::{ClientAuth, Tls, TlsVersion, WebConfig};
+use crate::http::client_certificates::{Clients, Name};
+use crate::http::web_config::{ClientAuth, Tls, TlsVersion, WebConfig};
 
 /// A cipher suite, named as Go does.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]

@@ -11,7 +11,7 @@ use ocinet_shared::model::network::Network;
 use ocinet_shared::state::{StateDir, StateError, id_of};
 
 use super::stamp::Stamp;
-use crate::snapshot::Pool;
+use crate::scrape::snapshot::Pool;
 
 /// The networks that were read, by name.
 #[derive(Debug)]

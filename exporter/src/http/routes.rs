@@ -15,13 +15,13 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::Passwords;
-use crate::bucket::Bucket;
-use crate::connections::Guest;
-use crate::metrics::Format;
-use crate::negotiation;
-use crate::scraper::{Form, Scraper, Wanted};
-use crate::web_config::WebConfig;
+use crate::http::auth::Passwords;
+use crate::http::bucket::Bucket;
+use crate::http::connections::Guest;
+use crate::http::negotiation;
+use crate::http::web_config::WebConfig;
+use crate::render::metrics::Format;
+use crate::scrape::scraper::{Form, Scraper, Wanted};
 
 /// What all requests need.
 #[derive(Debug)]

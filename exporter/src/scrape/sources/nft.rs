@@ -14,7 +14,7 @@ use ocinet_shared::model::record::Record;
 
 use super::open;
 use super::records::Known;
-use crate::snapshot::{Container, Port, Routed, Tables};
+use crate::scrape::snapshot::{Container, Port, Routed, Tables};
 
 /// How often the tables are read again that somebody made anew meanwhile.
 const ATTEMPTS: usize = 3;

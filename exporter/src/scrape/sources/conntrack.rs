@@ -8,7 +8,7 @@ use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::{KernelError, conntrack};
 
 use super::open;
-use crate::snapshot::Container;
+use crate::scrape::snapshot::Container;
 
 /// The host's connection tracking.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use hyper::header::HeaderValue;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, de};
 
-use crate::tls::{Cipher, Curve};
+use crate::http::tls::{Cipher, Curve};
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

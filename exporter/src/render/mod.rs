@@ -1,0 +1,11 @@
+//! A [`Snapshot`](crate::scrape::snapshot::Snapshot) as text: the formats of Prometheus, and the page for people.
+//!
+//! | file | does |
+//! |---|---|
+//! | `metrics.rs` `series.rs` `exposition.rs` | the table of metrics, their series, and the text formats |
+//! | `page/` | the page for people |
+
+pub mod exposition;
+pub mod metrics;
+pub mod page;
+mod series;
