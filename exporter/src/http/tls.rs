@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, ring};
+use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -15,49 +14,6 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, Su
 
 use crate::http::client_certificates::{Clients, Name};
 use crate::http::web_config::{ClientAuth, Tls, TlsVersion, WebConfig};
-
-/// A cipher suite, named as Go does.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Cipher(SupportedCipherSuite);
-
-impl TryFrom<String> for Cipher {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        // rustls says TLS13_AES_128_GCM_SHA256 where Go says TLS_AES_128_GCM_SHA256.
-        let go = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
-        let all = ring::ALL_CIPHER_SUITES;
-        all.iter().find(|suite| go(suite) == name).map(|suite| Self(*suite)).ok_or_else(|| {
-            let known: Vec<String> = all.iter().map(go).collect();
-            format!("the cipher suite {} is not one of {}", name.escape_debug(), known.join(", "))
-        })
-    }
-}
-
-/// A curve of the key exchange, named as Go does.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Curve(&'static dyn SupportedKxGroup);
-
-impl PartialEq for Curve {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
-    }
-}
-
-impl TryFrom<String> for Curve {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        match name.as_str() {
-            "X25519" => Ok(Self(ring::kx_group::X25519)),
-            "CurveP256" => Ok(Self(ring::kx_group::SECP256R1)),
-            "CurveP384" => Ok(Self(ring::kx_group::SECP384R1)),
-            _ => Err(format!("the curve {} is not one of X25519, CurveP256, CurveP384", name.escape_debug())),
-        }
-    }
-}
 
 /// What the file asks for, with what the files that it names hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,13 +149,13 @@ fn provider(tls: &Tls) -> CryptoProvider {
     let mut provider = ring::default_provider();
     let is_newer = |suite: &SupportedCipherSuite| suite.tls13().is_some();
     let chosen: Vec<_> =
-        tls.cipher_suites.iter().map(|cipher| cipher.0).filter(|suite| !is_newer(suite)).collect();
+        tls.cipher_suites.iter().map(|cipher| cipher.suite()).filter(|suite| !is_newer(suite)).collect();
     if !tls.cipher_suites.is_empty() {
         provider.cipher_suites.retain(is_newer);
         provider.cipher_suites.extend(chosen);
     }
     if !tls.curve_preferences.is_empty() {
-        provider.kx_groups = tls.curve_preferences.iter().map(|curve| curve.0).collect();
+        provider.kx_groups = tls.curve_preferences.iter().map(|curve| curve.group()).collect();
     }
     provider
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, de};
-
-use crate::http::tls::{Cipher, Curve};
+use tokio_rustls::rustls::SupportedCipherSuite;
+use tokio_rustls::rustls::crypto::{SupportedKxGroup, ring};
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -112,6 +112,65 @@ pub enum TlsVersion {
     /// RFC 8446.
     #[serde(rename = "TLS13")]
     Tls13,
+}
+
+/// A cipher suite, named as Go does.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Cipher(SupportedCipherSuite);
+
+impl Cipher {
+    /// As rustls knows it.
+    #[must_use]
+    pub fn suite(self) -> SupportedCipherSuite {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Cipher {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        // rustls says TLS13_AES_128_GCM_SHA256 where Go says TLS_AES_128_GCM_SHA256.
+        let go = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
+        let all = ring::ALL_CIPHER_SUITES;
+        all.iter().find(|suite| go(suite) == name).map(|suite| Self(*suite)).ok_or_else(|| {
+            let known: Vec<String> = all.iter().map(go).collect();
+            format!("the cipher suite {} is not one of {}", name.escape_debug(), known.join(", "))
+        })
+    }
+}
+
+/// A curve of the key exchange, named as Go does.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Curve(&'static dyn SupportedKxGroup);
+
+impl Curve {
+    /// As rustls knows it.
+    #[must_use]
+    pub fn group(self) -> &'static dyn SupportedKxGroup {
+        self.0
+    }
+}
+
+impl PartialEq for Curve {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl TryFrom<String> for Curve {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "X25519" => Ok(Self(ring::kx_group::X25519)),
+            "CurveP256" => Ok(Self(ring::kx_group::SECP256R1)),
+            "CurveP384" => Ok(Self(ring::kx_group::SECP384R1)),
+            _ => Err(format!("the curve {} is not one of X25519, CurveP256, CurveP384", name.escape_debug())),
+        }
+    }
 }
 
 /// `http_server_config`.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::web_config::Cipher;
 
 fn tls(yaml: &str) -> Tls {
     yaml_serde::from_str(yaml).unwrap()
