@@ -9,22 +9,15 @@ use ocinet_shared::one_line::of_clap_error;
 use tracing::level_filters::LevelFilter;
 
 use crate::http::listen::ListenAddress;
+use crate::http::server;
 use crate::log;
 use crate::scrape::collector::{self, SOURCES};
 
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen.
-    pub listen: Vec<ListenAddress>,
-    /// Whether systemd has opened the sockets, in place of `listen`.
-    pub systemd_socket: bool,
-    /// The path of the metrics.
-    pub telemetry_path: String,
-    /// The file that says who may read, and by what certificate.
-    pub web_config: Option<PathBuf>,
-    /// How many requests may wait for a scrape at once.
-    pub max_requests: Option<usize>,
+    /// How metrics are served.
+    pub server: server::Options,
     /// What is collected.
     pub collector: collector::Options,
     /// What is left out of the log.
@@ -54,14 +47,16 @@ impl Options {
         let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
         let max_requests = matches.get_one::<usize>(MAX_REQUESTS).copied().unwrap_or_default();
         Ok(Self {
-            listen: matches.get_many(LISTEN).unwrap_or_default().copied().collect(),
-            systemd_socket: is_on(&matches, SYSTEMD_SOCKET, false),
-            telemetry_path: text(TELEMETRY_PATH),
-            web_config: matches
-                .get_one::<String>(CONFIG_FILE)
-                .filter(|file| !file.is_empty())
-                .map(PathBuf::from),
-            max_requests: (max_requests > 0).then_some(max_requests),
+            server: server::Options {
+                listen: matches.get_many(LISTEN).unwrap_or_default().copied().collect(),
+                systemd_socket: is_on(&matches, SYSTEMD_SOCKET, false),
+                telemetry_path: text(TELEMETRY_PATH),
+                web_config: matches
+                    .get_one::<String>(CONFIG_FILE)
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from),
+                max_requests: (max_requests > 0).then_some(max_requests),
+            },
             collector: collector::Options {
                 state: matches.get_one::<PathBuf>(STATE_DIR).cloned().unwrap_or_default(),
                 enabled: SOURCES
@@ -209,9 +204,12 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_other_exporters() {
         let options = parse(&[]).unwrap();
-        assert_eq!(options.listen, [":9477".parse().unwrap()]);
-        assert_eq!((options.telemetry_path.as_str(), options.max_requests), ("/metrics", Some(40)));
-        assert_eq!((options.web_config, options.systemd_socket), (None, false));
+        assert_eq!(options.server.listen, [":9477".parse().unwrap()]);
+        assert_eq!(
+            (options.server.telemetry_path.as_str(), options.server.max_requests),
+            ("/metrics", Some(40))
+        );
+        assert_eq!((options.server.web_config, options.server.systemd_socket), (None, false));
         assert_eq!((options.log_level, options.log_format), (LevelFilter::INFO, log::Format::Logfmt));
         let defaults = SOURCES.iter().filter(|source| source.default_on).count();
         assert_eq!(options.collector.enabled.len(), defaults);
@@ -225,12 +223,12 @@ mod tests {
                      --state-dir /s --log.level=debug --log.format=json";
         let options = parse(&words.split_whitespace().collect::<Vec<_>>()).unwrap();
         assert_eq!(
-            options.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            options.server.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["127.0.0.1:1", "[::1]:2"]
         );
-        assert_eq!((options.telemetry_path.as_str(), options.max_requests), ("/m", None));
-        assert_eq!(options.web_config, Some(PathBuf::from("web.yml")));
-        assert!(options.systemd_socket && options.collector.cadvisor);
+        assert_eq!((options.server.telemetry_path.as_str(), options.server.max_requests), ("/m", None));
+        assert_eq!(options.server.web_config, Some(PathBuf::from("web.yml")));
+        assert!(options.server.systemd_socket && options.collector.cadvisor);
         assert_eq!(options.collector.state, PathBuf::from("/s"));
         assert_eq!((options.log_level, options.log_format), (LevelFilter::DEBUG, log::Format::Json));
     }

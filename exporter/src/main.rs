@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         ),
         Err(error) => tracing::warn!("cannot give up writing files: {error}"),
     }
-    match catch_unwind(|| server::run(&options)) {
+    match catch_unwind(|| server::run(&options.server, &options.collector)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             let _ = std::io::stderr().write_all(format!("ocinet-exporter: {error}\n").as_bytes());

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,16 +22,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::cli::Options;
 use crate::error::Error;
 use crate::http::auth::Passwords;
 use crate::http::bucket::Bucket;
 use crate::http::connections::{Connections, Guest};
-use crate::http::listen;
+use crate::http::listen::{self, ListenAddress};
 use crate::http::routes::Site;
 use crate::http::tls::Acceptors;
 use crate::http::web_config::WebConfig;
 use crate::render::page::{Page, policy};
+use crate::scrape::collector;
 use crate::scrape::scraper::Scraper;
 
 /// The most connections at once.
@@ -49,14 +49,29 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// How long those who are being served have once the exporter is told to end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT.
+/// How metrics are served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: Vec<ListenAddress>,
+    /// Whether systemd has opened the sockets, in place of `listen`.
+    pub systemd_socket: bool,
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// The file that says who may read, and by what certificate.
+    pub web_config: Option<PathBuf>,
+    /// How many requests may wait for a scrape at once.
+    pub max_requests: Option<usize>,
+}
+
+/// Serves what is collected until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// What keeps it from beginning.
-pub fn run(options: &Options) -> Result<(), Error> {
+pub fn run(options: &Options, collected: &collector::Options) -> Result<(), Error> {
     let listeners =
         if options.systemd_socket { listen::inherited()? } else { listen::open(&options.listen)? };
-    let served = Served::new(options)?;
+    let served = Served::new(options, collected)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let runtime =
         runtime.map_err(|error| Error::kernel("start", error, "free some descriptors or memory"))?;
@@ -74,7 +89,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(options: &Options) -> Result<Self, Error> {
+    fn new(options: &Options, collected: &collector::Options) -> Result<Self, Error> {
         let file = options.web_config.as_deref();
         let (config, acceptors) = file.map_or(Ok((WebConfig::default(), None)), read_config)?;
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -82,7 +97,7 @@ impl Served {
         let start = |cause: &dyn std::fmt::Display| Error::kernel("start", cause, "look at the kernel's log");
         let policy = HeaderValue::try_from(policy()).map_err(|error| start(&error))?;
         let site = Site {
-            scraper: Scraper::start(options.collector.clone(), page).map_err(|error| start(&error))?,
+            scraper: Scraper::start(collected.clone(), page).map_err(|error| start(&error))?,
             telemetry_path: options.telemetry_path.clone(),
             web_config: options.web_config.clone(),
             passwords: Passwords::new().map_err(|error| start(&error))?,
