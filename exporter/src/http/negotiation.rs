@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING};
 
-use crate::render::metrics::Format;
+use crate::render::exposition::Format;
 
 /// How long an answer may take where the client does not say.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -20,14 +20,15 @@ use crate::http::bucket::Bucket;
 use crate::http::connections::Guest;
 use crate::http::negotiation;
 use crate::http::web_config::WebConfig;
-use crate::render::metrics::Format;
-use crate::scrape::scraper::{Form, Scraper, Wanted};
+use crate::render::exposition::Format;
+use crate::render::renderer::{Document, Representation};
+use crate::scrape::scraper::Scraper;
 
 /// What all requests need.
 #[derive(Debug)]
 pub struct Site {
     /// Where scrapes are ordered.
-    pub scraper: Scraper,
+    pub scraper: Scraper<Representation>,
     /// The path of the metrics.
     pub telemetry_path: String,
     /// The file that says who may ask, read for every request.
@@ -130,16 +131,16 @@ impl Site {
         if path == "/healthz" {
             return text(StatusCode::OK, "ok\n");
         }
-        let form = match (is_metrics, negotiation::format(request.headers())) {
-            (false, _) => Form::Page,
-            (true, Format::Text) => Form::Text,
-            (true, Format::OpenMetrics) => Form::OpenMetrics,
+        let document = if is_metrics {
+            Document::Metrics(negotiation::format(request.headers()))
+        } else {
+            Document::StatusPage
         };
-        let wanted = Wanted { form, gzip: negotiation::gzip(request.headers()) };
+        let wanted = Representation { document, gzip: negotiation::gzip(request.headers()) };
         self.scrape(wanted, deadline).await
     }
 
-    async fn scrape(&self, wanted: Wanted, deadline: Instant) -> Response<Bytes> {
+    async fn scrape(&self, wanted: Representation, deadline: Instant) -> Response<Bytes> {
         let _waiting = match &self.waiting {
             None => None,
             Some((waiting, most)) => match waiting.try_acquire() {
@@ -160,20 +161,22 @@ impl Site {
         }
     }
 
-    fn scraped(&self, wanted: Wanted, body: Bytes) -> Response<Bytes> {
+    fn scraped(&self, wanted: Representation, body: Bytes) -> Response<Bytes> {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
-        let kind = match wanted.form {
-            Form::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Form::Page => "text/html; charset=utf-8",
+        let kind = match wanted.document {
+            Document::Metrics(Format::Text) => "text/plain; version=0.0.4; charset=utf-8",
+            Document::Metrics(Format::OpenMetrics) => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            }
+            Document::StatusPage => "text/html; charset=utf-8",
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if wanted.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        if wanted.form == Form::Page {
+        if wanted.document == Document::StatusPage {
             headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
             headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
         }

@@ -31,8 +31,10 @@ use crate::http::routes::Site;
 use crate::http::tls::Acceptors;
 use crate::http::web_config::WebConfig;
 use crate::render::page::{Page, policy};
+use crate::render::renderer::Renderer;
 use crate::scrape::collector;
 use crate::scrape::scraper::Scraper;
+use crate::scrape::snapshot::Snapshot;
 
 /// The most connections at once.
 const MOST_CONNECTIONS: usize = 512;
@@ -96,8 +98,11 @@ impl Served {
         let page = Page { host: host.trim().to_owned(), telemetry_path: options.telemetry_path.clone() };
         let start = |cause: &dyn std::fmt::Display| Error::kernel("start", cause, "look at the kernel's log");
         let policy = HeaderValue::try_from(policy()).map_err(|error| start(&error))?;
+        let renderer = Renderer { options: collected.clone(), page };
+        let write = Box::new(move |snapshot: &Snapshot, wanted| renderer.write(snapshot, wanted));
+        let scraper = Scraper::start(collected.clone(), write).map_err(|error| start(&error))?;
         let site = Site {
-            scraper: Scraper::start(collected.clone(), page).map_err(|error| start(&error))?,
+            scraper,
             telemetry_path: options.telemetry_path.clone(),
             web_config: options.web_config.clone(),
             passwords: Passwords::new().map_err(|error| start(&error))?,

@@ -2,80 +2,60 @@
 //! who asks while one runs waits for the next, and all who wait share it. So nobody gets figures that are older than the
 //! question, and two scrapes are all that any number of clients can wait for.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use tokio::sync::oneshot;
 
-use crate::render::metrics::{self, Format};
-use crate::render::page::Page;
 use crate::scrape::collector::{Collector, Options};
 use crate::scrape::snapshot::{Snapshot, SourceReport};
 
-/// What a scrape is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Prometheus' text format.
-    Text,
-    /// OpenMetrics.
-    OpenMetrics,
-    /// The page for people.
-    Page,
-}
-
-/// What a client waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// The format.
-    pub form: Form,
-    /// Whether it is compressed.
-    pub gzip: bool,
-}
-
-struct Order {
-    wanted: Wanted,
+/// One client's order: `R` says how the scrape is to be written.
+struct Order<R> {
+    wanted: R,
     answer: oneshot::Sender<Bytes>,
 }
 
+/// Makes the answer of a snapshot; nothing where it cannot.
+pub type Write<R> = Box<dyn Fn(&Snapshot, R) -> Option<Bytes> + Send>;
+
 /// Where scrapes are ordered.
 #[derive(Debug)]
-pub struct Scraper {
-    orders: Sender<Order>,
+pub struct Scraper<R> {
+    orders: Sender<Order<R>>,
 }
 
-impl Scraper {
+impl<R: Copy + PartialEq + Send + 'static> Scraper<R> {
     /// Starts the thread, which ends with this value.
     ///
     /// # Errors
     /// The kernel's, when it gives no thread.
-    pub fn start(options: Options, page: Page) -> io::Result<Self> {
+    pub fn start(options: Options, write: Write<R>) -> io::Result<Self> {
         let (orders, queue) = channel();
-        let work = move || Worker { collector: Collector::new(options.clone()), options, page }.run(&queue);
+        let work = move || Worker { collector: Collector::new(options.clone()), options, write }.run(&queue);
         std::thread::Builder::new().name("scrape".to_owned()).spawn(work)?;
         Ok(Self { orders })
     }
 
     /// A scrape that begins from now on; nothing where it could not be written.
-    pub async fn scrape(&self, wanted: Wanted) -> Option<Bytes> {
+    pub async fn scrape(&self, wanted: R) -> Option<Bytes> {
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order { wanted, answer }).ok()?;
         answered.await.ok()
     }
 }
 
-struct Worker {
+struct Worker<R> {
     collector: Collector,
     options: Options,
-    page: Page,
+    write: Write<R>,
 }
 
-impl Worker {
-    fn run(mut self, queue: &Receiver<Order>) {
+impl<R: Copy + PartialEq> Worker<R> {
+    fn run(mut self, queue: &Receiver<Order<R>>) {
         while let Ok(first) = queue.recv() {
             let mut orders = vec![first];
             orders.extend(queue.try_iter());
@@ -87,12 +67,12 @@ impl Worker {
         }
     }
 
-    fn serve(&mut self, orders: Vec<Order>) {
+    fn serve(&mut self, orders: Vec<Order<R>>) {
         let snapshot = self.snapshot();
-        let mut written: Vec<(Wanted, Bytes)> = Vec::new();
+        let mut written: Vec<(R, Bytes)> = Vec::new();
         for Order { wanted, answer } in orders {
-            let known = written.iter().find(|(form, _)| *form == wanted).map(|(_, bytes)| bytes.clone());
-            let bytes = known.or_else(|| self.write(&snapshot, wanted));
+            let known = written.iter().find(|(of, _)| *of == wanted).map(|(_, bytes)| bytes.clone());
+            let bytes = known.or_else(|| self.written(&snapshot, wanted));
             // Whoever asked for what cannot be written is told so by the end of the channel.
             let Some(bytes) = bytes else { continue };
             written.push((wanted, bytes.clone()));
@@ -111,29 +91,10 @@ impl Worker {
         })
     }
 
-    fn write(&self, snapshot: &Snapshot, wanted: Wanted) -> Option<Bytes> {
-        let write = || {
-            let mut text = String::new();
-            match wanted.form {
-                Form::Text => metrics::write(snapshot, &self.options, Format::Text, &mut text),
-                Form::OpenMetrics => metrics::write(snapshot, &self.options, Format::OpenMetrics, &mut text),
-                Form::Page => self.page.write(snapshot, SystemTime::now(), &mut text),
-            }
-            if wanted.gzip { compress(&text) } else { Ok(text.into()) }
-        };
-        let written = catch_unwind(AssertUnwindSafe(write));
-        match written {
-            Ok(Ok(bytes)) => return Some(bytes),
-            Ok(Err(error)) => tracing::error!(%error, "cannot compress a scrape"),
-            Err(_) => tracing::error!("a scrape could not be written, by a bug"),
-        }
-        None
+    fn written(&self, snapshot: &Snapshot, wanted: R) -> Option<Bytes> {
+        catch_unwind(AssertUnwindSafe(|| (self.write)(snapshot, wanted))).unwrap_or_else(|_| {
+            tracing::error!("a scrape could not be written, by a bug");
+            None
+        })
     }
-}
-
-/// The fastest level: the next one takes twice the time to save a third of the bytes.
-fn compress(text: &str) -> io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
-    encoder.write_all(text.as_bytes())?;
-    Ok(encoder.finish()?.into())
 }
