@@ -106,7 +106,8 @@ impl Collector {
         let mut is_sound = vec![true; containers.len()];
         run.source("links", || self.links.read(&mut living, &mut containers, &mut is_sound));
         run.source("nft", || {
-            let (tables, success) = self.nft.read(&mut living, &mut containers, &mut is_sound);
+            let mut elements: Vec<_> = living.iter_mut().map(|known| &mut known.elements).collect();
+            let (tables, success) = self.nft.read(&mut elements, &mut containers, &mut is_sound);
             snapshot.tables = tables;
             success
         });

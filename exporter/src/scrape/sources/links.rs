@@ -192,14 +192,14 @@ fn interface<'a>(containers: &'a mut [Container], place: &Inside) -> Option<&'a 
 /// Makes counters that never fall of those that were read; whether all of them were there and none fell.
 fn steady(known: &mut Known, container: &mut Container) -> bool {
     let mut is_sound = true;
-    for (life, interface) in known.life.interfaces.iter_mut().zip(&mut container.interfaces) {
+    for (counters, interface) in known.interfaces.iter_mut().zip(&mut container.interfaces) {
         let Some(LinkCounters { received, sent }) = interface.counters else {
             is_sound = false;
             continue;
         };
         let numbers = |one: Direction| [one.bytes, one.packets, one.errors, one.drops];
         let ([a, b, c, d], [e, f, g, h]) = (numbers(received), numbers(sent));
-        let reading = life.read(Some([a, b, c, d, e, f, g, h]), 0);
+        let reading = counters.read(Some([a, b, c, d, e, f, g, h]), 0);
         is_sound &= reading.is_sound;
         let [a, b, c, d, e, f, g, h] = reading.values;
         let direction =

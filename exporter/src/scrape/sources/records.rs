@@ -14,7 +14,7 @@ use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::record::{Phase, Record};
 use ocinet_shared::state::{StateDir, StateError, id_of};
 
-use super::nft::Counted;
+use super::nft::ContainerElements;
 use super::stamp::Stamp;
 use crate::scrape::monotonic::Steady;
 use crate::scrape::snapshot::{Container, Records};
@@ -23,26 +23,15 @@ use crate::scrape::snapshot::{Container, Records};
 /// another that got its pid, nor from one that is dead and not waited for.
 const LOOKED_AT: usize = 32;
 
-/// The container's counters as they were last exported.
-#[derive(Debug, Default)]
-pub struct Life {
-    /// By attachment.
-    pub interfaces: Vec<Steady<8>>,
-    /// Of all addresses together.
-    pub routed: Steady<5>,
-    /// By published port.
-    pub ports: Vec<Steady<5>>,
-}
-
 /// A container of this boot.
 #[derive(Debug)]
 pub struct Known {
     /// Its record.
     pub record: Arc<Record>,
-    /// Which elements count for it.
-    pub counted: Counted,
-    /// Its counters.
-    pub life: Life,
+    /// What its interfaces counted, by attachment.
+    pub interfaces: Vec<Steady<8>>,
+    /// What its elements counted.
+    pub elements: ContainerElements,
     /// Whether its process has ended.
     has_ended: bool,
     /// Whether it is there for the members of its pod.
@@ -52,21 +41,22 @@ pub struct Known {
 impl Known {
     /// A container that was started anew, under an id that was there before, begins with counters of its own.
     fn new(record: Record, earlier: Option<Box<Self>>) -> Self {
-        let ports = record.ports().count();
-        let of_earlier = |earlier: Box<Self>| {
-            let same_start = |a: &Record, b: &Record| (a.pid_start, a.created) == (b.pid_start, b.created);
-            let fits = earlier.life.interfaces.len() == record.attachments.len()
-                && earlier.life.ports.len() == ports;
-            (same_start(&earlier.record, &record) && fits).then_some(earlier.life)
+        let is_same_start = |earlier: &Self| {
+            (earlier.record.pid_start, earlier.record.created) == (record.pid_start, record.created)
         };
-        let afresh = || Life {
-            interfaces: vec![Steady::default(); record.attachments.len()],
-            routed: Steady::default(),
-            ports: vec![Steady::default(); ports],
+        let goes_on = |earlier: &Self| {
+            is_same_start(earlier)
+                && earlier.interfaces.len() == record.attachments.len()
+                && earlier.elements.fit(&record)
         };
-        let life = earlier.and_then(of_earlier).unwrap_or_else(afresh);
+        let mut interfaces = vec![Steady::default(); record.attachments.len()];
+        let mut elements = ContainerElements::of(&record);
+        if let Some(earlier) = earlier.filter(|earlier| goes_on(earlier)) {
+            interfaces = earlier.interfaces;
+            elements.continue_from(earlier.elements);
+        }
         let has_ended = process::has_ended(record.pid, record.pid_start);
-        Self { counted: Counted::of(&record), record: Arc::new(record), life, has_ended, is_kept: false }
+        Self { record: Arc::new(record), interfaces, elements, has_ended, is_kept: false }
     }
 
     fn lives(&self) -> bool {
