@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use ocinet_exporter::render::exposition::Format;
-use ocinet_exporter::render::metrics::{METRICS, Metric, Of, write};
+use ocinet_exporter::render::metrics::{Description, table, write};
 use ocinet_exporter::scrape::collector::{Options, SOURCES, default_sources};
 use ocinet_exporter::scrape::snapshot::Snapshot;
 
@@ -96,42 +96,42 @@ fn both_formats_say_the_same() {
     assert_eq!(samples(Format::Text), samples(Format::OpenMetrics));
 }
 
-fn family<'a>(families: &'a [Family], metric: &Metric) -> &'a Family {
-    families.iter().find(|family| family.name == metric.name).unwrap_or_else(|| panic!("{}", metric.name))
+fn family<'a>(families: &'a [Family], name: &str) -> &'a Family {
+    families.iter().find(|family| family.name == name).unwrap_or_else(|| panic!("{name}"))
 }
 
 /// The fixture has something of everything.
 #[test]
 fn every_metric_is_on_the_page_with_the_labels_of_the_table() {
     let families = check(&page(&fixture::snapshot(), true, Format::Text), Format::Text);
-    for metric in METRICS {
-        let family = family(&families, metric);
+    for Description { header, labels: expected, .. } in table() {
+        let family = family(&families, header.name);
         assert_eq!(
             (family.kind.as_str(), family.help.as_str()),
-            (metric.kind.name(Format::Text), metric.help)
+            (header.kind.name(Format::Text), header.help)
         );
         for sample in &family.samples {
             let labels: Vec<&str> =
                 sample.labels.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "le").collect();
-            assert_eq!(labels, metric.of.labels(), "{}", metric.name);
+            assert_eq!(labels, expected, "{}", header.name);
         }
     }
-    assert_eq!(families.len(), METRICS.len());
+    assert_eq!(families.len(), table().count());
 }
 
 #[test]
 fn cadvisors_names_are_there_only_when_asked_for() {
     let families = check(&page(&fixture::snapshot(), false, Format::Text), Format::Text);
-    let foreign = |metric: &&Metric| matches!(metric.of, Of::Cadvisor(_));
-    assert_eq!(METRICS.iter().filter(foreign).count(), 8);
-    assert_eq!(families.len(), METRICS.len() - 8);
+    let foreign = |metric: &Description| metric.header.name.starts_with("container_");
+    assert_eq!(table().filter(foreign).count(), 8);
+    assert_eq!(families.len(), table().count() - 8);
     assert!(families.iter().all(|family| !family.name.starts_with("container_")));
 }
 
 #[test]
 fn every_metric_has_a_source_that_there_is() {
     let sources: BTreeSet<&str> = SOURCES.iter().map(|source| source.name).collect();
-    let named: BTreeSet<&str> = METRICS.iter().filter_map(|metric| metric.of.source()).collect();
+    let named: BTreeSet<&str> = table().filter_map(|metric| metric.source).collect();
     assert_eq!(named, sources);
 }
 
@@ -140,12 +140,12 @@ fn what_the_process_collector_tells_is_in_the_table() {
     use prometheus::core::Collector as _;
     let families = prometheus::process_collector::ProcessCollector::for_self().collect();
     let told: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
-    let of_process = METRICS.iter().filter(|metric| matches!(metric.of, Of::Process));
-    assert_eq!(told, of_process.map(|metric| metric.name).collect());
+    let of_process = table().filter(|metric| metric.source == Some("process"));
+    assert_eq!(told, of_process.map(|metric| metric.header.name).collect());
     for family in &families {
-        let metric = METRICS.iter().find(|metric| metric.name == family.name()).unwrap();
+        let header = table().map(|metric| metric.header).find(|header| header.name == family.name()).unwrap();
         let kind = format!("{:?}", family.get_field_type()).to_lowercase();
-        assert_eq!(kind, metric.kind.name(Format::Text), "{}", metric.name);
+        assert_eq!(kind, header.kind.name(Format::Text), "{}", header.name);
     }
 }
 
@@ -155,13 +155,13 @@ fn the_reference_has_every_metric() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let text = fs::read_to_string(path).unwrap();
     let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
-    let row = |metric: &Metric| {
-        let labels: Vec<String> = metric.of.labels().iter().map(|label| format!("`{label}`")).collect();
-        let kind = metric.kind.name(Format::OpenMetrics);
-        let source = metric.of.source().unwrap_or("always");
-        format!("| `{}` | {kind} | {} | {} | {source} |", metric.name, labels.join(" "), metric.help)
+    let row = |Description { header, labels, source }| {
+        let labels: Vec<String> = labels.iter().map(|label: &&str| format!("`{label}`")).collect();
+        let kind = header.kind.name(Format::OpenMetrics);
+        let source = source.unwrap_or("always");
+        format!("| `{}` | {kind} | {} | {} | {source} |", header.name, labels.join(" "), header.help)
     };
-    let rows: Vec<String> = METRICS.iter().map(row).collect();
+    let rows: Vec<String> = table().map(row).collect();
     for row in &rows {
         assert!(documented.contains(&row.as_str()), "docs/metrics.md lacks this row:\n{row}");
     }

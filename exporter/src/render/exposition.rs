@@ -1,6 +1,9 @@
 //! The two text formats: Prometheus's own, 0.0.4, and OpenMetrics 1.0.0. Nothing is kept besides the one text.
 
+use std::borrow::Borrow;
 use std::fmt::Write as _;
+
+use crate::render::labels::{LabelSet, escape};
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +49,177 @@ impl Kind {
     }
 }
 
+/// What a metric is called, and what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    /// The name of its series, in the text format also the metric's own.
+    pub name: &'a str,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// What it means, as a sentence.
+    pub help: &'a str,
+}
+
+/// What a series says now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing: there is no such series.
+    Missing,
+    /// A whole number.
+    Whole(u64),
+    /// A whole number that may be larger.
+    Large(u128),
+    /// Any other number.
+    Real(f64),
+    /// Counts of what took no longer than a bound.
+    Histogram(Histogram),
+}
+
+/// Upper bounds and how many took no longer, cumulative, without the last one (`+Inf`); the sum and the number of all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Histogram {
+    /// Bounds and counts.
+    pub buckets: Vec<(f64, u64)>,
+    /// The sum of all.
+    pub sum: f64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(is_true: bool) -> Self {
+        Self::Whole(is_true.into())
+    }
+}
+
+impl From<u128> for Value {
+    fn from(number: u128) -> Self {
+        Self::Large(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Missing, Into::into)
+    }
+}
+
+/// A metric, and what it says of a `T`.
+pub struct Metric<T> {
+    /// Its header.
+    pub header: Header<'static>,
+    /// What it says.
+    pub value: fn(&T) -> Value,
+}
+
+/// Metrics of the same things, and so with the same labels.
+pub struct Group<T: 'static> {
+    /// The names of the labels, but for a histogram's bounds.
+    pub labels: &'static [&'static str],
+    /// The source that they come from; none where they are always there.
+    pub source: Option<&'static str>,
+    /// The metrics, in their order.
+    pub metrics: &'static [Metric<T>],
+}
+
+impl<T> Group<T> {
+    /// What the table says of each.
+    pub fn describe(&self) -> impl Iterator<Item = Description> {
+        self.metrics.iter().map(|metric| Description {
+            header: metric.header,
+            labels: self.labels,
+            source: self.source,
+        })
+    }
+
+    /// Writes every metric of the things that there are, in their order.
+    pub fn write(&self, things: &[(LabelSet, impl Borrow<T>)], writer: &mut Writer<'_>) {
+        for Metric { header, value } in self.metrics {
+            writer.metric(header, things.iter().map(|(labels, thing)| (labels, value(thing.borrow()))));
+        }
+    }
+}
+
+/// What can be said of a metric without a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Description {
+    /// Its header.
+    pub header: Header<'static>,
+    /// The names of the labels, but for a histogram's bounds.
+    pub labels: &'static [&'static str],
+    /// The source that it comes from; none where it is always there.
+    pub source: Option<&'static str>,
+}
+
+/// A metric of numbers that rise until they begin anew.
+pub const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Value) -> Metric<T> {
+    Metric { header: Header { name, kind: Kind::Counter, help }, value }
+}
+
+/// A metric of numbers that rise and fall.
+pub const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Value) -> Metric<T> {
+    Metric { header: Header { name, kind: Kind::Gauge, help }, value }
+}
+
+/// A metric that says by its labels what a thing is.
+pub const fn info<T>(name: &'static str, help: &'static str) -> Metric<T> {
+    Metric { header: Header { name, kind: Kind::Info, help }, value: |_| Value::Whole(1) }
+}
+
+/// A metric of how long something took.
+pub const fn histogram<T>(name: &'static str, help: &'static str, value: fn(&T) -> Value) -> Metric<T> {
+    Metric { header: Header { name, kind: Kind::Histogram, help }, value }
+}
+
 /// The units that a metric's name can end with.
 const UNITS: [&str; 2] = ["bytes", "seconds"];
 
 /// A text under way.
-pub struct Page<'a> {
+pub struct Writer<'a> {
     out: &'a mut String,
     format: Format,
 }
 
-impl<'a> Page<'a> {
+impl<'a> Writer<'a> {
     /// Appends to a text.
     pub fn new(out: &'a mut String, format: Format) -> Self {
         Self { out, format }
     }
 
-    /// What comes before a metric's series. `name` is the series' own.
-    pub fn header(&mut self, name: &str, kind: Kind, help: &str) {
+    /// A metric with its series; nothing where it has none.
+    pub fn metric<'l>(&mut self, header: &Header<'_>, series: impl Iterator<Item = (&'l LabelSet, Value)>) {
+        let mut has_header = false;
+        for (labels, value) in series {
+            if value == Value::Missing {
+                continue;
+            }
+            if !has_header {
+                self.header(header);
+                has_header = true;
+            }
+            match value {
+                Value::Missing => {}
+                Value::Whole(number) => self.number(header.name, labels, number),
+                Value::Large(number) => self.display(header.name, labels, number),
+                Value::Real(number) => self.display(header.name, labels, number),
+                Value::Histogram(histogram) => self.histogram(header.name, labels, &histogram),
+            }
+        }
+    }
+
+    fn header(&mut self, &Header { name, kind, help }: &Header<'_>) {
         let family = match self.format {
             Format::Text => name,
             Format::OpenMetrics => name.strip_suffix(kind.suffix()).unwrap_or(name),
@@ -78,8 +235,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A series of a whole number. `labels` is what [`Labels`] made.
-    pub fn number(&mut self, name: &str, labels: &str, value: u64) {
+    fn number(&mut self, name: &str, labels: &LabelSet, value: u64) {
+        let labels = labels.as_str();
         self.out.reserve(name.len() + labels.len() + 22);
         self.out.push_str(name);
         self.out.push_str(labels);
@@ -88,66 +245,29 @@ impl<'a> Page<'a> {
         self.out.push('\n');
     }
 
-    /// A series of any other number.
-    pub fn value(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
-        let _ = writeln!(self.out, "{name}{labels} {value}");
+    fn display(&mut self, name: &str, labels: &LabelSet, value: impl std::fmt::Display) {
+        let _ = writeln!(self.out, "{name}{} {value}", labels.as_str());
     }
 
-    /// A histogram's upper bound, as its label has it: OpenMetrics wants to see that it is no whole number.
-    #[must_use]
-    pub fn bound(&self, bound: f64) -> String {
-        match self.format {
-            Format::Text => format!("{bound}"),
-            Format::OpenMetrics => format!("{bound:?}"),
+    fn histogram(&mut self, name: &str, labels: &LabelSet, Histogram { buckets, sum, count }: &Histogram) {
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in buckets {
+            // OpenMetrics wants to see that a bound is no whole number.
+            let bound = match self.format {
+                Format::Text => format!("{bound}"),
+                Format::OpenMetrics => format!("{bound:?}"),
+            };
+            self.number(&bucket, &labels.clone().with("le", &bound), *count);
         }
+        self.number(&bucket, &labels.clone().with("le", "+Inf"), *count);
+        self.display(&format!("{name}_sum"), labels, sum);
+        self.number(&format!("{name}_count"), labels, *count);
     }
 
     /// The end of the text.
     pub fn end(self) {
         if self.format == Format::OpenMetrics {
             self.out.push_str("# EOF\n");
-        }
-    }
-}
-
-/// A series' labels under way, in braces.
-#[derive(Debug, Clone, Default)]
-pub struct Labels(String);
-
-impl Labels {
-    /// The same with a further label.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        // The closing brace makes room.
-        self.0.pop();
-        self.0.reserve(name.len() + value.len() + 5);
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push_str(name);
-        self.0.push_str("=\"");
-        escape(value, true, &mut self.0);
-        self.0.push_str("\"}");
-        self
-    }
-
-    /// The text; empty without a label.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Backslashes and line feeds, and quotation marks within quotation marks.
-fn escape(text: &str, quotes: bool, out: &mut String) {
-    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'\n' | b'"')) {
-        out.push_str(text);
-        return;
-    }
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '"' if quotes => out.push_str("\\\""),
-            other => out.push(other),
         }
     }
 }
@@ -172,12 +292,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_end_a_label_is_escaped() {
-        let labels = Labels::default().with("id", "a\"b\\c\nd{}é").with("name", "");
-        assert_eq!(labels.as_str(), "{id=\"a\\\"b\\\\c\\nd{}é\",name=\"\"}");
-    }
-
-    #[test]
     fn numbers_are_written_in_full() {
         for value in [0, 9, 10, 12_345, u64::MAX] {
             let mut text = String::new();
@@ -190,7 +304,8 @@ mod tests {
     fn a_header_in_both_formats() {
         let header = |format, name, kind| {
             let mut text = String::new();
-            Page::new(&mut text, format).header(name, kind, "It says \"a\\b\".");
+            let header = Header { name, kind, help: "It says \"a\\b\"." };
+            Writer::new(&mut text, format).header(&header);
             text
         };
         assert_eq!(

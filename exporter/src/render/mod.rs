@@ -2,12 +2,13 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `metrics.rs` `series.rs` `exposition.rs` | the table of metrics, their series, and the text formats |
+//! | `exposition.rs` `labels.rs` | metrics and their series in the two text formats |
+//! | `metrics/` | every metric: one file for each kind of thing that has some |
 //! | `page/` | the page for people |
 //! | `renderer.rs` | what a client can ask for, and which of these writes it |
 
 pub mod exposition;
+mod labels;
 pub mod metrics;
 pub mod page;
 pub mod renderer;
-mod series;
