@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ocinet_shared::model::port::PublishedPort;
 use ocinet_shared::model::record::{Attachment, Record};
 
-use super::{Bytes, Count, Text, plural};
+use crate::render::page::text::{Bytes, Count, Text, plural};
 use crate::scrape::snapshot::{Container, Interface, Port, Routed, addresses};
 
 /// What all interfaces of a container carried.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Count, Text, Time};
+use crate::render::page::text::{Count, Text, Time};
 use crate::scrape::snapshot::{HookRuns, Pool, Snapshot, SourceReport};
 
 pub(super) fn write(snapshot: &Snapshot, out: &mut String) {

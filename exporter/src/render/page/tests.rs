@@ -4,6 +4,7 @@ use ocinet_shared::model::record::Record;
 use serde_json::json;
 
 use super::*;
+use crate::render::page::text::Count;
 use crate::scrape::snapshot::{
     Container, Direction, Interface, LinkCounters, Pool, Port, Records, Routed, SourceReport, Tables,
 };
