@@ -1,4 +1,4 @@
-//! Clients' certificates: who must show one, who has signed it, and whose it is.
+//! ClientVerifier' certificates: who must show one, who has signed it, and whose it is.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -55,9 +55,9 @@ impl Name {
     }
 }
 
-/// How clients' certificates are judged.
+/// How clients' certificates are verified.
 #[derive(Debug)]
-pub struct Clients {
+pub struct ClientVerifier {
     /// Who must have signed them; nobody in particular where there is none.
     pub authority: Option<Arc<dyn ClientCertVerifier>>,
     /// Whether one must be shown.
@@ -68,7 +68,7 @@ pub struct Clients {
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for Clients {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }

@@ -45,7 +45,7 @@ struct Entry {
 struct Inner {
     /// By number, so that the first is the oldest.
     open: BTreeMap<u64, Entry>,
-    last_guest: u64,
+    last_connection: u64,
     last_answer: u64,
 }
 
@@ -67,19 +67,19 @@ impl Connections {
     /// Lets a client's connection in. When there are too many, the oldest quiet one goes of the client who has the most, or else
     /// the oldest whose client is slow to read; where everybody waits for us, there is no place.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Guest> {
+    pub fn admit(self: &Arc<Self>, client: IpAddr) -> Option<ConnectionGuard> {
         if self.lock().open.len() >= self.most && !self.make_room() {
             return None;
         }
         let changed = Arc::new(Notify::new());
         let mut inner = self.lock();
-        inner.last_guest += 1;
-        let number = inner.last_guest;
+        inner.last_connection += 1;
+        let number = inner.last_connection;
         let phase = Phase::Quiet(Instant::now() + OPENING);
         let client = subscriber(client);
         inner.open.insert(number, Entry { client, phase, changed: Arc::clone(&changed) });
         drop(inner);
-        Some(Guest { connections: Arc::clone(self), number, changed })
+        Some(ConnectionGuard { connections: Arc::clone(self), number, changed })
     }
 
     /// Turns one connection out. False where everybody waits for us.
@@ -136,13 +136,13 @@ impl Inner {
 
 /// A connection's place; dropping it gives it up.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ConnectionGuard {
     connections: Arc<Connections>,
     number: u64,
     changed: Arc<Notify>,
 }
 
-impl Guest {
+impl ConnectionGuard {
     /// From now on the client waits for us.
     pub fn serve(&self) {
         self.connections.set(self.number, Phase::Served);
@@ -158,9 +158,9 @@ impl Guest {
             Phase::Sending(answer, _) => Some(answer),
             _ => None,
         };
-        let others = inner.open.iter().filter(|(guest, _)| **guest != self.number);
+        let others = inner.open.iter().filter(|(number, _)| **number != self.number);
         let slow: Vec<(u64, u64)> =
-            others.filter_map(|(guest, entry)| Some((sending(entry)?, *guest))).collect();
+            others.filter_map(|(number, entry)| Some((sending(entry)?, *number))).collect();
         if slow.len() >= MOST_SENDING
             && let Some((_, slowest)) = slow.iter().min()
         {
@@ -169,7 +169,7 @@ impl Guest {
         drop(inner);
         self.connections.set(self.number, Phase::Sending(number, Instant::now() + SENDING));
         let connections = Arc::clone(&self.connections);
-        Bytes::from_owner(Answer { bytes: answer, connections, guest: self.number, number })
+        Bytes::from_owner(Answer { bytes: answer, connections, connection: self.number, number })
     }
 
     /// Waits until this connection has to end: its client was too slow, or has to make room.
@@ -198,7 +198,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.connections.lock().open.remove(&self.number);
         self.connections.left.notify_waiters();
@@ -209,7 +209,7 @@ impl Drop for Guest {
 struct Answer {
     bytes: Bytes,
     connections: Arc<Connections>,
-    guest: u64,
+    connection: u64,
     number: u64,
 }
 
@@ -221,7 +221,7 @@ impl AsRef<[u8]> for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.connections.sent(self.guest, self.number);
+        self.connections.sent(self.connection, self.number);
     }
 }
 
@@ -252,20 +252,20 @@ mod tests {
     }
 
     /// Whether the connection has to end now.
-    async fn is_out(guest: &Guest) -> bool {
-        tokio::time::timeout(Duration::ZERO, guest.overdue()).await.is_ok()
+    async fn is_out(guard: &ConnectionGuard) -> bool {
+        tokio::time::timeout(Duration::ZERO, guard.overdue()).await.is_ok()
     }
 
     #[test]
     fn the_oldest_quiet_client_makes_room() {
         run(async {
             let connections = Arc::new(Connections::new(3));
-            let guests = [0; 3].map(|_| connections.admit(CLIENT).unwrap());
-            guests[0].serve();
+            let guards = [0; 3].map(|_| connections.admit(CLIENT).unwrap());
+            guards[0].serve();
             let fourth = connections.admit(CLIENT).unwrap();
-            assert!(!is_out(&guests[0]).await, "it waits for us");
-            assert!(is_out(&guests[1]).await);
-            assert!(!is_out(&guests[2]).await && !is_out(&fourth).await);
+            assert!(!is_out(&guards[0]).await, "it waits for us");
+            assert!(is_out(&guards[1]).await);
+            assert!(!is_out(&guards[2]).await && !is_out(&fourth).await);
         });
     }
 
@@ -274,11 +274,11 @@ mod tests {
         run(async {
             let connections = Arc::new(Connections::new(4));
             let slow = connections.admit(IpAddr::from([192, 0, 2, 2])).unwrap();
-            let flood: Vec<Guest> = (0..20).map(|_| connections.admit(CLIENT).unwrap()).collect();
+            let flood: Vec<ConnectionGuard> = (0..20).map(|_| connections.admit(CLIENT).unwrap()).collect();
             assert!(!is_out(&slow).await, "its connection is the oldest, and the only one that it has");
             assert!(is_out(&flood[16]).await && !is_out(&flood[17]).await);
             let networks = [1, 2].map(|last| format!("2001:db8::{last}").parse().unwrap());
-            let _guests = networks.map(|client| connections.admit(client).unwrap());
+            let _guards = networks.map(|client| connections.admit(client).unwrap());
             assert!(!is_out(&slow).await);
         });
     }
@@ -287,13 +287,13 @@ mod tests {
     fn a_client_that_does_not_read_makes_room_after_the_quiet_ones() {
         run(async {
             let connections = Arc::new(Connections::new(2));
-            let guests = [0; 2].map(|_| connections.admit(CLIENT).unwrap());
-            let _answer = guests[0].send(Bytes::from_static(b"slow"));
+            let guards = [0; 2].map(|_| connections.admit(CLIENT).unwrap());
+            let _answer = guards[0].send(Bytes::from_static(b"slow"));
             let third = connections.admit(CLIENT).unwrap();
-            assert!(!is_out(&guests[0]).await && is_out(&guests[1]).await);
+            assert!(!is_out(&guards[0]).await && is_out(&guards[1]).await);
             third.serve();
             let fourth = connections.admit(CLIENT).unwrap();
-            assert!(is_out(&guests[0]).await);
+            assert!(is_out(&guards[0]).await);
             fourth.serve();
             assert!(connections.admit(CLIENT).is_none(), "everybody waits for us");
         });
@@ -303,14 +303,15 @@ mod tests {
     fn only_so_many_answers_are_kept_for_those_who_do_not_read() {
         run(async {
             let connections = Arc::new(Connections::new(100));
-            let guests: Vec<Guest> = (0..=MOST_SENDING).map(|_| connections.admit(CLIENT).unwrap()).collect();
+            let guards: Vec<ConnectionGuard> =
+                (0..=MOST_SENDING).map(|_| connections.admit(CLIENT).unwrap()).collect();
             let mut answers: Vec<Bytes> = Vec::new();
-            for guest in &guests {
-                assert!(!is_out(&guests[0]).await);
-                answers.push(guest.send(Bytes::from_static(b"answer")));
+            for guard in &guards {
+                assert!(!is_out(&guards[0]).await);
+                answers.push(guard.send(Bytes::from_static(b"answer")));
             }
-            assert!(is_out(&guests[0]).await, "the one who has kept us waiting for longest");
-            assert!(!is_out(&guests[1]).await);
+            assert!(is_out(&guards[0]).await, "the one who has kept us waiting for longest");
+            assert!(!is_out(&guards[1]).await);
         });
     }
 
@@ -318,23 +319,23 @@ mod tests {
     fn a_client_has_read_its_answer_when_nobody_holds_it_any_more() {
         run(async {
             let connections = Arc::new(Connections::new(1));
-            let guest = connections.admit(CLIENT).unwrap();
+            let guard = connections.admit(CLIENT).unwrap();
             let (first, half) = {
-                let mut answer = guest.send(Bytes::from_static(b"answer"));
+                let mut answer = guard.send(Bytes::from_static(b"answer"));
                 (answer.split_to(3), answer)
             };
             drop(first);
             let phase =
                 |connections: &Connections| connections.lock().open.values().next().map(|entry| entry.phase);
             assert!(matches!(phase(&connections), Some(Phase::Sending(..))));
-            guest.serve();
+            guard.serve();
             drop(half);
             assert_eq!(
                 phase(&connections),
                 Some(Phase::Served),
                 "an older answer says nothing about the next request"
             );
-            drop(guest.send(Bytes::from_static(b"next")));
+            drop(guard.send(Bytes::from_static(b"next")));
             assert!(matches!(phase(&connections), Some(Phase::Quiet(_))));
         });
     }
@@ -344,9 +345,9 @@ mod tests {
         run(async {
             let connections = Arc::new(Connections::new(1));
             connections.emptied().await;
-            let guest = connections.admit(CLIENT).unwrap();
+            let guard = connections.admit(CLIENT).unwrap();
             assert!(tokio::time::timeout(Duration::ZERO, connections.emptied()).await.is_err());
-            drop(guest);
+            drop(guard);
             connections.emptied().await;
         });
     }

@@ -30,16 +30,16 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = || "it is not of the form :PORT, IPV4:PORT or [IPV6]:PORT".to_owned();
-        let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
+        let not_an_address = || "it is not of the form :PORT, IPV4:PORT or [IPV6]:PORT".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(not_an_address)?;
         let port = port.parse().map_err(|_| format!("\"{port}\" is not a port"))?;
         let address = match host {
             "" => None,
             // A static program has no name service of the system; this one name needs none.
             "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
             _ => Some(match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-                Some(host) => host.parse::<Ipv6Addr>().map_err(|_| form())?.into(),
-                None => host.parse::<Ipv4Addr>().map_err(|_| form())?.into(),
+                Some(host) => host.parse::<Ipv6Addr>().map_err(|_| not_an_address())?.into(),
+                None => host.parse::<Ipv4Addr>().map_err(|_| not_an_address())?.into(),
             }),
         };
         Ok(Self { address, port })

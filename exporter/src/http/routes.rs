@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::auth::Passwords;
-use crate::http::bucket::Bucket;
-use crate::http::connections::Guest;
+use crate::http::connections::ConnectionGuard;
 use crate::http::negotiation;
+use crate::http::rate_limiter::RateLimiter;
 use crate::http::web_config::WebConfig;
 use crate::render::exposition::Format;
 use crate::render::renderer::{Document, Representation};
@@ -26,7 +26,7 @@ use crate::scrape::scraper::Scraper;
 
 /// What all requests need.
 #[derive(Debug)]
-pub struct Site {
+pub struct App {
     /// Where scrapes are ordered.
     pub scraper: Scraper<Representation>,
     /// The path of the metrics.
@@ -36,35 +36,36 @@ pub struct Site {
     /// What has been found right about passwords.
     pub passwords: Passwords,
     /// What `rate_limit` lets through, if there was one at the start.
-    pub bucket: Option<Bucket>,
+    pub rate_limiter: Option<RateLimiter>,
     /// Requests that may wait for a scrape, and how many those are; no limit without one.
     pub waiting: Option<(Semaphore, usize)>,
     /// The page's Content-Security-Policy.
     pub policy: HeaderValue,
 }
 
-/// A request, by whom, and until when there has to be an answer.
+/// A request, by whom and on which connection, and until when there has to be an answer.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct RequestContext<'a> {
     request: &'a Request<Incoming>,
     client: IpAddr,
+    connection: &'a ConnectionGuard,
     deadline: Instant,
 }
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-impl Site {
+impl App {
     /// The answer to a request of a connection, whose client is at `client`.
     pub async fn answer(
         &self,
         request: &Request<Incoming>,
         client: IpAddr,
-        guest: &Guest,
+        connection: &ConnectionGuard,
     ) -> Response<Full<Bytes>> {
         // Time that a password takes is time that the client has waited.
         let deadline = Instant::now() + negotiation::patience(request.headers());
-        let asked = Asked { request, client, deadline };
-        let mut response = self.judge(asked, guest).await;
+        let context = RequestContext { request, client, connection, deadline };
+        let mut response = self.handle(context).await;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers
@@ -74,10 +75,10 @@ impl Site {
         if has_body(request) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Full::new(guest.send(body)))
+        response.map(|body| Full::new(connection.send(body)))
     }
 
-    async fn judge(&self, asked: Asked<'_>, guest: &Guest) -> Response<Bytes> {
+    async fn handle(&self, context: RequestContext<'_>) -> Response<Bytes> {
         let config = match self.web_config.as_deref().map(WebConfig::read) {
             None => WebConfig::default(),
             Some(Ok(config)) => config,
@@ -86,16 +87,16 @@ impl Site {
                 return text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
             }
         };
-        let mut response = self.admit(&config, asked, guest).await;
+        let mut response = self.authorize(&config, context).await;
         for (name, value) in config.http.headers.iter() {
             response.headers_mut().insert(name, value);
         }
         response
     }
 
-    async fn admit(&self, config: &WebConfig, asked: Asked<'_>, guest: &Guest) -> Response<Bytes> {
-        let Asked { request, client, deadline } = asked;
-        if self.bucket.as_ref().is_some_and(|bucket| !bucket.take(Instant::now().into_std())) {
+    async fn authorize(&self, config: &WebConfig, context: RequestContext<'_>) -> Response<Bytes> {
+        let RequestContext { request, client, connection, deadline } = context;
+        if self.rate_limiter.as_ref().is_some_and(|limiter| !limiter.take(Instant::now().into_std())) {
             return text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n");
         }
         let given = request.headers().get(AUTHORIZATION);
@@ -105,7 +106,7 @@ impl Site {
             return response;
         }
         // From here on the client waits for us, and no longer we for it.
-        guest.serve();
+        connection.serve();
         self.route(request, deadline).await
     }
 
@@ -153,7 +154,7 @@ impl Site {
             },
         };
         match timeout_at(deadline, self.scraper.scrape(wanted)).await {
-            Ok(Some(body)) => self.scraped(wanted, body),
+            Ok(Some(body)) => self.scrape_response(wanted, body),
             Ok(None) => unavailable("The scrape failed by a bug; see the log.\n"),
             Err(_) => {
                 unavailable("The scrape takes longer than X-Prometheus-Scrape-Timeout-Seconds allows.\n")
@@ -161,7 +162,7 @@ impl Site {
         }
     }
 
-    fn scraped(&self, wanted: Representation, body: Bytes) -> Response<Bytes> {
+    fn scrape_response(&self, wanted: Representation, body: Bytes) -> Response<Bytes> {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         let kind = match wanted.document {

@@ -24,13 +24,13 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::error::Error;
 use crate::http::auth::Passwords;
-use crate::http::bucket::Bucket;
-use crate::http::connections::{Connections, Guest};
+use crate::http::connections::{ConnectionGuard, Connections};
 use crate::http::listen::{self, ListenAddress};
-use crate::http::routes::Site;
+use crate::http::rate_limiter::RateLimiter;
+use crate::http::routes::App;
 use crate::http::tls::Acceptors;
 use crate::http::web_config::WebConfig;
-use crate::render::page::{Page, policy};
+use crate::render::page::{StatusPage, policy};
 use crate::render::renderer::Renderer;
 use crate::scrape::collector;
 use crate::scrape::scraper::Scraper;
@@ -73,46 +73,47 @@ pub struct Options {
 pub fn run(options: &Options, collected: &collector::Options) -> Result<(), Error> {
     let listeners =
         if options.systemd_socket { listen::inherited()? } else { listen::open(&options.listen)? };
-    let served = Served::new(options, collected)?;
+    let server = Server::new(options, collected)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let runtime =
         runtime.map_err(|error| Error::kernel("start", error, "free some descriptors or memory"))?;
-    let result = runtime.block_on(serve(listeners, Arc::new(served)));
+    let result = runtime.block_on(serve(listeners, Arc::new(server)));
     // A password that is still being checked keeps nobody waiting.
     runtime.shutdown_background();
     result
 }
 
 /// What every connection needs.
-struct Served {
-    site: Site,
+struct Server {
+    app: App,
     acceptors: Option<Acceptors>,
     connections: Arc<Connections>,
 }
 
-impl Served {
+impl Server {
     fn new(options: &Options, collected: &collector::Options) -> Result<Self, Error> {
         let file = options.web_config.as_deref();
         let (config, acceptors) = file.map_or(Ok((WebConfig::default(), None)), read_config)?;
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let page = Page { host: host.trim().to_owned(), telemetry_path: options.telemetry_path.clone() };
+        let page =
+            StatusPage { host: host.trim().to_owned(), telemetry_path: options.telemetry_path.clone() };
         let start = |cause: &dyn std::fmt::Display| Error::kernel("start", cause, "look at the kernel's log");
         let policy = HeaderValue::try_from(policy()).map_err(|error| start(&error))?;
         let renderer = Renderer { options: collected.clone(), page };
         let write = Box::new(move |snapshot: &Snapshot, wanted| renderer.write(snapshot, wanted));
         let scraper = Scraper::start(collected.clone(), write).map_err(|error| start(&error))?;
-        let site = Site {
+        let app = App {
             scraper,
             telemetry_path: options.telemetry_path.clone(),
             web_config: options.web_config.clone(),
             passwords: Passwords::new().map_err(|error| start(&error))?,
-            bucket: Bucket::new(config.rate_limit, Instant::now()),
+            rate_limiter: RateLimiter::new(config.rate_limit, Instant::now()),
             waiting: options
                 .max_requests
                 .map(|most| (Semaphore::new(most.min(Semaphore::MAX_PERMITS)), most)),
             policy,
         };
-        Ok(Self { site, acceptors, connections: Arc::new(Connections::new(most_connections())) })
+        Ok(Self { app, acceptors, connections: Arc::new(Connections::new(most_connections())) })
     }
 }
 
@@ -153,7 +154,7 @@ fn most_connections() -> usize {
     MOST_CONNECTIONS.min(allowed.saturating_sub(OTHER_DESCRIPTORS).max(8))
 }
 
-async fn serve(listeners: Vec<StdListener>, served: Arc<Served>) -> Result<(), Error> {
+async fn serve(listeners: Vec<StdListener>, server: Arc<Server>) -> Result<(), Error> {
     let start = |error: io::Error| Error::kernel("start", error, "free some descriptors or memory");
     let mut signals = Signals::new().map_err(start)?;
     let (end, ending) = watch::channel(false);
@@ -163,8 +164,8 @@ async fn serve(listeners: Vec<StdListener>, served: Arc<Served>) -> Result<(), E
         setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER).map_err(|errno| start(errno.into()))?;
         let listener = TcpListener::from_std(listener).map_err(start)?;
         let address = listener.local_addr().map_err(start)?;
-        tracing::info!(%address, tls = served.acceptors.is_some(), "Listening on");
-        tokio::spawn(accept(listener, Arc::clone(&served), ending.clone()));
+        tracing::info!(%address, tls = server.acceptors.is_some(), "Listening on");
+        tokio::spawn(accept(listener, Arc::clone(&server), ending.clone()));
     }
     drop(ending);
     listen::notify("READY=1");
@@ -173,7 +174,7 @@ async fn serve(listeners: Vec<StdListener>, served: Arc<Served>) -> Result<(), E
     listen::notify("STOPPING=1");
     let _ = end.send(true);
     tokio::select! {
-        () = served.connections.emptied() => {}
+        () = server.connections.emptied() => {}
         () = tokio::time::sleep(FAREWELL) => tracing::warn!("some clients did not read their answers in time"),
         _ = signals.next() => {}
     }
@@ -198,7 +199,7 @@ impl Signals {
     }
 }
 
-async fn accept(listener: TcpListener, served: Arc<Served>, mut ending: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, server: Arc<Server>, mut ending: watch::Receiver<bool>) {
     let mut exhausted = false;
     loop {
         let accepted = tokio::select! {
@@ -208,8 +209,8 @@ async fn accept(listener: TcpListener, served: Arc<Served>, mut ending: watch::R
         match accepted {
             Ok((stream, client)) => {
                 exhausted = false;
-                let Some(guest) = served.connections.admit(client.ip()) else { continue };
-                tokio::spawn(attend(stream, client, guest, Arc::clone(&served), ending.clone()));
+                let Some(guard) = server.connections.admit(client.ip()) else { continue };
+                tokio::spawn(handle_connection(stream, client, guard, Arc::clone(&server), ending.clone()));
                 // Whoever was turned out for this one closes before the next is let in.
                 tokio::task::yield_now().await;
             }
@@ -219,7 +220,7 @@ async fn accept(listener: TcpListener, served: Arc<Served>, mut ending: watch::R
                     tracing::warn!(%error, "cannot accept connections for now");
                 }
                 exhausted = true;
-                served.connections.make_room();
+                server.connections.make_room();
                 tokio::time::sleep(EXHAUSTED).await;
             }
             // The client has gone meanwhile.
@@ -234,18 +235,18 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// One connection from its beginning to its end, or until it is overdue.
-async fn attend(
+async fn handle_connection(
     stream: TcpStream,
     client: SocketAddr,
-    guest: Guest,
-    served: Arc<Served>,
+    guard: ConnectionGuard,
+    server: Arc<Server>,
     mut ending: watch::Receiver<bool>,
 ) {
     let client = client.ip().to_canonical();
     let _ = stream.set_nodelay(true);
     let serving = async {
-        let Some(acceptors) = &served.acceptors else {
-            return talk(stream, client, &guest, &served.site, &mut ending).await;
+        let Some(acceptors) = &server.acceptors else {
+            return serve_connection(stream, client, &guard, &server.app, &mut ending).await;
         };
         let config = match acceptors.current() {
             Ok(config) => config,
@@ -255,21 +256,26 @@ async fn attend(
             }
         };
         match TlsAcceptor::from(config).accept(stream).await {
-            Ok(stream) => talk(stream, client, &guest, &served.site, &mut ending).await,
+            Ok(stream) => serve_connection(stream, client, &guard, &server.app, &mut ending).await,
             Err(error) => tracing::debug!(%client, %error, "no TLS"),
         }
     };
     tokio::select! {
         () = serving => {}
-        () = guest.overdue() => {}
+        () = guard.overdue() => {}
     }
 }
 
-async fn talk<S>(stream: S, client: IpAddr, guest: &Guest, site: &Site, ending: &mut watch::Receiver<bool>)
-where
+async fn serve_connection<S>(
+    stream: S,
+    client: IpAddr,
+    guard: &ConnectionGuard,
+    app: &App,
+    ending: &mut watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(site.answer(&request, client, guest).await));
+    let answer = service_fn(async |request| Ok::<_, Infallible>(app.answer(&request, client, guard).await));
     let connection = http1::Builder::new()
         // Time is kept by `connections.rs`.
         .header_read_timeout(None)

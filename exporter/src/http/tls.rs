@@ -12,7 +12,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
-use crate::http::client_certificates::{Clients, Name};
+use crate::http::client_certificates::{ClientVerifier, Name};
 use crate::http::web_config::{ClientAuth, Tls, TlsVersion, WebConfig};
 
 /// What the file asks for, with what the files that it names hold.
@@ -98,8 +98,8 @@ impl Material {
         Ok(config)
     }
 
-    /// How clients' certificates are judged; nothing where none is asked for.
-    fn clients(&self, provider: &Arc<CryptoProvider>) -> Result<Option<Clients>, String> {
+    /// How clients' certificates are verified; nothing where none is asked for.
+    fn clients(&self, provider: &Arc<CryptoProvider>) -> Result<Option<ClientVerifier>, String> {
         let kind = self.tls.client_auth_type.unwrap_or_default();
         let names = self.tls.client_allowed_sans.as_deref();
         let names =
@@ -114,7 +114,7 @@ impl Material {
         let verifies = matches!(kind, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify);
         let authority = if verifies { Some(self.authority(provider)?) } else { None };
         let mandatory = matches!(kind, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
-        Ok(Some(Clients { authority, mandatory, names, algorithms: algorithms(provider) }))
+        Ok(Some(ClientVerifier { authority, mandatory, names, algorithms: algorithms(provider) }))
     }
 
     fn authority(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use crate::render::exposition::Format;
 use crate::render::metrics;
-use crate::render::page::Page;
+use crate::render::page::StatusPage;
 use crate::scrape::collector::Options;
 use crate::scrape::snapshot::Snapshot;
 
@@ -37,7 +37,7 @@ pub struct Renderer {
     /// What has been collected, and under which names.
     pub options: Options,
     /// What every status page has in common.
-    pub page: Page,
+    pub page: StatusPage,
 }
 
 impl Renderer {

@@ -3,7 +3,7 @@
 
 /// Counters that begin anew together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Steady<const N: usize> {
+pub struct MonotonicCounter<const N: usize> {
     /// What the kernel last said, and which table said it.
     last: Option<([u64; N], u64)>,
     /// What was counted before the kernel last began anew.
@@ -20,13 +20,13 @@ pub struct Reading<const N: usize> {
     pub is_sound: bool,
 }
 
-impl<const N: usize> Default for Steady<N> {
+impl<const N: usize> Default for MonotonicCounter<N> {
     fn default() -> Self {
         Self { last: None, before: [0; N] }
     }
 }
 
-impl<const N: usize> Steady<N> {
+impl<const N: usize> MonotonicCounter<N> {
     /// Takes what the kernel says, nothing where a counter is missing, and the number of the table that says it.
     pub fn read(&mut self, raw: Option<[u64; N]>, table: u64) -> Reading<N> {
         let Some(raw) = raw else {
@@ -54,36 +54,36 @@ fn sum<const N: usize>(a: [u64; N], b: [u64; N]) -> [u64; N] {
 mod tests {
     use super::*;
 
-    fn values(steady: &mut Steady<2>, raw: Option<[u64; 2]>, table: u64) -> [u64; 2] {
-        steady.read(raw, table).values
+    fn values(counter: &mut MonotonicCounter<2>, raw: Option<[u64; 2]>, table: u64) -> [u64; 2] {
+        counter.read(raw, table).values
     }
 
     #[test]
     fn a_flush_and_its_restore_take_nothing_away() {
-        let mut steady = Steady::<2>::default();
-        assert_eq!(values(&mut steady, Some([100, 2]), 7), [100, 2]);
+        let mut counter = MonotonicCounter::<2>::default();
+        assert_eq!(values(&mut counter, Some([100, 2]), 7), [100, 2]);
         // Flushed; not yet put back; put back, and counting from 0.
-        assert_eq!(values(&mut steady, None, 7), [100, 2]);
-        assert_eq!(values(&mut steady, None, 8), [100, 2]);
-        assert_eq!(values(&mut steady, Some([10, 1]), 8), [110, 3]);
-        assert_eq!(values(&mut steady, Some([30, 2]), 8), [130, 4]);
-        assert_eq!(values(&mut steady, Some([0, 0]), 9), [130, 4]);
+        assert_eq!(values(&mut counter, None, 7), [100, 2]);
+        assert_eq!(values(&mut counter, None, 8), [100, 2]);
+        assert_eq!(values(&mut counter, Some([10, 1]), 8), [110, 3]);
+        assert_eq!(values(&mut counter, Some([30, 2]), 8), [130, 4]);
+        assert_eq!(values(&mut counter, Some([0, 0]), 9), [130, 4]);
     }
 
     #[test]
     fn a_new_table_that_has_counted_more_already_is_a_new_one_all_the_same() {
-        let mut steady = Steady::<2>::default();
-        assert_eq!(values(&mut steady, Some([100, 2]), 7), [100, 2]);
-        assert_eq!(values(&mut steady, Some([150, 3]), 8), [250, 5]);
+        let mut counter = MonotonicCounter::<2>::default();
+        assert_eq!(values(&mut counter, Some([100, 2]), 7), [100, 2]);
+        assert_eq!(values(&mut counter, Some([150, 3]), 8), [250, 5]);
     }
 
     #[test]
     fn counters_that_fall_in_one_table_begin_anew_together() {
-        let mut steady = Steady::<2>::default();
-        assert!(steady.read(Some([100, 2]), 7).is_sound);
-        let reading = steady.read(Some([120, 1]), 7);
+        let mut counter = MonotonicCounter::<2>::default();
+        assert!(counter.read(Some([100, 2]), 7).is_sound);
+        let reading = counter.read(Some([120, 1]), 7);
         assert_eq!(reading, Reading { values: [220, 3], is_sound: false });
-        assert!(steady.read(Some([120, 1]), 7).is_sound);
-        assert!(!steady.read(None, 7).is_sound);
+        assert!(counter.read(Some([120, 1]), 7).is_sound);
+        assert!(!counter.read(None, 7).is_sound);
     }
 }

@@ -25,7 +25,7 @@ const PENDING_FOR_LONG: Duration = Duration::from_secs(60);
 
 /// What every page has in common.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct StatusPage {
     /// The machine's name.
     pub host: String,
     /// The path of the metrics.
@@ -44,7 +44,7 @@ pub fn policy() -> String {
     )
 }
 
-impl Page {
+impl StatusPage {
     /// Writes the page of a snapshot that was taken at `now`.
     pub fn write(&self, snapshot: &Snapshot, now: SystemTime, out: &mut String) {
         let host = Text(&self.host);

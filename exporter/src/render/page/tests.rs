@@ -46,7 +46,7 @@ fn container(id: &str, name: Option<&str>) -> Container {
 
 fn page(snapshot: &Snapshot) -> String {
     let mut html = String::new();
-    let page = Page { host: HOSTILE.to_owned(), telemetry_path: "/metrics".to_owned() };
+    let page = StatusPage { host: HOSTILE.to_owned(), telemetry_path: "/metrics".to_owned() };
     page.write(snapshot, UNIX_EPOCH + Duration::from_millis(1500), &mut html);
     html
 }

@@ -30,18 +30,18 @@ impl ConntrackSource {
         }
         let mut counts = vec![0_u64; containers.len()];
         let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
-        let counted = conntrack::entries(channel, |addresses| {
-            let mut found: Vec<usize> =
+        let dumped = conntrack::entries(channel, |addresses| {
+            let mut ends: Vec<usize> =
                 addresses.iter().filter_map(|address| by_address.get(address).copied()).collect();
-            found.sort_unstable();
-            found.dedup();
-            for index in found {
+            ends.sort_unstable();
+            ends.dedup();
+            for index in ends {
                 if let Some(count) = counts.get_mut(index) {
                     *count += 1;
                 }
             }
         });
-        if let Err(error) = counted {
+        if let Err(error) = dumped {
             self.channel = None;
             return Err(error);
         }

@@ -50,7 +50,7 @@ impl LinkSource {
         let states = self.read_states(living, containers);
         for ((known, container), is_sound) in living.iter_mut().zip(containers).zip(is_sound) {
             // What could not be asked is not missing.
-            *is_sound &= steady(known, container) || outside.is_err() || inside.is_err();
+            *is_sound &= keep_monotonic(known, container) || outside.is_err() || inside.is_err();
         }
         [outside, inside, states].iter().all(Result::is_ok)
     }
@@ -190,7 +190,7 @@ fn interface<'a>(containers: &'a mut [Container], place: &Inside) -> Option<&'a 
 }
 
 /// Makes counters that never fall of those that were read; whether all of them were there and none fell.
-fn steady(known: &mut Known, container: &mut Container) -> bool {
+fn keep_monotonic(known: &mut Known, container: &mut Container) -> bool {
     let mut is_sound = true;
     for (counters, interface) in known.interfaces.iter_mut().zip(&mut container.interfaces) {
         let Some(LinkCounters { received, sent }) = interface.counters else {

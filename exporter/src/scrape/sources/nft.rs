@@ -13,7 +13,7 @@ use ocinet_shared::model::element::{Set, Table};
 use ocinet_shared::model::record::Record;
 
 use super::open;
-use crate::scrape::monotonic::Steady;
+use crate::scrape::monotonic::MonotonicCounter;
 use crate::scrape::snapshot::{Container, Port, Routed, Tables};
 
 /// How often the tables are read again that somebody made anew meanwhile.
@@ -61,9 +61,9 @@ pub struct ContainerElements {
     /// Whether anything is routed for it.
     is_routed: bool,
     /// Of all addresses together.
-    routed: Steady<5>,
+    routed: MonotonicCounter<5>,
     /// By published port.
-    ports: Vec<Steady<5>>,
+    ports: Vec<MonotonicCounter<5>>,
 }
 
 impl ContainerElements {
@@ -102,13 +102,13 @@ impl ContainerElements {
                 }
             }
         }
-        let ports = vec![Steady::default(); record.ports().count()];
-        Self { elements, is_routed, routed: Steady::default(), ports }
+        let ports = vec![MonotonicCounter::default(); record.ports().count()];
+        Self { elements, is_routed, routed: MonotonicCounter::default(), ports }
     }
 
     /// Whether a record's counters can go on where these are.
     #[must_use]
-    pub fn fit(&self, record: &Record) -> bool {
+    pub fn has_ports_of(&self, record: &Record) -> bool {
         self.ports.len() == record.ports().count()
     }
 

@@ -16,7 +16,7 @@ use ocinet_shared::state::{StateDir, StateError, id_of};
 
 use super::nft::ContainerElements;
 use super::stamp::Stamp;
-use crate::scrape::monotonic::Steady;
+use crate::scrape::monotonic::MonotonicCounter;
 use crate::scrape::snapshot::{Container, Records};
 
 /// How many processes a scrape looks at in /proc, in turn: kill(2), which all are asked by, cannot tell a process from
@@ -29,7 +29,7 @@ pub struct Known {
     /// Its record.
     pub record: Arc<Record>,
     /// What its interfaces counted, by attachment.
-    pub interfaces: Vec<Steady<8>>,
+    pub interfaces: Vec<MonotonicCounter<8>>,
     /// What its elements counted.
     pub elements: ContainerElements,
     /// Whether its process has ended.
@@ -47,9 +47,9 @@ impl Known {
         let goes_on = |earlier: &Self| {
             is_same_start(earlier)
                 && earlier.interfaces.len() == record.attachments.len()
-                && earlier.elements.fit(&record)
+                && earlier.elements.has_ports_of(&record)
         };
-        let mut interfaces = vec![Steady::default(); record.attachments.len()];
+        let mut interfaces = vec![MonotonicCounter::default(); record.attachments.len()];
         let mut elements = ContainerElements::of(&record);
         if let Some(earlier) = earlier.filter(|earlier| goes_on(earlier)) {
             interfaces = earlier.interfaces;
