@@ -104,16 +104,13 @@ fn family<'a>(families: &'a [Family], name: &str) -> &'a Family {
 #[test]
 fn every_metric_is_on_the_page_with_the_labels_of_the_table() {
     let families = check(&page(&fixture::snapshot(), true, Format::Text), Format::Text);
-    for Description { header, labels: expected, .. } in table() {
-        let family = family(&families, header.name);
-        assert_eq!(
-            (family.kind.as_str(), family.help.as_str()),
-            (header.kind.name(Format::Text), header.help)
-        );
+    for Description { name, kind, help, labels: expected, .. } in table() {
+        let family = family(&families, &name);
+        assert_eq!((family.kind.as_str(), family.help.as_str()), (kind.name(Format::Text), help.as_str()));
         for sample in &family.samples {
             let labels: Vec<&str> =
                 sample.labels.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "le").collect();
-            assert_eq!(labels, expected, "{}", header.name);
+            assert_eq!(labels, expected, "{name}");
         }
     }
     assert_eq!(families.len(), table().count());
@@ -122,7 +119,7 @@ fn every_metric_is_on_the_page_with_the_labels_of_the_table() {
 #[test]
 fn cadvisors_names_are_there_only_when_asked_for() {
     let families = check(&page(&fixture::snapshot(), false, Format::Text), Format::Text);
-    let foreign = |metric: &Description| metric.header.name.starts_with("container_");
+    let foreign = |metric: &Description| metric.name.starts_with("container_");
     assert_eq!(table().filter(foreign).count(), 8);
     assert_eq!(families.len(), table().count() - 8);
     assert!(families.iter().all(|family| !family.name.starts_with("container_")));
@@ -140,12 +137,12 @@ fn what_the_process_collector_tells_is_in_the_table() {
     use prometheus::core::Collector as _;
     let families = prometheus::process_collector::ProcessCollector::for_self().collect();
     let told: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
-    let of_process = table().filter(|metric| metric.source == Some("process"));
-    assert_eq!(told, of_process.map(|metric| metric.header.name).collect());
+    let of_process: Vec<Description> = table().filter(|metric| metric.source == Some("process")).collect();
+    assert_eq!(told, of_process.iter().map(|metric| metric.name.as_str()).collect());
     for family in &families {
-        let header = table().map(|metric| metric.header).find(|header| header.name == family.name()).unwrap();
+        let metric = of_process.iter().find(|metric| metric.name == family.name()).unwrap();
         let kind = format!("{:?}", family.get_field_type()).to_lowercase();
-        assert_eq!(kind, header.kind.name(Format::Text), "{}", header.name);
+        assert_eq!(kind, metric.kind.name(Format::Text), "{}", metric.name);
     }
 }
 
@@ -155,11 +152,10 @@ fn the_reference_has_every_metric() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let text = fs::read_to_string(path).unwrap();
     let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
-    let row = |Description { header, labels, source }| {
-        let labels: Vec<String> = labels.iter().map(|label: &&str| format!("`{label}`")).collect();
-        let kind = header.kind.name(Format::OpenMetrics);
-        let source = source.unwrap_or("always");
-        format!("| `{}` | {kind} | {} | {} | {source} |", header.name, labels.join(" "), header.help)
+    let row = |Description { name, kind, help, labels, source }| {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let (kind, source) = (kind.name(Format::OpenMetrics), source.unwrap_or("always"));
+        format!("| `{name}` | {kind} | {} | {help} | {source} |", labels.join(" "))
     };
     let rows: Vec<String> = table().map(row).collect();
     for row in &rows {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,6 +23,7 @@ use crate::http::rate_limiter::RateLimiter;
 use crate::http::web_config::WebConfig;
 use crate::render::exposition::Format;
 use crate::render::renderer::{Document, Representation};
+use crate::scrape::own_metrics::{LoginRefusal, OwnMetrics};
 use crate::scrape::scraper::Scraper;
 
 /// What all requests need.
@@ -29,6 +31,8 @@ use crate::scrape::scraper::Scraper;
 pub struct App {
     /// Where scrapes are ordered.
     pub scraper: Scraper<Representation>,
+    /// What the exporter counts of itself.
+    pub own: Arc<OwnMetrics>,
     /// The path of the metrics.
     pub telemetry_path: String,
     /// The file that says who may ask, read for every request.
@@ -66,6 +70,7 @@ impl App {
         let deadline = Instant::now() + negotiation::patience(request.headers());
         let context = RequestContext { request, client, connection, deadline };
         let mut response = self.handle(context).await;
+        self.own.count_answer(response.status().as_str());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers
@@ -101,6 +106,8 @@ impl App {
         }
         let given = request.headers().get(AUTHORIZATION);
         if !config.users.is_empty() && !self.passwords.accept(&config.users, given, client).await {
+            let reason = if given.is_none() { LoginRefusal::Missing } else { LoginRefusal::Wrong };
+            self.own.count_refused_login(reason);
             let mut response = text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
             return response;
@@ -132,13 +139,15 @@ impl App {
         if path == "/healthz" {
             return text(StatusCode::OK, "ok\n");
         }
-        let document = if is_metrics {
-            Document::Metrics(negotiation::format(request.headers()))
-        } else {
-            Document::StatusPage
-        };
-        let wanted = Representation { document, gzip: negotiation::gzip(request.headers()) };
-        self.scrape(wanted, deadline).await
+        let gzip = negotiation::gzip(request.headers());
+        if !is_metrics {
+            return self.scrape(Representation { document: Document::StatusPage, gzip }, deadline).await;
+        }
+        let in_flight = self.own.begin_request();
+        let document = Document::Metrics(negotiation::format(request.headers()));
+        let response = self.scrape(Representation { document, gzip }, deadline).await;
+        in_flight.count_answer(response.status().as_str());
+        response
     }
 
     async fn scrape(&self, wanted: Representation, deadline: Instant) -> Response<Bytes> {

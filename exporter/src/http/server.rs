@@ -33,6 +33,7 @@ use crate::http::web_config::WebConfig;
 use crate::render::page::{StatusPage, policy};
 use crate::render::renderer::Renderer;
 use crate::scrape::collector;
+use crate::scrape::own_metrics::OwnMetrics;
 use crate::scrape::scraper::Scraper;
 use crate::scrape::snapshot::Snapshot;
 
@@ -101,9 +102,12 @@ impl Server {
         let policy = HeaderValue::try_from(policy()).map_err(|error| start(&error))?;
         let renderer = Renderer { options: collected.clone(), page };
         let write = Box::new(move |snapshot: &Snapshot, wanted| renderer.write(snapshot, wanted));
-        let scraper = Scraper::start(collected.clone(), write).map_err(|error| start(&error))?;
+        let own = Arc::new(OwnMetrics::new().map_err(|error| start(&error))?);
+        let scraper =
+            Scraper::start(collected.clone(), Arc::clone(&own), write).map_err(|error| start(&error))?;
         let app = App {
             scraper,
+            own,
             telemetry_path: options.telemetry_path.clone(),
             web_config: options.web_config.clone(),
             passwords: Passwords::new().map_err(|error| start(&error))?,
@@ -255,8 +259,12 @@ async fn handle_connection(
                 return;
             }
         };
+        let handshake = server.app.own.begin_handshake();
         match TlsAcceptor::from(config).accept(stream).await {
-            Ok(stream) => serve_connection(stream, client, &guard, &server.app, &mut ending).await,
+            Ok(stream) => {
+                handshake.succeed();
+                serve_connection(stream, client, &guard, &server.app, &mut ending).await;
+            }
             Err(error) => tracing::debug!(%client, %error, "no TLS"),
         }
     };

@@ -60,6 +60,20 @@ pub struct Header<'a> {
     pub help: &'a str,
 }
 
+impl Header<'_> {
+    /// What can be said of it, with its labels and the source that it comes from.
+    #[must_use]
+    pub fn describe(&self, labels: &[&str], source: Option<&'static str>) -> Description {
+        Description {
+            name: self.name.to_owned(),
+            kind: self.kind,
+            help: self.help.to_owned(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            source,
+        }
+    }
+}
+
 /// What a series says now.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -137,11 +151,7 @@ pub struct Group<T: 'static> {
 impl<T> Group<T> {
     /// What the table says of each.
     pub fn describe(&self) -> impl Iterator<Item = Description> {
-        self.metrics.iter().map(|metric| Description {
-            header: metric.header,
-            labels: self.labels,
-            source: self.source,
-        })
+        self.metrics.iter().map(|metric| metric.header.describe(self.labels, self.source))
     }
 
     /// Writes every metric of the things that there are, in their order.
@@ -153,12 +163,16 @@ impl<T> Group<T> {
 }
 
 /// What can be said of a metric without a snapshot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Description {
-    /// Its header.
-    pub header: Header<'static>,
+    /// The name of its series in the text format.
+    pub name: String,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// What it means, as a sentence.
+    pub help: String,
     /// The names of the labels, but for a histogram's bounds.
-    pub labels: &'static [&'static str],
+    pub labels: Vec<String>,
     /// The source that it comes from; none where it is always there.
     pub source: Option<&'static str>,
 }

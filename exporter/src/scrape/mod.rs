@@ -6,10 +6,12 @@
 //! | `sources/` | one file a source; each fails by itself |
 //! | `collector.rs` | runs the sources, times them, and puts a [`snapshot::Snapshot`] together |
 //! | `monotonic.rs` | counters that never fall |
+//! | `own_metrics.rs` | what the exporter counts of itself |
 //! | `scraper.rs` | the thread that scrapes, one scrape at a time |
 
 pub mod collector;
 mod monotonic;
+pub mod own_metrics;
 pub mod scraper;
 pub mod snapshot;
 mod sources;

@@ -4,13 +4,15 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::scrape::collector::{Collector, Options};
+use crate::scrape::own_metrics::OwnMetrics;
 use crate::scrape::snapshot::{Snapshot, SourceReport};
 
 /// One client's order: `R` says how the scrape is to be written.
@@ -33,9 +35,10 @@ impl<R: Copy + PartialEq + Send + 'static> Scraper<R> {
     ///
     /// # Errors
     /// The kernel's, when it gives no thread.
-    pub fn start(options: Options, write: Write<R>) -> io::Result<Self> {
+    pub fn start(options: Options, own: Arc<OwnMetrics>, write: Write<R>) -> io::Result<Self> {
         let (orders, queue) = channel();
-        let work = move || Worker { collector: Collector::new(options.clone()), options, write }.run(&queue);
+        let work =
+            move || Worker { collector: Collector::new(options.clone()), options, own, write }.run(&queue);
         std::thread::Builder::new().name("scrape".to_owned()).spawn(work)?;
         Ok(Self { orders })
     }
@@ -51,6 +54,7 @@ impl<R: Copy + PartialEq + Send + 'static> Scraper<R> {
 struct Worker<R> {
     collector: Collector,
     options: Options,
+    own: Arc<OwnMetrics>,
     write: Write<R>,
 }
 
@@ -68,7 +72,9 @@ impl<R: Copy + PartialEq> Worker<R> {
     }
 
     fn serve(&mut self, orders: Vec<Order<R>>) {
-        let snapshot = self.snapshot();
+        let started = Instant::now();
+        let mut snapshot = self.snapshot();
+        snapshot.own = self.own.gather();
         let mut written: Vec<(R, Bytes)> = Vec::new();
         for Order { wanted, answer } in orders {
             let known = written.iter().find(|(of, _)| *of == wanted).map(|(_, bytes)| bytes.clone());
@@ -78,6 +84,7 @@ impl<R: Copy + PartialEq> Worker<R> {
             written.push((wanted, bytes.clone()));
             let _ = answer.send(bytes);
         }
+        self.own.count_scrape(started.elapsed());
     }
 
     /// A bug in one scrape costs its figures, and every source is said to have failed; the next begins afresh.

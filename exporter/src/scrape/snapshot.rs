@@ -10,6 +10,7 @@ use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::port::PublishedPort;
 use ocinet_shared::model::record::Record;
+use prometheus::proto::MetricFamily;
 
 /// Everything that one scrape found.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub tables: Option<Tables>,
     /// What the exporter's own process takes, by metric.
     pub process: Vec<(String, f64)>,
+    /// What the exporter has counted of itself.
+    pub own: Vec<MetricFamily>,
     /// How every source fared.
     pub sources: Vec<SourceReport>,
 }

@@ -2,6 +2,7 @@
 
 use crate::render::exposition::{Description, Group, Header, Kind, Value, Writer, gauge, info};
 use crate::render::labels::LabelSet;
+use crate::render::metrics::own;
 use crate::scrape::snapshot::{Snapshot, SourceReport};
 
 /// The sources.
@@ -46,9 +47,8 @@ static PROCESS: &[Header<'static>] = &[
 
 /// What the tables say, in their order.
 pub(super) fn table() -> impl Iterator<Item = Description> {
-    let process =
-        PROCESS.iter().map(|header| Description { header: *header, labels: &[], source: Some("process") });
-    SOURCES.describe().chain(BUILD.describe()).chain(process)
+    let process = PROCESS.iter().map(|header| header.describe(&[], Some("process")));
+    SOURCES.describe().chain(BUILD.describe()).chain(own::table()).chain(process)
 }
 
 pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
@@ -58,6 +58,7 @@ pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
         .with("version", env!("CARGO_PKG_VERSION"))
         .with("rustversion", env!("OCINET_RUSTC_VERSION"));
     BUILD.write(&[(version, ())], writer);
+    own::write(&snapshot.own, writer);
     let none = LabelSet::default();
     for header in PROCESS {
         let values = snapshot.process.iter().filter(|(name, _)| name == header.name);

@@ -7,6 +7,7 @@ mod containers;
 mod exporter;
 mod host;
 mod nat;
+mod own;
 
 use crate::render::exposition::Writer;
 pub use crate::render::exposition::{Description, Format};
