@@ -134,7 +134,7 @@ fn valued_flags() -> [Arg; 7] {
     ]
 }
 
-/// `--NAME` and `--no-NAME`, the last of which counts. Their names live as long as the program: clap keeps references.
+/// `--NAME` and `--no-NAME`; the last one counts. Their names are leaked, because clap keeps references.
 fn switch(name: String, help: &'static str) -> [Arg; 2] {
     let off: &str = format!("no-{name}").leak();
     let on: &str = name.leak();

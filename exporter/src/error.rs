@@ -1,17 +1,17 @@
-//! Why the exporter does not run, for people: one line and an exit code.
+//! Errors that keep the exporter from running: one line for the user, and an exit code.
 
 use std::fmt;
 
 use ocinet_shared::one_line::one_line;
 
-/// What was to be done, why it was not, and what to do now.
+/// What failed, why, and what the user can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// The verb and its object, as in `listen on :9477`.
     pub doing: String,
-    /// Why it was not done.
+    /// The cause.
     pub cause: String,
-    /// What to do.
+    /// A hint for the user.
     pub hint: String,
     /// The exit code: 2 for what the user wrote, 5 for what the kernel refused, as ocinet's own.
     pub code: u8,

@@ -8,9 +8,9 @@
 //!
 //! | room | does |
 //! |---|---|
-//! | `cli.rs` | the command line: it makes the options that `http/` and `scrape/` define, and nobody but `main.rs` uses it |
+//! | `cli.rs` | the command line: it makes the options that `http/` and `scrape/` define, and only `main.rs` uses it |
 //! | `http/` | connections and requests: who may ask, and what the answer is |
-//! | `render/` | a snapshot as text: the formats of Prometheus, and the page for people |
+//! | `render/` | a snapshot as text: the formats of Prometheus, and the live status page |
 //! | `scrape/` | what one scrape finds: records, link counters, nft counters and so on, as a value |
 //! | `error.rs` `log.rs` | failures, the log; they use no other room |
 //!

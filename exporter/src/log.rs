@@ -37,7 +37,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let line = line(self.0, &time, *event.metadata().level(), &fields);
-        // Nobody is left to be told when standard error is closed.
+        // If standard error is closed, there is nowhere to report that.
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }

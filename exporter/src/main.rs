@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             let _ = std::io::stderr().write_all(format!("ocinet-exporter: {error}\n").as_bytes());
             ExitCode::from(error.code)
         }
-        // The panic hook has said it.
+        // The panic hook has logged it.
         Err(_) => ExitCode::from(70),
     }
 }

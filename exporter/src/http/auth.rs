@@ -14,12 +14,12 @@ use ring::rand::SystemRandom;
 use crate::http::fair_queue::FairQueue;
 use crate::http::web_config::PasswordHash;
 
-/// What is checked for users that do not exist, at the cost of one who does: the time of an answer must not tell that they do
-/// not.
+/// The hash that is checked for an unknown user, at the cost of a known user's: the time of an answer must not tell which
+/// users there are.
 const NOBODY: &str = "$2y$10$AwqLSZjmK8GH6LLAErVMAeYvbvn/9E2yF7kIz5hjVsU0AFSw2oAeu";
 /// Where a hash says its cost: `$2y$10$…`.
 const COST: Range<usize> = 4..6;
-/// How many right passwords are remembered; a client's every request has one.
+/// How many correct passwords are remembered: every request of a client has one, and not each is worth a check.
 const REMEMBERED: usize = 100;
 
 /// Checks passwords, one at a time: each takes some tens of milliseconds of a processor by design.
@@ -31,7 +31,7 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Nothing remembered.
+    /// Nothing is remembered yet.
     ///
     /// # Errors
     /// When the kernel has no random numbers.
@@ -56,7 +56,7 @@ impl Passwords {
             return true;
         }
         let Some(permit) = self.queue.acquire(client).await else { return false };
-        // The permit is the thread's: it is given back after the work, also when the client does not wait for it.
+        // The thread owns the permit and returns it after the work, even if the client has stopped waiting.
         let work = move || {
             let _permit = permit;
             bcrypt::verify(password, &hash).unwrap_or(false)
@@ -73,7 +73,7 @@ impl Passwords {
         true
     }
 
-    /// [`NOBODY`] at the cost of one of the users, the same one for a name every time.
+    /// [`NOBODY`] at the cost of one of the users: always the same user for the same name.
     fn stand_in(&self, users: &BTreeMap<String, PasswordHash>, name: &str) -> String {
         let number = usize::from(self.digest(&[name.as_bytes()])[0]);
         let costs: Vec<&str> = users.values().filter_map(|hash| hash.as_str().get(COST)).collect();
@@ -84,7 +84,7 @@ impl Passwords {
         }
     }
 
-    /// What is remembered is no password and no hash of one, but means something to this process alone.
+    /// A digest under a key of this process: neither passwords nor their hashes are remembered.
     fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {

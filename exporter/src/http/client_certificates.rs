@@ -1,4 +1,4 @@
-//! ClientVerifier' certificates: who must show one, who has signed it, and whose it is.
+//! Clients' certificates: whether one is needed, who must have signed it, and which names it may have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,13 +58,13 @@ impl Name {
 /// How clients' certificates are verified.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    /// Who must have signed them; nobody in particular where there is none.
+    /// The authority that must have signed them; `None` accepts any signer.
     pub authority: Option<Arc<dyn ClientCertVerifier>>,
-    /// Whether one must be shown.
+    /// Whether a client must present one.
     pub mandatory: bool,
-    /// Whose they must be, where that is said.
+    /// The names of which a certificate must have one; `None` accepts any.
     pub names: Option<Vec<Name>>,
-    /// How signatures are checked: also a certificate that nobody has signed must be the client's own.
+    /// How signatures are checked: with any signer, too, a client must have the key of its certificate.
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 

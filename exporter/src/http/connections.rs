@@ -1,6 +1,7 @@
-//! Who is connected, and who has to go: no client can keep others out by connecting often, by being slow or by silence.
+//! The open connections, and which of them are closed to make room or for being slow: no client can lock others out by
+//! opening many connections, by reading slowly or by sending nothing.
 //!
-//! A connection is only timed and turned out here; `server.rs` serves it.
+//! This file only decides when a connection has to end; `server.rs` serves it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -26,11 +27,11 @@ const MOST_SENDING: usize = 40;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Its client has yet to ask for something, until then.
+    /// It waits for a request, until then at most.
     Quiet(Instant),
-    /// Its client waits for us.
+    /// Its client waits for an answer.
     Served,
-    /// Its client has yet to read the answer of this number, until then.
+    /// The answer with this number is being sent, until then at most.
     Sending(u64, Instant),
 }
 
@@ -49,7 +50,7 @@ struct Inner {
     last_answer: u64,
 }
 
-/// Everybody who is connected.
+/// All open connections.
 #[derive(Debug)]
 pub struct Connections {
     inner: Mutex<Inner>,
@@ -58,14 +59,15 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Nobody, and how many there may be.
+    /// No connection yet, and the most that there may be.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self { inner: Mutex::default(), most, left: Notify::new() }
     }
 
-    /// Lets a client's connection in. When there are too many, the oldest quiet one goes of the client who has the most, or else
-    /// the oldest whose client is slow to read; where everybody waits for us, there is no place.
+    /// Admits a client's connection. If there are too many, one is closed: of those that wait for a request, the oldest of
+    /// the client with the most connections; if there is none, the oldest whose answer is still being sent. `None` if all
+    /// clients wait for an answer.
     #[must_use]
     pub fn admit(self: &Arc<Self>, client: IpAddr) -> Option<ConnectionGuard> {
         if self.lock().open.len() >= self.most && !self.make_room() {
@@ -82,7 +84,7 @@ impl Connections {
         Some(ConnectionGuard { connections: Arc::clone(self), number, changed })
     }
 
-    /// Turns one connection out. False where everybody waits for us.
+    /// Closes one connection to make room. False if all clients wait for an answer.
     pub fn make_room(&self) -> bool {
         let mut inner = self.lock();
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -91,11 +93,11 @@ impl Connections {
         let quiet = quiet.max_by_key(|(number, entry)| (counts.get(&entry.client), Reverse(**number)));
         let slow = || inner.open.iter().find(|(_, entry)| matches!(entry.phase, Phase::Sending(..)));
         let Some(number) = quiet.or_else(slow).map(|(number, _)| *number) else { return false };
-        inner.turn_out(number);
+        inner.close(number);
         true
     }
 
-    /// Waits until nobody is connected.
+    /// Waits until no connection is open.
     pub async fn emptied(&self) {
         loop {
             let left = self.left.notified();
@@ -126,15 +128,15 @@ impl Connections {
 }
 
 impl Inner {
-    /// The connection ends when its task sees that it has no place any more.
-    fn turn_out(&mut self, number: u64) {
+    /// The connection's task ends it when it sees that its entry is gone.
+    fn close(&mut self, number: u64) {
         if let Some(entry) = self.open.remove(&number) {
             entry.changed.notify_one();
         }
     }
 }
 
-/// A connection's place; dropping it gives it up.
+/// The entry of an open connection; dropping it removes the entry.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     connections: Arc<Connections>,
@@ -143,12 +145,12 @@ pub struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// From now on the client waits for us.
+    /// From now on the client waits for an answer.
     pub fn serve(&self) {
         self.connections.set(self.number, Phase::Served);
     }
 
-    /// From now on the client has to read `answer`, which is done when what is returned has been dropped everywhere.
+    /// From now on `answer` is being sent, until every copy of the returned bytes has been dropped.
     #[must_use]
     pub fn send(&self, answer: Bytes) -> Bytes {
         let mut inner = self.connections.lock();
@@ -164,7 +166,7 @@ impl ConnectionGuard {
         if slow.len() >= MOST_SENDING
             && let Some((_, slowest)) = slow.iter().min()
         {
-            inner.turn_out(*slowest);
+            inner.close(*slowest);
         }
         drop(inner);
         self.connections.set(self.number, Phase::Sending(number, Instant::now() + SENDING));
@@ -172,7 +174,7 @@ impl ConnectionGuard {
         Bytes::from_owner(Answer { bytes: answer, connections, connection: self.number, number })
     }
 
-    /// Waits until this connection has to end: its client was too slow, or has to make room.
+    /// Waits until this connection has to end: its client was too slow, or another connection needs the room.
     pub async fn overdue(&self) {
         loop {
             let phase = self.connections.lock().open.get(&self.number).map(|entry| entry.phase);
@@ -225,7 +227,7 @@ impl Drop for Answer {
     }
 }
 
-/// Who is one client: an IPv4 address, or the /64 that IPv6 gives to one.
+/// What counts as one client: an IPv4 address, or a /64 of IPv6.
 #[must_use]
 pub fn subscriber(address: IpAddr) -> IpAddr {
     network(address, 32, 64)

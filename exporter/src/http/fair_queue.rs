@@ -1,7 +1,7 @@
-//! A queue for what one client at a time may do, because it takes a processor's time.
+//! A fair queue for work that takes a processor's time, which is done for one client at a time.
 //!
-//! The next permit goes to the network that had the fewest since the queue was last empty, then to the client that had the fewest.
-//! Among equals the latest comer is first, so that a waiting crowd delays nobody who comes later.
+//! The next permit goes to the network that had the fewest since the queue was last empty, then to the client that had the
+//! fewest. Among equals the last to arrive is first, so that a crowd that waits does not delay a later client.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::http::connections::{network, subscriber};
 /// How many networks' and clients' permits are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Permits of which one is out at a time.
+/// Permits, of which one is in use at a time.
 #[derive(Debug, Default)]
 pub struct FairQueue(Mutex<Queue>);
 
@@ -41,7 +41,7 @@ struct Waiting {
 pub struct Permit(Arc<FairQueue>);
 
 impl FairQueue {
-    /// Waits for a permit. Dropping the future gives up the place. `None` only where the queue is gone.
+    /// Waits for a permit. Dropping the future gives up the place. `None` only if the queue is gone.
     pub async fn acquire(self: &Arc<Self>, client: IpAddr) -> Option<Permit> {
         let woken = {
             let mut queue = self.queue();
@@ -64,7 +64,7 @@ impl FairQueue {
 impl Drop for Permit {
     fn drop(&mut self) {
         let next = self.0.queue().next();
-        // Where nobody waits for it any more, the permit is dropped here, and the next one has it.
+        // If that client has stopped waiting, the permit is dropped here, and the next client gets it.
         if let Some(next) = next {
             let _ = next.wake.send(Self(Arc::clone(&self.0)));
         }
@@ -104,7 +104,7 @@ impl Queue {
     }
 }
 
-/// The network that a site has at most: a /24 of IPv4, and a /48 of IPv6 (RFC 6177).
+/// The largest network that one site usually has: a /24 of IPv4, and a /48 of IPv6 (RFC 6177).
 fn network_of(client: IpAddr) -> IpAddr {
     network(client, 24, 48)
 }

@@ -1,4 +1,4 @@
-//! The sockets: those that the flags name, or those that systemd has opened, and what systemd is told.
+//! The listening sockets, by flags or from systemd, and what systemd is told.
 
 use std::fmt;
 use std::io;
@@ -91,7 +91,7 @@ fn open_one(ListenAddress { address, port }: ListenAddress) -> Result<TcpListene
 fn listener(address: SocketAddr) -> Result<TcpListener, Errno> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // Connections of a predecessor that are not forgotten yet must not keep the port.
+    // Connections of an earlier process in TIME_WAIT must not block the port.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
@@ -143,7 +143,7 @@ fn passed(pid: Option<&str>, count: Option<&str>, own: u32) -> usize {
     if is_ours { count.and_then(|count| count.parse().ok()).unwrap_or(0) } else { 0 }
 }
 
-/// Tells systemd how far this process is (sd_notify(3)), where systemd wants to know.
+/// Tells systemd the state of this process (sd_notify(3)), if systemd has asked for it.
 pub fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let told = match path.as_encoded_bytes().split_first() {

@@ -1,11 +1,11 @@
-//! Connections and requests: who may ask, and what the answer is.
+//! Connections and requests: who may ask, and how each request is answered.
 //!
 //! | file | does |
 //! |---|---|
 //! | `listen.rs` | sockets, and systemd |
-//! | `server.rs` `connections.rs` | connections: accepting, serving and ending them; who has to go when |
+//! | `server.rs` `connections.rs` | connections: accepting, serving and ending them; which are closed to make room |
 //! | `routes.rs` `negotiation.rs` | from a request to its answer |
-//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `fair_queue.rs` `rate_limiter.rs` | who may ask: the exporter-toolkit's file, and what is made of it |
+//! | `web_config.rs` `tls.rs` `client_certificates.rs` `auth.rs` `fair_queue.rs` `rate_limiter.rs` | access: the exporter-toolkit's file, TLS, passwords and limits |
 
 pub mod auth;
 pub mod client_certificates;

@@ -42,13 +42,13 @@ fn offer(text: &str) -> Offer<'_> {
     offer
 }
 
-/// What is no weight refuses: whoever wrote it did not ask for this above all others.
+/// An invalid weight counts as a refusal.
 fn weight(text: &str) -> u16 {
     let value: f32 = text.parse().unwrap_or(0.0);
     if (0.0..=1.0).contains(&value) { (value * 1000.0).round() as u16 } else { 0 }
 }
 
-/// The format that the client likes best of those that there are; the text format where it likes none.
+/// The supported format with the highest weight; the text format if the client accepts none.
 #[must_use]
 pub fn format(headers: &HeaderMap) -> Format {
     let mut best = (0, Format::Text);
@@ -78,7 +78,7 @@ pub fn gzip(headers: &HeaderMap) -> bool {
     gzip > 0 && gzip >= weight("identity").unwrap_or(0)
 }
 
-/// How long the answer may take: a little less than the client waits, so that it gets one.
+/// How long the answer may take: a little less than the client waits, so that it still gets one.
 #[must_use]
 pub fn patience(headers: &HeaderMap) -> Duration {
     let asked = headers.get("X-Prometheus-Scrape-Timeout-Seconds").and_then(|value| value.to_str().ok());

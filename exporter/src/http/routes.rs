@@ -26,28 +26,28 @@ use crate::render::renderer::{Document, Representation};
 use crate::scrape::own_metrics::{LoginRefusal, OwnMetrics};
 use crate::scrape::scraper::Scraper;
 
-/// What all requests need.
+/// What every request needs.
 #[derive(Debug)]
 pub struct App {
-    /// Where scrapes are ordered.
+    /// The thread that scrapes.
     pub scraper: Scraper<Representation>,
     /// What the exporter counts of itself.
     pub own: Arc<OwnMetrics>,
     /// The path of the metrics.
     pub telemetry_path: String,
-    /// The file that says who may ask, read for every request.
+    /// The web configuration, read again for every request.
     pub web_config: Option<PathBuf>,
-    /// What has been found right about passwords.
+    /// Checks passwords.
     pub passwords: Passwords,
-    /// What `rate_limit` lets through, if there was one at the start.
+    /// The limiter, if `rate_limit` was set at the start.
     pub rate_limiter: Option<RateLimiter>,
-    /// Requests that may wait for a scrape, and how many those are; no limit without one.
+    /// Permits to wait for a scrape, and how many there are; `None` is no limit.
     pub waiting: Option<(Semaphore, usize)>,
-    /// The page's Content-Security-Policy.
+    /// The status page's Content-Security-Policy.
     pub policy: HeaderValue,
 }
 
-/// A request, by whom and on which connection, and until when there has to be an answer.
+/// A request with its client and connection, and the time by which it has to be answered.
 #[derive(Clone, Copy)]
 struct RequestContext<'a> {
     request: &'a Request<Incoming>,
@@ -66,7 +66,7 @@ impl App {
         client: IpAddr,
         connection: &ConnectionGuard,
     ) -> Response<Full<Bytes>> {
-        // Time that a password takes is time that the client has waited.
+        // The client also waits while its password is checked.
         let deadline = Instant::now() + negotiation::patience(request.headers());
         let context = RequestContext { request, client, connection, deadline };
         let mut response = self.handle(context).await;
@@ -112,17 +112,17 @@ impl App {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
             return response;
         }
-        // From here on the client waits for us, and no longer we for it.
+        // From here on the client waits for an answer.
         connection.serve();
         self.route(request, deadline).await
     }
 
     async fn route(&self, request: &Request<Incoming>, deadline: Instant) -> Response<Bytes> {
-        // Nobody who reads metrics sends a body in pieces; who hides a second request in one does.
+        // No scraper sends a body in chunks, but whoever hides a second request in one does.
         if request.headers().contains_key(TRANSFER_ENCODING) {
             return text(StatusCode::BAD_REQUEST, "Transfer-Encoding is not accepted\n");
         }
-        // RFC 9112, section 3.2: which of two a proxy in between goes by is not known.
+        // RFC 9112, section 3.2. With two of them, a proxy in between may have used the other one.
         if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
             return text(StatusCode::BAD_REQUEST, "One Host header is needed\n");
         }

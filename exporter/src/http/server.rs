@@ -44,13 +44,13 @@ const OTHER_DESCRIPTORS: usize = 64;
 /// The longest request head, in bytes and in headers.
 const MOST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
-/// What the kernel may hold of an answer that is not read, in bytes (SO_SNDBUF of socket(7)); by itself it would take more
-/// than most answers have, for every client that does not read.
+/// The most bytes of an unread answer that the kernel keeps for a connection (SO_SNDBUF in socket(7)). By default it would
+/// keep most answers whole, for every client that does not read.
 const SEND_BUFFER: usize = 256 * 1024;
-/// How long to wait where the kernel has no descriptor or memory left for a connection.
+/// How long to wait if the kernel has no descriptor or memory left for a connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
-/// How long those who are being served have once the exporter is told to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long running requests may take after the exporter is told to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// How metrics are served.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub struct Options {
 /// Serves what is collected until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What keeps it from beginning.
+/// Whatever keeps it from starting.
 pub fn run(options: &Options, collected: &collector::Options) -> Result<(), Error> {
     let listeners =
         if options.systemd_socket { listen::inherited()? } else { listen::open(&options.listen)? };
@@ -79,7 +79,7 @@ pub fn run(options: &Options, collected: &collector::Options) -> Result<(), Erro
     let runtime =
         runtime.map_err(|error| Error::kernel("start", error, "free some descriptors or memory"))?;
     let result = runtime.block_on(serve(listeners, Arc::new(server)));
-    // A password that is still being checked keeps nobody waiting.
+    // Do not wait for a password that is still being checked.
     runtime.shutdown_background();
     result
 }
@@ -121,7 +121,7 @@ impl Server {
     }
 }
 
-/// Checks the file once, so that what is wrong with it is said at the start, and whether there is to be TLS.
+/// Checks the file once, so that its errors are reported at the start. There are acceptors if it asks for TLS.
 fn read_config(path: &Path) -> Result<(WebConfig, Option<Acceptors>), Error> {
     let wrong = |cause: String| {
         Error::usage(
@@ -148,7 +148,7 @@ fn read_config(path: &Path) -> Result<(WebConfig, Option<Acceptors>), Error> {
     Ok((config, acceptors))
 }
 
-/// As many as descriptors allow, once this process has all that it may have.
+/// How many connections the limit on descriptors allows, once it is raised as far as it may be.
 fn most_connections() -> usize {
     let allowed = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, hard)| {
         let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
@@ -164,7 +164,7 @@ async fn serve(listeners: Vec<StdListener>, server: Arc<Server>) -> Result<(), E
     let (end, ending) = watch::channel(false);
     for listener in listeners {
         listener.set_nonblocking(true).map_err(start)?;
-        // Connections have it from the socket that accepts them.
+        // Accepted connections inherit it.
         setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER).map_err(|errno| start(errno.into()))?;
         let listener = TcpListener::from_std(listener).map_err(start)?;
         let address = listener.local_addr().map_err(start)?;
@@ -179,7 +179,7 @@ async fn serve(listeners: Vec<StdListener>, server: Arc<Server>) -> Result<(), E
     let _ = end.send(true);
     tokio::select! {
         () = server.connections.emptied() => {}
-        () = tokio::time::sleep(FAREWELL) => tracing::warn!("some clients did not read their answers in time"),
+        () = tokio::time::sleep(SHUTDOWN) => tracing::warn!("some clients did not read their answers in time"),
         _ = signals.next() => {}
     }
     Ok(())
@@ -215,11 +215,11 @@ async fn accept(listener: TcpListener, server: Arc<Server>, mut ending: watch::R
                 exhausted = false;
                 let Some(guard) = server.connections.admit(client.ip()) else { continue };
                 tokio::spawn(handle_connection(stream, client, guard, Arc::clone(&server), ending.clone()));
-                // Whoever was turned out for this one closes before the next is let in.
+                // The connection that was closed for this one ends before the next is accepted.
                 tokio::task::yield_now().await;
             }
             Err(error) if is_exhausted(&error) => {
-                // It is said once, and not by every try.
+                // It is logged once, not at every attempt.
                 if !exhausted {
                     tracing::warn!(%error, "cannot accept connections for now");
                 }
@@ -227,7 +227,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, mut ending: watch::R
                 server.connections.make_room();
                 tokio::time::sleep(EXHAUSTED).await;
             }
-            // The client has gone meanwhile.
+            // The client has left already.
             Err(error) => tracing::debug!(%error, "cannot accept a connection"),
         }
     }
@@ -285,14 +285,14 @@ async fn serve_connection<S>(
 {
     let answer = service_fn(async |request| Ok::<_, Infallible>(app.answer(&request, client, guard).await));
     let connection = http1::Builder::new()
-        // Time is kept by `connections.rs`.
+        // `connections.rs` keeps the time limits.
         .header_read_timeout(None)
-        // A client that has said all it will say still gets its answer.
+        // A client that has closed its sending side still gets its answer.
         .half_close(true)
         .max_buf_size(MOST_HEAD)
         .max_header_size(MOST_HEAD)
         .max_headers(MOST_HEADERS)
-        // The answer stays where it is until it is written, and is not copied.
+        // The answer is written from where it is, without a copy.
         .writev(true)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);

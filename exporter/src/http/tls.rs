@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, Su
 use crate::http::client_certificates::{ClientVerifier, Name};
 use crate::http::web_config::{ClientAuth, Tls, TlsVersion, WebConfig};
 
-/// What the file asks for, with what the files that it names hold.
+/// `tls_server_config`, with the contents of the files that it names.
 #[derive(Debug, Clone, PartialEq)]
 struct Material {
     tls: Tls,
@@ -25,7 +25,7 @@ struct Material {
 }
 
 /// The TLS of `--web.config.file`, whose files are read again for every connection, so that a renewed certificate is used
-/// from the next one on. While they say the same, sessions can be resumed.
+/// from the next one on. While they are unchanged, sessions can be resumed.
 #[derive(Debug)]
 pub struct Acceptors {
     path: PathBuf,
@@ -33,13 +33,13 @@ pub struct Acceptors {
 }
 
 impl Acceptors {
-    /// Those of the file at `path`.
+    /// Acceptors for the file at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), last: Mutex::default() }
     }
 
-    /// What the next connection is accepted with.
+    /// The configuration for the next connection.
     ///
     /// # Errors
     /// What is wrong with the files.
@@ -144,7 +144,7 @@ fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// As in Go, `cipher_suites` is about TLS 1.2: those of TLS 1.3 are all good, and always on.
+/// As in Go, `cipher_suites` is about TLS 1.2 alone; the suites of TLS 1.3 are always on.
 fn provider(tls: &Tls) -> CryptoProvider {
     let mut provider = ring::default_provider();
     let is_newer = |suite: &SupportedCipherSuite| suite.tls13().is_some();

@@ -17,18 +17,18 @@ pub enum Format {
 /// What a metric's numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// They rise until they begin anew.
+    /// They only rise, until they start again at 0.
     Counter,
     /// They rise and fall.
     Gauge,
-    /// They are 1, and the labels are what is said.
+    /// They are 1; the labels carry the information.
     Info,
     /// Counts of what took no longer than a bound.
     Histogram,
 }
 
 impl Kind {
-    /// The format's word for it; before OpenMetrics, what is only labels was a gauge.
+    /// The format's word for it. The text format has no word for an info, and calls it a gauge.
     #[must_use]
     pub fn name(self, format: Format) -> &'static str {
         match (self, format) {
@@ -177,7 +177,7 @@ pub struct Description {
     pub source: Option<&'static str>,
 }
 
-/// A metric of numbers that rise until they begin anew.
+/// A metric of numbers that only rise, until they start again at 0.
 pub const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Value) -> Metric<T> {
     Metric { header: Header { name, kind: Kind::Counter, help }, value }
 }
@@ -200,7 +200,7 @@ pub const fn histogram<T>(name: &'static str, help: &'static str, value: fn(&T) 
 /// The units that a metric's name can end with.
 const UNITS: [&str; 2] = ["bytes", "seconds"];
 
-/// A text under way.
+/// A text that is being written.
 pub struct Writer<'a> {
     out: &'a mut String,
     format: Format,
@@ -266,7 +266,7 @@ impl<'a> Writer<'a> {
     fn histogram(&mut self, name: &str, labels: &LabelSet, Histogram { buckets, sum, count }: &Histogram) {
         let bucket = format!("{name}_bucket");
         for (bound, count) in buckets {
-            // OpenMetrics wants to see that a bound is no whole number.
+            // OpenMetrics writes a bound as a number with a fraction.
             let bound = match self.format {
                 Format::Text => format!("{bound}"),
                 Format::OpenMetrics => format!("{bound:?}"),

@@ -1,6 +1,6 @@
 //! Labels of a series.
 
-/// A series' labels under way, in braces; empty without a label.
+/// The labels of a series as text, in braces; empty without a label.
 #[derive(Debug, Clone, Default)]
 pub struct LabelSet(String);
 

@@ -36,7 +36,7 @@ pub struct Representation {
 pub struct Renderer {
     /// What has been collected, and under which names.
     pub options: Options,
-    /// What every status page has in common.
+    /// The status page.
     pub page: StatusPage,
 }
 

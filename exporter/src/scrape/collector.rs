@@ -1,4 +1,4 @@
-//! Runs the sources, times them, and puts a snapshot together.
+//! Runs the sources, measures their time, and makes a snapshot of what they find.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use crate::scrape::sources::pools::PoolSource;
 use crate::scrape::sources::records::{Known, RecordCache};
 use crate::scrape::sources::{hooks, process};
 
-/// What a source is called and does.
+/// A source's name and purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceInfo {
     /// As in `--collector.NAME`.
     pub name: &'static str,
     /// Whether it runs unless it is turned off.
     pub default_on: bool,
-    /// What it tells.
+    /// What it reads, for `--help`.
     pub help: &'static str,
 }
 
@@ -62,8 +62,8 @@ pub struct Options {
     pub cadvisor: bool,
 }
 
-/// Collects, and keeps what the next scrape need not ask again. Its sockets are opened by the first scrape, in the network
-/// namespace of the thread that makes it.
+/// Collects, and keeps what the next scrape need not read again. The first scrape opens the sockets, in the network
+/// namespace of its thread.
 pub struct Collector {
     options: Options,
     state: StateDir,
@@ -92,7 +92,7 @@ impl Collector {
         }
     }
 
-    /// Finds out everything anew, as far as it can.
+    /// Runs every source that is on.
     pub fn snapshot(&mut self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let mut run = Run { enabled: &self.options.enabled, reports: Vec::with_capacity(SOURCES.len()) };
@@ -136,7 +136,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs a source if it is on, and notes how it fared.
+    /// Runs a source if it is on, and reports its result.
     fn source(&mut self, name: &'static str, read: impl FnOnce() -> bool) {
         if !self.enabled.contains(name) {
             return;
@@ -147,7 +147,7 @@ impl Run<'_> {
     }
 }
 
-/// A container of which nothing is counted yet.
+/// A container without counters.
 fn container(known: &Known) -> Container {
     let interfaces = if known.record.shares.is_some() { 0 } else { known.record.attachments.len() };
     Container {

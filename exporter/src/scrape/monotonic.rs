@@ -1,22 +1,22 @@
-//! Counters that never fall while a container lives, although the kernel begins them anew when somebody flushes a table
-//! and ocinet puts it back.
+//! Counters that never fall while a container lives, although the kernel's start again at 0 when somebody flushes a table
+//! and ocinet restores it.
 
-/// Counters that begin anew together.
+/// Counters that are reset together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonotonicCounter<const N: usize> {
-    /// What the kernel last said, and which table said it.
+    /// The kernel's last values, and the number of their table.
     last: Option<([u64; N], u64)>,
-    /// What was counted before the kernel last began anew.
+    /// What was counted before the last reset.
     before: [u64; N],
 }
 
-/// What a reading showed.
+/// What was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading<const N: usize> {
     /// The counters, never less than at the reading before.
     pub values: [u64; N],
-    /// Whether the kernel's answer is what it can be while a container lives: nothing was missing, and nothing fell
-    /// while the table stayed the same.
+    /// Whether the kernel's answer can be about a living container: nothing was missing, and nothing fell while the table
+    /// stayed the same.
     pub is_sound: bool,
 }
 
@@ -27,7 +27,7 @@ impl<const N: usize> Default for MonotonicCounter<N> {
 }
 
 impl<const N: usize> MonotonicCounter<N> {
-    /// Takes what the kernel says, nothing where a counter is missing, and the number of the table that says it.
+    /// Takes the kernel's values, `None` if one is missing, and the number of their table.
     pub fn read(&mut self, raw: Option<[u64; N]>, table: u64) -> Reading<N> {
         let Some(raw) = raw else {
             let last = self.last.map_or([0; N], |(last, _)| last);

@@ -1,6 +1,6 @@
-//! The thread that scrapes. Reading records and asking the kernel block, and one scrape at a time is enough for everybody:
-//! who asks while one runs waits for the next, and all who wait share it. So nobody gets figures that are older than the
-//! question, and two scrapes are all that any number of clients can wait for.
+//! The thread that scrapes, one scrape at a time, because reading records and asking the kernel block. A client that asks
+//! during a scrape waits for the next one, and all clients that wait share it. So no client gets figures that are older
+//! than its request, and none waits for more than two scrapes.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,16 +15,16 @@ use crate::scrape::collector::{Collector, Options};
 use crate::scrape::own_metrics::OwnMetrics;
 use crate::scrape::snapshot::{Snapshot, SourceReport};
 
-/// One client's order: `R` says how the scrape is to be written.
+/// A client's order. `R` says how the scrape is to be written.
 struct Order<R> {
     wanted: R,
     answer: oneshot::Sender<Bytes>,
 }
 
-/// Makes the answer of a snapshot; nothing where it cannot.
+/// Writes a snapshot for a client; `None` if it cannot be written.
 pub type Write<R> = Box<dyn Fn(&Snapshot, R) -> Option<Bytes> + Send>;
 
-/// Where scrapes are ordered.
+/// The thread that scrapes, which takes orders.
 #[derive(Debug)]
 pub struct Scraper<R> {
     orders: Sender<Order<R>>,
@@ -43,7 +43,7 @@ impl<R: Copy + PartialEq + Send + 'static> Scraper<R> {
         Ok(Self { orders })
     }
 
-    /// A scrape that begins from now on; nothing where it could not be written.
+    /// A scrape that begins from now on; `None` if it could not be written.
     pub async fn scrape(&self, wanted: R) -> Option<Bytes> {
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order { wanted, answer }).ok()?;
@@ -63,7 +63,7 @@ impl<R: Copy + PartialEq> Worker<R> {
         while let Ok(first) = queue.recv() {
             let mut orders = vec![first];
             orders.extend(queue.try_iter());
-            // Nobody waits any longer for what came too late.
+            // The clients of some orders have stopped waiting.
             orders.retain(|order| !order.answer.is_closed());
             if !orders.is_empty() {
                 self.serve(orders);
@@ -79,7 +79,7 @@ impl<R: Copy + PartialEq> Worker<R> {
         for Order { wanted, answer } in orders {
             let known = written.iter().find(|(of, _)| *of == wanted).map(|(_, bytes)| bytes.clone());
             let bytes = known.or_else(|| self.written(&snapshot, wanted));
-            // Whoever asked for what cannot be written is told so by the end of the channel.
+            // If it cannot be written, the end of the channel tells the client.
             let Some(bytes) = bytes else { continue };
             written.push((wanted, bytes.clone()));
             let _ = answer.send(bytes);
@@ -87,7 +87,7 @@ impl<R: Copy + PartialEq> Worker<R> {
         self.own.count_scrape(started.elapsed());
     }
 
-    /// A bug in one scrape costs its figures, and every source is said to have failed; the next begins afresh.
+    /// After a panic, every source of this scrape counts as failed, and the next scrape starts with a new collector.
     fn snapshot(&mut self) -> Snapshot {
         catch_unwind(AssertUnwindSafe(|| self.collector.snapshot())).unwrap_or_else(|_| {
             tracing::error!("a scrape failed by a bug; the next begins afresh");

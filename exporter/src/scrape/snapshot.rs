@@ -1,4 +1,4 @@
-//! What one scrape found, as a value: the sources fill it, the exposition and the page print it.
+//! What one scrape found, as a value: the sources fill it, and `render/` writes it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ pub struct Snapshot {
     pub pools: Vec<Pool>,
     /// What the records say of themselves; nothing where the folder could not be read.
     pub records: Option<Records>,
-    /// What the hooks wrote down about their runs.
+    /// Runs of the hooks.
     pub hooks: Vec<HookRuns>,
     /// Whether the base tables are in place; nothing where the kernel could not be asked.
     pub tables: Option<Tables>,
-    /// What the exporter's own process takes, by metric.
+    /// The resources of the exporter's own process, by metric.
     pub process: Vec<(String, f64)>,
     /// What the exporter has counted of itself.
     pub own: Vec<MetricFamily>,
-    /// How every source fared.
+    /// The result of each source.
     pub sources: Vec<SourceReport>,
 }
 
@@ -105,7 +105,7 @@ pub struct Pool {
 pub struct Records {
     /// Containers that are set up.
     pub ready: u64,
-    /// Containers whose set-up or taking back is not finished.
+    /// Containers whose set-up or teardown is not finished.
     pub pending: u64,
     /// Files that are no record, or a newer ocinet's.
     pub unreadable: u64,
@@ -137,12 +137,12 @@ pub struct Tables {
     pub bridge: bool,
 }
 
-/// How one source fared.
+/// The result of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceReport {
     /// Its name, as in `--collector.NAME`.
     pub name: &'static str,
-    /// Whether it said everything that it should.
+    /// Whether it could read everything.
     pub success: bool,
     /// How long it took.
     pub duration: Duration,

@@ -32,7 +32,7 @@ const fn of_process(name: &'static str, kind: Kind, help: &'static str) -> Heade
     Header { name, kind, help }
 }
 
-/// What the exporter's own process takes, by the names of the prometheus crate.
+/// The resources of the exporter's own process, by the names of the prometheus crate.
 #[rustfmt::skip]
 static PROCESS: &[Header<'static>] = &[
     of_process("process_cpu_seconds_total", Kind::Counter, "Seconds of processor time, in whole ones."),

@@ -1,5 +1,5 @@
-//! The page for people: one document with its style and script in it. What it shows, it shows without the script too; the
-//! script reads the page again every few seconds, and adds the rates.
+//! The live status page: one document with its style and script in it. It works without the script; the script reads the
+//! page again every few seconds, and adds the rates.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,10 +20,10 @@ const SCRIPT: &str = include_str!("script.js");
 /// Two dots, as before the title.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='6' \
                     cy='8' r='5' fill='%230b7a75'/%3E%3Ccircle cx='12' cy='8' r='3' fill='%23d98a1f'/%3E%3C/svg%3E";
-/// How long a set-up may be unfinished before the page calls it trouble.
+/// How long a set-up may be unfinished before the page reports it.
 const PENDING_FOR_LONG: Duration = Duration::from_secs(60);
 
-/// What every page has in common.
+/// What is the same at every scrape.
 #[derive(Debug, Clone)]
 pub struct StatusPage {
     /// The machine's name.

@@ -17,7 +17,7 @@ pub struct ConntrackSource {
 }
 
 impl ConntrackSource {
-    /// Counts every container's connections: those that an end of either direction is an address of.
+    /// Counts every container's connections: those with one of its addresses at an end of either direction.
     ///
     /// # Errors
     /// A refusal of the dump.

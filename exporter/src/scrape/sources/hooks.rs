@@ -1,4 +1,4 @@
-//! The hooks' own runs, as they write them down.
+//! Runs of the hooks, as they count them.
 
 use ocinet_shared::model::hook_stats::{HookStats, Stage};
 use ocinet_shared::state::{StateDir, StateError};
@@ -8,7 +8,7 @@ use crate::scrape::snapshot::HookRuns;
 /// Reads the counts of runs; none where no hook has run yet.
 ///
 /// # Errors
-/// A file that cannot be read or does not add up.
+/// A file that cannot be read, or whose counts contradict each other.
 pub fn read(state: &StateDir) -> Result<Vec<HookRuns>, StateError> {
     let path = state.path("stats.json");
     let Some(text) = state.read_common(&path)? else { return Ok(Vec::new()) };
@@ -18,7 +18,7 @@ pub fn read(state: &StateDir) -> Result<Vec<HookRuns>, StateError> {
     runs.ok_or_else(|| StateError::Malformed { path, reason: "it does not hold counts of runs".to_owned() })
 }
 
-/// A histogram's buckets hold ever more runs, the last at most all of them.
+/// The buckets of a histogram are cumulative, and the last has at most all runs.
 fn runs(name: String, stage: Stage) -> Option<HookRuns> {
     let buckets = stage.buckets.iter().map(|(bound, count)| Some((bound.parse().ok()?, *count)));
     let buckets: Vec<(f64, u64)> = buckets.collect::<Option<_>>()?;

@@ -1,4 +1,5 @@
-//! Interfaces: the host's ends of containers' links by one dump, links that only containers have one by one.
+//! Interfaces: one dump for the host's ends of containers' links, and one question for each link that only a container
+//! has.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use super::open;
 use super::records::Known;
 use crate::scrape::snapshot::{Container, Direction, Interface};
 
-/// How often a dump is begun again by another socket.
+/// How often a dump is tried, each time with another socket.
 const ATTEMPTS: usize = 2;
 
 /// The counters of interfaces.
@@ -24,9 +25,9 @@ pub struct LinkSource {
     channel: Option<Channel>,
     devices: Option<Devices>,
     watch: Option<LinkWatch>,
-    /// How the host's ends are set, by index; good until a link changes.
+    /// The state of the host's ends, by index; valid until a link changes.
     states: HashMap<u32, LinkState>,
-    /// By index; kept for its memory alone.
+    /// By index; kept only to use its memory again.
     host: HashMap<u32, LinkCounters>,
 }
 
@@ -37,8 +38,8 @@ struct Inside {
 }
 
 impl LinkSource {
-    /// Reads the containers' interfaces; both lists have the containers in the same order. Notes of each whether that is
-    /// what it can be while the container lives, and returns whether everything could be asked.
+    /// Reads the containers' interfaces; all lists have the containers in the same order. Clears `is_sound` of each whose
+    /// answers cannot be about a living container, and returns whether everything could be asked.
     pub fn read(
         &mut self,
         living: &mut [&mut Known],
@@ -49,7 +50,7 @@ impl LinkSource {
         let inside = self.read_inside(living, containers);
         let states = self.read_states(living, containers);
         for ((known, container), is_sound) in living.iter_mut().zip(containers).zip(is_sound) {
-            // What could not be asked is not missing.
+            // A counter that could not be asked for is not missing.
             *is_sound &= keep_monotonic(known, container) || outside.is_err() || inside.is_err();
         }
         [outside, inside, states].iter().all(Result::is_ok)
@@ -164,7 +165,7 @@ impl LinkSource {
     }
 }
 
-/// How a link of the host is set, as it is known or as the kernel says.
+/// The state of a link of the host, as it is known or from the kernel.
 fn state(
     known: &mut HashMap<u32, LinkState>,
     devices: &Devices,
@@ -189,7 +190,7 @@ fn interface<'a>(containers: &'a mut [Container], place: &Inside) -> Option<&'a 
     containers.get_mut(place.container)?.interfaces.get_mut(place.attachment)
 }
 
-/// Makes counters that never fall of those that were read; whether all of them were there and none fell.
+/// Makes counters that never fall of those that were read. Returns whether all of them were there and none fell.
 fn keep_monotonic(known: &mut Known, container: &mut Container) -> bool {
     let mut is_sound = true;
     for (counters, interface) in known.interfaces.iter_mut().zip(&mut container.interfaces) {

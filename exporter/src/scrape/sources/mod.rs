@@ -1,4 +1,4 @@
-//! One file a source: what it asks, and what it makes of the answer. Each fails by itself.
+//! One file for each source: what it reads, and what it makes of that. Each fails by itself.
 
 pub mod conntrack;
 pub mod hooks;
@@ -12,7 +12,7 @@ mod stamp;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::channel::Channel;
 
-/// A source's socket, opened where it is not open: a source drops one whose answers may be out of step.
+/// A source's socket, opened if it is not open: a source drops a socket on which the rest of an answer may still arrive.
 fn open(channel: &mut Option<Channel>, protocol: isize) -> Result<&mut Channel, KernelError> {
     match channel {
         Some(channel) => Ok(channel),

@@ -16,7 +16,7 @@ use super::open;
 use crate::scrape::monotonic::MonotonicCounter;
 use crate::scrape::snapshot::{Container, Port, Routed, Tables};
 
-/// How often the tables are read again that somebody made anew meanwhile.
+/// How often the tables are read, if somebody replaces them meanwhile.
 const ATTEMPTS: usize = 3;
 /// No key is longer: an IPv6 address, a protocol and two ports take 28 bytes.
 const KEY_LENGTH: usize = 31;
@@ -37,7 +37,7 @@ impl Key {
 }
 
 impl Hash for Key {
-    /// The key alone: an IPv4 address takes a fifth of the time that all bytes would.
+    /// The key alone: an IPv4 address takes a fifth of the time of all bytes.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.bytes[..usize::from(self.length).min(KEY_LENGTH)]);
     }
@@ -67,8 +67,8 @@ pub struct ContainerElements {
 }
 
 impl ContainerElements {
-    /// The elements that a container's record says were added, which have counted nothing yet. What two members of a pod
-    /// publish by one host port is counted once, and belongs to whoever was first.
+    /// The elements of a container's record, which have counted nothing yet. A host port that two members of a pod publish
+    /// is counted once, for the member that was first.
     #[must_use]
     pub fn of(record: &Record) -> Self {
         let own: HashSet<(Set, Key)> = record
@@ -106,20 +106,20 @@ impl ContainerElements {
         Self { elements, is_routed, routed: MonotonicCounter::default(), ports }
     }
 
-    /// Whether a record's counters can go on where these are.
+    /// Whether a record has as many ports as these are of.
     #[must_use]
     pub fn has_ports_of(&self, record: &Record) -> bool {
         self.ports.len() == record.ports().count()
     }
 
-    /// Goes on counting where an earlier record's elements are.
+    /// Goes on from what an earlier record's elements counted.
     pub fn continue_from(&mut self, earlier: Self) {
         self.routed = earlier.routed;
         self.ports = earlier.ports;
     }
 
-    /// Adds what was counted in this table to what is known, and tells the container. Returns whether that is what it can
-    /// be while the container lives.
+    /// Gives the container what was counted, by the number of the table that counted it. Returns whether that can be about
+    /// a living container.
     fn count(&mut self, counters: &[HashMap<Key, Counter>], table: u64, container: &mut Container) -> bool {
         let mut routed = Some([0; 5]);
         let mut ports = vec![Some([0; 5]); self.ports.len()];
@@ -132,7 +132,7 @@ impl ContainerElements {
                 }
             };
             let Some(sum) = sum else { continue };
-            // One that is missing makes the sum nothing.
+            // If one is missing, there is no sum.
             *sum = sum.zip(counter).map(|(sum, counter)| add(sum, *of, *counter));
         }
         let mut is_sound = true;
@@ -176,13 +176,13 @@ struct SetDump {
 #[derive(Default)]
 pub struct NftSource {
     channel: Option<Channel>,
-    /// By set, in the order of [`Set::ALL`]; kept for their memory alone.
+    /// By set, in the order of [`Set::ALL`]; kept only to use their memory again.
     counters: Vec<HashMap<Key, Counter>>,
 }
 
 impl NftSource {
-    /// Reads what was counted for the containers, which both lists have in the same order, and notes of each whether that
-    /// is what it can be while the container lives. Returns which tables there are, and whether everything was there.
+    /// Reads what was counted for the containers; all lists have them in the same order. Clears `is_sound` of each whose
+    /// answers cannot be about a living container. Returns which tables there are, and whether everything was there.
     pub fn read(
         &mut self,
         living: &mut [&mut ContainerElements],
@@ -204,7 +204,7 @@ impl NftSource {
             match self.dump(needed) {
                 Ok(Some(dump)) => return Ok(dump),
                 Ok(None) => {}
-                // A part of an answer may still come by this socket.
+                // The rest of an answer may still arrive on this socket.
                 Err(error) => {
                     self.channel = None;
                     last = error;
@@ -214,7 +214,7 @@ impl NftSource {
         Err(last)
     }
 
-    /// One attempt; nothing where the table was made anew meanwhile.
+    /// One attempt; `None` if the table was replaced meanwhile.
     fn dump(&mut self, needed: &[Set]) -> Result<Option<SetDump>, KernelError> {
         let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
         self.counters.resize_with(Set::ALL.len(), HashMap::new);
@@ -239,7 +239,7 @@ impl NftSource {
     }
 }
 
-/// A sum is of what was sent, what was received, and connections.
+/// A sum has bytes and packets that were sent, those that were received, and connections.
 fn add(mut sum: [u64; 5], of: CounterOf, counter: Counter) -> [u64; 5] {
     let mut add = |at: usize, value: u64| sum[at] = sum[at].wrapping_add(value);
     match of {

@@ -27,7 +27,7 @@ impl PoolSource {
         Self { state, networks: BTreeMap::new() }
     }
 
-    /// The pools of all networks, by network, and the first thing that could not be read.
+    /// The pools of all networks, by network, and the first error.
     pub fn read(&mut self) -> (Vec<Pool>, Result<(), StateError>) {
         let refreshed = self.refresh();
         let mut pools = Vec::new();

@@ -1,10 +1,10 @@
-//! What the exporter's own process takes, by the prometheus crate.
+//! The resources of the exporter's own process, by the prometheus crate.
 
 use prometheus::core::Collector as _;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricType;
 
-/// Reads it; nothing where /proc does not tell.
+/// Reads them; none if /proc cannot be read.
 #[must_use]
 pub fn read(collector: &ProcessCollector) -> Vec<(String, f64)> {
     let families = collector.collect();

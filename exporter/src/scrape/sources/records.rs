@@ -1,5 +1,5 @@
-//! Containers: the records in the state folder, each read once for as long as its file stays the same, and whether the
-//! processes that they are about live.
+//! Containers: the records in the state folder, each read again only when its file has changed, and whether their
+//! processes live.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, DirEntry};
@@ -19,8 +19,8 @@ use super::stamp::Stamp;
 use crate::scrape::monotonic::MonotonicCounter;
 use crate::scrape::snapshot::{Container, Records};
 
-/// How many processes a scrape looks at in /proc, in turn: kill(2), which all are asked by, cannot tell a process from
-/// another that got its pid, nor from one that is dead and not waited for.
+/// How many processes a scrape checks in /proc, in turn. All are checked by kill(2), which cannot tell a process from a
+/// later one with its pid, nor from one that is dead and not waited for.
 const LOOKED_AT: usize = 32;
 
 /// A container of this boot.
@@ -34,12 +34,12 @@ pub struct Known {
     pub elements: ContainerElements,
     /// Whether its process has ended.
     has_ended: bool,
-    /// Whether it is there for the members of its pod.
+    /// Whether a member of its pod lives, which uses its interfaces.
     is_kept: bool,
 }
 
 impl Known {
-    /// A container that was started anew, under an id that was there before, begins with counters of its own.
+    /// A container that was started again under the same id begins with new counters.
     fn new(record: Record, earlier: Option<Box<Self>>) -> Self {
         let is_same_start = |earlier: &Self| {
             (earlier.record.pid_start, earlier.record.created) == (record.pid_start, record.created)
@@ -75,7 +75,7 @@ struct File {
 #[derive(Debug)]
 enum Content {
     Known(Box<Known>),
-    /// Another boot's record, which means nothing any more.
+    /// A record of an earlier boot, which no longer means anything.
     Past,
     /// No record, or a newer ocinet's.
     Unreadable,
@@ -101,7 +101,7 @@ pub struct RecordCache {
     next: usize,
     /// The folder as it was before it was last read.
     folder: Option<Stamp>,
-    /// Whether every later change of the folder shows in its stamp.
+    /// Whether every later change of the folder changes its stamp.
     is_settled: bool,
     last_error: Option<(Stamp, Option<SystemTime>)>,
 }
@@ -122,8 +122,8 @@ impl RecordCache {
         }
     }
 
-    /// Reads what changed, and looks which processes live. Returns what the folder holds, and whether all of it could be
-    /// read; what was known before of what cannot be read stands.
+    /// Reads what changed, and checks which processes live. Returns what the folder holds, and whether all of it could be
+    /// read. What was known of a file stands while it cannot be read.
     pub fn refresh(&mut self) -> (Option<Records>, bool) {
         let read = self.read_folder();
         if read.is_err() {
@@ -147,7 +147,7 @@ impl RecordCache {
         if self.boot_id.is_none() {
             self.boot_id = Some(process::boot_id().map_err(|error| fail(error.errno.into()))?);
         }
-        // Files come and go, and are replaced by others: each shows in the folder.
+        // Making, deleting and replacing a file each change the folder's stamp.
         let began = SystemTime::now();
         let folder = stamp(&path).map_err(fail)?;
         if self.is_settled && self.folder == folder {
@@ -201,7 +201,7 @@ impl RecordCache {
             Err(StateError::Malformed { .. } | StateError::Writable { .. } | StateError::Foreign { .. }) => {
                 None
             }
-            // What was known of it before stands; it may be read the next time.
+            // What was known of it stands; perhaps it can be read the next time.
             Err(error) => return Err(error),
         };
         let earlier = self.files.remove(&id).map(|file| file.content);
@@ -265,7 +265,7 @@ impl RecordCache {
         records
     }
 
-    /// When the newest of the files was written that say why a set-up failed. A set-up that succeeds removes its own.
+    /// The time of the newest file that says why a set-up failed. A set-up that succeeds removes its container's file.
     fn last_error(&mut self) -> Result<Option<SystemTime>, StateError> {
         let path = self.state.path("last-error");
         let fail = |error| StateError::io("read", &path, error);
@@ -279,7 +279,7 @@ impl RecordCache {
         let mut newest = None;
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            // What is being written has a name that begins with a dot; what is gone again counts no more.
+            // A file that is being written has a name that begins with a dot. One that is gone again does not count.
             if entry.file_name().to_str().and_then(id_of).is_some()
                 && let Ok(metadata) = entry.metadata()
             {
@@ -290,8 +290,8 @@ impl RecordCache {
         Ok(newest)
     }
 
-    /// Takes those out that ended while they were asked about, whose counters may be another's by now. `is_sound` says of
-    /// each whether what the kernel answered is what it can be of a container that lives.
+    /// Removes the containers that ended during the scrape, whose counters may be another's by now. `is_sound` says of
+    /// each whether the kernel's answers can be about a living container.
     pub fn drop_gone(&self, containers: &mut Vec<Container>, is_sound: &[bool]) {
         let inodes = self.inodes_if_changed();
         let mut is_sound = is_sound.iter();
@@ -308,8 +308,8 @@ impl RecordCache {
         });
     }
 
-    /// The inodes of the records, where a record may have come, gone or been replaced since the folder was read. Where
-    /// the folder cannot be read, nothing is known better than before.
+    /// The inodes of the records, if the folder may have changed since it was read; `None` if it has not, or cannot be
+    /// read.
     fn inodes_if_changed(&self) -> Option<HashMap<ContainerId, u64>> {
         let before = self.folder?;
         let now = stamp(&self.containers()).ok()??;

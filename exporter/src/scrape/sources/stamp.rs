@@ -1,4 +1,4 @@
-//! What tells a file from its predecessor without reading it.
+//! How a file is told from the one that it replaced, without reading it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -40,7 +40,7 @@ impl Stamp {
         let changed = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_secs(seconds))
             .and_then(|changed| changed.checked_add(Duration::from_nanos(nanoseconds)));
-        // A clock that was set back says nothing of what came first.
+        // If the clock was set back, the order is unknown.
         changed.and_then(|changed| moment.duration_since(changed).ok()).is_none_or(|age| age < TICKS)
     }
 }
