@@ -155,9 +155,12 @@ impl<T> Group<T> {
     }
 
     /// Writes every metric of the things that there are, in their order.
-    pub fn write(&self, things: &[(LabelSet, impl Borrow<T>)], writer: &mut Writer<'_>) {
+    pub fn write(&self, things: &[(impl Borrow<LabelSet>, impl Borrow<T>)], writer: &mut Writer<'_>) {
         for Metric { header, value } in self.metrics {
-            writer.metric(header, things.iter().map(|(labels, thing)| (labels, value(thing.borrow()))));
+            writer.metric(
+                header,
+                things.iter().map(|(labels, thing)| (labels.borrow(), value(thing.borrow()))),
+            );
         }
     }
 }
@@ -216,7 +219,7 @@ impl<'a> Writer<'a> {
     pub fn metric<'l>(&mut self, header: &Header<'_>, series: impl Iterator<Item = (&'l LabelSet, Value)>) {
         let mut has_header = false;
         for (labels, value) in series {
-            if value == Value::Missing {
+            if matches!(value, Value::Missing) {
                 continue;
             }
             if !has_header {

@@ -5,7 +5,7 @@ use ocinet_shared::model::record::Attachment;
 
 use crate::render::exposition::{Description, Group, Writer, counter, gauge, info};
 use crate::render::labels::LabelSet;
-use crate::scrape::snapshot::{Container, Interface, LinkCounters, Snapshot};
+use crate::scrape::snapshot::{Container, Interface, LinkCounters};
 
 /// Attachments of containers to networks.
 #[rustfmt::skip]
@@ -83,36 +83,38 @@ pub(super) fn cadvisor_table() -> impl Iterator<Item = Description> {
     CADVISOR.describe()
 }
 
-pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
-    let attachments: Vec<(LabelSet, ())> = snapshot.containers.iter().flat_map(attachments).collect();
-    ATTACHMENTS.write(&attachments, writer);
-    let of_container = |container| {
-        let own = labels(container);
-        let of_interface = move |interface| (with_interface(own.clone(), container, interface), interface);
-        container.interfaces.iter().map(of_interface)
+/// Containers with the labels that every series of a container has.
+pub(super) fn with_labels(containers: &[Container]) -> Vec<(LabelSet, &Container)> {
+    let labels = |Container { record, .. }: &Container| {
+        LabelSet::default().with("id", record.id.as_str()).with("name", record.display_name())
     };
-    let interfaces: Vec<(LabelSet, &Interface)> = snapshot.containers.iter().flat_map(of_container).collect();
+    containers.iter().map(|container| (labels(container), container)).collect()
+}
+
+pub(super) fn write(containers: &[(LabelSet, &Container)], writer: &mut Writer<'_>) {
+    let (mut attachments, mut interfaces) = (Vec::new(), Vec::new());
+    for (own, container) in containers {
+        attachments.extend(attachments_of(container, own));
+        let of_interface = |interface| (with_interface(own.clone(), container, interface), interface);
+        interfaces.extend(container.interfaces.iter().map(of_interface));
+    }
+    ATTACHMENTS.write(&attachments, writer);
     INTERFACES.write(&interfaces, writer);
 }
 
-pub(super) fn write_cadvisor(snapshot: &Snapshot, writer: &mut Writer<'_>) {
-    let of_container = |container: &'_ Container| {
+pub(super) fn write_cadvisor(containers: &[(LabelSet, &Container)], writer: &mut Writer<'_>) {
+    let mut interfaces = Vec::new();
+    for (own, container) in containers {
         let image = container.record.labels.image.as_deref().unwrap_or_default();
-        let own = labels(container).with("image", image);
         let of_interface = |interface: &Interface| {
-            Some((with_interface(own.clone(), container, interface), interface.counters?))
+            Some((
+                with_interface(own.clone().with("image", image), container, interface),
+                interface.counters?,
+            ))
         };
-        container.interfaces.iter().filter_map(of_interface).collect::<Vec<_>>()
-    };
-    let interfaces: Vec<(LabelSet, LinkCounters)> =
-        snapshot.containers.iter().flat_map(of_container).collect();
+        interfaces.extend(container.interfaces.iter().filter_map(of_interface));
+    }
     CADVISOR.write(&interfaces, writer);
-}
-
-/// The labels that every series of a container has.
-pub(super) fn labels(container: &Container) -> LabelSet {
-    let record = &container.record;
-    LabelSet::default().with("id", record.id.as_str()).with("name", record.display_name())
 }
 
 fn with_interface(labels: LabelSet, container: &Container, interface: &Interface) -> LabelSet {
@@ -121,11 +123,10 @@ fn with_interface(labels: LabelSet, container: &Container, interface: &Interface
 }
 
 /// One series an attachment, those that are shared in a pod included; one without any for a container that has none.
-fn attachments(container: &Container) -> Vec<(LabelSet, ())> {
+fn attachments_of(container: &Container, own: &LabelSet) -> Vec<(LabelSet, ())> {
     let record = &container.record;
     let text = |label: &Option<String>| label.clone().unwrap_or_default();
-    let own =
-        labels(container).with("image", &text(&record.labels.image)).with("pod", &text(&record.labels.pod));
+    let own = own.clone().with("image", &text(&record.labels.image)).with("pod", &text(&record.labels.pod));
     let with = |attachment: Option<&Attachment>| {
         let of = |value: fn(&Attachment) -> &str| attachment.map_or("", value);
         let address = |family| {

@@ -23,11 +23,12 @@ pub fn table() -> impl Iterator<Item = Description> {
 /// Appends a snapshot's metrics to a text.
 pub fn write(snapshot: &Snapshot, options: &Options, format: Format, out: &mut String) {
     let mut writer = Writer::new(out, format);
-    containers::write(snapshot, &mut writer);
-    nat::write(snapshot, &mut writer);
+    let containers = containers::with_labels(&snapshot.containers);
+    containers::write(&containers, &mut writer);
+    nat::write(&containers, &mut writer);
     host::write(snapshot, &mut writer);
     if options.cadvisor {
-        containers::write_cadvisor(snapshot, &mut writer);
+        containers::write_cadvisor(&containers, &mut writer);
     }
     exporter::write(snapshot, &mut writer);
     writer.end();

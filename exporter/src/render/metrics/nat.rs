@@ -5,8 +5,7 @@ use ocinet_shared::model::cidr::Family;
 
 use crate::render::exposition::{Description, Group, Writer, counter, gauge};
 use crate::render::labels::LabelSet;
-use crate::render::metrics::containers::labels;
-use crate::scrape::snapshot::{Container, Port, Routed, Snapshot};
+use crate::scrape::snapshot::{Container, Port, Routed};
 
 /// What is routed for a container, all addresses together.
 #[rustfmt::skip]
@@ -72,14 +71,13 @@ pub(super) fn table() -> impl Iterator<Item = Description> {
     ROUTED.describe().chain(ports).chain(CONNTRACK.describe())
 }
 
-pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
+pub(super) fn write(containers: &[(LabelSet, &Container)], writer: &mut Writer<'_>) {
     let (mut routed, mut connections, mut traffic) = (Vec::new(), Vec::new(), Vec::new());
-    let mut conntrack: Vec<(LabelSet, u64)> = Vec::new();
-    for container in &snapshot.containers {
-        let own = labels(container);
+    let mut conntrack: Vec<(&LabelSet, u64)> = Vec::new();
+    for (own, container) in containers {
+        routed.extend(container.routed.map(|routed| (own, routed)));
         connections.extend(container.ports.iter().map(|port| (of_port(own.clone(), port), port.connections)));
-        traffic.extend(port_traffic(container, &own));
-        routed.extend(container.routed.map(|routed| (own.clone(), routed)));
+        traffic.extend(port_traffic(container, own));
         conntrack.extend(container.conntrack_entries.map(|entries| (own, entries)));
     }
     ROUTED.write(&routed, writer);
