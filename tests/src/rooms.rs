@@ -10,7 +10,7 @@ struct House {
     rooms: &'static [&'static [&'static str]],
 }
 
-const HOUSES: [House; 2] = [
+const HOUSES: [House; 3] = [
     House {
         folder: "hook/src",
         rooms: &[
@@ -25,6 +25,10 @@ const HOUSES: [House; 2] = [
             &["model"],
             &["error", "log", "cli"],
         ],
+    },
+    House {
+        folder: "exporter/src",
+        rooms: &[&["cli"], &["http"], &["render"], &["scrape"], &["error", "log"]],
     },
     House {
         folder: "shared/src",

@@ -16,7 +16,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
         state.check_all()?;
     }
     let (mut failed, mut said) = (Vec::new(), Vec::new());
-    // One stray may hide another: a network is without containers only once they are taken back.
+    // One orphan may hide another: a network is without containers only once they are taken back.
     for round in 0..ROUNDS {
         let found = orphans::find(state, &boot_id)?;
         for fault in found.faults {
@@ -29,15 +29,15 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
             found.living.iter().try_for_each(|line| print_line(format_args!("kept: {line}")))?;
         }
         let mut removed = false;
-        for stray in &found.strays {
+        for orphan in &found.orphans {
             if dry_run {
-                print_line(stray)?;
+                print_line(orphan)?;
                 continue;
             }
-            match orphans::remove(state, stray, &boot_id) {
+            match orphans::remove(state, orphan, &boot_id) {
                 Ok(true) => {
                     removed = true;
-                    print_line(format_args!("removed: {stray}"))?;
+                    print_line(format_args!("removed: {orphan}"))?;
                 }
                 Ok(false) => {}
                 Err(error) if round == 0 => failed.push(error.without_hint()),

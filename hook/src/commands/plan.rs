@@ -57,7 +57,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         is_gone: &is_gone,
         living: &BTreeSet::new(),
         asks_host: false,
-        has_way_out: false,
+        has_default_route: false,
     };
     let plan = assembly.plan(&request)?.to_string();
     plan.lines().try_for_each(print_line)

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::input::oci_state;
 use crate::input::oci_state::Stopped;
 use crate::lifecycle::identity;
-use crate::lifecycle::teardown::{TakeBack, forget_unrecorded};
+use crate::lifecycle::teardown::{Teardown, remove_unrecorded};
 use crate::state::pod_members;
 
 /// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
@@ -32,7 +32,7 @@ fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
     let is_another = |record: &Record| !identity::is_over(record, stopped);
     // What is no file of ocinet's in its place, also a link that leads nowhere, is an error.
     if fs::symlink_metadata(state.record_path(&id)).is_err() {
-        return forget_unrecorded(state, &id).map(|()| Work::None);
+        return remove_unrecorded(state, &id).map(|()| Work::None);
     }
     let locked = match state.lock_record_within(&id, Duration::ZERO) {
         // Looked at without the lock first: another container's start is not waited for.
@@ -52,11 +52,11 @@ fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
         ));
         return Ok(Work::Done);
     }
-    let mut take_back = TakeBack::new(state)?;
-    let result = take_back.container(&record);
+    let mut teardown = Teardown::new(state)?;
+    let result = teardown.container(&record);
     // The child that waits for the kernel in close() must not hold the lock.
     drop(lock);
-    take_back.close();
+    teardown.close();
     result.map(|()| Work::Done)
 }
 

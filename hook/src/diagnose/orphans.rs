@@ -13,9 +13,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::model::cidr::Family;
@@ -36,7 +36,7 @@ use crate::host::{conflict, forwarding};
 use crate::input::oci_state;
 use crate::input::oci_state::COLLECTOR;
 use crate::lifecycle;
-use crate::lifecycle::teardown::TakeBack;
+use crate::lifecycle::teardown::Teardown;
 use crate::lifecycle::{restore, sweep};
 use crate::plan::elements;
 use crate::state::forwarding::{Turned, is_file, turned};
@@ -46,7 +46,7 @@ use crate::state::{networks, pod_members};
 
 /// Something that no container owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stray {
+pub enum Orphan {
     /// A container that has ended without a poststop hook.
     Ended(ContainerId),
     /// What the files say that a container has which has no record.
@@ -75,7 +75,7 @@ pub enum Stray {
     },
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(id) => write!(f, "container {id} has ended, and was never taken back"),
@@ -115,10 +115,10 @@ fn leased(owned: &Owned) -> Option<IpAddr> {
 
 /// What no record owns.
 #[derive(Debug, Default)]
-pub struct Strays {
+pub struct Orphans {
     /// Everything that no container owns, in the order in which it is to be removed.
-    pub strays: Vec<Stray>,
-    /// A line for each container that lives without a record here: what is its is no stray.
+    pub orphans: Vec<Orphan>,
+    /// A line for each container that lives without a record here: what is its is no orphan.
     pub living: Vec<String>,
     /// What is said of each file that cannot be believed.
     pub faults: Vec<String>,
@@ -127,8 +127,8 @@ pub struct Strays {
 /// Finds everything that no container owns.
 ///
 /// # Errors
-/// A folder or a dump that cannot be read. What an unreadable record may own is not known to be a stray.
-pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
+/// A folder or a dump that cannot be read. What an unreadable record may own is not known to be an orphan.
+pub fn find(state: &StateDir, boot_id: &str) -> Result<Orphans, Error> {
     let listed = list(state)?;
     let networks = Networks::read(state)?;
     let mut faults: Vec<String> = networks.faults().map(ToString::to_string).collect();
@@ -148,12 +148,12 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
     }
     let ids = state.ids()?;
     let ended = records.iter().filter(|record| !pod_members::is_live(state, record, boot_id));
-    let mut strays: Vec<Stray> = ended.map(|record| Stray::Ended(record.id.clone())).collect();
+    let mut orphans: Vec<Orphan> = ended.map(|record| Orphan::Ended(record.id.clone())).collect();
     let foreign = listed.foreign.iter().cloned();
-    strays.extend(foreign.map(|(path, reason)| Stray::Foreign { path, reason }));
+    orphans.extend(foreign.map(|(path, reason)| Orphan::Foreign { path, reason }));
     let is_known = |id: &ContainerId| ids.binary_search(id).is_ok();
-    let orphans = listed.held.iter().filter(|(by, _)| !is_known(by));
-    strays.extend(orphans.map(|(by, owned)| Stray::Held { by: by.clone(), owned: owned.clone() }));
+    let held = listed.held.iter().filter(|(by, _)| !is_known(by));
+    orphans.extend(held.map(|(by, owned)| Orphan::Held { by: by.clone(), owned: owned.clone() }));
     let live = records.iter().filter(|record| pod_members::is_live(state, record, boot_id));
     let used: BTreeSet<&ContainerId> =
         live.flat_map(|record| &record.attachments).map(|attachment| &attachment.network).collect();
@@ -164,31 +164,31 @@ pub fn find(state: &StateDir, boot_id: &str) -> Result<Strays, Error> {
                 .map_or(true, |mut leases| leases.next().is_none())
     };
     let empty = networks.iter().filter(is_empty).cloned();
-    strays.extend(empty.map(|network| Stray::Network(Box::new(network))));
+    orphans.extend(empty.map(|network| Orphan::Network(Box::new(network))));
     // What an unreadable record or network owns is not known.
     if all_known {
-        strays.extend(stray_links(&listed.links, &networks, &records).map(Stray::Link));
-        let elements = stray_elements(state, &listed, &networks, &records)?;
-        strays.extend(elements.into_iter().map(Stray::Element));
+        orphans.extend(orphan_links(&listed.links, &networks, &records).map(Orphan::Link));
+        let elements = orphan_elements(state, &listed, &networks, &records)?;
+        orphans.extend(elements.into_iter().map(Orphan::Element));
     }
-    strays.extend(idle_forwarding(state, &listed)?.into_iter().map(Stray::Forwarding));
-    strays.extend(listed.temporary.iter().cloned().map(Stray::Temporary));
-    Ok(Strays { faults, ..without_the_living(state, strays, &listed, &records)? })
+    orphans.extend(idle_forwarding(state, &listed)?.into_iter().map(Orphan::Forwarding));
+    orphans.extend(listed.temporary.iter().cloned().map(Orphan::Temporary));
+    Ok(Orphans { faults, ..without_the_living(state, orphans, &listed, &records)? })
 }
 
 /// Takes out what belongs to containers that live, whether they have a record here or not. They are looked for only where
 /// something has none.
 fn without_the_living(
     state: &StateDir,
-    strays: Vec<Stray>,
+    orphans: Vec<Orphan>,
     listed: &Listed,
     records: &[Record],
-) -> Result<Strays, Error> {
-    if !strays
+) -> Result<Orphans, Error> {
+    if !orphans
         .iter()
-        .any(|stray| !matches!(stray, Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. }))
+        .any(|orphan| !matches!(orphan, Orphan::Ended(_) | Orphan::Temporary(_) | Orphan::Foreign { .. }))
     {
-        return Ok(Strays { strays, ..Strays::default() });
+        return Ok(Orphans { orphans, ..Orphans::default() });
     }
     let known = links_of(records);
     let has_record = |id: &ContainerId| records.iter().any(|record| record.id == *id);
@@ -201,26 +201,26 @@ fn without_the_living(
     let forwards = || Family::ALL.into_iter().any(|family| sysctl::forwards(family).unwrap_or_default());
     let keeps_apart =
         inhabitants.has_unrecorded() || (is_elsewhere && (!inhabitants.is_empty() || forwards()));
-    let is_of_host = |stray: &Stray| match stray {
-        Stray::Forwarding(_) => true,
-        Stray::Element(element) => forwarding::is_of_host(element.set),
+    let is_of_host = |orphan: &Orphan| match orphan {
+        Orphan::Forwarding(_) => true,
+        Orphan::Element(element) => forwarding::is_of_host(element.set),
         _ => false,
     };
     let mut left = Vec::new();
-    for stray in strays {
-        let is_kept = match &stray {
+    for orphan in orphans {
+        let is_kept = match &orphan {
             of_host if is_of_host(of_host) => keeps_apart,
-            Stray::Link(name) => by_name(name.as_str()).is_some_and(|link| inhabitants.has_link(link)),
-            Stray::Network(network) => inhabitants.has_network(network, by_name),
-            Stray::Element(element) => inhabitants.has_element(element)?,
-            Stray::Held { by, owned } => inhabitants.has_unrecorded_id(by, owned.iter().filter_map(leased)),
-            Stray::Ended(_) | Stray::Temporary(_) | Stray::Foreign { .. } | Stray::Forwarding(_) => false,
+            Orphan::Link(name) => by_name(name.as_str()).is_some_and(|link| inhabitants.has_link(link)),
+            Orphan::Network(network) => inhabitants.has_network(network, by_name),
+            Orphan::Element(element) => inhabitants.has_element(element)?,
+            Orphan::Held { by, owned } => inhabitants.has_unrecorded_id(by, owned.iter().filter_map(leased)),
+            Orphan::Ended(_) | Orphan::Temporary(_) | Orphan::Foreign { .. } | Orphan::Forwarding(_) => false,
         };
         if !is_kept {
-            left.push(stray);
+            left.push(orphan);
         }
     }
-    Ok(Strays { strays: left, living: inhabitants.lines(&listed.links), ..Strays::default() })
+    Ok(Orphans { orphans: left, living: inhabitants.lines(&listed.links), ..Orphans::default() })
 }
 
 fn links_of(records: &[Record]) -> BTreeSet<&str> {
@@ -232,14 +232,14 @@ fn links_of(records: &[Record]) -> BTreeSet<&str> {
 }
 
 /// A link that ocinet made and that no record and no network has is nobody's.
-fn stray_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl Iterator<Item = IfName> {
+fn orphan_links(links: &[Link], networks: &[Network], records: &[Record]) -> impl Iterator<Item = IfName> {
     let of_networks = networks.iter().flat_map(|network| network.links.iter().map(|link| link.name.as_str()));
     let known: BTreeSet<&str> = of_networks.chain(links_of(records)).collect();
-    let strays = links.iter().filter(|link| link::is_ours(link) && !known.contains(link.name.as_str()));
-    strays.filter_map(|link| link.name.parse().ok()).collect::<Vec<_>>().into_iter()
+    let orphans = links.iter().filter(|link| link::is_ours(link) && !known.contains(link.name.as_str()));
+    orphans.filter_map(|link| link.name.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
-fn stray_elements(
+fn orphan_elements(
     state: &StateDir,
     listed: &Listed,
     networks: &[Network],
@@ -265,36 +265,40 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
     Ok(forwarding::idle(&turned()?, &Networks::read(state)?, &listed.around())?)
 }
 
-/// Removes a stray; false where it turned out to be somebody's.
+/// Removes an orphan; false where it turned out to be somebody's.
 ///
 /// # Errors
 /// Those of taking back.
-pub fn remove(state: &StateDir, stray: &Stray, boot_id: &str) -> Result<bool, Error> {
-    match stray {
-        Stray::Ended(id) => sweep::if_dead(state, id, boot_id),
-        Stray::Held { by, owned } => take_back(state, by, owned.clone(), boot_id),
-        Stray::Network(network) => {
+pub fn remove(state: &StateDir, orphan: &Orphan, boot_id: &str) -> Result<bool, Error> {
+    match orphan {
+        Orphan::Ended(id) => sweep::if_dead(state, id, boot_id),
+        Orphan::Held { by, owned } => teardown(state, by, owned.clone(), boot_id),
+        Orphan::Network(network) => {
             let owned = vec![Owned::Membership { network: network.name.clone() }];
-            take_back(state, &collector()?, owned, boot_id)
+            teardown(state, &collector()?, owned, boot_id)
         }
-        Stray::Link(name) => {
+        Orphan::Link(name) => {
             // A network of its name may have been made meanwhile. None is while its lock is held.
             let _alone = state.lock_networks()?;
             if networks::all(state)?.iter().any(|network| network.links.iter().any(|of| of.name == *name)) {
                 return Ok(false);
             }
-            link::delete(&mut Channel::open(NETLINK_ROUTE)?, name)?;
+            link::delete(&mut NetlinkSocket::open(NETLINK_ROUTE)?, name)?;
             Ok(true)
         }
-        Stray::Element(element) => remove_element(state, element),
-        Stray::Forwarding(family) => {
+        Orphan::Element(element) => remove_element(state, element),
+        Orphan::Forwarding(family) => {
             let mut nft = Nft::open()?;
-            lifecycle::forwarding::give_back_alone(state, &mut Channel::open(NETLINK_ROUTE)?, &mut nft)?;
+            lifecycle::forwarding::give_back_alone(
+                state,
+                &mut NetlinkSocket::open(NETLINK_ROUTE)?,
+                &mut nft,
+            )?;
             nft.close();
             Ok(!sysctl::forwards(*family).unwrap_or_default())
         }
-        Stray::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
-        Stray::Foreign { path, .. } => {
+        Orphan::Temporary(temporary) => Ok(temporary::remove(state, temporary)?),
+        Orphan::Foreign { path, .. } => {
             let _alone = is_file(state, path).then(|| state.lock_networks()).transpose()?;
             Ok(state.remove_foreign(path)?)
         }
@@ -306,7 +310,7 @@ fn collector() -> Result<ContainerId, Error> {
 }
 
 /// A record of its own keeps a start of the same id away meanwhile, and makes a kill the next one's business.
-fn take_back(state: &StateDir, id: &ContainerId, owned: Vec<Owned>, boot_id: &str) -> Result<bool, Error> {
+fn teardown(state: &StateDir, id: &ContainerId, owned: Vec<Owned>, boot_id: &str) -> Result<bool, Error> {
     let record = Record {
         version: VERSION,
         id: id.clone(),
@@ -330,10 +334,10 @@ fn take_back(state: &StateDir, id: &ContainerId, owned: Vec<Owned>, boot_id: &st
     if !state.create(&path, &to_json(&record, &path)?)? {
         return Ok(false);
     }
-    let mut take_back = TakeBack::new(state)?;
-    let result = take_back.container(&record);
+    let mut teardown = Teardown::new(state)?;
+    let result = teardown.container(&record);
     drop(lock);
-    take_back.close();
+    teardown.close();
     result.map(|()| true)
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::addr;
 use ocinet_shared::kernel::addr::Unusable;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::ports;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
@@ -42,7 +42,7 @@ pub enum Wanted {
 
 /// Something that another container has.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Conflict {
     /// What it is.
     pub what: Wanted,
     /// Who has it, where that could be found out.
@@ -89,16 +89,16 @@ fn name(container: Option<&ContainerId>) -> String {
 }
 
 /// What a file of the state folder says that somebody has.
-fn of_file(state: &StateDir, path: &Path, what: Wanted, error: impl Fn(&str) -> Error) -> Taken {
+fn of_file(state: &StateDir, path: &Path, what: Wanted, error: impl Fn(&str) -> Error) -> Conflict {
     let found = leases::holder(state, path);
     let is_given_back = matches!(found, Ok(None));
     let by = found.ok().flatten();
-    Taken { what, is_given_back, error: error(&name(by.as_ref())), by }
+    Conflict { what, is_given_back, error: error(&name(by.as_ref())), by }
 }
 
 /// An address that is leased.
 #[must_use]
-pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Taken {
+pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Conflict {
     let path = state.lease_path(network, address);
     of_file(state, &path, Wanted::Address(address), |by| {
         Error::new(
@@ -112,7 +112,7 @@ pub fn of_lease(state: &StateDir, network: &ContainerId, address: IpAddr) -> Tak
 
 /// An Ethernet address that is claimed.
 #[must_use]
-pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
+pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Conflict {
     of_file(state, &state.mac_claim_path(on, mac), Wanted::Mac(mac), |by| {
         Error::new(
             Class::Conflict,
@@ -125,7 +125,7 @@ pub fn of_mac(state: &StateDir, on: &SharedLink, mac: Mac) -> Taken {
 
 /// A port that is claimed on one host address.
 #[must_use]
-pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Taken {
+pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Conflict {
     of_file(state, claim, Wanted::Port(port.host_port), |by| {
         port_taken(format_args!("{}/{}", port.host_port, port.protocol), by)
     })
@@ -134,14 +134,14 @@ pub fn of_claim(state: &StateDir, port: &PublishedPort, claim: &Path) -> Taken {
 /// A port whose element was there already; its value's bytes, if it is there still, begin with the address of the container
 /// that it leads to.
 #[must_use]
-pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> Taken {
+pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> Conflict {
     let by = value.and_then(|value| by_value(state, value));
     let (port, text) = match published(element) {
         Some((_, port)) => (port.host_port, format!("{}/{}", port.host_port, port.protocol)),
         None => (0, element.to_string()),
     };
     let error = port_taken(text, &name(by.as_ref()));
-    Taken { what: Wanted::Port(port), by, is_given_back: value.is_none(), error }
+    Conflict { what: Wanted::Port(port), by, is_given_back: value.is_none(), error }
 }
 
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
@@ -170,7 +170,7 @@ pub fn of_udp_port(port: u16) -> String {
 
 /// The kernel's own sockets belong to no process: those of tunnels are found by their links.
 fn tunnel(port: u16) -> Option<String> {
-    let links = Channel::open(NETLINK_ROUTE).and_then(|mut channel| link::list(&mut channel)).ok()?;
+    let links = NetlinkSocket::open(NETLINK_ROUTE).and_then(|mut socket| link::list(&mut socket)).ok()?;
     let holds = |link: &&Link| link.is_up && link.vxlan.as_ref().is_some_and(|has| has.port == port);
     links.iter().find(holds).map(|link| format!("the VXLAN link {}", link.name))
 }
@@ -187,7 +187,8 @@ pub fn not_local(port: &PublishedPort) -> Error {
 /// is what the message calls the address.
 #[must_use]
 pub fn not_own(doing: String, address: IpAddr, (it, hint): (&str, &str)) -> Error {
-    let asked = Channel::open(NETLINK_ROUTE).and_then(|mut channel| addr::unusable(&mut channel, address));
+    let asked =
+        NetlinkSocket::open(NETLINK_ROUTE).and_then(|mut socket| addr::unusable(&mut socket, address));
     let (cause, hint) = match asked {
         Ok(Some(Unusable::Tentative)) => (
             format!("this host is still asking whether another machine has {address}"),

@@ -2,9 +2,9 @@
 //! deleted. They need forwarding as this folder's do.
 
 use ocinet_shared::kernel::KernelError;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::network::Network;
 
@@ -16,7 +16,7 @@ use super::uplinks::Links;
 /// # Errors
 /// The error of the socket.
 pub fn find<'a>(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     around: &Links<'a>,
     networks: &[Network],
     family: Family,
@@ -24,7 +24,7 @@ pub fn find<'a>(
     for (end, router) in link::routed_ends(around.links) {
         if around.leads_by(router, family)
             && !networks.iter().any(|network| router.routes_for(network))
-            && link::peer_namespace_lives(channel, end)?
+            && link::peer_namespace_lives(socket, end)?
         {
             return Ok(Some(router));
         }

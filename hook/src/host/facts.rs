@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::{process, route};
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
@@ -47,20 +47,20 @@ pub fn network(
         return network::share(request, others.swap_remove(made));
     }
     others.extend_from_slice(planned);
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
     let mut routes = Vec::new();
     for family in network::families(request, config) {
-        routes.extend(route::list(&mut channel, family)?);
+        routes.extend(route::list(&mut socket, family)?);
     }
     let boot_id = process::boot_id()?;
-    let peers = underlay::peers(&mut channel, request)?;
-    let underlay = underlay::find(&mut channel, request, &routes, &peers)?;
+    let peers = underlay::peers(&mut socket, request)?;
+    let underlay = underlay::find(&mut socket, request, &routes, &peers)?;
     network::make(
         request,
         &NetworkContext {
             config,
             others: &others,
-            occupied: occupied::list(&mut channel, &others, request, &routes)?,
+            occupied: occupied::list(&mut socket, &others, request, &routes)?,
             underlay: underlay.as_ref(),
             peers: peers.into_iter().map(|(peer, _)| peer).collect(),
             boot_id: &boot_id,

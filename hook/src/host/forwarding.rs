@@ -1,7 +1,7 @@
 //! What keeps the host's own uplinks apart while it forwards because of ocinet, and whether anything still needs that.
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::{KernelError, sysctl};
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::element::{Element, Field, Set};
@@ -111,7 +111,8 @@ pub fn idle(turned: &[Turned], networks: &Networks, links: &Links<'_>) -> Result
         let is_on = sysctl::forwards(family).unwrap_or_default();
         let is_used = is_on
             && (links.others(family).is_some()
-                || elsewhere::find(&mut Channel::open(NETLINK_ROUTE)?, links, networks, family)?.is_some());
+                || elsewhere::find(&mut NetlinkSocket::open(NETLINK_ROUTE)?, links, networks, family)?
+                    .is_some());
         if !is_used {
             families.push(family);
         }

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, addr};
@@ -95,10 +95,10 @@ impl Inhabitants {
             one.is_recorded = one.id.as_ref().is_some_and(&has_record)
                 || (one.has_host_end && link(one.on).is_some_and(&is_known));
         }
-        let mut channel = Channel::open(NETLINK_ROUTE)?;
+        let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
         for link in links.iter().filter(|link| link.kind == "veth" && link.name.starts_with("oc-")) {
             let is_seen = living.iter().any(|one| one.has_host_end && one.on == link.index);
-            if !is_seen && link::peer_namespace_lives(&mut channel, link)? {
+            if !is_seen && link::peer_namespace_lives(&mut socket, link)? {
                 living.push(Living {
                     is_recorded: is_known(link),
                     id: None,
@@ -234,8 +234,8 @@ impl Inhabitants {
 /// # Errors
 /// What the kernel refuses to tell of the host itself.
 pub fn living_addresses() -> Result<BTreeMap<IpAddr, Option<ContainerId>>, Error> {
-    let links = link::list(&mut Channel::open(NETLINK_ROUTE)?)?;
-    let keys = counted::all_keys(Nft::open()?.channel())?;
+    let links = link::list(&mut NetlinkSocket::open(NETLINK_ROUTE)?)?;
+    let keys = counted::all_keys(Nft::open()?.socket())?;
     let elements: Vec<Element> =
         keys.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     let all = Inhabitants::find(&links, &elements, |_| false, |_| false)?;
@@ -288,10 +288,10 @@ fn home() -> Result<Namespace, KernelError> {
 /// What in a namespace is attached to this host by ocinet.
 fn attachments(namespace: &Namespace, keeper: &Keeper) -> Result<Vec<Living>, KernelError> {
     let home = home()?;
-    let mut channel = namespace.enter(&home, || Channel::open(NETLINK_ROUTE))??;
-    let links = link::list(&mut channel)?;
+    let mut socket = namespace.enter(&home, || NetlinkSocket::open(NETLINK_ROUTE))??;
+    let links = link::list(&mut socket)?;
     // The other end of a link may be in a third namespace.
-    let Some(here) = home.known_number(&mut channel)? else { return Ok(Vec::new()) };
+    let Some(here) = home.known_number(&mut socket)? else { return Ok(Vec::new()) };
     let ours: Vec<&Link> = links
         .iter()
         .filter(|link| link.alias.starts_with(link::OF_CONTAINER) && link.peer_namespace == Some(here))
@@ -299,7 +299,7 @@ fn attachments(namespace: &Namespace, keeper: &Keeper) -> Result<Vec<Living>, Ke
     if ours.is_empty() {
         return Ok(Vec::new());
     }
-    let addresses = addr::list(&mut channel)?;
+    let addresses = addr::list(&mut socket)?;
     let living = |link: &Link| {
         Some(Living {
             is_recorded: false,

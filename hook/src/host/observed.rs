@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter::Filter;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft;
 use ocinet_shared::kernel::nft::{Nft, Place, counted};
@@ -28,7 +28,7 @@ use crate::plan::link_filters;
 /// What there is on the host.
 pub struct Found {
     /// For further questions about links, addresses and routes.
-    pub route: Channel,
+    pub route: NetlinkSocket,
     /// For further questions about rules.
     pub nft: Nft,
     tables: Vec<Table>,
@@ -47,13 +47,13 @@ impl Found {
     /// # Errors
     /// A refusal of the kernel's.
     pub fn ask() -> Result<Self, Error> {
-        let mut route = Channel::open(NETLINK_ROUTE)?;
+        let mut route = NetlinkSocket::open(NETLINK_ROUTE)?;
         let mut nft = Nft::open()?;
         let mut tables = Vec::new();
         for table in [Table::Inet, Table::Bridge] {
-            tables.extend(counted::table(nft.channel(), table)?.map(|_| table));
+            tables.extend(counted::table(nft.socket(), table)?.map(|_| table));
         }
-        let elements = counted::all_keys(nft.channel())?;
+        let elements = counted::all_keys(nft.socket())?;
         let links = link::list(&mut route)?;
         let addresses = addr::list(&mut route)?;
         let routes = route::list_all(&mut route)?;
@@ -81,7 +81,7 @@ impl Found {
     /// # Errors
     /// A refusal of the kernel's.
     pub fn led_elsewhere(&mut self, elements: &[Element]) -> Result<Vec<String>, KernelError> {
-        let places = nft::places(self.nft.channel(), elements)?;
+        let places = nft::places(self.nft.socket(), elements)?;
         let is_others = |of: &&Element| places.get(&(of.set, of.key_bytes())) == Some(&Place::Others);
         Ok(elements.iter().filter(is_others).map(ToString::to_string).collect())
     }
@@ -179,9 +179,9 @@ impl Interfaces {
         attachment.addresses.iter().filter(|own| !has_address(&self.addresses, link.index, own.address()))
     }
 
-    /// A container's ways out that are missing: for each family that has gateways, the first, where no default route leads
+    /// A container's default routes that are missing: for each family that has gateways, the first, where no default route leads
     /// by any of them. One by another link than its attachments' is the container's own affair.
-    pub fn missing_ways_out<'a>(&self, record: &'a Record) -> Vec<(&'a Attachment, Family, IpAddr)> {
+    pub fn missing_default_routes<'a>(&self, record: &'a Record) -> Vec<(&'a Attachment, Family, IpAddr)> {
         let mut missing = Vec::new();
         for family in Family::ALL {
             let of_family = record.attachments.iter().filter_map(|attachment| {
@@ -194,7 +194,7 @@ impl Interfaces {
             let is_by = |route: &Route, (of, _): &(&Attachment, IpAddr)| {
                 route.link.is_some() && route.link == self.link(&of.interface).map(|link| link.index)
             };
-            let leads_out = |route: &&Route| match gateways.iter().find(|way| is_by(route, way)) {
+            let leads_out = |route: &&Route| match gateways.iter().find(|by| is_by(route, by)) {
                 Some((_, gateway)) => route.gateway == Some(*gateway),
                 None => true,
             };
@@ -229,13 +229,13 @@ impl Inside {
             if namespace.id() == home.id() {
                 return Ok(Self::Known(Interfaces::default()));
             }
-            let mut channel = namespace
-                .enter(&home, || Channel::open(NETLINK_ROUTE))
+            let mut socket = namespace
+                .enter(&home, || NetlinkSocket::open(NETLINK_ROUTE))
                 .and_then(|opened| opened)
                 .map_err(text)?;
-            let links = link::list(&mut channel).map_err(text)?;
-            let addresses = addr::list(&mut channel).map_err(text)?;
-            let routes = route::list_all(&mut channel).map_err(text)?;
+            let links = link::list(&mut socket).map_err(text)?;
+            let addresses = addr::list(&mut socket).map_err(text)?;
+            let routes = route::list_all(&mut socket).map_err(text)?;
             Ok(Self::Known(Interfaces { links, addresses, routes }))
         };
         look().unwrap_or_else(Self::Unknown)

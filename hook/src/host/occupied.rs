@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::route::Route;
 use ocinet_shared::kernel::rule;
 use ocinet_shared::kernel::rule::Rule;
@@ -26,7 +26,7 @@ const WIDE_LAN: u8 = 12;
 /// # Errors
 /// Those of asking the kernel, or a bridge whose name cannot be.
 pub fn list(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     others: &[Network],
     request: &AttachmentRequest,
     routes: &[Route],
@@ -42,18 +42,18 @@ pub fn list(
     }
     // A bridge that an interrupted start left behind has routes of its own, which are no one else's.
     let own = match drivers::of(&request.driver).bridge(request)? {
-        Some(bridge) => link::find(channel, &bridge)?.map(|link| link.index),
+        Some(bridge) => link::find(socket, &bridge)?.map(|link| link.index),
         None => None,
     };
     // A route to a container is its network's, or goes with the link of a container that has just ended.
     let counts = |route: &&Route| !route.to_container && (own.is_none() || route.link != own);
-    let tables = tables_in_use(channel, routes)?;
+    let tables = tables_in_use(socket, routes)?;
     let counted = || routes.iter().filter(counts).filter(|route| tables.contains(&route.table));
     occupied.extend(counted().filter_map(destination));
     occupied.extend(counted().filter_map(gateway));
     let wide_lan = |occupied: &Occupied| occupied.leaves == Leaves::Named;
     if occupied.iter().any(wide_lan) {
-        for (index, cidr) in addr::list(channel)?.into_iter().filter(|(index, _)| Some(*index) != own) {
+        for (index, cidr) in addr::list(socket)?.into_iter().filter(|(index, _)| Some(*index) != own) {
             if routes.iter().any(|route| route.is_connected && route.link == Some(index)) {
                 let by = format!("the host's own address {}", cidr.address());
                 occupied.push(Occupied { range: Cidr::host(cidr.address()), by, leaves: Leaves::Nothing });
@@ -64,11 +64,11 @@ pub fn list(
 }
 
 /// The main table, and those that a rule leads to. Tables of VRFs are left out: their routes are for their own links' packets.
-fn tables_in_use(channel: &mut Channel, routes: &[Route]) -> Result<BTreeSet<u32>, KernelError> {
+fn tables_in_use(socket: &mut NetlinkSocket, routes: &[Route]) -> Result<BTreeSet<u32>, KernelError> {
     let mut tables: BTreeSet<u32> = routes.iter().filter(|r| r.is_in_main()).map(|r| r.table).collect();
     for family in Family::ALL {
         if routes.iter().any(|route| !route.is_in_main() && route.destination.family() == family) {
-            tables.extend(rule::list(channel, family)?.iter().filter_map(Rule::table));
+            tables.extend(rule::list(socket, family)?.iter().filter_map(Rule::table));
         }
     }
     Ok(tables)

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::ports::{Bind, probe};
 use ocinet_shared::kernel::route;
@@ -57,7 +57,7 @@ pub fn settle(
 /// bind(2) takes an address that many machines or none have.
 fn check_own(port: &PublishedPort) -> Result<(), Error> {
     let Some(address) = port.bound_address() else { return Ok(()) };
-    match route::shared_by_many(&mut Channel::open(NETLINK_ROUTE)?, address)? {
+    match route::shared_by_many(&mut NetlinkSocket::open(NETLINK_ROUTE)?, address)? {
         None => Ok(()),
         Some(what) => Err(Error::new(
             Class::Conflict,
@@ -101,9 +101,9 @@ pub fn check_snat(request: &AttachmentRequest) -> Result<(), Error> {
     if request.snat.is_empty() {
         return Ok(());
     }
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
     for address in &request.snat {
-        if !route::is_own(&mut channel, *address)? {
+        if !route::is_own(&mut socket, *address)? {
             let doing = format!("let the container leave with {address}");
             let hint = "give net.snat an address that `ip address` shows";
             return Err(conflict::not_own(doing, *address, ("it", hint)));

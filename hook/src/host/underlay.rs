@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::addr;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::route;
 use ocinet_shared::kernel::route::{Hop, Route};
 use ocinet_shared::model::cidr::{Cidr, Family};
@@ -31,10 +31,10 @@ pub type Peer = (IpAddr, Option<u32>);
 ///
 /// # Errors
 /// Those of asking the kernel for a route.
-pub fn peers(channel: &mut Channel, request: &AttachmentRequest) -> Result<Vec<Peer>, Error> {
+pub fn peers(socket: &mut NetlinkSocket, request: &AttachmentRequest) -> Result<Vec<Peer>, Error> {
     let mut peers = Vec::new();
     for peer in request.driver.tunnels().into_iter().flat_map(|asked| &asked.peers) {
-        match route::towards(channel, *peer)? {
+        match route::lookup(socket, *peer)? {
             Some(Hop::Local) => {}
             Some(Hop::By(link)) => peers.push((*peer, Some(link))),
             None => peers.push((*peer, None)),
@@ -49,7 +49,7 @@ pub fn peers(channel: &mut Channel, request: &AttachmentRequest) -> Result<Vec<P
 /// # Errors
 /// A link or a local address that is not there, or a link that cannot be a parent.
 pub fn find(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     request: &AttachmentRequest,
     routes: &[Route],
     peers: &[Peer],
@@ -57,22 +57,22 @@ pub fn find(
     let tunnels = request.driver.tunnels();
     let local = tunnels.and_then(|asked| asked.local);
     if let Some(local) = local {
-        check_local(channel, local)?;
+        check_local(socket, local)?;
     }
     let found = if let Some(parent) = request.driver.parent() {
-        Some(named(channel, request, parent)?)
+        Some(named(socket, request, parent)?)
     } else if let Some(local) = local {
-        let of = addr::list(channel)?.into_iter().find(|(_, cidr)| cidr.address() == local);
-        of.map(|(index, _)| link::find_by_index(channel, index)).transpose()?.flatten()
+        let of = addr::list(socket)?.into_iter().find(|(_, cidr)| cidr.address() == local);
+        of.map(|(index, _)| link::find_by_index(socket, index)).transpose()?.flatten()
     } else {
         let by_peers: BTreeSet<u32> = peers.iter().filter_map(|(_, link)| *link).collect();
         let group = tunnels.and_then(|asked| asked.group).map(Family::of);
         let by_default = || match request.driver.addresses() {
             // A VPN that leads everywhere has no LAN.
             AddressScope::Lan => default_links(routes, group),
-            AddressScope::Host | AddressScope::Overlay => ways_out(routes, group),
+            AddressScope::Host | AddressScope::Overlay => default_routes(routes, group),
         };
-        narrowest(channel, if peers.is_empty() { by_default() } else { by_peers })?
+        narrowest(socket, if peers.is_empty() { by_default() } else { by_peers })?
     };
     let Some(found) = found else { return Ok(None) };
     // Its addresses are asked for only by who shares them.
@@ -80,7 +80,7 @@ pub fn find(
     if on_lan {
         check_fit(request, &found)?;
     }
-    let addresses = if on_lan { addresses_of(channel, found.index)? } else { Vec::new() };
+    let addresses = if on_lan { addresses_of(socket, found.index)? } else { Vec::new() };
     let by_it = |route: &&Route| route.leads_out() && route.link == Some(found.index);
     // IPv4's may be an IPv6 address: that is no router of IPv6.
     let is_of_family = |route: &&Route| route.gateway.map(Family::of) == Some(route.destination.family());
@@ -95,10 +95,10 @@ pub fn find(
     Ok(Some(Underlay { name, mtu: found.mtu, addresses, gateways, next_hop }))
 }
 
-fn narrowest(channel: &mut Channel, indices: BTreeSet<u32>) -> Result<Option<Link>, Error> {
+fn narrowest(socket: &mut NetlinkSocket, indices: BTreeSet<u32>) -> Result<Option<Link>, Error> {
     let mut narrowest: Option<Link> = None;
     for index in indices {
-        let found = link::find_by_index(channel, index)?;
+        let found = link::find_by_index(socket, index)?;
         narrowest = narrowest.into_iter().chain(found).min_by_key(|link| link.mtu);
     }
     Ok(narrowest)
@@ -113,7 +113,7 @@ pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<()
     else {
         return Ok(());
     };
-    let link = named(&mut Channel::open(NETLINK_ROUTE)?, request, parent)?;
+    let link = named(&mut NetlinkSocket::open(NETLINK_ROUTE)?, request, parent)?;
     check_mtu(request, request.mtu.or(network.mtu), parent.as_str(), link.mtu)?;
     match request.mac {
         Some(mac) if request.mac == link.mac && !network.settings.holds_one() => {
@@ -124,9 +124,9 @@ pub fn check_parent(request: &AttachmentRequest, network: &Network) -> Result<()
     }
 }
 
-fn named(channel: &mut Channel, request: &AttachmentRequest, parent: &IfName) -> Result<Link, Error> {
+fn named(socket: &mut NetlinkSocket, request: &AttachmentRequest, parent: &IfName) -> Result<Link, Error> {
     let hint = "name a link of this host that `ip link` shows";
-    let found = link::find(channel, parent)?;
+    let found = link::find(socket, parent)?;
     let found = found.ok_or_else(|| unfit(parent.as_str(), "there is no such link", hint))?;
     check_fit(request, &found)?;
     Ok(found)
@@ -156,8 +156,8 @@ fn unfit(parent: &str, cause: impl Display, hint: impl Into<String>) -> Error {
     Error::new(Class::Conflict, format!("use {parent} as the parent"), cause, hint)
 }
 
-fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
-    if !route::is_own(channel, local)? {
+fn check_local(socket: &mut NetlinkSocket, local: IpAddr) -> Result<(), Error> {
+    if !route::is_own(socket, local)? {
         let hint = "give net.local an address that `ip address` shows, or leave it out";
         return Err(conflict::not_own(format!("tunnel from {local}"), local, ("it", hint)));
     }
@@ -169,10 +169,10 @@ fn check_local(channel: &mut Channel, local: IpAddr) -> Result<(), Error> {
 /// # Errors
 /// Those of asking the kernel.
 pub fn carries_default_route(link: &IfName) -> Result<bool, Error> {
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
-    let Some(link) = link::find(&mut channel, link)? else { return Ok(false) };
+    let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
+    let Some(link) = link::find(&mut socket, link)? else { return Ok(false) };
     for family in Family::ALL {
-        let routes = route::list(&mut channel, family)?;
+        let routes = route::list(&mut socket, family)?;
         if routes.iter().any(|route| route.is_of_everywhere() && route.link == Some(link.index)) {
             return Ok(true);
         }
@@ -188,14 +188,16 @@ fn default_links(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
 }
 
 /// The links by which packets to everywhere leave: those of default routes, and of VPNs that lead parts of everywhere.
-fn ways_out(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
-    let of = |family| route::ways_out(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>();
+fn default_routes(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+    let of = |family| {
+        route::default_routes(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>()
+    };
     let mut links = preferred.into_iter().chain(Family::ALL).map(of);
     links.find(|links| !links.is_empty()).unwrap_or_default()
 }
 
-fn addresses_of(channel: &mut Channel, index: u32) -> Result<Vec<Cidr>, Error> {
-    let all = addr::list(channel)?.into_iter();
+fn addresses_of(socket: &mut NetlinkSocket, index: u32) -> Result<Vec<Cidr>, Error> {
+    let all = addr::list(socket)?.into_iter();
     let mut own: Vec<Cidr> = all
         .filter(|(link, cidr)| *link == index && unusable(cidr.address()).is_none())
         .map(|(_, cidr)| cidr)

@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::conntrack;
 use ocinet_shared::kernel::conntrack::{Found, InTheWay, NowPublished};
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{KernelError, route};
 use ocinet_shared::model::cidr::Family;
@@ -17,8 +17,12 @@ use ocinet_shared::model::element::{Element, Field, Set};
 ///
 /// # Errors
 /// Refusals of the kernel.
-pub fn end_in_the_way(nft: &mut Nft, route: &mut Channel, ports: &[NowPublished]) -> Result<(), KernelError> {
-    let mut found = conntrack::in_the_way(nft.channel(), ports)?;
+pub fn end_in_the_way(
+    nft: &mut Nft,
+    route: &mut NetlinkSocket,
+    ports: &[NowPublished],
+) -> Result<(), KernelError> {
+    let mut found = conntrack::in_the_way(nft.socket(), ports)?;
     let addresses = |of: &dyn Fn(&InTheWay) -> Option<IpAddr>| -> Vec<IpAddr> {
         found.iter().filter_map(|found| of(&found.why)).collect::<BTreeSet<_>>().into_iter().collect()
     };
@@ -36,5 +40,5 @@ pub fn end_in_the_way(nft: &mut Nft, route: &mut Channel, ports: &[NowPublished]
         InTheWay::SentTo(address) => own.contains(address),
         InTheWay::BegunBy(address) => containers.contains(address),
     });
-    conntrack::end_found(nft.channel(), &found)
+    conntrack::end_found(nft.socket(), &found)
 }

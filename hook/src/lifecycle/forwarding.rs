@@ -2,9 +2,9 @@
 
 use std::io;
 
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::forwarding;
 use ocinet_shared::kernel::forwarding::Before;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::{KernelError, link, route, sysctl};
 use ocinet_shared::model::cidr::Family;
@@ -23,7 +23,7 @@ use crate::state::networks::Networks;
 ///
 /// # Errors
 /// Those of the file system, and a refusal of a dump.
-pub fn remember(state: &StateDir, channel: &mut Channel, family: Family) -> Result<Vec<Element>, Error> {
+pub fn remember(state: &StateDir, socket: &mut NetlinkSocket, family: Family) -> Result<Vec<Element>, Error> {
     let mut families = match turned(state)? {
         Ok(families) => families,
         // What it said has been given back.
@@ -40,7 +40,7 @@ pub fn remember(state: &StateDir, channel: &mut Channel, family: Family) -> Resu
         None => families.push(Turned { family, before, left_on: false }),
     }
     write(state, &families)?;
-    let (links, routes) = (link::list(channel)?, route::list_all(channel)?);
+    let (links, routes) = (link::list(socket)?, route::list_all(socket)?);
     Ok(elements(&families, &Links { links: &links, routes: &routes }))
 }
 
@@ -50,7 +50,7 @@ pub fn remember(state: &StateDir, channel: &mut Channel, family: Family) -> Resu
 ///
 /// # Errors
 /// Those of the file system, and the kernel's refusals; what is left is for the next try.
-pub fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
+pub fn give_back(state: &StateDir, socket: &mut NetlinkSocket, nft: &mut Nft) -> Result<(), Error> {
     let _not_restored = state.lock_elements_to_delete()?;
     let networks = Networks::read(state)?;
     if let Some(fault) = networks.unreadable() {
@@ -72,7 +72,7 @@ pub fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Resu
         // With it goes what a start left that was killed while it wrote the file.
         return if kept.is_empty() { Ok(write(state, &[])?) } else { Ok(()) };
     }
-    let (links, routes) = (link::list(channel)?, route::list_all(channel)?);
+    let (links, routes) = (link::list(socket)?, route::list_all(socket)?);
     let around = Links { links: &links, routes: &routes };
     for turned in ended {
         // A kernel that lost the family has nothing to turn off.
@@ -80,7 +80,7 @@ pub fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Resu
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             read => read.map_err(|error| KernelError::from_io("read whether the host forwards", &error))?,
         };
-        if is_on && let Some(theirs) = elsewhere::find(channel, &around, &networks, turned.family)? {
+        if is_on && let Some(theirs) = elsewhere::find(socket, &around, &networks, turned.family)? {
             let (family, name) = (turned.family, &theirs.name);
             crate::log::info(format_args!(
                 "{family} forwarding is left on for a container on {name}, whose network is not of this state folder"
@@ -119,13 +119,13 @@ pub fn give_back(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Resu
 ///
 /// # Errors
 /// As [`give_back`], and those of the lock.
-pub fn give_back_alone(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -> Result<(), Error> {
+pub fn give_back_alone(state: &StateDir, socket: &mut NetlinkSocket, nft: &mut Nft) -> Result<(), Error> {
     if !is_there(state) {
         return Ok(());
     }
     state.wait_for_restore()?;
     let _alone = state.lock_networks()?;
-    give_back(state, channel, nft)
+    give_back(state, socket, nft)
 }
 
 /// Deletes the elements of uplinks but for those that are wanted.
@@ -135,7 +135,7 @@ pub fn give_back_alone(state: &StateDir, channel: &mut Channel, nft: &mut Nft) -
 pub fn delete_uplinks(nft: &mut Nft, wanted: &[Element]) -> Result<(), KernelError> {
     let mut stale = Vec::new();
     for set in UPLINKS {
-        stale.extend(counted::of_set(nft.channel(), set)?);
+        stale.extend(counted::of_set(nft.socket(), set)?);
     }
     stale.retain(|element| !wanted.contains(element));
     nft.delete(&stale)

@@ -44,7 +44,7 @@ pub struct Assembly<'a> {
     /// Whether the host is asked for its ports and addresses; `ocinet plan` leaves that to the start.
     pub asks_host: bool,
     /// Whether the container's namespace has a default route already.
-    pub has_way_out: bool,
+    pub has_default_route: bool,
 }
 
 impl Assembly<'_> {
@@ -69,7 +69,7 @@ impl Assembly<'_> {
         let families = attached.iter().zip(&networks).filter(|(_, network)| !network.internal);
         let families: Vec<Family> =
             families.flat_map(|(attached, _)| families_of(&attached.attachment)).collect();
-        Plan::new(request, attached, self.has_way_out, self.names(request, &families)?)
+        Plan::new(request, attached, self.has_default_route, self.names(request, &families)?)
     }
 
     /// What the container is told without asking for it; nothing where no bundle says where its files are. A container on

@@ -136,7 +136,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
         is_gone: &|_| Ok(false),
         living: &BTreeSet::new(),
         asks_host: false,
-        has_way_out: false,
+        has_default_route: false,
     };
     assembly.plan(&request)
 }

@@ -2,7 +2,7 @@
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft;
 use ocinet_shared::kernel::nft::{ChangeError, Flaw, InstallError, Nft, counted};
 use ocinet_shared::kernel::{conntrack, link, process, route};
@@ -86,11 +86,11 @@ fn restore_alone(state: &StateDir, nft: &mut Nft, new: &[Element]) -> Result<Vec
     let mut live = staying_containers(state, live_records(state, &boot_id)?)?;
     let all: Vec<Element> = common.iter().chain(live.iter().flat_map(Record::elements)).cloned().collect();
     wake(nft)?;
-    let mut parts = nft::parts_there(nft.channel())?;
+    let mut parts = nft::parts_there(nft.socket())?;
     parts.extend(all.iter().chain(new).filter_map(|element| nft::Part::of(element.set)));
     let mut installed = nft::install(&all, &parts);
     // Another state folder's start may have made a part meanwhile, whose rules were flushed just now.
-    let there = nft::parts_there(nft.channel())?;
+    let there = nft::parts_there(nft.socket())?;
     if !there.is_subset(&parts) {
         parts.extend(there);
         installed = nft::install(&all, &parts);
@@ -129,7 +129,7 @@ fn restore_alone(state: &StateDir, nft: &mut Nft, new: &[Element]) -> Result<Vec
 fn wake(nft: &mut Nft) -> Result<(), Error> {
     let mut dormant = Vec::new();
     for table in [Table::Inet, Table::Bridge] {
-        if counted::is_dormant(nft.channel(), table)? {
+        if counted::is_dormant(nft.socket(), table)? {
             dormant.push(table);
         }
     }
@@ -138,10 +138,10 @@ fn wake(nft: &mut Nft) -> Result<(), Error> {
 
 /// Where a table is there and lacks what nft does not add to it, something in it has another form.
 fn refused(nft: &mut Nft, error: InstallError) -> Error {
-    let channel = nft.channel();
+    let socket = nft.socket();
     let mut is_odd = |table: &Table| {
-        counted::table(channel, *table).is_ok_and(|there| there.is_some())
-            && nft::flaws(channel, *table).is_ok_and(|flaws| !flaws.is_empty())
+        counted::table(socket, *table).is_ok_and(|there| there.is_some())
+            && nft::flaws(socket, *table).is_ok_and(|flaws| !flaws.is_empty())
     };
     let odd: Vec<Table> = [Table::Inet, Table::Bridge].into_iter().filter(|table| is_odd(table)).collect();
     if odd.is_empty() || !matches!(error, InstallError::Refused(_)) {
@@ -190,7 +190,7 @@ pub fn anew(tables: &[Table]) -> Vec<String> {
 
 /// What was sent while there were no rules was not translated, and would not be as long as its sender goes on.
 fn end_untranslated(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
-    let mut route = Channel::open(NETLINK_ROUTE)?;
+    let mut route = NetlinkSocket::open(NETLINK_ROUTE)?;
     connections::end_in_the_way(nft, &mut route, &elements::udp_ports(elements.iter()))?;
     let leaves_translated =
         |of: &&Element| matches!(of.set, Set::Masquerade4 | Set::Masquerade6 | Set::Snat4 | Set::Snat6);
@@ -199,7 +199,7 @@ fn end_untranslated(nft: &mut Nft, elements: &[Element]) -> Result<(), Error> {
         _ => None,
     };
     let sources = elements.iter().filter(leaves_translated).filter_map(source).collect();
-    Ok(conntrack::end_all_untranslated(nft.channel(), &sources)?)
+    Ok(conntrack::end_all_untranslated(nft.socket(), &sources)?)
 }
 
 /// Puts a container's elements back that has become ready, where they were flushed while it was not: whoever put the rest
@@ -236,8 +236,8 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
 /// Those of reading the folder, and a refusal of the kernel's.
 pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     for table in [Table::Inet, Table::Bridge] {
-        if counted::table(nft.channel(), table)?.is_none()
-            || nft::flaws(nft.channel(), table)?.iter().any(Flaw::is_mended_by_reload)
+        if counted::table(nft.socket(), table)?.is_none()
+            || nft::flaws(nft.socket(), table)?.iter().any(Flaw::is_mended_by_reload)
         {
             return Ok(true);
         }
@@ -247,7 +247,7 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     let live: Vec<Record> = records.filter(|record| is_attached(state, record, &boot_id)).collect();
     let networks = Networks::read(state)?.readable;
     let of_host = wanted_of_host(state, nft)?;
-    let there = counted::all_keys(nft.channel())?;
+    let there = counted::all_keys(nft.socket())?;
     let is_lost = |element: &Element| !there.contains(&(element.set, element.key_bytes()));
     let makes_sense = |element: &Element| Element::from_key(element.set, &element.key_bytes()).is_some();
     let is_used = |network: &&Network| {
@@ -313,8 +313,8 @@ pub fn wanted_of_host(state: &StateDir, nft: &mut Nft) -> Result<Vec<Element>, E
     if turned.is_empty() {
         return Ok(Vec::new());
     }
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
-    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
+    let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut socket)?, route::list_all(&mut socket)?);
     Ok(forwarding::elements(&turned, &Links { links: &links, routes: &routes }))
 }
 

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::process;
 use ocinet_shared::model::container_id::ContainerId;
@@ -17,7 +17,7 @@ use ocinet_shared::model::record::{Phase, Record, VERSION};
 use ocinet_shared::state::{Locked, MAX_FILE, StateDir, to_json};
 
 use crate::error::{Class, Error, annotation};
-use crate::host::conflict::{Taken, Wanted};
+use crate::host::conflict::{Conflict, Wanted};
 use crate::input::config::Config;
 use crate::input::labels;
 use crate::input::oci_bundle::OciBundle;
@@ -26,7 +26,7 @@ use crate::input::request::Request;
 use crate::lifecycle::apply::{Applier, Failure, Subject};
 use crate::lifecycle::phases::Phases;
 use crate::lifecycle::planner::Assembly;
-use crate::lifecycle::teardown::TakeBack;
+use crate::lifecycle::teardown::Teardown;
 use crate::lifecycle::{identity, sweep};
 use crate::plan::{Plan, pod};
 use crate::policy::rules::Rules;
@@ -46,7 +46,7 @@ struct Found {
     /// The container whose attachments this one shares.
     owner: Option<Box<Record>>,
     /// Whether there is a default route.
-    way_out: bool,
+    default_route: bool,
     /// The addresses of all containers that live on this host; empty until the kernel refused one.
     living: BTreeSet<IpAddr>,
     /// Containers that had something which this one wants, and had no record when it was looked for.
@@ -112,7 +112,7 @@ impl<'a> Setup<'a> {
     pub fn run(&self) -> Result<(), Error> {
         self.state.check()?;
         self.check_capabilities()?;
-        if self.take_back_earlier()? {
+        if self.detach_earlier()? {
             return Ok(());
         }
         self.phases.end("check the state folder");
@@ -124,15 +124,15 @@ impl<'a> Setup<'a> {
             match self.attempt(&found) {
                 Ok(()) => return Ok(()),
                 Err(Failure::Stale(error)) => last = Some(error),
-                Err(Failure::HasWayOut(error)) if found.way_out => return Err(error),
-                Err(Failure::HasWayOut(_)) => found.way_out = true,
+                Err(Failure::HasDefaultRoute(error)) if found.default_route => return Err(error),
+                Err(Failure::HasDefaultRoute(_)) => found.default_route = true,
                 Err(Failure::WithoutLease(of)) if self.asks_for(of.address) => return Err(of.error),
                 Err(Failure::WithoutLease(of)) => {
                     found.living.extend(of.living);
                     last = Some(of.error);
                 }
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
-                Err(Failure::Taken(taken)) => match self.pod_mate(&taken)? {
+                Err(Failure::Conflict(taken)) => match self.pod_mate(&taken)? {
                     Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
                     _ if self.make_way(&taken, &mut found.gone)? => last = Some(taken.error),
                     _ => return Err(taken.error),
@@ -171,7 +171,7 @@ impl<'a> Setup<'a> {
     }
 
     /// The record of who has what this container wants, if that one is in the same namespace: they share it then.
-    fn pod_mate(&self, taken: &Taken) -> Result<Option<Box<Record>>, Error> {
+    fn pod_mate(&self, taken: &Conflict) -> Result<Option<Box<Record>>, Error> {
         taken.by.as_ref().map_or(Ok(None), |holder| self.mate(holder))
     }
 
@@ -186,7 +186,7 @@ impl<'a> Setup<'a> {
 
     /// The same id may be created again without a poststop between (hazards of containerd and CRIU restores). In a pod
     /// it finds its attachments where it left them to the others: true where nothing is left to do.
-    fn take_back_earlier(&self) -> Result<bool, Error> {
+    fn detach_earlier(&self) -> Result<bool, Error> {
         let id = &self.container.id;
         // Looked at without the lock first: a start that is under way is not waited for.
         let Some(record) = self.state.read_record(id)? else { return Ok(false) };
@@ -203,10 +203,10 @@ impl<'a> Setup<'a> {
             self.state.replace(&path, &to_json(&back, &path)?)?;
             return Ok(true);
         }
-        let mut take_back = TakeBack::new(self.state)?;
-        let result = take_back.container(&record);
+        let mut teardown = Teardown::new(self.state)?;
+        let result = teardown.container(&record);
         drop(lock);
-        take_back.close();
+        teardown.close();
         result.map(|()| false)
     }
 
@@ -218,7 +218,7 @@ impl<'a> Setup<'a> {
     /// Takes back who has it, if that one is dead. Whether another attempt may succeed: it was given back, whoever had it has
     /// gone, or ocinet chose it and can choose another. A holder without a record is worth one more attempt alone, since a
     /// stop removes the record last.
-    fn make_way(&self, taken: &Taken, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
+    fn make_way(&self, taken: &Conflict, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
         if taken.is_given_back {
             return Ok(true);
         }
@@ -269,7 +269,7 @@ impl<'a> Setup<'a> {
         if !self.state.create(&path, &json)? {
             // Another start of this id was quicker.
             drop(lock);
-            self.take_back_earlier()?;
+            self.detach_earlier()?;
             return Err(Failure::Stale(Error::new(
                 Class::Conflict,
                 format!("attach container {}", self.container.id),
@@ -292,13 +292,13 @@ impl<'a> Setup<'a> {
             leases::forget_source(self.state, &self.container.id)?;
             Ok(self.state.remove(&self.state.last_error_path(&self.container.id))?)
         });
-        let mut take_back = applier.into_take_back();
-        let result = result.map_err(|failure| match take_back.container(&record) {
+        let mut teardown = applier.into_teardown();
+        let result = result.map_err(|failure| match teardown.container(&record) {
             Ok(()) => failure,
             Err(undo) => both(&failure, undo).into(),
         });
         drop(lock);
-        take_back.close();
+        teardown.close();
         self.phases.end("record that it is ready");
         result
     }
@@ -322,7 +322,7 @@ impl<'a> Setup<'a> {
             is_gone: &is_gone,
             living: &found.living,
             asks_host: true,
-            has_way_out: found.way_out,
+            has_default_route: found.default_route,
         };
         let plan = match &found.owner {
             Some(owner) => assembly.share(self.request, owner),
@@ -338,7 +338,7 @@ impl<'a> Setup<'a> {
     fn record(&self, plan: &Plan, owner: Option<&Record>) -> Result<Record, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let netns_number = if plan.needs_namespace_number() {
-            Some(self.namespace.number(&mut Channel::open(NETLINK_ROUTE)?)?)
+            Some(self.namespace.number(&mut NetlinkSocket::open(NETLINK_ROUTE)?)?)
         } else {
             None
         };
@@ -388,8 +388,10 @@ fn microseconds(since: Instant) -> u64 {
 /// A failure whose undo failed too: both are said, and the record stays for poststop.
 fn both(failure: &Failure, undo: Error) -> Error {
     let first = match failure {
-        Failure::Stale(error) | Failure::HasWayOut(error) | Failure::Final(error) => error.without_hint(),
-        Failure::Taken(taken) => taken.error.without_hint(),
+        Failure::Stale(error) | Failure::HasDefaultRoute(error) | Failure::Final(error) => {
+            error.without_hint()
+        }
+        Failure::Conflict(taken) => taken.error.without_hint(),
         Failure::WithoutLease(of) => of.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };

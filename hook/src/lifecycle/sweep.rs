@@ -9,7 +9,7 @@ use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::state::{LOCK_DEADLINE, Locked, StateDir, StateError};
 
 use crate::error::Error;
-use crate::lifecycle::teardown::TakeBack;
+use crate::lifecycle::teardown::Teardown;
 use crate::state::{pod_members, sweep_queue};
 
 /// Takes back the dead among the next few containers. What cannot be taken back is logged: it is not the business of
@@ -53,8 +53,8 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
         return Ok(false);
     }
     crate::log::info(format_args!("container {id} ended without a poststop hook: taking it back"));
-    let mut take_back = TakeBack::new(state)?;
-    let result = take_back.container(&record);
-    take_back.close();
+    let mut teardown = Teardown::new(state)?;
+    let result = teardown.container(&record);
+    teardown.close();
     result.map(|()| true)
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft;
 use ocinet_shared::kernel::nft::{Nft, Place};
 use ocinet_shared::kernel::{KernelError, conntrack, link, neighbour, route};
@@ -39,9 +39,9 @@ enum Certainty {
 }
 
 /// Takes containers back.
-pub struct TakeBack<'a> {
+pub struct Teardown<'a> {
     state: &'a StateDir,
-    route: Channel,
+    route: NetlinkSocket,
     nft: Nft,
     /// Addresses from and to which the host has routed nothing.
     silent: Vec<IpAddr>,
@@ -49,18 +49,18 @@ pub struct TakeBack<'a> {
     unused: Vec<IpAddr>,
 }
 
-impl<'a> TakeBack<'a> {
+impl<'a> Teardown<'a> {
     /// Opens the sockets in the host's namespace.
     ///
     /// # Errors
     /// Those of socket(2).
     pub fn new(state: &'a StateDir) -> Result<Self, Error> {
-        Ok(Self::with(state, Channel::open(NETLINK_ROUTE)?, Nft::open()?))
+        Ok(Self::with(state, NetlinkSocket::open(NETLINK_ROUTE)?, Nft::open()?))
     }
 
     /// Takes over sockets that are open in the host's namespace.
     #[must_use]
-    pub fn with(state: &'a StateDir, route: Channel, nft: Nft) -> Self {
+    pub fn with(state: &'a StateDir, route: NetlinkSocket, nft: Nft) -> Self {
         Self { state, route, nft, silent: Vec::new(), unused: Vec::new() }
     }
 
@@ -74,7 +74,7 @@ impl<'a> TakeBack<'a> {
         self.unused = self.find_unused(record, certainty)?;
         let _ending = self.state.lock(Locked::EndingContainer(&record.id))?;
         self.take_all(record, certainty)?;
-        forget(self.state, &record.id)
+        remove_record(self.state, &record.id)
     }
 
     /// Goes on after an error: what can be taken back is, whatever else cannot. The addresses alone are kept then: by them
@@ -173,7 +173,7 @@ impl<'a> TakeBack<'a> {
             && !self.unused.contains(&address)
             && leases::holder(self.state, &path)?.as_ref() == Some(&record.id)
         {
-            conntrack::end_all_of(self.nft.channel(), address)?;
+            conntrack::end_all_of(self.nft.socket(), address)?;
         }
         Ok(leases::release(self.state, &path, &record.id)?)
     }
@@ -195,7 +195,7 @@ impl<'a> TakeBack<'a> {
         if !self.were_added(elements, certainty)? {
             return Ok(());
         }
-        let places = nft::places(self.nft.channel(), elements)?;
+        let places = nft::places(self.nft.socket(), elements)?;
         if places.values().all(|place| *place == Place::Own) {
             return Ok(self.nft.delete(elements)?);
         }
@@ -312,7 +312,7 @@ fn is_own(found: &Link, id: &ContainerId, of_record: Option<&Attachment>) -> boo
 ///
 /// # Errors
 /// Those of unlink(2).
-fn forget(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
+fn remove_record(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
     leases::forget_source(state, id)?;
     Ok(state.remove(&state.record_path(id))?)
 }
@@ -321,13 +321,13 @@ fn forget(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of the lock and of unlink(2).
-pub fn forget_unrecorded(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
+pub fn remove_unrecorded(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
     let path = state.record_path(id);
     if !temporary_path(&path).exists() && !leases::has_source(state, id) {
         return Ok(());
     }
     let _lock = state.lock(Locked::Container(id))?;
-    if path.exists() { Ok(()) } else { forget(state, id) }
+    if path.exists() { Ok(()) } else { remove_record(state, id) }
 }
 
 #[cfg(test)]

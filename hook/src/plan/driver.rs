@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::driver_settings::DriverSettings;
 use ocinet_shared::model::ifname::IfName;
@@ -106,14 +106,14 @@ impl Inputs<'_> {
 
     /// The further routes that are asked for.
     #[must_use]
-    pub fn ways(&self) -> Vec<Way> {
-        let way = |(to, gateway): &(Cidr, IpAddr)| Way {
+    pub fn routes(&self) -> Vec<RouteSpec> {
+        let route = |(to, gateway): &(Cidr, IpAddr)| RouteSpec {
             to: *to,
             gateway: Some(*gateway),
             onlink: false,
             table: None,
         };
-        self.request.routes.iter().map(way).collect()
+        self.request.routes.iter().map(route).collect()
     }
 }
 
@@ -125,9 +125,9 @@ pub struct Attached {
     /// The interface that the container then has.
     pub attachment: Attachment,
     /// Routes besides the default one.
-    pub ways: Vec<Way>,
-    /// The ways to everywhere else, at most one a family, without their tables.
-    pub ways_out: Vec<Way>,
+    pub routes: Vec<RouteSpec>,
+    /// The routes to everywhere else, at most one a family, without their tables.
+    pub default_routes: Vec<RouteSpec>,
     /// Whether others than this host remember where the container's address is, and must be told that it is here.
     pub announce: bool,
 }

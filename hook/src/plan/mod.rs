@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
@@ -46,39 +46,40 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a container that is attached to networks. `has_way_out` tells that the namespace, a pod's, has a
+    /// The plan of a container that is attached to networks. `has_default_route` tells that the namespace, a pod's, has a
     /// default route already.
     ///
     /// # Errors
-    /// Two ways to one destination, or a default route by an interface that leads nowhere, or where there is one.
+    /// Two routes to one destination, or a default route by an interface that leads nowhere, or where there is one.
     pub fn new(
         request: &Request,
         attached: Vec<Attached>,
-        has_way_out: bool,
+        has_default_route: bool,
         names: Names,
     ) -> Result<Self, Error> {
-        check_ways(request, &attached)?;
-        let defaults = defaults(request, &attached, has_way_out)?;
+        check_routes(request, &attached)?;
+        let defaults = defaults(request, &attached, has_default_route)?;
         // One interface alone answers by itself. Among several, an answer must leave by the one that was asked.
-        let by_source = attached.len() > 1 || has_way_out;
+        let by_source = attached.len() > 1 || has_default_route;
         let mut tables = Vec::new();
         let mut plan = Self::default();
         for (index, attached) in attached.into_iter().enumerate() {
-            let Attached { mut steps, attachment, mut ways, ways_out, announce } = attached;
-            let is_default = |way: &&Way| defaults.contains(&(way.to.family(), index));
+            let Attached { mut steps, attachment, mut routes, default_routes, announce } = attached;
+            let is_default = |route: &&RouteSpec| defaults.contains(&(route.to.family(), index));
             let own_table = by_source.then(|| {
                 let number = table_of(&attachment.interface, &tables);
                 tables.push(number);
-                let all = [connected(&attachment), ways.clone(), ways_out.clone()].concat();
-                let ways = all.into_iter().map(|way| Way { table: Some(number), ..way }).collect();
+                let all = [connected(&attachment), routes.clone(), default_routes.clone()].concat();
+                let routes =
+                    all.into_iter().map(|route| RouteSpec { table: Some(number), ..route }).collect();
                 let addresses = attachment.addresses.iter().map(Cidr::address).collect();
-                OwnTable { number, addresses, ways }
+                OwnTable { number, addresses, routes }
             });
-            ways.extend(ways_out.iter().filter(is_default).copied());
+            routes.extend(default_routes.iter().filter(is_default).copied());
             steps.push(Step::ConfigureInterface(ConfigureInterface {
                 interface: attachment.interface.clone(),
                 addresses: attachment.addresses.clone(),
-                ways,
+                routes,
                 own_table,
                 mac: attachment.mac,
                 announce,
@@ -226,13 +227,13 @@ fn check_macs(steps: &[Step]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The kernel takes one way to a destination, or the second would never be used.
-fn check_ways(request: &Request, attached: &[Attached]) -> Result<(), Error> {
+/// The kernel takes one route to a destination, or the second would never be used.
+fn check_routes(request: &Request, attached: &[Attached]) -> Result<(), Error> {
     let mut known: BTreeMap<Cidr, &IfName> = BTreeMap::new();
     for (asked, one) in request.attachments.iter().zip(attached) {
         let on_link = one.attachment.addresses.iter().map(Cidr::network);
-        // The driver's own ways are behind those that are asked for.
-        let own = one.ways.iter().skip(asked.routes.len()).map(|way| way.to);
+        // The driver's own routes are behind those that are asked for.
+        let own = one.routes.iter().skip(asked.routes.len()).map(|route| route.to);
         known.extend(on_link.chain(own).map(|to| (to, &one.attachment.interface)));
     }
     for asked in &request.attachments {
@@ -246,23 +247,24 @@ fn check_ways(request: &Request, attached: &[Attached]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The attachment, by its number, that is the container's default way out of each family: the wanted one, or the first
+/// The attachment, by its number, that is the container's default route of each family: the wanted one, or the first
 /// that leads out.
 fn defaults(
     request: &Request,
     attached: &[Attached],
-    has_way_out: bool,
+    has_default_route: bool,
 ) -> Result<Vec<(Family, usize)>, Error> {
-    let leads_out = |one: &Attached, family| one.ways_out.iter().any(|way| way.to.family() == family);
+    let leads_out =
+        |one: &Attached, family| one.default_routes.iter().any(|route| route.to.family() == family);
     let wanted = request.default_route.as_ref();
     if let Some(wanted) = wanted {
         let refuse = |cause: String, hint: &str| Err(annotation("net.default-route", cause, hint));
         let is_wanted = |one: &&Attached| one.attachment.interface == *wanted;
-        if attached.iter().find(is_wanted).is_some_and(|one| one.ways_out.is_empty()) {
+        if attached.iter().find(is_wanted).is_some_and(|one| one.default_routes.is_empty()) {
             let hint = "name another interface, or give a net.gateway";
             return refuse(format!("the network of {wanted} has no gateway"), hint);
         }
-        if has_way_out {
+        if has_default_route {
             let cause = "the network namespace has a default route already".to_owned();
             return refuse(cause, "leave it out, or say it of the pod's first container");
         }
@@ -275,18 +277,19 @@ fn defaults(
         Some((family, first?))
     };
     let defaults = Family::ALL.into_iter().filter_map(default_of);
-    Ok(if has_way_out { Vec::new() } else { defaults.collect() })
+    Ok(if has_default_route { Vec::new() } else { defaults.collect() })
 }
 
-/// The ways to the neighbours on an attachment's link, as the kernel makes them in the main table by its addresses.
-fn connected(attachment: &Attachment) -> Vec<Way> {
-    let on_link = |to| Way { to, gateway: None, onlink: false, table: None };
+/// The routes to the neighbours on an attachment's link, as the kernel makes them in the main table by its addresses.
+fn connected(attachment: &Attachment) -> Vec<RouteSpec> {
+    let on_link = |to| RouteSpec { to, gateway: None, onlink: false, table: None };
     let subnets = attachment.addresses.iter().map(Cidr::network);
-    let mut ways: Vec<Way> = subnets.filter(|to| to.prefix() < to.family().bits()).map(on_link).collect();
+    let mut routes: Vec<RouteSpec> =
+        subnets.filter(|to| to.prefix() < to.family().bits()).map(on_link).collect();
     if attachment.addresses.iter().any(|cidr| cidr.family() == Family::Ipv6) {
-        ways.push(on_link(Cidr::link_local6()));
+        routes.push(on_link(Cidr::link_local6()));
     }
-    ways
+    routes
 }
 
 /// By the number in the interface's name, so that containers of one pod do not choose the same.

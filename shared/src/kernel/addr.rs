@@ -8,7 +8,7 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::{Change, KernelError};
 use crate::model::cidr::{Cidr, Family};
 
@@ -45,9 +45,9 @@ pub fn add(index: u32, cidr: &Cidr) -> Change {
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel) -> Result<Vec<(u32, Cidr)>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<(u32, Cidr)>, KernelError> {
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let answers = channel.dump(&request, "list the addresses")?;
+    let answers = socket.dump(&request, "list the addresses")?;
     let found = answers.into_iter().filter_map(|answer| {
         let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
         let prefix = message.header.prefix_len;
@@ -77,9 +77,9 @@ pub enum Unusable {
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn unusable(channel: &mut Channel, address: IpAddr) -> Result<Option<Unusable>, KernelError> {
+pub fn unusable(socket: &mut NetlinkSocket, address: IpAddr) -> Result<Option<Unusable>, KernelError> {
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let answers = channel.dump(&request, "list the addresses")?;
+    let answers = socket.dump(&request, "list the addresses")?;
     Ok(answers.into_iter().find_map(|answer| {
         let RouteNetlinkMessage::NewAddress(message) = answer else { return None };
         let is_it = message.attributes.contains(&AddressAttribute::Address(address));

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::KernelError;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::raw::{Attributes, NESTED, Request};
 use crate::model::cidr::Family;
 
@@ -29,10 +29,10 @@ pub use published::{Found, InTheWay, NowPublished, in_the_way};
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn entries(channel: &mut Channel, mut take: impl FnMut(&[IpAddr])) -> Result<(), KernelError> {
+pub fn entries(socket: &mut NetlinkSocket, mut take: impl FnMut(&[IpAddr])) -> Result<(), KernelError> {
     let request = Request::new(CT_GET, &[0; NFGENMSG_LENGTH]);
     let mut addresses = Vec::with_capacity(4);
-    channel.stream(&request, "list the open connections", &mut |payload| {
+    socket.stream(&request, "list the open connections", &mut |payload| {
         answer(payload, &mut addresses);
         take(&addresses);
     })
@@ -58,7 +58,7 @@ pub fn answer(payload: &[u8], addresses: &mut Vec<IpAddr>) {
 ///
 /// # Errors
 /// What the kernel says besides that there is no connection tracking.
-pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
+pub fn end_all_of(socket: &mut NetlinkSocket, address: IpAddr) -> Result<(), KernelError> {
     if !text::may_have(is_sent_by(address)) {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
         directions.iter().any(|(direction, _)| ends(payload, *direction).first() == Some(&address))
     };
     if family == Family::Ipv6 {
-        return end_some(channel, &of_family(CT_GET, family), is_meant);
+        return end_some(socket, &of_family(CT_GET, family), is_meant);
     }
     let question = |(direction, flags)| {
         let filter = move |request: Request| {
@@ -80,7 +80,7 @@ pub fn end_all_of(channel: &mut Channel, address: IpAddr) -> Result<(), KernelEr
         };
         Question { family, filter: Box::new(filter), is_meant: Box::new(is_meant) }
     };
-    end_by(channel, &directions.map(question))
+    end_by(socket, &directions.map(question))
 }
 
 /// Whether an address began a connection or answers on it: by its line of text.
@@ -103,13 +103,13 @@ type IsMeant<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
 ///
 /// # Errors
 /// As [`end_all_of`].
-pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Result<(), KernelError> {
+pub fn end_all_untranslated(socket: &mut NetlinkSocket, of: &HashSet<IpAddr>) -> Result<(), KernelError> {
     for family in Family::ALL {
         if of.iter().any(|address| Family::of(*address) == family) {
             let request = of_family(CT_GET, family)
                 .with(CTA_STATUS, &0_u32.to_be_bytes())
                 .with(CTA_STATUS_MASK, &(IPS_NAT_MASK | IPS_SEEN_REPLY).to_be_bytes());
-            end_some(channel, &request, |payload| {
+            end_some(socket, &request, |payload| {
                 status(payload) & (IPS_NAT_MASK | IPS_SEEN_REPLY) == 0
                     && ends(payload, CTA_TUPLE_ORIG).first().is_some_and(|source| of.contains(source))
             })?;
@@ -120,13 +120,13 @@ pub fn end_all_untranslated(channel: &mut Channel, of: &HashSet<IpAddr>) -> Resu
 
 /// Ends the connections that questions find, which are asked together. Kernels before 6.10 do not delete by a filter:
 /// there, the connections are listed by it.
-fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), KernelError> {
+fn end_by(socket: &mut NetlinkSocket, questions: &[Question<'_>]) -> Result<(), KernelError> {
     let request = |kind, of: &Question<'_>| (of.filter)(of_family(kind, of.family));
     let requests: Vec<Request> = questions.iter().map(|of| request(CT_DELETE, of)).collect();
-    match refused(channel, &requests)? {
+    match refused(socket, &requests)? {
         None => Ok(()),
         Some(Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            questions.iter().try_for_each(|of| end_some(channel, &request(CT_GET, of), &of.is_meant))
+            questions.iter().try_for_each(|of| end_some(socket, &request(CT_GET, of), &of.is_meant))
         }
         Some(errno) => Err(KernelError::new("end connections", errno)),
     }
@@ -134,30 +134,33 @@ fn end_by(channel: &mut Channel, questions: &[Question<'_>]) -> Result<(), Kerne
 
 /// Ends those of the connections that a filter finds which are meant. A kernel that does not know filters finds all.
 fn end_some(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     request: &Request,
     is_meant: impl Fn(&[u8]) -> bool,
 ) -> Result<(), KernelError> {
     let mut found = Vec::new();
-    list(channel, request, &mut |payload| {
+    list(socket, request, &mut |payload| {
         if is_meant(payload) {
             found.push(payload.to_vec());
         }
     })?;
-    end_listed(channel, found.iter().map(Vec::as_slice))
+    end_listed(socket, found.iter().map(Vec::as_slice))
 }
 
 /// Ends connections that were found.
 ///
 /// # Errors
 /// What the kernel says besides that a connection has ended already.
-pub fn end_found(channel: &mut Channel, found: &[Found]) -> Result<(), KernelError> {
-    end_listed(channel, found.iter().map(Found::entry))
+pub fn end_found(socket: &mut NetlinkSocket, found: &[Found]) -> Result<(), KernelError> {
+    end_listed(socket, found.iter().map(Found::entry))
 }
 
-fn end_listed<'a>(channel: &mut Channel, found: impl Iterator<Item = &'a [u8]>) -> Result<(), KernelError> {
+fn end_listed<'a>(
+    socket: &mut NetlinkSocket,
+    found: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), KernelError> {
     let deletions: Vec<Request> = found.filter_map(deletion).collect();
-    match refused(channel, &deletions)? {
+    match refused(socket, &deletions)? {
         None | Some(Errno::ENOENT) => Ok(()),
         Some(errno) => Err(KernelError::new("end a connection", errno)),
     }
@@ -177,9 +180,9 @@ fn deletion(payload: &[u8]) -> Option<Request> {
 }
 
 /// The last refusal of several messages.
-fn refused(channel: &mut Channel, requests: &[Request]) -> Result<Option<Errno>, KernelError> {
+fn refused(socket: &mut NetlinkSocket, requests: &[Request]) -> Result<Option<Errno>, KernelError> {
     let mut refused = None;
-    let asked = channel.ask_each(requests, &mut |_, answer| refused = answer.err().or(refused));
+    let asked = socket.ask_each(requests, &mut |_, answer| refused = answer.err().or(refused));
     asked.map_err(|errno| KernelError::new("end connections", errno))?;
     Ok(refused)
 }

@@ -1,7 +1,7 @@
 //! What links counted: the host's by one dump, those inside containers one by one.
 
 use super::KernelError;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::raw::{Attributes, Request, long, word};
 use crate::model::ifname::IfName;
 
@@ -71,13 +71,16 @@ pub struct LinkState {
     pub mtu: u32,
 }
 
-/// Hands over the index and the counters of every link of the channel's namespace, perhaps several times: the last are
+/// Hands over the index and the counters of every link of the socket's namespace, perhaps several times: the last are
 /// the newest.
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn of_host(channel: &mut Channel, mut take: impl FnMut(u32, LinkCounters)) -> Result<(), KernelError> {
-    channel.stream(&host_request(), "read the links' counters", &mut |payload| {
+pub fn of_host(
+    socket: &mut NetlinkSocket,
+    mut take: impl FnMut(u32, LinkCounters),
+) -> Result<(), KernelError> {
+    socket.stream(&host_request(), "read the links' counters", &mut |payload| {
         if let Some((index, counters)) = host_answer(payload) {
             take(index, counters);
         }
@@ -100,19 +103,19 @@ pub fn host_answer(payload: &[u8]) -> Option<(u32, LinkCounters)> {
     Some((index, LinkCounters::parse(counters)?))
 }
 
-/// Looks links up that only containers have, each by the number under which the channel's namespace knows the
+/// Looks links up that only containers have, each by the number under which the socket's namespace knows the
 /// container's and by its name there, and hands over which was found. One that is gone, or whose namespace is, is not
 /// heard of.
 ///
 /// # Errors
 /// Only where the socket itself fails.
 pub fn inside(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     wanted: &[(i32, &IfName)],
     mut take: impl FnMut(usize, LinkCounters, LinkState),
 ) -> Result<(), KernelError> {
     let requests: Vec<Request> = wanted.iter().map(|(number, name)| inside_request(*number, name)).collect();
-    let asked = channel.ask_each(&requests, &mut |index, answer| {
+    let asked = socket.ask_each(&requests, &mut |index, answer| {
         if let Some((counters, state)) = answer.ok().and_then(inside_answer) {
             take(index, counters, state);
         }

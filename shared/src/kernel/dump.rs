@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use nix::errno::Errno;
 
-use super::channel::{Channel, NLM_F_DUMP_INTR};
+use super::netlink::{NLM_F_DUMP_INTR, NetlinkSocket};
 use super::raw::{Message, Messages, Request};
 use super::{KernelError, errno_of};
 
@@ -25,7 +25,7 @@ enum End {
     Interrupted,
 }
 
-impl Channel {
+impl NetlinkSocket {
     /// Asks for all objects of a kind and hands over the payload of every message.
     ///
     /// A dump that a change interrupted is begun again, so that an object may come several times: the last is the

@@ -3,7 +3,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `channel.rs` | one netlink socket: several messages in one call, one answer each |
+//! | `netlink.rs` | one netlink socket: several messages in one call, one answer each |
 //! | `raw.rs` `dump.rs` | many answers, read as bytes |
 //! | `counters.rs` `device.rs` `conntrack.rs` `conntrack/` | what links counted, how they are set; open connections |
 //! | `link/` `addr.rs` `route.rs` `rule.rs` `neighbour.rs` | rtnetlink |
@@ -21,7 +21,6 @@
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
 
 pub mod addr;
-pub mod channel;
 pub mod conntrack;
 pub mod counters;
 pub mod descriptor;
@@ -34,6 +33,7 @@ pub mod landlock;
 pub mod legacy_iptables;
 pub mod link;
 pub mod neighbour;
+pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod ports;

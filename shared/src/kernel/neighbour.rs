@@ -10,7 +10,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::addr::netlink_family;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::{Change, KernelError};
 use crate::model::cidr::Family;
 use crate::model::mac::Mac;
@@ -43,12 +43,12 @@ pub fn by_port(port: u32, mac: Mac) -> Change {
 ///
 /// # Errors
 /// Any refusal but that it knows nothing of the address.
-pub fn is_by_port(channel: &mut Channel, port: u32, mac: Mac) -> Result<bool, KernelError> {
+pub fn is_by_port(socket: &mut NetlinkSocket, port: u32, mac: Mac) -> Result<bool, KernelError> {
     let mut message = of_bridge(port);
     message.header.flags = NeighbourFlags::Controller;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     let answer =
-        channel.get(RouteNetlinkMessage::GetNeighbour(message), "look for a bridge's entry of an address")?;
+        socket.get(RouteNetlinkMessage::GetNeighbour(message), "look for a bridge's entry of an address")?;
     Ok(matches!(answer, Some(RouteNetlinkMessage::NewNeighbour(found))
         if found.header.ifindex == port
             && found.header.state == NeighbourState::Noarp
@@ -60,9 +60,9 @@ pub fn is_by_port(channel: &mut Channel, port: u32, mac: Mac) -> Result<bool, Ke
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, KernelError> {
+pub fn received_for(socket: &mut NetlinkSocket, index: u32) -> Result<Vec<Mac>, KernelError> {
     let request = RouteNetlinkMessage::GetNeighbour(of_bridge(index));
-    let answers = channel.dump_some(&request, "list the Ethernet addresses of a link")?;
+    let answers = socket.dump_some(&request, "list the Ethernet addresses of a link")?;
     let found = answers.into_iter().filter_map(|answer| {
         let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
         message.attributes.into_iter().find_map(|attribute| match attribute {
@@ -78,9 +78,9 @@ pub fn received_for(channel: &mut Channel, index: u32) -> Result<Vec<Mac>, Kerne
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel) -> Result<Vec<(u32, IpAddr, Mac)>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<(u32, IpAddr, Mac)>, KernelError> {
     let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
-    let answers = channel.dump(&request, "list the neighbours")?;
+    let answers = socket.dump(&request, "list the neighbours")?;
     let found = answers.into_iter().filter_map(|answer| {
         let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
         let (mut address, mut mac) = (None, None);

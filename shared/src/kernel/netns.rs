@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
 use super::KernelError;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use crate::model::namespace_id::NamespaceId;
 
 /// An open network namespace.
@@ -59,20 +59,20 @@ impl Namespace {
         self.id
     }
 
-    /// The number by which the channel's namespace knows this one (rtnetlink's `NETNSA_NSID`); it is given one if it
+    /// The number by which the socket's namespace knows this one (rtnetlink's `NETNSA_NSID`); it is given one if it
     /// has none yet, and loses it when it ends.
     ///
     /// # Errors
     /// What the kernel says to `RTM_NEWNSID` other than that there is one.
-    pub fn number(&self, channel: &mut Channel) -> Result<i32, KernelError> {
+    pub fn number(&self, socket: &mut NetlinkSocket) -> Result<i32, KernelError> {
         let doing = "number the container's network namespace";
         let mut message = self.question();
         message.attributes.push(NsidAttribute::Id(-1));
-        match channel.change(vec![(RouteNetlinkMessage::NewNsId(message), 0)], |_| doing.to_owned()) {
+        match socket.change(vec![(RouteNetlinkMessage::NewNsId(message), 0)], |_| doing.to_owned()) {
             Ok(()) | Err(KernelError { errno: Errno::EEXIST, .. }) => {}
             Err(error) => return Err(error),
         }
-        self.known_number(channel)?.ok_or_else(|| KernelError::new(doing, Errno::ENOENT))
+        self.known_number(socket)?.ok_or_else(|| KernelError::new(doing, Errno::ENOENT))
     }
 
     fn question(&self) -> NsidMessage {
@@ -81,13 +81,13 @@ impl Namespace {
         message
     }
 
-    /// The number by which the channel's namespace knows this one, if it has one.
+    /// The number by which the socket's namespace knows this one, if it has one.
     ///
     /// # Errors
     /// What the kernel says to `RTM_GETNSID`.
-    pub fn known_number(&self, channel: &mut Channel) -> Result<Option<i32>, KernelError> {
+    pub fn known_number(&self, socket: &mut NetlinkSocket) -> Result<Option<i32>, KernelError> {
         let doing = "look up the number of a network namespace";
-        let number = match channel.get(RouteNetlinkMessage::GetNsId(self.question()), doing)? {
+        let number = match socket.get(RouteNetlinkMessage::GetNsId(self.question()), doing)? {
             Some(RouteNetlinkMessage::NewNsId(answer)) => {
                 answer.attributes.into_iter().find_map(|attribute| {
                     if let NsidAttribute::Id(number) = attribute { Some(number) } else { None }

@@ -13,7 +13,7 @@ use netlink_packet_route::tc::{
 };
 use nix::errno::Errno;
 
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::{Change, KernelError, filter, link};
 use crate::model::ifname::IfName;
 
@@ -132,7 +132,7 @@ pub fn redirect_incoming(index: u32, to: u32) -> Vec<Change> {
 ///
 /// # Errors
 /// `EEXIST` where the name is taken, `EOPNOTSUPP` where the kernel has no ifb.
-pub fn make_ifb(channel: &mut Channel, name: &IfName) -> Result<u32, KernelError> {
+pub fn make_ifb(socket: &mut NetlinkSocket, name: &IfName) -> Result<u32, KernelError> {
     let mut message = LinkMessage::default();
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
@@ -142,8 +142,8 @@ pub fn make_ifb(channel: &mut Channel, name: &IfName) -> Result<u32, KernelError
     message.attributes.push(LinkAttribute::TxQueueLen(IFB_QUEUE_LENGTH));
     message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]));
     let doing = || format!("make the ifb {name}");
-    channel.change(vec![(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)], |_| doing())?;
-    let made = link::find(channel, name)?;
+    socket.change(vec![(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)], |_| doing())?;
+    let made = link::find(socket, name)?;
     made.map(|link| link.index).ok_or_else(|| KernelError::new(doing(), Errno::ENODEV))
 }
 

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::addr::netlink_family;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::raw::Request;
 use super::{Change, KernelError};
 use crate::model::cidr::{Cidr, Family};
@@ -123,7 +123,7 @@ pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route
 
 /// The routes by which a family's packets to everywhere leave: the default routes that are used, and parts of everywhere
 /// that lead elsewhere.
-pub fn ways_out(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
+pub fn default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
     let parts = routes.iter().filter(move |route| {
         let to = route.destination;
         route.leads_out() && to.prefix() > 0 && to.family() == family
@@ -131,9 +131,9 @@ pub fn ways_out(routes: &[Route], family: Family) -> impl Iterator<Item = &Route
     defaults(routes, family).chain(parts)
 }
 
-/// A way by a gateway, as a container is given it.
+/// A route by a gateway, as a container is given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct RouteSpec {
     /// Where it leads.
     pub to: Cidr,
     /// The gateway, which of IPv4 may be an IPv6 address; without one, the destination is on the link itself.
@@ -144,28 +144,28 @@ pub struct Way {
     pub table: Option<u8>,
 }
 
-/// The message that adds a way over a link.
+/// The message that adds a route over a link.
 #[must_use]
-pub fn add(index: u32, way: &Way) -> Change {
-    let mut message = to(way.to);
-    message.header.table = way.table.unwrap_or(RouteHeader::RT_TABLE_MAIN);
-    if way.gateway.is_none() && way.to.family() == Family::Ipv4 {
+pub fn add(index: u32, route: &RouteSpec) -> Change {
+    let mut message = to(route.to);
+    message.header.table = route.table.unwrap_or(RouteHeader::RT_TABLE_MAIN);
+    if route.gateway.is_none() && route.to.family() == Family::Ipv4 {
         message.header.scope = RouteScope::Link;
     }
-    message.attributes.extend(way.gateway.map(|gateway| match gateway {
-        IpAddr::V6(next_hop) if way.to.family() == Family::Ipv4 => {
+    message.attributes.extend(route.gateway.map(|gateway| match gateway {
+        IpAddr::V6(next_hop) if route.to.family() == Family::Ipv4 => {
             RouteAttribute::Via(RouteVia::Inet6(next_hop))
         }
         gateway => RouteAttribute::Gateway(route_address(gateway)),
     }));
-    if way.onlink {
+    if route.onlink {
         message.header.flags = RouteFlags::Onlink;
     }
     message.attributes.push(RouteAttribute::Oif(index));
     (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// The message that makes a link the host's way to one address, whichever link was before: one of a container that had
+/// The message that makes a link the host's route to one address, whichever link was before: one of a container that had
 /// the address earlier may not be gone yet. Larger packets than `mtu`, in bytes, the host cuts up, or refuses as their
 /// sender's next link would.
 #[must_use]
@@ -180,7 +180,7 @@ pub fn to_container(index: u32, address: IpAddr, mtu: Option<u32>) -> Change {
     (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
-/// The message that makes a link the host's way, among others and as the last, to a network that is behind several links: to
+/// The message that makes a link the host's route, among others and as the last, to a network that is behind several links: to
 /// addresses of it that nobody has.
 #[must_use]
 pub fn within(index: u32, network: Cidr) -> Change {
@@ -193,17 +193,21 @@ pub fn within(index: u32, network: Cidr) -> Change {
     (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_APPEND)
 }
 
-/// Deletes the host's way to one address over a link; one that is gone counts as deleted.
+/// Deletes the host's route to one address over a link; one that is gone counts as deleted.
 ///
 /// # Errors
 /// Any other refusal.
-pub fn delete_to_container(channel: &mut Channel, index: u32, address: IpAddr) -> Result<(), KernelError> {
+pub fn delete_to_container(
+    socket: &mut NetlinkSocket,
+    index: u32,
+    address: IpAddr,
+) -> Result<(), KernelError> {
     let mut message = to(Cidr::host(address));
     message.header.protocol = OCINET;
     message.header.scope = RouteScope::NoWhere;
     message.attributes.push(RouteAttribute::Oif(index));
     let delete = vec![(RouteNetlinkMessage::DelRoute(message), 0)];
-    match channel.change(delete, |_| format!("delete the route to {address}")) {
+    match socket.change(delete, |_| format!("delete the route to {address}")) {
         Err(KernelError { errno: Errno::ESRCH | Errno::ENODEV, .. }) => Ok(()),
         other => other,
     }
@@ -235,10 +239,10 @@ fn route_address(address: IpAddr) -> RouteAddress {
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket, family: Family) -> Result<Vec<Route>, KernelError> {
     let mut request = RouteMessage::default();
     request.header.address_family = netlink_family(family);
-    let answers = channel.dump(&RouteNetlinkMessage::GetRoute(request), "list the routes")?;
+    let answers = socket.dump(&RouteNetlinkMessage::GetRoute(request), "list the routes")?;
     Ok(answers.into_iter().flat_map(|answer| from_message(answer, family)).collect())
 }
 
@@ -246,10 +250,10 @@ pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Route>, KernelE
 ///
 /// # Errors
 /// A refusal of a dump.
-pub fn list_all(channel: &mut Channel) -> Result<Vec<Route>, KernelError> {
+pub fn list_all(socket: &mut NetlinkSocket) -> Result<Vec<Route>, KernelError> {
     let mut all = Vec::new();
     for family in Family::ALL {
-        all.extend(list(channel, family)?);
+        all.extend(list(socket, family)?);
     }
     Ok(all)
 }
@@ -267,8 +271,8 @@ pub enum Hop {
 ///
 /// # Errors
 /// Any refusal but that there is no way.
-pub fn towards(channel: &mut Channel, address: IpAddr) -> Result<Option<Hop>, KernelError> {
-    let Some(route) = look_up(channel, address)? else { return Ok(None) };
+pub fn lookup(socket: &mut NetlinkSocket, address: IpAddr) -> Result<Option<Hop>, KernelError> {
+    let Some(route) = look_up(socket, address)? else { return Ok(None) };
     Ok(match route.header.kind {
         RouteType::Local => Some(Hop::Local),
         RouteType::Unicast => route.attributes.into_iter().find_map(|attribute| {
@@ -283,8 +287,11 @@ pub fn towards(channel: &mut Channel, address: IpAddr) -> Result<Option<Hop>, Ke
 ///
 /// # Errors
 /// Any refusal but that there is no way.
-pub fn shared_by_many(channel: &mut Channel, address: IpAddr) -> Result<Option<&'static str>, KernelError> {
-    Ok(look_up(channel, address)?.and_then(|route| match route.header.kind {
+pub fn shared_by_many(
+    socket: &mut NetlinkSocket,
+    address: IpAddr,
+) -> Result<Option<&'static str>, KernelError> {
+    Ok(look_up(socket, address)?.and_then(|route| match route.header.kind {
         RouteType::Broadcast => Some("a broadcast"),
         RouteType::Multicast => Some("a multicast"),
         RouteType::Anycast => Some("an anycast"),
@@ -292,13 +299,13 @@ pub fn shared_by_many(channel: &mut Channel, address: IpAddr) -> Result<Option<&
     }))
 }
 
-fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage>, KernelError> {
+fn look_up(socket: &mut NetlinkSocket, address: IpAddr) -> Result<Option<RouteMessage>, KernelError> {
     let mut message = RouteMessage::default();
     message.header.address_family = netlink_family(Family::of(address));
     message.header.destination_prefix_length = Family::of(address).bits();
     message.attributes.push(RouteAttribute::Destination(route_address(address)));
     let doing = format!("look up the route to {address}");
-    match channel.get(RouteNetlinkMessage::GetRoute(message), &doing) {
+    match socket.get(RouteNetlinkMessage::GetRoute(message), &doing) {
         Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
         // The last two are what a route of the types prohibit and blackhole says.
         Ok(_)
@@ -314,18 +321,18 @@ fn look_up(channel: &mut Channel, address: IpAddr) -> Result<Option<RouteMessage
 ///
 /// # Errors
 /// Any refusal but that there is no way.
-pub fn is_own(channel: &mut Channel, address: IpAddr) -> Result<bool, KernelError> {
-    Ok(towards(channel, address)? == Some(Hop::Local))
+pub fn is_own(socket: &mut NetlinkSocket, address: IpAddr) -> Result<bool, KernelError> {
+    Ok(lookup(socket, address)? == Some(Hop::Local))
 }
 
 /// Which of these addresses are the host's own, as [`is_own`] says of one. They are asked for together.
 ///
 /// # Errors
 /// Only where the socket itself fails.
-pub fn own_of(channel: &mut Channel, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, KernelError> {
-    let requests: Vec<Request> = addresses.iter().map(|address| lookup(*address)).collect();
+pub fn own_of(socket: &mut NetlinkSocket, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, KernelError> {
+    let requests: Vec<Request> = addresses.iter().map(|address| lookup_request(*address)).collect();
     let mut own = Vec::new();
-    let asked = channel.ask_each(&requests, &mut |index, answer| {
+    let asked = socket.ask_each(&requests, &mut |index, answer| {
         if answer.is_ok_and(|route| route.get(RTM_TYPE) == Some(&libc::RTN_LOCAL)) {
             own.extend(addresses.get(index));
         }
@@ -334,7 +341,7 @@ pub fn own_of(channel: &mut Channel, addresses: &[IpAddr]) -> Result<Vec<IpAddr>
     Ok(own)
 }
 
-fn lookup(address: IpAddr) -> Request {
+fn lookup_request(address: IpAddr) -> Request {
     let family = Family::of(address);
     let mut header = [0; RTMSG_LENGTH];
     (header[0], header[1]) = (family.number(), family.bits());

@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 use super::addr::netlink_family;
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::{Change, KernelError};
 use crate::model::cidr::{Cidr, Family};
 use crate::quoted::word;
@@ -180,10 +180,10 @@ pub fn from_address(address: IpAddr, table: u8, priority: u32) -> Change {
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel, family: Family) -> Result<Vec<Rule>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket, family: Family) -> Result<Vec<Rule>, KernelError> {
     let mut request = RuleMessage::default();
     request.header.family = netlink_family(family);
-    let answers = channel.dump(&RouteNetlinkMessage::GetRule(request), "list the routing rules")?;
+    let answers = socket.dump(&RouteNetlinkMessage::GetRule(request), "list the routing rules")?;
     let mut rules: Vec<Rule> = answers.into_iter().filter_map(from_message).collect();
     rules.sort_by_key(|rule| rule.priority);
     Ok(rules)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::{KernelError, conntrack};
 
 use super::open;
@@ -13,7 +13,7 @@ use crate::scrape::snapshot::Container;
 /// The host's connection tracking.
 #[derive(Default)]
 pub struct ConntrackSource {
-    channel: Option<Channel>,
+    socket: Option<NetlinkSocket>,
 }
 
 impl ConntrackSource {
@@ -29,8 +29,8 @@ impl ConntrackSource {
             }
         }
         let mut counts = vec![0_u64; containers.len()];
-        let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
-        let dumped = conntrack::entries(channel, |addresses| {
+        let socket = open(&mut self.socket, NETLINK_NETFILTER)?;
+        let dumped = conntrack::entries(socket, |addresses| {
             let mut ends: Vec<usize> =
                 addresses.iter().filter_map(|address| by_address.get(address).copied()).collect();
             ends.sort_unstable();
@@ -42,7 +42,7 @@ impl ConntrackSource {
             }
         });
         if let Err(error) = dumped {
-            self.channel = None;
+            self.socket = None;
             return Err(error);
         }
         for (container, count) in containers.iter_mut().zip(counts) {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::KernelError;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::counters::{self, LinkCounters, LinkState};
 use ocinet_shared::kernel::device::Devices;
 use ocinet_shared::kernel::link::LinkWatch;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::record::Record;
 
@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 2;
 /// The counters of interfaces.
 #[derive(Default)]
 pub struct LinkSource {
-    channel: Option<Channel>,
+    socket: Option<NetlinkSocket>,
     devices: Option<Devices>,
     watch: Option<LinkWatch>,
     /// The state of the host's ends, by index; valid until a link changes.
@@ -65,15 +65,15 @@ impl LinkSource {
         let mut dumped = Ok(());
         for _ in 0..ATTEMPTS {
             self.host.clear();
-            dumped = open(&mut self.channel, NETLINK_ROUTE).and_then(|channel| {
-                counters::of_host(channel, |index, counters| {
+            dumped = open(&mut self.socket, NETLINK_ROUTE).and_then(|socket| {
+                counters::of_host(socket, |index, counters| {
                     self.host.insert(index, counters);
                 })
             });
             if dumped.is_ok() {
                 break;
             }
-            self.channel = None;
+            self.socket = None;
         }
         dumped?;
         for (known, container) in living.iter().zip(containers) {
@@ -104,8 +104,8 @@ impl LinkSource {
         if wanted.is_empty() {
             return Ok(());
         }
-        let asked = open(&mut self.channel, NETLINK_ROUTE).and_then(|channel| {
-            counters::inside(channel, &wanted, |index, counters, state| {
+        let asked = open(&mut self.socket, NETLINK_ROUTE).and_then(|socket| {
+            counters::inside(socket, &wanted, |index, counters, state| {
                 let place = places.get(index);
                 let interface = place.and_then(|place| interface(containers, place));
                 if let Some(interface) = interface {
@@ -116,7 +116,7 @@ impl LinkSource {
             })
         });
         if asked.is_err() {
-            self.channel = None;
+            self.socket = None;
         }
         asked
     }

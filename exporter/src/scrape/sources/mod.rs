@@ -10,12 +10,12 @@ pub mod records;
 mod stamp;
 
 use ocinet_shared::kernel::KernelError;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 
 /// A source's socket, opened if it is not open: a source drops a socket on which the rest of an answer may still arrive.
-fn open(channel: &mut Option<Channel>, protocol: isize) -> Result<&mut Channel, KernelError> {
-    match channel {
-        Some(channel) => Ok(channel),
-        none => Ok(none.insert(Channel::open(protocol)?)),
+fn open(socket: &mut Option<NetlinkSocket>, protocol: isize) -> Result<&mut NetlinkSocket, KernelError> {
+    match socket {
+        Some(socket) => Ok(socket),
+        none => Ok(none.insert(NetlinkSocket::open(protocol)?)),
     }
 }

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use ocinet_shared::kernel::KernelError;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::{self, Counter};
 use ocinet_shared::model::counted::port_elements;
 use ocinet_shared::model::element::{Set, Table};
@@ -175,7 +175,7 @@ struct SetDump {
 /// The counters of nftables elements.
 #[derive(Default)]
 pub struct NftSource {
-    channel: Option<Channel>,
+    socket: Option<NetlinkSocket>,
     /// By set, in the order of [`Set::ALL`]; kept only to use their memory again.
     counters: Vec<HashMap<Key, Counter>>,
 }
@@ -206,7 +206,7 @@ impl NftSource {
                 Ok(None) => {}
                 // The rest of an answer may still arrive on this socket.
                 Err(error) => {
-                    self.channel = None;
+                    self.socket = None;
                     last = error;
                 }
             }
@@ -216,25 +216,25 @@ impl NftSource {
 
     /// One attempt; `None` if the table was replaced meanwhile.
     fn dump(&mut self, needed: &[Set]) -> Result<Option<SetDump>, KernelError> {
-        let channel = open(&mut self.channel, NETLINK_NETFILTER)?;
+        let socket = open(&mut self.socket, NETLINK_NETFILTER)?;
         self.counters.resize_with(Set::ALL.len(), HashMap::new);
         self.counters.iter_mut().for_each(HashMap::clear);
-        let before = nft::counted::table(channel, Table::Inet)?;
+        let before = nft::counted::table(socket, Table::Inet)?;
         let mut are_there = true;
         for &set in needed {
             let Some(counters) = self.counters.get_mut(set as usize) else { continue };
-            are_there &= nft::counted::elements(channel, set, |bytes, counter| {
+            are_there &= nft::counted::elements(socket, set, |bytes, counter| {
                 if let Some(key) = Key::new(bytes) {
                     counters.insert(key, counter);
                 }
             })?;
         }
-        let after = nft::counted::table(channel, Table::Inet)?;
+        let after = nft::counted::table(socket, Table::Inet)?;
         if before != after {
             return Ok(None);
         }
         let tables =
-            Tables { inet: after.is_some(), bridge: nft::counted::table(channel, Table::Bridge)?.is_some() };
+            Tables { inet: after.is_some(), bridge: nft::counted::table(socket, Table::Bridge)?.is_some() };
         Ok(Some(SetDump { tables, number: after.filter(|_| are_there) }))
     }
 }

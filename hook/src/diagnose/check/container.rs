@@ -34,7 +34,7 @@ pub(super) fn differences(
     match inside {
         Inside::Unknown(why) => differences.push(why.clone()),
         Inside::Known(interfaces) => {
-            let missing = interfaces.missing_ways_out(record).into_iter();
+            let missing = interfaces.missing_default_routes(record).into_iter();
             differences
                 .extend(missing.map(|(_, _, gateway)| format!("its default route by {gateway} is missing")));
         }

@@ -124,7 +124,7 @@ fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, E
             whats.push(format!("the {name} is missing: `ocinet reload` puts it back"));
             continue;
         }
-        whats.extend(nft::flaws(found.nft.channel(), table)?.iter().map(|flaw| restore::flaw(flaw, &name)));
+        whats.extend(nft::flaws(found.nft.socket(), table)?.iter().map(|flaw| restore::flaw(flaw, &name)));
     }
     Ok(whats.into_iter().map(|what| Difference { of: "this host".to_owned(), what }).collect())
 }

@@ -73,7 +73,7 @@ impl DoctorContext {
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
         });
-        let chains = chains::list(found.nft.channel())?;
+        let chains = chains::list(found.nft.socket())?;
         Ok(Self { records, networks, config: config.clone(), found, chains, uplinks, idle })
     }
 

@@ -18,7 +18,7 @@ use crate::error::Error;
 /// mark of ocinet's rules, and does not pass them.
 pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let flowtables = flowtables::list(context.found.nft.channel())?;
+    let flowtables = flowtables::list(context.found.nft.socket())?;
     if flowtables.is_empty() {
         return Ok(findings);
     }

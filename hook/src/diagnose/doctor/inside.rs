@@ -16,7 +16,7 @@ pub(super) fn interfaces(context: &mut DoctorContext) -> Result<Vec<Finding>, Er
         let Inside::Known(interfaces) = Inside::of(record, Some(record.pid)) else { continue };
         let of_each = record.attachments.iter().flat_map(|attachment| of(record, attachment, &interfaces));
         findings.extend(of_each);
-        for (attachment, family, gateway) in interfaces.missing_ways_out(record) {
+        for (attachment, family, gateway) in interfaces.missing_default_routes(record) {
             let (pid, name) = (record.pid, &attachment.interface);
             let is_own = family == Family::of(gateway);
             let add = if is_own { "ip route add default via" } else { "ip -4 route add default via inet6" };

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::probe::Probe;
 use ocinet_shared::kernel::{KernelError, link};
@@ -69,7 +69,7 @@ fn ask(home: &Namespace, record: &Record, attachment: &Attachment) -> Result<Opt
         return Ok(None);
     }
     let open = || -> Result<Option<Probe>, KernelError> {
-        let found = link::find(&mut Channel::open(NETLINK_ROUTE)?, &attachment.interface)?;
+        let found = link::find(&mut NetlinkSocket::open(NETLINK_ROUTE)?, &attachment.interface)?;
         let place = found.and_then(|found| Some((found.index, found.mac?)));
         place.map(|(index, mac)| Probe::open(index, mac)).transpose()
     };

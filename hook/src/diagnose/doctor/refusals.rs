@@ -31,7 +31,7 @@ pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> 
             findings.extend(of_what_it_sends(&rules, &context.found.routes, &wanted, by));
             if let Some((rule, kind)) = of_what_is_sent_to(&rules, &context.found.routes, wanted.address) {
                 // Rules may be passed over for a reason that ocinet does not know.
-                if route::towards(&mut context.found.route, wanted.address)?.is_none() {
+                if route::lookup(&mut context.found.route, wanted.address)?.is_none() {
                     let what = if is_of_own(rule) {
                         format!("the host sends to container {}", wanted.id)
                     } else {

@@ -30,7 +30,7 @@ pub(super) fn ways(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
     let all = wanted(context);
     for wanted in &all {
-        let hop = route::towards(&mut context.found.route, wanted.address)?;
+        let hop = route::lookup(&mut context.found.route, wanted.address)?;
         if hop == Some(Hop::Local) || hop == Some(Hop::By(wanted.index)) {
             continue;
         }

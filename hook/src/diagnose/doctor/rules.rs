@@ -35,7 +35,7 @@ pub(super) fn tables(context: &mut DoctorContext) -> Result<Vec<Finding>, Error>
             ));
             continue;
         }
-        let flaws = nft::flaws(context.found.nft.channel(), table)?;
+        let flaws = nft::flaws(context.found.nft.socket(), table)?;
         if flaws.is_empty() {
             continue;
         }

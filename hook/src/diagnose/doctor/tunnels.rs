@@ -35,7 +35,7 @@ fn underlay(context: &mut DoctorContext, tunnel: &Tunnel) -> Result<Option<Link>
     }
     let mut least: Option<Link> = None;
     for peer in &tunnel.peers {
-        if let Some(Hop::By(index)) = route::towards(&mut context.found.route, *peer)? {
+        if let Some(Hop::By(index)) = route::lookup(&mut context.found.route, *peer)? {
             let link = context.found.link_at(index).cloned();
             least = least.into_iter().chain(link).min_by_key(|link| link.mtu);
         }

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::{Nft, counted};
 use ocinet_shared::kernel::route;
 use ocinet_shared::kernel::route::Route;
@@ -84,10 +84,10 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
         let Some(by) = leases::holder(state, &path)? else { continue };
         held.entry(by).or_default().push(Owned::MacClaim { on, mac });
     }
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
-    let (links, routes) = (link::list(&mut channel)?, route::list_all(&mut channel)?);
+    let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
+    let (links, routes) = (link::list(&mut socket)?, route::list_all(&mut socket)?);
     let mut nft = Nft::open()?;
-    let elements = counted::all_keys(nft.channel())?;
+    let elements = counted::all_keys(nft.socket())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     Ok(Listed { held, links, routes, elements, temporary: temporary::list(state)?, foreign: foreign(state)? })
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::link;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::probe::Probe;
@@ -22,10 +22,10 @@ use ocinet_shared::model::record::Record;
 use ocinet_shared::state::{Lock, StateDir};
 
 use crate::error::Error;
-use crate::host::conflict::{Taken, WithoutLease};
+use crate::host::conflict::{Conflict, WithoutLease};
 use crate::input::oci_bundle::OciBundle;
 use crate::lifecycle::phases::Phases;
-use crate::lifecycle::teardown::TakeBack;
+use crate::lifecycle::teardown::Teardown;
 
 /// Why a plan was not applied.
 #[derive(Debug)]
@@ -33,13 +33,13 @@ pub enum Failure {
     /// The network changed after the plan was made; a new plan may succeed.
     Stale(Error),
     /// Another container has what the plan wants; a new plan may want something else.
-    Taken(Box<Taken>),
+    Conflict(Box<Conflict>),
     /// A container that no lease here is about lives and has an address that the plan wants.
     WithoutLease(Box<WithoutLease>),
     /// The container's namespace was attached by another container that lives.
     Attached(Box<Record>),
     /// The container's namespace has a default route already, another container's.
-    HasWayOut(Error),
+    HasDefaultRoute(Error),
     /// Another plan would not help.
     Final(Error),
 }
@@ -80,9 +80,9 @@ pub(super) struct Question {
 pub struct Applier<'a> {
     pub(super) state: &'a StateDir,
     pub(super) subject: &'a Subject<'a>,
-    pub(super) route: Channel,
+    pub(super) route: NetlinkSocket,
     pub(super) nft: Nft,
-    pub(super) inside: Option<Channel>,
+    pub(super) inside: Option<NetlinkSocket>,
     pub(super) network_locks: Vec<Lock>,
     pub(super) links: BTreeMap<IfName, u32>,
     pub(super) host_ends: BTreeMap<IfName, u32>,
@@ -102,7 +102,7 @@ impl<'a> Applier<'a> {
         Ok(Self {
             state,
             subject,
-            route: Channel::open(NETLINK_ROUTE)?,
+            route: NetlinkSocket::open(NETLINK_ROUTE)?,
             nft: Nft::open()?,
             inside: None,
             network_locks: Vec::new(),
@@ -116,8 +116,8 @@ impl<'a> Applier<'a> {
 
     /// Gives up the locks, and makes of the sockets what takes the container back: a process that has no descriptors
     /// left can still undo.
-    pub fn into_take_back(self) -> TakeBack<'a> {
-        TakeBack::with(self.state, self.route, self.nft)
+    pub fn into_teardown(self) -> Teardown<'a> {
+        Teardown::with(self.state, self.route, self.nft)
     }
 
     /// The index of the host's end of an interface's link; 0 where none was made.
@@ -127,10 +127,10 @@ impl<'a> Applier<'a> {
     }
 
     /// The socket in the container's network namespace, opened there once and used from outside.
-    pub(super) fn inside(&mut self) -> Result<&mut Channel, KernelError> {
+    pub(super) fn inside(&mut self) -> Result<&mut NetlinkSocket, KernelError> {
         if self.inside.is_none() {
             let opened =
-                self.subject.namespace.enter(self.subject.home, || Channel::open(NETLINK_ROUTE))??;
+                self.subject.namespace.enter(self.subject.home, || NetlinkSocket::open(NETLINK_ROUTE))??;
             self.inside = Some(opened);
         }
         self.inside.as_mut().ok_or_else(|| KernelError::new("open a netlink socket", Errno::EBADF))

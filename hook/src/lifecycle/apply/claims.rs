@@ -20,7 +20,7 @@ impl Applier<'_> {
         if leases::take(self.state, &path, self.subject.id)? {
             return Ok(());
         }
-        Err(Failure::Taken(Box::new(conflict::of_lease(self.state, network, address))))
+        Err(Failure::Conflict(Box::new(conflict::of_lease(self.state, network, address))))
     }
 
     /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
@@ -44,13 +44,13 @@ impl Applier<'_> {
         if leases::take(self.state, &self.state.mac_claim_path(on, mac), self.subject.id)? {
             return Ok(());
         }
-        Err(Failure::Taken(Box::new(conflict::of_mac(self.state, on, mac))))
+        Err(Failure::Conflict(Box::new(conflict::of_mac(self.state, on, mac))))
     }
 
     pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
         let Some(path) = self.state.port_claim_path(port) else { return Ok(()) };
         if !leases::take(self.state, &path, self.subject.id)? {
-            return Err(Failure::Taken(Box::new(conflict::of_claim(self.state, port, &path))));
+            return Err(Failure::Conflict(Box::new(conflict::of_claim(self.state, port, &path))));
         }
         // Claims are made before publish elements are looked for, and publish elements before claims: of two
         // starts at once, at least one sees the other.

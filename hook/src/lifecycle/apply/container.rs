@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::{Ipv4Setting, Link};
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::kernel::{Change, KernelError, addr, neighbour, route, rule, sysctl};
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::ifname::IfName;
@@ -36,7 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Applier<'_> {
     pub(super) fn configure_interface(&mut self, step: &ConfigureInterface) -> Result<(), Failure> {
-        let ConfigureInterface { interface, addresses, ways, own_table, mac, announce } = step;
+        let ConfigureInterface { interface, addresses, routes, own_table, mac, announce } = step;
         let has_ipv6 = addresses.iter().any(|address| address.family() == Family::Ipv6);
         let doing = || format!("configure {interface} in the container");
         let index = self.write_interface_sysctls(interface, has_ipv6, *announce)?;
@@ -61,11 +61,11 @@ impl Applier<'_> {
             changes.push(link::up(index));
             changes.extend(addresses.iter().map(|address| addr::add(index, address)));
         }
-        changes.extend(self.known_gateways(index, host_end, ways));
-        let first_way = changes.len();
-        changes.extend(ways.iter().map(|way| route::add(index, way)));
+        changes.extend(self.known_gateways(index, host_end, routes));
+        let first_route = changes.len();
+        changes.extend(routes.iter().map(|route| route::add(index, route)));
         if let Some(own) = own_table {
-            changes.extend(own.ways.iter().map(|way| route::add(index, way)));
+            changes.extend(own.routes.iter().map(|route| route::add(index, route)));
             changes.extend(rules(own));
         }
         let refused = Cell::new(0);
@@ -74,10 +74,14 @@ impl Applier<'_> {
             doing()
         });
         if let Err(error) = changed {
-            let way = refused.get().checked_sub(first_way).and_then(|index| ways.get(index));
-            let is_way_out = way.is_some_and(|way| way.to.prefix() == 0 && way.table.is_none());
-            let has_way_out = is_way_out && error.errno == Errno::EEXIST;
-            return Err(if has_way_out { Failure::HasWayOut(error.into()) } else { error.into() });
+            let route = refused.get().checked_sub(first_route).and_then(|index| routes.get(index));
+            let is_default_route = route.is_some_and(|route| route.to.prefix() == 0 && route.table.is_none());
+            let has_default_route = is_default_route && error.errno == Errno::EEXIST;
+            return Err(if has_default_route {
+                Failure::HasDefaultRoute(error.into())
+            } else {
+                error.into()
+            });
         }
         self.wait_for_interface(index, host_end, addresses)?;
         match (mac.or(child.as_ref().and_then(|child| child.mac)).filter(|_| *announce), &child) {
@@ -113,9 +117,9 @@ impl Applier<'_> {
 
     /// A host's end that is itself the gateway has the gateway's address without a subnet. With some values of `arp_ignore`
     /// (ip-sysctl) the host does not answer ARP for such an address, so that the container is told whose it is.
-    fn known_gateways(&self, index: u32, host_end: Option<u32>, ways: &[Way]) -> Vec<Change> {
+    fn known_gateways(&self, index: u32, host_end: Option<u32>, routes: &[RouteSpec]) -> Vec<Change> {
         let Some(mac) = host_end.and_then(|host_end| self.routers.get(&host_end)) else { return Vec::new() };
-        let gateways: BTreeSet<IpAddr> = ways.iter().filter_map(|way| way.gateway).collect();
+        let gateways: BTreeSet<IpAddr> = routes.iter().filter_map(|route| route.gateway).collect();
         gateways.into_iter().map(|gateway| neighbour::known(index, gateway, *mac)).collect()
     }
 
@@ -178,7 +182,7 @@ impl Applier<'_> {
         let is_open = self.inside.is_some();
         let (opened, index) = self.subject.namespace.enter(self.subject.home, || {
             sysctl::write_all(Family::Ipv6, interface, &settings)?;
-            let opened = if is_open { None } else { Some(Channel::open(NETLINK_ROUTE)?) };
+            let opened = if is_open { None } else { Some(NetlinkSocket::open(NETLINK_ROUTE)?) };
             Ok::<_, KernelError>((opened, link::index_of(interface)?))
         })??;
         self.inside = opened.or(self.inside.take());
@@ -215,10 +219,10 @@ impl Applier<'_> {
 /// Until the kernel took note of a new link's carrier, a host's end and its bridge drop what they get, and a container's end
 /// takes no IPv6: a first packet would wait for its repetition. Newer kernels do so as soon as the link is looked at
 /// (`linkwatch_sync_dev` in `rtnl_getlink`, Linux 6.8).
-fn wait_until_settled(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
+fn wait_until_settled(socket: &mut NetlinkSocket, index: u32) -> Result<Option<Link>, KernelError> {
     let mut found = None;
     let is_settled = wait_for_workers(|| {
-        found = link::find_by_index(channel, index)?;
+        found = link::find_by_index(socket, index)?;
         Ok(found.as_ref().is_none_or(|link| !link.is_settling))
     })?;
     if let Some(late) = found.as_ref().filter(|_| !is_settled) {
@@ -229,8 +233,8 @@ fn wait_until_settled(channel: &mut Channel, index: u32) -> Result<Option<Link>,
 
 /// The kernel makes an IPv6 address and, some moments later, the route by which packets to it are taken
 /// (`addrconf_dad_work`). Whoever is answered in between is not heard, and asks again only a second later.
-pub(super) fn wait_until_local(channel: &mut Channel, address: IpAddr) -> Result<(), KernelError> {
-    if !wait_for_workers(|| route::is_own(channel, address))? {
+pub(super) fn wait_until_local(socket: &mut NetlinkSocket, address: IpAddr) -> Result<(), KernelError> {
+    if !wait_for_workers(|| route::is_own(socket, address))? {
         warn_of_late(&format!("address {address}"));
     }
     Ok(())

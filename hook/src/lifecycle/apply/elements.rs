@@ -13,7 +13,7 @@ use ocinet_shared::state::{StateDir, StateError};
 
 use super::applier::{Applier, Failure};
 use crate::host::conflict;
-use crate::host::conflict::Taken;
+use crate::host::conflict::Conflict;
 use crate::lifecycle::{connections, restore};
 use crate::plan::elements;
 use crate::state::leases;
@@ -41,7 +41,7 @@ impl Applier<'_> {
         match bound_claim(self.state, self.subject.id, elements)? {
             Some(taken) => {
                 self.nft.delete(elements)?;
-                Err(Failure::Taken(Box::new(taken)))
+                Err(Failure::Conflict(Box::new(taken)))
             }
             None => self.end_unpublished(elements),
         }
@@ -63,7 +63,7 @@ impl Applier<'_> {
     pub(super) fn refuse(&mut self, element: &Element, value: Option<&[u8]>) -> Result<(), Failure> {
         let mut taken = conflict::of_element(self.state, element, value);
         taken.is_given_back |= taken.by.is_none() && self.nft.get(element)?.is_none();
-        Err(Failure::Taken(Box::new(taken)))
+        Err(Failure::Conflict(Box::new(taken)))
     }
 
     /// Sees to the elements of the container, which has become ready, after a flush that came in between.
@@ -88,7 +88,7 @@ fn bound_claim(
     state: &StateDir,
     id: &ContainerId,
     elements: &[Element],
-) -> Result<Option<Taken>, StateError> {
+) -> Result<Option<Conflict>, StateError> {
     for (family, port) in elements.iter().filter_map(published) {
         if port.bound_address().is_some() {
             continue;

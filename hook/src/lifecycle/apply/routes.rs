@@ -69,11 +69,11 @@ impl Applier<'_> {
         let router = network::make_router(host_interface, index, has_ipv6, &families)?;
         self.routers.insert(index, Mac::of_host_end(host_interface.as_str()));
         let gateways = gateways.iter().map(|gateway| addr::add(index, &Cidr::host(*gateway)));
-        let ways = addresses.iter().map(|address| route::to_container(index, *address, None));
+        let routes = addresses.iter().map(|address| route::to_container(index, *address, None));
         let neighbours = addresses.iter().map(|address| neighbour::known(index, *address, *mac));
         // The host's default route would take what is sent to an address that nobody has out of the network.
         let within = confined_to.iter().map(|subnet| route::within(index, *subnet));
-        let rest = gateways.chain(ways).chain(neighbours).chain(within);
+        let rest = gateways.chain(routes).chain(neighbours).chain(within);
         let changes: Vec<Change> = std::iter::once(router).chain(rest).collect();
         Ok(self.route.change(changes, |_| doing.clone())?)
     }

@@ -12,13 +12,13 @@ use ocinet_shared::model::element::{Element, Field};
 use ocinet_shared::model::network::Network;
 use ocinet_shared::state::Locked;
 
-use super::TakeBack;
+use super::Teardown;
 use crate::error::Error;
 use crate::lifecycle::forwarding;
 use crate::plan::elements;
 use crate::state::leases;
 
-impl TakeBack<'_> {
+impl Teardown<'_> {
     /// Whoever empties the folder of leases is the last to leave. Only then is the network locked, against those who
     /// join it: if one of them is about to, or has taken a lease meanwhile, the network stays. Whoever joins has it in its
     /// record to leave the network, so that its stop, its failure or the next sweep ends up here too.

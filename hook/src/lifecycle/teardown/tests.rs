@@ -72,7 +72,7 @@ fn what_a_start_left_that_came_to_no_record_is_removed() {
         for has_record in [false, true] {
             let all = left.iter().chain(has_record.then_some(&record));
             all.clone().for_each(|path| std::fs::write(path, "").unwrap());
-            forget_unrecorded(&state, &id).unwrap();
+            remove_unrecorded(&state, &id).unwrap();
             // A record is taken back by what it says, and with it what lies beside it.
             assert!(all.clone().all(|path| path.exists() == has_record), "{left:?} {has_record}");
             all.for_each(|path| drop(std::fs::remove_file(path)));

@@ -1,7 +1,7 @@
 //! `net.driver=ipvlan`: the container is on the LAN itself, with its parent's Ethernet address.
 
 use ocinet_shared::kernel::link::ChildKind;
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::driver_settings::DriverSettings;
 use ocinet_shared::model::link_mode::IpvlanMode;
@@ -44,13 +44,13 @@ impl NetworkDriver for IpvlanRequest {
         if *mode != IpvlanMode::L2 {
             // Above Ethernet nobody answers for a gateway's address: everything goes to the link itself.
             attached.attachment.gateways.clear();
-            let by_link = |cidr: Cidr| Way {
+            let by_link = |cidr: Cidr| RouteSpec {
                 to: Cidr::everything(cidr.family()),
                 gateway: None,
                 onlink: false,
                 table: None,
             };
-            attached.ways_out = inputs.cidrs().into_iter().map(by_link).collect();
+            attached.default_routes = inputs.cidrs().into_iter().map(by_link).collect();
         }
         Ok(attached)
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ocinet_shared::kernel::link::ChildKind;
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::link_mode::IpvlanMode;
@@ -135,9 +135,9 @@ pub fn attached(
         mac,
         mtu: attachment.mtu,
     }));
-    let mut ways_out = routed::ways_out(&attachment.gateways);
+    let mut default_routes = routed::default_routes(&attachment.gateways);
     // Which of the container's addresses the next hop is beside, the kernel need not find out.
-    ways_out.extend(attachment.next_hop.map(|next_hop| Way {
+    default_routes.extend(attachment.next_hop.map(|next_hop| RouteSpec {
         to: Cidr::everything(Family::Ipv4),
         gateway: Some(next_hop.into()),
         onlink: true,
@@ -146,8 +146,8 @@ pub fn attached(
     Ok(Attached {
         steps,
         attachment,
-        ways: inputs.ways(),
-        ways_out,
+        routes: inputs.routes(),
+        default_routes,
         // Above Ethernet nobody asks for a container's address: others are told the way by its host.
         announce: matches!(kind, ChildKind::Macvlan(_) | ChildKind::Ipvlan(IpvlanMode::L2)),
     })

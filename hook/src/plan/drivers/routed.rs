@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
@@ -106,16 +106,16 @@ pub fn gateways(inputs: &Inputs<'_>) -> Vec<IpAddr> {
     inputs.addresses.iter().filter_map(of).collect()
 }
 
-/// The ways to everywhere else by gateways on the link.
+/// The routes to everywhere else by gateways on the link.
 #[must_use]
-pub fn ways_out(gateways: &[IpAddr]) -> Vec<Way> {
-    let way = |gateway: &IpAddr| Way {
+pub fn default_routes(gateways: &[IpAddr]) -> Vec<RouteSpec> {
+    let route = |gateway: &IpAddr| RouteSpec {
         to: Cidr::everything(Family::of(*gateway)),
         gateway: Some(*gateway),
         onlink: false,
         table: None,
     };
-    gateways.iter().map(way).collect()
+    gateways.iter().map(route).collect()
 }
 
 /// Where a container's Ethernet address must be its own alone; nowhere where it has a link to the host for itself.
@@ -152,7 +152,7 @@ pub fn claims(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Step> {
 #[must_use]
 pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
     let network = inputs.network;
-    let ways_out = ways_out(&attachment.gateways);
+    let default_routes = default_routes(&attachment.gateways);
     let (bridge_link, on_bridge) = (network.bridge_link(), network.bridge());
     let mut steps = claims(inputs, &attachment);
     // Without a bridge, the host routes also what stays inside the network.
@@ -192,5 +192,5 @@ pub fn attached(inputs: &Inputs<'_>, attachment: Attachment) -> Attached {
             shaper: inputs.shaper.clone(),
         }));
     }
-    Attached { steps, attachment, ways: inputs.ways(), ways_out, announce: false }
+    Attached { steps, attachment, routes: inputs.routes(), default_routes, announce: false }
 }

@@ -3,7 +3,7 @@
 //! The container's end has its addresses alone, without a subnet, so that every packet goes to the gateway: the host's
 //! end, which has the gateway's addresses on every such link.
 
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::driver_settings::DriverSettings;
 use ocinet_shared::model::network::Network;
@@ -48,14 +48,14 @@ impl NetworkDriver for VethRequest {
         });
         attached.steps.extend(to_container.map(Step::RouteToContainer));
         // Its neighbours, too, are behind the gateway, also where that leads no farther.
-        let to_neighbours = network.subnets().map(|subnet| Way {
+        let to_neighbours = network.subnets().map(|subnet| RouteSpec {
             to: subnet,
             gateway: network.gateway(subnet.family()),
             onlink: true,
             table: None,
         });
-        attached.ways.extend(to_neighbours);
-        attached.ways.iter_mut().chain(&mut attached.ways_out).for_each(|way| way.onlink = true);
+        attached.routes.extend(to_neighbours);
+        attached.routes.iter_mut().chain(&mut attached.default_routes).for_each(|route| route.onlink = true);
         Ok(attached)
     }
 }

@@ -6,7 +6,7 @@ mod show;
 use std::net::IpAddr;
 
 use ocinet_shared::kernel::link::ChildKind;
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::element::Element;
@@ -124,7 +124,7 @@ pub struct LimitRates {
     pub shaper: IfName,
 }
 
-/// Makes a link of the network's the host's way to the container.
+/// Makes a link of the network's the host's route to the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteFromHost {
     /// The link.
@@ -143,7 +143,7 @@ pub struct ConfigureInterface {
     /// Its addresses.
     pub addresses: Vec<Cidr>,
     /// Routes by it.
-    pub ways: Vec<Way>,
+    pub routes: Vec<RouteSpec>,
     /// The routing table of its own, where it is beside others.
     pub own_table: Option<OwnTable>,
     /// Its Ethernet address, where it has one of its own.
@@ -190,9 +190,9 @@ pub enum Step {
     MakeChild(MakeChild),
     /// Limits what the container receives and sends.
     LimitRates(LimitRates),
-    /// Makes the host's end of a link the container's gateway, and the host's way to the container.
+    /// Makes the host's end of a link the container's gateway, and the host's route to the container.
     RouteToContainer(RouteToContainer),
-    /// Makes a link of the network's the host's way to the container.
+    /// Makes a link of the network's the host's route to the container.
     RouteFromHost(RouteFromHost),
     /// Gives the container's interface its addresses and routes, and brings it up.
     ConfigureInterface(ConfigureInterface),
@@ -216,7 +216,7 @@ pub struct OwnTable {
     /// The addresses whose packets look into it.
     pub addresses: Vec<IpAddr>,
     /// Everything that the interface leads to.
-    pub ways: Vec<Way>,
+    pub routes: Vec<RouteSpec>,
 }
 
 impl Step {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ocinet_shared::kernel::route::Way;
+use ocinet_shared::kernel::route::RouteSpec;
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::names::{ToldHosts, ToldResolver};
 use ocinet_shared::model::network::{HostLinkKind, Network, Tunnel};
@@ -97,12 +97,12 @@ fn show_network(f: &mut fmt::Formatter<'_>, network: &Network) -> fmt::Result {
 }
 
 fn show_interface(f: &mut fmt::Formatter<'_>, of: &ConfigureInterface) -> fmt::Result {
-    let ConfigureInterface { interface, addresses, ways, own_table, announce, .. } = of;
+    let ConfigureInterface { interface, addresses, routes, own_table, announce, .. } = of;
     write!(f, "configure {interface}: addresses {}", join(addresses))?;
-    ways.iter().try_for_each(|way| show_way(f, way))?;
+    routes.iter().try_for_each(|route| show_route(f, route))?;
     if let Some(own) = own_table {
         write!(f, "; table {} for packets from {}", own.number, join(&own.addresses))?;
-        own.ways.iter().try_for_each(|way| show_way(f, way))?;
+        own.routes.iter().try_for_each(|route| show_route(f, route))?;
     }
     f.write_str(if *announce { ", announced to the neighbours" } else { "" })
 }
@@ -144,13 +144,13 @@ fn last_of(confined_to: &[Cidr]) -> String {
     if confined_to.is_empty() { String::new() } else { format!(", and last of {}", join(confined_to)) }
 }
 
-fn show_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
-    if way.to.prefix() == 0 {
+fn show_route(f: &mut fmt::Formatter<'_>, route: &RouteSpec) -> fmt::Result {
+    if route.to.prefix() == 0 {
         f.write_str(", default route")?;
     } else {
-        write!(f, ", route to {}", way.to)?;
+        write!(f, ", route to {}", route.to)?;
     }
-    match way.gateway {
+    match route.gateway {
         Some(gateway) => write!(f, " via {gateway}"),
         None => f.write_str(" by the link itself"),
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request};
 use crate::model::cidr::Family;
 
@@ -56,11 +56,11 @@ pub(super) fn with_address(request: Request, kinds: [u16; 2], address: IpAddr) -
 
 /// Hands over the connections that a filter finds.
 pub(super) fn list(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     request: &Request,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), KernelError> {
-    match channel.stream(request, "list the open connections", take) {
+    match socket.stream(request, "list the open connections", take) {
         // nf_conntrack is not loaded: there is no connection.
         Err(KernelError { errno: Errno::EINVAL | Errno::EOPNOTSUPP, .. }) => Ok(()),
         listed => listed,

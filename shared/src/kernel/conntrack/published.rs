@@ -11,7 +11,7 @@ use super::messages::{
 };
 use super::text;
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request};
 use crate::model::cidr::Family;
 use crate::model::port::Protocol;
@@ -56,7 +56,7 @@ impl Found {
 ///
 /// # Errors
 /// What the kernel says besides that there is no connection tracking.
-pub fn in_the_way(channel: &mut Channel, ports: &[NowPublished]) -> Result<Vec<Found>, KernelError> {
+pub fn in_the_way(socket: &mut NetlinkSocket, ports: &[NowPublished]) -> Result<Vec<Found>, KernelError> {
     let mut found = Vec::new();
     if ports.is_empty() || !text::may_have(names(ports)) {
         return Ok(found);
@@ -66,7 +66,7 @@ pub fn in_the_way(channel: &mut Channel, ports: &[NowPublished]) -> Result<Vec<F
         if bounds.is_empty() {
             continue;
         }
-        list(channel, &of_udp(family), &mut |payload| {
+        list(socket, &of_udp(family), &mut |payload| {
             let why = why(payload, &bounds);
             found.extend(why.map(|why| Found { why, entry: payload.to_vec() }));
         })?;

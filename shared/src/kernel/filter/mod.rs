@@ -28,7 +28,7 @@ use netlink_packet_route::tc::{
 use nix::errno::Errno;
 use nix::libc;
 
-use super::channel::Channel;
+use super::netlink::NetlinkSocket;
 use super::raw::{Attributes, Request};
 use super::{Change, KernelError};
 use crate::model::mac::Mac;
@@ -131,14 +131,14 @@ impl Filter<'_> {
     ///
     /// # Errors
     /// A refusal of the dump.
-    pub fn is_on(&self, channel: &mut Channel, index: u32) -> Result<bool, KernelError> {
+    pub fn is_on(&self, socket: &mut NetlinkSocket, index: u32) -> Result<bool, KernelError> {
         let program = self.program()?;
         let mut header = [0; TCMSG_LENGTH];
         header[4..8].copy_from_slice(&index.to_ne_bytes());
         header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
         let mut is_on = false;
         let request = Request::new(RTM_GETTFILTER, &header);
-        let listed = channel.stream(&request, "list the filters of a link", &mut |payload| {
+        let listed = socket.stream(&request, "list the filters of a link", &mut |payload| {
             let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
             is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
                 && self.target().is_none_or(|target| redirects_to(options) == Some(target));

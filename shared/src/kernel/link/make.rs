@@ -15,7 +15,7 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 
 use super::message::named;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::{Change, KernelError};
 use crate::model::cidr::Family;
 use crate::model::ifname::IfName;
@@ -37,7 +37,7 @@ fn info(kind: InfoKind, data: InfoData) -> LinkAttribute {
 ///
 /// # Errors
 /// `EEXIST` where the name is taken.
-pub fn make_bridge(channel: &mut Channel, link: &HostLink, group: u32) -> Result<(), KernelError> {
+pub fn make_bridge(socket: &mut NetlinkSocket, link: &HostLink, group: u32) -> Result<(), KernelError> {
     let mut message = named(&link.name);
     message.attributes.push(LinkAttribute::Address(link.mac.0.to_vec()));
     message.attributes.push(LinkAttribute::Group(group));
@@ -47,7 +47,7 @@ pub fn make_bridge(channel: &mut Channel, link: &HostLink, group: u32) -> Result
         InfoBridge::MulticastSnooping(false),
     ];
     message.attributes.push(info(InfoKind::Bridge, InfoData::Bridge(data)));
-    channel.change(vec![new(message)], |_| format!("make the bridge {}", link.name))
+    socket.change(vec![new(message)], |_| format!("make the bridge {}", link.name))
 }
 
 /// Makes one end of tunnels as a port of a bridge; it is down.
@@ -55,7 +55,7 @@ pub fn make_bridge(channel: &mut Channel, link: &HostLink, group: u32) -> Result
 /// # Errors
 /// `EEXIST` where the name is taken, or another link of the host has the network identifier on that UDP port.
 pub fn make_vxlan(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     link: &HostLink,
     tunnel: &Tunnel,
     on: VxlanPlace,
@@ -79,7 +79,7 @@ pub fn make_vxlan(
     message.attributes.push(LinkAttribute::Controller(on.bridge));
     message.attributes.extend(on.mtu.map(LinkAttribute::Mtu));
     message.attributes.push(info(InfoKind::Vxlan, InfoData::Vxlan(data)));
-    channel.change(vec![new(message)], |_| format!("make the VXLAN link {}", link.name))
+    socket.change(vec![new(message)], |_| format!("make the VXLAN link {}", link.name))
 }
 
 /// Where a tunnel's end is put.
@@ -120,7 +120,7 @@ pub struct Veth<'a> {
 /// # Errors
 /// `EEXIST` where either name is taken.
 pub fn make_veth(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     veth: &Veth<'_>,
     namespace: BorrowedFd<'_>,
 ) -> Result<(), KernelError> {
@@ -151,7 +151,7 @@ pub fn make_veth(
         ]));
         messages.push((RouteNetlinkMessage::NewLink(port), 0));
     }
-    channel.change(messages, |_| {
+    socket.change(messages, |_| {
         format!("make the link {} with {} in the container", veth.host_name, veth.container_name)
     })
 }
@@ -190,7 +190,7 @@ impl fmt::Display for ChildKind {
 pub struct Child<'a> {
     /// Its name.
     pub name: &'a IfName,
-    /// The parent's index, in the channel's namespace.
+    /// The parent's index, in the socket's namespace.
     pub parent: u32,
     /// What it is.
     pub kind: ChildKind,
@@ -202,7 +202,7 @@ pub struct Child<'a> {
     pub group: Option<u32>,
 }
 
-/// Makes a link on top of a parent, born in the container's namespace, or in the channel's without one. It is down.
+/// Makes a link on top of a parent, born in the container's namespace, or in the socket's without one. It is down.
 ///
 /// Before Linux 6.15, `rtnl_newlink` looks the new name up in the namespace of the socket, wherever the link is to be
 /// born: a host with an `eth0` could make no container's `eth0`. A message that names the new link's index is looked up
@@ -213,7 +213,7 @@ pub struct Child<'a> {
 /// `EEXIST` where the name is taken, `EBUSY` where the parent serves something else, `EOPNOTSUPP` where the kernel
 /// lacks the kind.
 pub fn make_child(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     child: &Child<'_>,
     namespace: Option<BorrowedFd<'_>>,
 ) -> Result<(), KernelError> {
@@ -243,10 +243,10 @@ pub fn make_child(
         }
     });
     let doing = |_| format!("make the {} link {}", child.kind, child.name);
-    match channel.change(vec![new(message.clone())], doing) {
+    match socket.change(vec![new(message.clone())], doing) {
         Err(KernelError { errno: Errno::EEXIST, .. }) if namespace.is_some() => {
             message.header.index = free_index();
-            channel.change(vec![new(message)], doing)
+            socket.change(vec![new(message)], doing)
         }
         made => made,
     }

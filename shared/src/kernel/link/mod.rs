@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use self::message::{indexed, named, set};
-use super::channel::{Channel, Question};
+use super::netlink::{NetlinkSocket, Question};
 use super::raw::{Attributes, word};
 use super::{Change, KernelError};
 use crate::model::ifname::IfName;
@@ -187,18 +187,22 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
-fn ask(channel: &mut Channel, mut message: LinkMessage, doing: &str) -> Result<Option<Link>, KernelError> {
+fn ask(
+    socket: &mut NetlinkSocket,
+    mut message: LinkMessage,
+    doing: &str,
+) -> Result<Option<Link>, KernelError> {
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    let answer = channel.get(Question::Ask(RouteNetlinkMessage::GetLink(message)), doing)?;
+    let answer = socket.get(Question::Ask(RouteNetlinkMessage::GetLink(message)), doing)?;
     Ok(answer.and_then(|answer| Link::from_answer(answer.bytes())))
 }
 
-/// Looks a link up by name in the channel's namespace.
+/// Looks a link up by name in the socket's namespace.
 ///
 /// # Errors
 /// Any refusal but "no such link", which is `None`.
-pub fn find(channel: &mut Channel, name: &IfName) -> Result<Option<Link>, KernelError> {
-    ask(channel, named(name), &format!("look up the link {name}"))
+pub fn find(socket: &mut NetlinkSocket, name: &IfName) -> Result<Option<Link>, KernelError> {
+    ask(socket, named(name), &format!("look up the link {name}"))
 }
 
 /// The index of a link in the namespace of this thread. Unlike [`find`], it does not wait for whoever changes links.
@@ -209,37 +213,41 @@ pub fn index_of(name: &IfName) -> Result<u32, KernelError> {
     if_nametoindex(name.as_str()).map_err(|errno| KernelError::new(format!("find the link {name}"), errno))
 }
 
-/// Looks a link up by index in the channel's namespace.
+/// Looks a link up by index in the socket's namespace.
 ///
 /// # Errors
 /// Any refusal but "no such link", which is `None`.
-pub fn find_by_index(channel: &mut Channel, index: u32) -> Result<Option<Link>, KernelError> {
-    ask(channel, indexed(index), &format!("look up the link with index {index}"))
+pub fn find_by_index(socket: &mut NetlinkSocket, index: u32) -> Result<Option<Link>, KernelError> {
+    ask(socket, indexed(index), &format!("look up the link with index {index}"))
 }
 
-/// Looks a link up by name in the namespace that the channel's namespace knows by a number; `None` also where that
+/// Looks a link up by name in the namespace that the socket's namespace knows by a number; `None` also where that
 /// namespace has no user any more.
 ///
 /// # Errors
 /// Any other refusal.
-pub fn find_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<Option<Link>, KernelError> {
+pub fn find_inside(
+    socket: &mut NetlinkSocket,
+    number: i32,
+    name: &IfName,
+) -> Result<Option<Link>, KernelError> {
     let mut message = named(name);
     message.attributes.push(LinkAttribute::IfNetnsId(number));
-    match ask(channel, message, &format!("look up {name} in a container")) {
+    match ask(socket, message, &format!("look up {name} in a container")) {
         Err(KernelError { errno: Errno::EINVAL, .. }) => Ok(None),
         other => other,
     }
 }
 
-/// All links of the channel's namespace.
+/// All links of the socket's namespace.
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel) -> Result<Vec<Link>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<Link>, KernelError> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let question = Question::Ask(RouteNetlinkMessage::GetLink(message));
-    let answers = channel.dump(&question, "list the links")?;
+    let answers = socket.dump(&question, "list the links")?;
     Ok(answers.iter().filter_map(|answer| Link::from_answer(answer.bytes())).collect())
 }
 
@@ -250,11 +258,11 @@ pub fn list(channel: &mut Channel) -> Result<Vec<Link>, KernelError> {
 ///
 /// # Errors
 /// The error of the socket itself.
-pub fn peer_namespace_lives(channel: &mut Channel, link: &Link) -> Result<bool, KernelError> {
+pub fn peer_namespace_lives(socket: &mut NetlinkSocket, link: &Link) -> Result<bool, KernelError> {
     let Some(namespace) = link.peer_namespace else { return Ok(false) };
     let mut message = indexed(LOOPBACK);
     message.attributes.push(LinkAttribute::IfNetnsId(namespace));
-    let asked = channel.exchange(vec![(Question::Ask(RouteNetlinkMessage::GetLink(message)), 0)]);
+    let asked = socket.exchange(vec![(Question::Ask(RouteNetlinkMessage::GetLink(message)), 0)]);
     let (refusals, answers) =
         asked.map_err(|error| KernelError::from_io("look up a namespace by its id", &error))?;
     Ok(refusals.is_empty() && !answers.is_empty())
@@ -264,19 +272,19 @@ pub fn peer_namespace_lives(channel: &mut Channel, link: &Link) -> Result<bool, 
 ///
 /// # Errors
 /// Any other refusal.
-pub fn delete(channel: &mut Channel, name: &IfName) -> Result<(), KernelError> {
-    delete_message(channel, named(name), &format!("the link {name}"))
+pub fn delete(socket: &mut NetlinkSocket, name: &IfName) -> Result<(), KernelError> {
+    delete_message(socket, named(name), &format!("the link {name}"))
 }
 
-/// Deletes a link of the namespace that the channel's namespace knows by a number. In a namespace that has no user any
+/// Deletes a link of the namespace that the socket's namespace knows by a number. In a namespace that has no user any
 /// more, which the kernel calls an invalid argument, it goes by itself.
 ///
 /// # Errors
 /// Any other refusal.
-pub fn delete_inside(channel: &mut Channel, number: i32, name: &IfName) -> Result<(), KernelError> {
+pub fn delete_inside(socket: &mut NetlinkSocket, number: i32, name: &IfName) -> Result<(), KernelError> {
     let mut message = named(name);
     message.attributes.push(LinkAttribute::IfNetnsId(number));
-    match delete_message(channel, message, &format!("the link {name}")) {
+    match delete_message(socket, message, &format!("the link {name}")) {
         Err(KernelError { errno: Errno::EINVAL, .. }) => Ok(()),
         other => other,
     }
@@ -286,12 +294,12 @@ pub fn delete_inside(channel: &mut Channel, number: i32, name: &IfName) -> Resul
 ///
 /// # Errors
 /// Any refusal but "no such link".
-pub fn delete_by_index(channel: &mut Channel, index: u32) -> Result<(), KernelError> {
-    delete_message(channel, indexed(index), &format!("the link with index {index}"))
+pub fn delete_by_index(socket: &mut NetlinkSocket, index: u32) -> Result<(), KernelError> {
+    delete_message(socket, indexed(index), &format!("the link with index {index}"))
 }
 
-fn delete_message(channel: &mut Channel, message: LinkMessage, what: &str) -> Result<(), KernelError> {
-    match channel.change(vec![(RouteNetlinkMessage::DelLink(message), 0)], |_| format!("delete {what}")) {
+fn delete_message(socket: &mut NetlinkSocket, message: LinkMessage, what: &str) -> Result<(), KernelError> {
+    match socket.change(vec![(RouteNetlinkMessage::DelLink(message), 0)], |_| format!("delete {what}")) {
         Err(KernelError { errno: Errno::ENODEV, .. }) => Ok(()),
         other => other,
     }

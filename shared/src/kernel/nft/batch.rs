@@ -15,7 +15,7 @@ use super::messages::{
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, Verb, about_element, bound,
 };
 use crate::kernel::KernelError;
-use crate::kernel::channel::{Channel, Question, Refusal};
+use crate::kernel::netlink::{NetlinkSocket, Question, Refusal};
 use crate::kernel::raw::Attributes;
 use crate::model::element::{Element, Set};
 
@@ -55,7 +55,7 @@ pub struct ElementState {
 
 /// A socket to nf_tables.
 pub struct Nft {
-    channel: Channel,
+    socket: NetlinkSocket,
     deleted: bool,
 }
 
@@ -65,7 +65,7 @@ impl Nft {
     /// # Errors
     /// The error of socket(2).
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { channel: Channel::open(NETLINK_NETFILTER)?, deleted: false })
+        Ok(Self { socket: NetlinkSocket::open(NETLINK_NETFILTER)?, deleted: false })
     }
 
     /// Adds elements in one transaction: all of them, or none.
@@ -156,7 +156,7 @@ impl Nft {
             messages.push((message, flags(change, element.set) | acknowledge));
         }
         messages.push((Question::Ask(bound(Bound::End)), 0));
-        let exchanged = self.channel.make_room(messages.len()).and_then(|()| self.channel.exchange(messages));
+        let exchanged = self.socket.make_room(messages.len()).and_then(|()| self.socket.exchange(messages));
         let (refusals, _) = exchanged.map_err(|error| {
             ChangeError::Kernel(KernelError::from_io("send nftables elements to the kernel", &error))
         })?;
@@ -174,15 +174,15 @@ impl Nft {
     pub fn get(&mut self, element: &Element) -> Result<Option<ElementState>, KernelError> {
         let request = about_element(Verb::Get, element);
         const DOING: &str = "look up an nftables element";
-        let answer = self.channel.get(Question::Ask(request), DOING)?;
+        let answer = self.socket.get(Question::Ask(request), DOING)?;
         // An answer that cannot be read is not the absence of one.
         let unreadable = || KernelError::new(DOING, Errno::EBADMSG);
         answer.map(|answer| state(answer.bytes()).ok_or_else(unreadable)).transpose()
     }
 
     /// The socket, for what connection tracking is asked: that is nfnetlink too.
-    pub fn channel(&mut self) -> &mut Channel {
-        &mut self.channel
+    pub fn socket(&mut self) -> &mut NetlinkSocket {
+        &mut self.socket
     }
 
     /// Closes the socket. After a deletion the kernel makes whoever closes the last descriptor wait some
@@ -213,7 +213,7 @@ fn release(nft: Nft) {
     let has_close_range = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0_u32) } == 0;
     let pipe = pipe2(OFlag::O_CLOEXEC).ok().filter(|_| has_close_range);
     if let Some((told, _)) = &pipe {
-        let mut kept: Kept = [nft.channel.as_fd(), told.as_fd()].map(|kept| kept.as_raw_fd().unsigned_abs());
+        let mut kept: Kept = [nft.socket.as_fd(), told.as_fd()].map(|kept| kept.as_raw_fd().unsigned_abs());
         let told = kept[1];
         kept.sort_unstable();
         let of_child: &'static (Kept, libc::c_uint) = Box::leak(Box::new((kept, told)));

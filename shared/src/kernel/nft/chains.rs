@@ -2,7 +2,7 @@
 
 use super::messages::{NFGENMSG_LENGTH, NFTA_LIST_ELEM, NFTABLES};
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request, long_be};
 
 // Messages, from linux/netfilter/nf_tables.h.
@@ -81,27 +81,27 @@ pub struct Rule {
 ///
 /// # Errors
 /// A refusal of a dump: a kernel without nftables.
-pub fn list(channel: &mut Channel) -> Result<Vec<Chain>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<Chain>, KernelError> {
     let request = |kind| Request::new(NFTABLES | kind, &[0; NFGENMSG_LENGTH]);
-    answers(channel, &request(NFT_MSG_GETCHAIN), &request(NFT_MSG_GETRULE))
+    answers(socket, &request(NFT_MSG_GETCHAIN), &request(NFT_MSG_GETRULE))
 }
 
 /// The chains that one request asks for, with the rules of another one's.
 pub(super) fn answers(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     of_chains: &Request,
     of_rules: &Request,
 ) -> Result<Vec<Chain>, KernelError> {
     let mut chains: Vec<Chain> = Vec::new();
     // A dump that a change interrupted hands over the same once more.
-    channel.stream(of_chains, "list the chains of nftables", &mut |payload| {
+    socket.stream(of_chains, "list the chains of nftables", &mut |payload| {
         if let Some(chain) = chain(payload)
             && !chains.iter().any(|other| is_same(other, (chain.family, &chain.table, &chain.name)))
         {
             chains.push(chain);
         }
     })?;
-    channel.stream(of_rules, "list the rules of nftables", &mut |payload| {
+    socket.stream(of_rules, "list the rules of nftables", &mut |payload| {
         let Some((family, table, name, rule)) = rule(payload) else { return };
         let found = chains.iter_mut().find(|chain| is_same(chain, (family, &table, &name)));
         if let Some(chain) = found

@@ -10,7 +10,7 @@ use super::messages::{NFTABLES, TABLE, header};
 use super::parts;
 use super::parts::Part;
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request};
 use crate::model::element::Table;
 
@@ -45,22 +45,22 @@ impl Flaw {
 ///
 /// # Errors
 /// A refusal of a dump.
-pub fn flaws(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
-    let found = look(channel, table)?;
+pub fn flaws(socket: &mut NetlinkSocket, table: Table) -> Result<Vec<Flaw>, KernelError> {
+    let found = look(socket, table)?;
     // A dump beside a reload has the old rules and the new ones.
-    if found.is_empty() { Ok(found) } else { look(channel, table) }
+    if found.is_empty() { Ok(found) } else { look(socket, table) }
 }
 
-fn look(channel: &mut Channel, table: Table) -> Result<Vec<Flaw>, KernelError> {
+fn look(socket: &mut NetlinkSocket, table: Table) -> Result<Vec<Flaw>, KernelError> {
     let mut found = Vec::new();
-    if is_dormant(channel, table)? {
+    if is_dormant(socket, table)? {
         found.push(Flaw::Dormant);
     }
     let of_family = Request::new(NFTABLES | chains::NFT_MSG_GETCHAIN, &header(table));
     let of_table = Request::new(NFTABLES | NFT_MSG_GETRULE, &header(table)).with_text(NFTA_RULE_TABLE, TABLE);
-    let there = chains::answers(channel, &of_family, &of_table)?;
+    let there = chains::answers(socket, &of_family, &of_table)?;
     let there: Vec<&Chain> = there.iter().filter(|chain| chain.table == TABLE).collect();
-    let texts = parts::there(channel)?.into_iter().map(Part::text);
+    let texts = parts::there(socket)?.into_iter().map(Part::text);
     let wanted = wanted(table, std::iter::once(parts::base()).chain(texts));
     let by_name = |name: &str| there.iter().find(|chain| chain.name == name);
     let rules_of = |name: &str| by_name(name).map_or(&[][..], |chain| &chain.rules);

@@ -11,7 +11,7 @@ use super::messages::{
     NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTABLES, TABLE, Verb, about_set, header,
 };
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request, long_be};
 use crate::model::element::{Element, Set, Table};
 
@@ -30,12 +30,12 @@ const NFT_TABLE_F_DORMANT: u32 = 1;
 /// # Errors
 /// Any other refusal.
 pub fn elements(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     set: Set,
     mut take: impl FnMut(&[u8], Counter),
 ) -> Result<bool, KernelError> {
     let dumped =
-        channel.stream(&elements_request(set), "read the counters of nftables elements", &mut |payload| {
+        socket.stream(&elements_request(set), "read the counters of nftables elements", &mut |payload| {
             for (key, counter) in elements_answer(payload) {
                 take(key, counter);
             }
@@ -48,8 +48,8 @@ pub fn elements(
 ///
 /// # Errors
 /// Any other refusal.
-fn keys(channel: &mut Channel, set: Set, mut take: impl FnMut(&[u8])) -> Result<bool, KernelError> {
-    let dumped = channel.stream(&elements_request(set), "list nftables elements", &mut |payload| {
+fn keys(socket: &mut NetlinkSocket, set: Set, mut take: impl FnMut(&[u8])) -> Result<bool, KernelError> {
+    let dumped = socket.stream(&elements_request(set), "list nftables elements", &mut |payload| {
         keys_answer(payload).for_each(&mut take);
     });
     found(dumped)
@@ -59,10 +59,10 @@ fn keys(channel: &mut Channel, set: Set, mut take: impl FnMut(&[u8])) -> Result<
 ///
 /// # Errors
 /// Any refusal but that a set is not there.
-pub fn all_keys(channel: &mut Channel) -> Result<BTreeSet<(Set, Vec<u8>)>, KernelError> {
+pub fn all_keys(socket: &mut NetlinkSocket) -> Result<BTreeSet<(Set, Vec<u8>)>, KernelError> {
     let mut all = BTreeSet::new();
     for set in Set::ALL {
-        keys(channel, *set, |key| {
+        keys(socket, *set, |key| {
             all.insert((*set, key.to_vec()));
         })?;
     }
@@ -73,9 +73,9 @@ pub fn all_keys(channel: &mut Channel) -> Result<BTreeSet<(Set, Vec<u8>)>, Kerne
 ///
 /// # Errors
 /// Any other refusal.
-pub fn of_set(channel: &mut Channel, set: Set) -> Result<Vec<Element>, KernelError> {
+pub fn of_set(socket: &mut NetlinkSocket, set: Set) -> Result<Vec<Element>, KernelError> {
     let mut there = BTreeSet::new();
-    keys(channel, set, |key| {
+    keys(socket, set, |key| {
         there.insert(key.to_vec());
     })?;
     Ok(there.iter().filter_map(|key| Element::from_key(set, key)).collect())
@@ -124,29 +124,29 @@ fn element_of(element: &[u8]) -> Option<(&[u8], Counter)> {
 ///
 /// # Errors
 /// Any other refusal.
-pub fn table(channel: &mut Channel, table: Table) -> Result<Option<u64>, KernelError> {
-    ask_of_table(channel, table, table_answer)
+pub fn table(socket: &mut NetlinkSocket, table: Table) -> Result<Option<u64>, KernelError> {
+    ask_of_table(socket, table, table_answer)
 }
 
 /// Whether a table is there and is not asked (`flags dormant`).
 ///
 /// # Errors
 /// Any other refusal.
-pub fn is_dormant(channel: &mut Channel, table: Table) -> Result<bool, KernelError> {
-    let flags = ask_of_table(channel, table, |payload| {
+pub fn is_dormant(socket: &mut NetlinkSocket, table: Table) -> Result<bool, KernelError> {
+    let flags = ask_of_table(socket, table, |payload| {
         number(Attributes::behind(payload, NFGENMSG_LENGTH).find(NFTA_TABLE_FLAGS)?)
     })?;
     Ok(flags.unwrap_or_default() & NFT_TABLE_F_DORMANT != 0)
 }
 
 fn ask_of_table<T>(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     table: Table,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Option<T>, KernelError> {
     let request = Request::new(NFTABLES | NFT_MSG_GETTABLE, &header(table)).with_text(NFTA_TABLE_NAME, TABLE);
     let mut found = Ok(None);
-    let asked = channel.ask_each(&[request], &mut |_, answer| match answer {
+    let asked = socket.ask_each(&[request], &mut |_, answer| match answer {
         Ok(payload) => found = Ok(read(payload)),
         Err(Errno::ENOENT) => {}
         Err(errno) => found = Err(errno),

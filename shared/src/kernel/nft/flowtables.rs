@@ -3,7 +3,7 @@
 use super::chains::text;
 use super::messages::{NFGENMSG_LENGTH, NFTABLES};
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request};
 
 // A message and attributes, from linux/netfilter/nf_tables.h.
@@ -42,11 +42,11 @@ impl Flowtable {
 ///
 /// # Errors
 /// A refusal of the dump.
-pub fn list(channel: &mut Channel) -> Result<Vec<Flowtable>, KernelError> {
+pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<Flowtable>, KernelError> {
     let mut found: Vec<Flowtable> = Vec::new();
     let request = Request::new(NFTABLES | NFT_MSG_GETFLOWTABLE, &[0; NFGENMSG_LENGTH]);
     // A dump that a change interrupted hands over the same once more.
-    channel.stream(&request, "list the flowtables of nftables", &mut |payload| {
+    socket.stream(&request, "list the flowtables of nftables", &mut |payload| {
         if let Some(flowtable) = flowtable(payload)
             && !found.contains(&flowtable)
         {

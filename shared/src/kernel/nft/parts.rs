@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::counted;
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::model::element::Set;
 
 /// The whole rule set with all its parts, as nft reads it.
@@ -70,10 +70,10 @@ pub(super) fn base() -> &'static str {
 ///
 /// # Errors
 /// The kernel's refusal of a dump; a missing set is no error.
-pub fn there(channel: &mut Channel) -> Result<BTreeSet<Part>, KernelError> {
+pub fn there(socket: &mut NetlinkSocket) -> Result<BTreeSet<Part>, KernelError> {
     let mut there = BTreeSet::new();
     for part in Part::ALL {
-        if counted::elements(channel, part.set(), |_, _| {})? {
+        if counted::elements(socket, part.set(), |_, _| {})? {
             there.insert(part);
         }
     }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::batch::state;
 use super::messages::{Verb, about_element};
 use crate::kernel::KernelError;
-use crate::kernel::channel::Channel;
+use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::Request;
 use crate::model::element::{Element, Set};
 
@@ -27,13 +27,13 @@ pub enum Place {
 /// # Errors
 /// Any refusal but that an element or its map is not there.
 pub fn places(
-    channel: &mut Channel,
+    socket: &mut NetlinkSocket,
     elements: &[Element],
 ) -> Result<BTreeMap<(Set, Vec<u8>), Place>, KernelError> {
     let of_maps: Vec<&Element> = elements.iter().filter(|element| !element.value.is_empty()).collect();
     let requests: Vec<Request> = of_maps.iter().map(|element| about_element(Verb::Get, element)).collect();
     let (mut places, mut refused) = (BTreeMap::new(), Ok(()));
-    let asked = channel.ask_each(&requests, &mut |index, answer| {
+    let asked = socket.ask_each(&requests, &mut |index, answer| {
         let Some(element) = of_maps.get(index) else { return };
         let place = match answer.map(state) {
             Ok(Some(found)) if found.value == element.value_bytes() => Place::Own,

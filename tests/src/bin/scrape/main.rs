@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use ocinet_exporter::render::metrics::{Format, write};
 use ocinet_exporter::scrape::collector::{Collector, Options, default_sources};
-use ocinet_shared::kernel::channel::Channel;
 use ocinet_shared::kernel::counters;
+use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::counted;
 use ocinet_shared::model::element::{Set, Table};
 use ocinet_tests::figures::spread;
@@ -133,7 +133,7 @@ struct Bench {
 
 impl Bench {
     fn measure(&mut self, beside: &str) {
-        let mut bare = PROTOCOLS.map(|protocol| Channel::open(protocol).expect("a socket"));
+        let mut bare = PROTOCOLS.map(|protocol| NetlinkSocket::open(protocol).expect("a socket"));
         let mut subjects: [Times; 3] = Default::default();
         let mut sources: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
         for round in 0..=self.settings.rounds {
@@ -195,7 +195,7 @@ fn row(name: &str, times: &[Duration], base: &[Duration]) {
 }
 
 /// The dumps that a scrape of these containers needs.
-fn dump(channels: &mut [Channel; 2], dual: bool) {
+fn dump(channels: &mut [NetlinkSocket; 2], dual: bool) {
     let [route, netfilter] = channels;
     route.stream(&counters::host_request(), "dump links", &mut |_| {}).expect("dump links");
     let ipv4 = [Set::Masquerade4, Set::Sent4, Set::Received4, Set::Publish4, Set::PortIn4, Set::PortOut4];

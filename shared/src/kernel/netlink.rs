@@ -56,13 +56,13 @@ enum Last {
 }
 
 /// A netlink socket.
-pub struct Channel {
+pub struct NetlinkSocket {
     socket: Socket,
     pub(super) sequence: u32,
     pub(super) received: Vec<u8>,
 }
 
-impl Channel {
+impl NetlinkSocket {
     /// Opens a socket of a netlink family (`NETLINK_ROUTE` …) in the current network namespace; it stays
     /// in that namespace wherever it is used from.
     ///
@@ -316,7 +316,7 @@ impl Channel {
     }
 }
 
-impl AsFd for Channel {
+impl AsFd for NetlinkSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
