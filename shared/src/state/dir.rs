@@ -21,12 +21,6 @@ impl StateDir {
         let layout = Layout::new(root);
         Self { locks: Locks::new(layout.root()), layout }
     }
-
-    /// A path inside the folder.
-    #[must_use]
-    pub fn path(&self, inside: &str) -> PathBuf {
-        self.root().join(inside)
-    }
 }
 
 /// Where everything is in it.

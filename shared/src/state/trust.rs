@@ -82,7 +82,7 @@ impl StateDir {
 
     fn is_trusted(&self, metadata: &Metadata) -> bool {
         let uid = metadata.uid();
-        let is_owners = || fs::metadata(self.path("")).is_ok_and(|folder| folder.uid() == uid);
+        let is_owners = || fs::metadata(self.root()).is_ok_and(|folder| folder.uid() == uid);
         uid == 0 || uid == geteuid().as_raw() || (is_owners() && uid != overflow_uid())
     }
 

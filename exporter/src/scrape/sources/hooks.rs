@@ -10,7 +10,7 @@ use crate::scrape::snapshot::HookRuns;
 /// # Errors
 /// A file that cannot be read, or whose counts contradict each other.
 pub fn read(state: &StateDir) -> Result<Vec<HookRuns>, StateError> {
-    let path = state.path("stats.json");
+    let path = state.hook_stats_path();
     let Some(text) = state.read_common(&path)? else { return Ok(Vec::new()) };
     let runs = HookStats::parse(&text).and_then(|stats| {
         stats.stages.into_iter().map(|(name, stage)| runs(name, stage)).collect::<Option<Vec<_>>>()

@@ -8,7 +8,7 @@ use std::path::Path;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::network::Network;
-use ocinet_shared::state::{StateDir, StateError, id_of};
+use ocinet_shared::state::{Folder, StateDir, StateError, id_of};
 
 use super::stamp::Stamp;
 use crate::scrape::snapshot::Pool;
@@ -53,7 +53,7 @@ impl PoolSource {
     fn refresh(&mut self) -> Result<(), StateError> {
         let mut before = std::mem::take(&mut self.networks);
         let mut failed = Ok(());
-        for entry in entries(&self.state.path("networks"))? {
+        for entry in entries(&self.state.folder(Folder::Networks))? {
             let Some(name) = entry.file_name().to_str().and_then(id_of) else { continue };
             let Some(metadata) = entry.metadata().ok().filter(std::fs::Metadata::is_file) else { continue };
             let stamp = Stamp::of(&metadata);
@@ -70,7 +70,7 @@ impl PoolSource {
     /// The leases of a network, by family.
     fn used(&self, network: &Network) -> Result<[u64; 2], StateError> {
         let mut used = [0; 2];
-        for entry in entries(&self.state.path(&format!("leases/{}", network.name)))? {
+        for entry in entries(&self.state.lease_folder(&network.name))? {
             let is_ipv6 = entry.file_name().as_encoded_bytes().contains(&b':');
             used[usize::from(is_ipv6)] += 1;
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use ocinet_shared::kernel::process;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::record::{Phase, Record};
-use ocinet_shared::state::{StateDir, StateError, id_of};
+use ocinet_shared::state::{Folder, StateDir, StateError, id_of};
 
 use super::nft::ContainerElements;
 use super::stamp::Stamp;
@@ -137,7 +137,7 @@ impl RecordCache {
     }
 
     fn containers(&self) -> PathBuf {
-        self.state.path("containers")
+        self.state.folder(Folder::Containers)
     }
 
     /// Whether every record could be read.
@@ -267,7 +267,7 @@ impl RecordCache {
 
     /// The time of the newest file that says why a set-up failed. A set-up that succeeds removes its container's file.
     fn last_error(&mut self) -> Result<Option<SystemTime>, StateError> {
-        let path = self.state.path("last-error");
+        let path = self.state.folder(Folder::LastErrors);
         let fail = |error| StateError::io("read", &path, error);
         let began = SystemTime::now();
         let Some(stamp) = stamp(&path).map_err(fail)? else { return Ok(None) };
