@@ -52,14 +52,14 @@ impl Options {
 /// What ocinet can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Wire a container, as a runtime's hook: its state on standard input.
+    /// Attach a container to its networks, as a runtime's hook: its state on standard input.
     #[command(name = "createRuntime", alias = "prestart")]
     CreateRuntime,
     /// Tell a container its names again where its engine wrote its files anew, as a runtime's hook: its state on standard
     /// input. It exits with 0 also where it fails, because a runtime ends a container whose poststart hook fails.
     #[command(name = "poststart")]
     Poststart,
-    /// Take a container's wiring back, as a runtime's hook: its state on standard input.
+    /// Detach a container from its networks, as a runtime's hook: its state on standard input.
     #[command(name = "poststop")]
     Poststop,
     /// Print what createRuntime would do, and touch nothing.
@@ -74,13 +74,13 @@ pub enum Command {
         #[arg(value_name = "-", value_parser = ["-"])]
         standard_input: Option<String>,
     },
-    /// List the containers that ocinet has wired.
+    /// List the containers that ocinet has attached.
     List {
         /// Print the records as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show a container's wiring and what it has sent, received and published.
+    /// Show a container's attachments and what it has sent, received and published.
     ///
     /// What it has sent and received is what the host routed between it and the outside of its network. What it exchanges
     /// with neighbours on its network is not in it, nor anything of macvlan and ipvlan.
@@ -91,7 +91,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Find why packets do not arrive, and what mends it.
+    /// Find why packets do not arrive, and what fixes it.
     Doctor {
         /// The container's id; without one, all containers are looked at.
         id: Option<String>,

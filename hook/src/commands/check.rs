@@ -36,7 +36,7 @@ pub(super) fn run(state: &StateDir, id: Option<&str>) -> Result<u8, Error> {
         let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
         if scope == Scope::Host {
             let found = orphans::find(state, &boot_id)?;
-            let orphans = found.orphans.iter().map(|orphan| format!("{orphan}: `ocinet gc` mends it"));
+            let orphans = found.orphans.iter().map(|orphan| format!("{orphan}: `ocinet gc` fixes it"));
             lines.extend(found.living.into_iter().chain(orphans));
         }
         Ok(lines)

@@ -1,4 +1,4 @@
-//! `ocinet createRuntime`: wires a container.
+//! `ocinet createRuntime`: attaches a container.
 
 use std::io::stdin;
 use std::path::PathBuf;

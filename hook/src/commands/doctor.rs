@@ -1,4 +1,4 @@
-//! `ocinet doctor [ID]`: why packets do not arrive, and what mends it.
+//! `ocinet doctor [ID]`: why packets do not arrive, and what fixes it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::state::pod_members;
 /// What doctor exits with where it found something.
 const FOUND: u8 = 1;
 
-/// Prints what is amiss on the host and with all containers, or with one, and returns the exit code.
+/// Prints what is wrong on the host and with all containers, or with one, and returns the exit code.
 pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) -> Result<u8, Error> {
     let config = config::load(config)?;
     let boot_id = boot::id()?;
@@ -52,12 +52,12 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, id: Option<&str>) 
     }
     for finding in &findings {
         let _ = writeln!(text, "\n{}\n  {}", one_line(&finding.what), one_line(&finding.why));
-        for command in &finding.mend {
+        for command in &finding.fix {
             let _ = writeln!(text, "  $ {}", one_line(command));
         }
     }
     if findings.is_empty() {
-        text.push_str("nothing is amiss\n");
+        text.push_str("nothing is wrong\n");
     }
     print(&text)?;
     Ok(if findings.is_empty() { 0 } else { FOUND })
@@ -70,8 +70,8 @@ fn look(context: &mut DoctorContext) -> Vec<Finding> {
             Ok(found) => findings.extend(found),
             Err(error) => findings.push(Finding {
                 what: format!("{name} could not be looked at: {}", error.without_hint()),
-                why: "what is amiss there is not known".to_owned(),
-                mend: Vec::new(),
+                why: "what is wrong there is not known".to_owned(),
+                fix: Vec::new(),
             }),
         }
     }
@@ -82,7 +82,7 @@ fn look(context: &mut DoctorContext) -> Vec<Finding> {
 fn of_state_folder(state: &StateDir) -> Option<Finding> {
     let path = state.root();
     let found = statvfs(path).ok()?;
-    let (what, why, mend) = if found.flags().contains(FsFlags::ST_RDONLY) {
+    let (what, why, fix) = if found.flags().contains(FsFlags::ST_RDONLY) {
         ("read-only", "no container starts", "findmnt --target")
     } else if (found.blocks() > 0 && found.blocks_free() == 0)
         || (found.files() > 0 && found.files_free() == 0)
@@ -95,12 +95,12 @@ fn of_state_folder(state: &StateDir) -> Option<Finding> {
     let path = path.trim_end_matches('/');
     Some(Finding {
         what: format!("the file system of the state folder {path} is {what}"),
-        why: format!("{why}, and what has ended is not taken back whole"),
-        mend: vec![format!("{mend} {}", word(path))],
+        why: format!("{why}, and what has ended is not detached whole"),
+        fix: vec![format!("{fix} {}", word(path))],
     })
 }
 
-/// The containers that have ended and were never taken back.
+/// The containers that have ended and were never detached.
 fn ended(state: &StateDir, boot_id: &str) -> Result<Vec<Finding>, Error> {
     let records = state.records()?.into_iter().flatten();
     let ended = records.filter(|record| !pod_members::is_live(state, record, boot_id));
@@ -112,7 +112,7 @@ fn has_ended(id: &ContainerId) -> Finding {
         what: format!("container {id} has ended"),
         why: "its addresses and its published ports stay taken, because nobody ran `ocinet poststop`"
             .to_owned(),
-        mend: vec!["ocinet gc".to_owned()],
+        fix: vec!["ocinet gc".to_owned()],
     }
 }
 
@@ -132,7 +132,7 @@ impl LastError {
     }
 }
 
-/// The record of a container, and what is amiss with the container as such.
+/// The record of a container, and what is wrong with the container as such.
 fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, Vec<Finding>), Error> {
     let id = oci_state::parse_id(id)?;
     let record = state.read_record(&id)?;
@@ -155,7 +155,7 @@ fn of_one(state: &StateDir, id: &str, boot_id: &str) -> Result<(Option<Record>, 
             _ => format!("the last start of container {id} failed: ocinet {}", failed.error),
         },
         why: "a container that did not start has no network; the hint says what to do".to_owned(),
-        mend: Vec::new(),
+        fix: Vec::new(),
     }));
     if record.as_ref().is_some_and(|record| !pod_members::is_live(state, record, boot_id)) {
         findings.push(has_ended(&id));

@@ -51,7 +51,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
     if failed.is_empty() {
         return Ok(());
     }
-    let hint = "mend the cause and run `ocinet gc` again";
+    let hint = "fix the cause and run `ocinet gc` again";
     Err(Error::new(Class::Partial, "remove everything that no container owns", failed.join("; and "), hint))
 }
 

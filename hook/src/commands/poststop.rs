@@ -16,7 +16,7 @@ use crate::lifecycle::identity;
 use crate::lifecycle::teardown::{Teardown, remove_unrecorded};
 use crate::state::pod_members;
 
-/// Takes the container back. One without a record was never wired, or was taken back before, and a record may be another
+/// Takes the container back. One without a record was never attached, or was detached before, and a record may be another
 /// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let stopped = oci_state::read(stdin().lock()).and_then(|state| oci_state::parse_stop(&state));
@@ -61,8 +61,6 @@ fn end(state: &StateDir, stopped: &Stopped) -> Result<Work, Error> {
 }
 
 fn not_its_own(id: &ContainerId) -> Work {
-    crate::log::info(format_args!(
-        "the record of {id} is another container's: there is nothing to take back"
-    ));
+    crate::log::info(format_args!("the record of {id} is another container's: there is nothing to detach"));
     Work::None
 }

@@ -78,7 +78,7 @@ pub enum Orphan {
 impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended(id) => write!(f, "container {id} has ended, and was never taken back"),
+            Self::Ended(id) => write!(f, "container {id} has ended, and was never detached"),
             Self::Held { by, owned } => {
                 let held: Vec<String> = owned.iter().filter_map(held).collect();
                 write!(f, "container {by} has no record, but {}", held.join(", "))

@@ -220,7 +220,7 @@ impl Annotations {
     /// Says what is left over.
     ///
     /// # Errors
-    /// The first key, by name, that nobody took; `driver` is the one that had no use for it.
+    /// The first key, by name, that nobody took; `driver` is the one that did not support it.
     pub fn finish(self, driver: &str) -> Result<(), Error> {
         let Some(name) = self.left.keys().next() else { return Ok(()) };
         let label = self.label(name);
@@ -237,12 +237,12 @@ impl Annotations {
                 "the key names the interface already",
                 format!("leave it out, or use {PREFIX}{name} without an interface's name"),
             ),
-            Some(_) => label.error(format!("the driver {driver} has no use for it"), hint_for_unused(name)),
+            Some(_) => label.error(format!("the driver {driver} does not support it"), hint_for_unused(name)),
         })
     }
 }
 
-/// What to do about a key that the driver has no use for.
+/// What to do about a key that the driver does not support.
 fn hint_for_unused(name: &str) -> &'static str {
     match name {
         // `net.port` is often a typing error for `net.ports`.
@@ -309,7 +309,7 @@ mod tests {
         assert!(left_over("net.colour").ends_with("hint: docs/annotations.md has all that there are"));
         assert!(left_over("net.eth1.prots").starts_with("cannot use the annotation net.eth1.prots:"));
         assert!(left_over("net.control").contains("not have it yet"));
-        assert!(left_over("net.vni").contains("the driver host has no use for it"));
+        assert!(left_over("net.vni").contains("the driver host does not support it"));
         assert!(left_over("net.eth1.dns").contains("about the container"));
         assert!(Sorted::new([("org.x".to_owned(), String::new())]).unwrap().is_none());
     }

@@ -237,7 +237,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
 pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     for table in [Table::Inet, Table::Bridge] {
         if counted::table(nft.socket(), table)?.is_none()
-            || nft::flaws(nft.socket(), table)?.iter().any(Flaw::is_mended_by_reload)
+            || nft::flaws(nft.socket(), table)?.iter().any(Flaw::is_fixed_by_reload)
         {
             return Ok(true);
         }

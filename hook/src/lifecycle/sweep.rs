@@ -43,7 +43,7 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
         return Ok(false);
     }
     let _lock = match state.lock_within(Locked::Container(id), patience) {
-        // Somebody is taking it back already: who has no patience need not wait for that.
+        // Somebody is detaching it already: who has no patience need not wait for that.
         Err(StateError::Busy { .. }) if patience.is_zero() => return Ok(false),
         taken => taken?,
     };
@@ -52,7 +52,7 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
     if pod_members::is_live(state, &record, boot_id) {
         return Ok(false);
     }
-    crate::log::info(format_args!("container {id} ended without a poststop hook: taking it back"));
+    crate::log::info(format_args!("container {id} ended without a poststop hook: detaching it"));
     let mut teardown = Teardown::new(state)?;
     let result = teardown.container(&record);
     teardown.close();

@@ -95,10 +95,10 @@ impl<'a> Teardown<'a> {
         }
         Err(Error::new(
             Class::Partial,
-            format!("take back all of container {id}"),
+            format!("detach all of container {id}"),
             failed.join("; and "),
             format!(
-                "mend the cause and run `ocinet poststop` again with {{\"id\":\"{id}\"}} on standard input"
+                "fix the cause and run `ocinet poststop` again with {{\"id\":\"{id}\"}} on standard input"
             ),
         ))
     }

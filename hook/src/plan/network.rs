@@ -140,7 +140,7 @@ fn is_barred(
     }
 }
 
-/// What to do about a subnet that cannot be: it is mended where it was named.
+/// What to do about a subnet that cannot be: it is fixed where it was named.
 fn other_subnet(request: &AttachmentRequest, config: &Config) -> String {
     let Label { key, is_annotation } = request.label("subnet");
     let file = config.path.display();

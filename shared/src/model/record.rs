@@ -121,7 +121,7 @@ pub enum Owned {
 pub struct Attachment {
     /// The interface's name in the container.
     pub interface: IfName,
-    /// The driver that wired it.
+    /// The driver that attached it.
     pub driver: String,
     /// The network it belongs to.
     pub network: ContainerId,

@@ -33,8 +33,8 @@ same_host_as() {
 	return 1
 }
 
-# Nothing is amiss, by ocinet's own word. udev has finished with the links by then.
-nothing_is_amiss() {
+# Nothing is wrong, by ocinet's own word. udev has finished with the links by then.
+nothing_is_wrong() {
 	udevadm settle -t 30
 	ocinet check
 	ocinet doctor

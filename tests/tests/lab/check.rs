@@ -53,16 +53,16 @@ impl Stage {
         assert_eq!(self.lab.run(&["reload"], "").code, 0);
     }
 
-    /// Each change is said, of the container as well where it is about that, and not any more once it is mended.
+    /// Each change is said, of the container as well where it is about that, and not any more once it is fixed.
     #[track_caller]
     fn each_is_said(&self, changes: Vec<Change<'_>>) {
-        for (expected, break_it, mend_it) in changes {
+        for (expected, break_it, fix_it) in changes {
             break_it();
             let all = said(&self.lab, &[]);
             assert!(all.contains(&expected), "{expected}: {all:?}");
             let of_web = said(&self.lab, &["web"]).contains(&expected);
             assert_eq!(of_web, !expected.starts_with("container routed"), "{expected}");
-            mend_it();
+            fix_it();
             assert_eq!(said(&self.lab, &[]), [""; 0], "after {expected}");
         }
     }

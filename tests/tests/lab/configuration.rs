@@ -64,12 +64,12 @@ fn a_wrong_value_is_reported_as_of_the_configuration() {
         ("mtu = 9", "mtu", "9 is out of range"),
         ("subnet = \"10.81.0.7/24\"", "subnet", "10.81.0.7/24 has host bits set"),
         ("gateway = \"10.99.0.1\"", "gateway", "10.99.0.1 is outside"),
-        ("mode = \"l2\"", "mode", "the driver bridge has no use for it"),
+        ("mode = \"l2\"", "mode", "the driver bridge does not support it"),
         ("rate-in = \"fast\"", "rate-in", "\"fast\" is not a rate"),
         ("isolate = \"maybe\"", "isolate", "\"maybe\" is neither true nor false"),
         ("bridge = \"br*\"", "bridge", "\"br*\" has a character"),
         ("dns = \"ns.example\"", "dns", "\"ns.example\" is not an IP address"),
-        ("peers = []", "peers", "the driver bridge has no use for it"),
+        ("peers = []", "peers", "the driver bridge does not support it"),
         ("routes = []", "routes", "it is empty"),
         ("driver = \"macvlan\"\nparent = \"eth0\"\nmtu = 1600", "mtu", "1600 is more than the 1500 of eth0"),
         ("driver = \"vxlan\"\nvni = 0", "vni", "0 is out of range"),
@@ -141,8 +141,8 @@ fn a_configuration_that_anybody_may_have_written_is_refused() {
     used(&lab);
     let path = lab.config_path();
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
-    let mend = format!("hint: take the right away with `chmod go-w {}`", path.display());
-    refused(&lab, &WEB, 2, &format!("everybody may write to it; {mend}"));
+    let fix = format!("hint: take the right away with `chmod go-w {}`", path.display());
+    refused(&lab, &WEB, 2, &format!("everybody may write to it; {fix}"));
     fs::remove_file(path).unwrap();
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
     refused(&lab, &WEB, 2, "it is not an ordinary file");
@@ -267,7 +267,7 @@ fn in_a_user_namespace_the_hint_about_the_owner_is_about_its_root() {
     assert!(outside.stderr.contains("give it to root with `chown`"), "{}", outside.stderr);
 }
 
-/// Whether the command has a use for it or not.
+/// Whether the command supports it or not.
 #[test]
 fn a_configuration_that_is_named_has_to_be_there() {
     let lab = Lab::new();
@@ -293,7 +293,7 @@ fn a_configuration_that_is_named_has_to_be_there() {
     assert_eq!(lab.run(&["check"], "").code, 0);
 }
 
-/// A mistake in it does not keep anybody from looking, or from mending.
+/// A mistake in it does not keep anybody from looking, or from fixing.
 #[test]
 fn a_mistake_in_the_configuration_concerns_only_who_uses_it() {
     let lab = Lab::new();

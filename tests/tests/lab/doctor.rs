@@ -1,4 +1,4 @@
-//! `ocinet doctor`: silent on a sound host; says what is broken, and the command that it prints mends it.
+//! `ocinet doctor`: silent on a sound host; says what is broken, and the command that it prints fixes it.
 
 mod firewalls;
 mod host;
@@ -68,12 +68,12 @@ impl Ward {
         for arguments in [&["doctor"][..], &["doctor", "web"]] {
             let said = self.lab.run(arguments, "");
             assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{}", said.stdout);
-            assert!(said.stdout.ends_with("nothing is amiss\n"), "{}", said.stdout);
+            assert!(said.stdout.ends_with("nothing is wrong\n"), "{}", said.stdout);
         }
         assert!(self.answers(false) && self.answers(true), "the published port");
     }
 
-    /// What doctor finds, which contains `says`: the commands that mend it.
+    /// What doctor finds, which contains `says`: the commands that fix it.
     #[track_caller]
     fn finds(&self, says: &str) -> Vec<String> {
         let said = self.lab.run(&["doctor"], "");
@@ -87,7 +87,7 @@ impl Ward {
 
     /// Runs the commands as an administrator does, and sees that everything is well.
     #[track_caller]
-    fn mend(&self, commands: &[String]) {
+    fn fix(&self, commands: &[String]) {
         assert!(!commands.is_empty());
         for command in commands {
             match command.strip_prefix("ocinet ") {
@@ -164,9 +164,9 @@ fn a_pod_whose_owner_has_ended() {
     ward.is_silent(false);
     let said = ward.lab.run(&["check"], "");
     assert_eq!((said.code, said.stdout.contains("its interface eth0 is down")), (1, true), "{}", said.stdout);
-    let mend = ward.finds("eth0 of container web is down");
-    assert!(mend.iter().all(|command| command.contains(&format!("--target {} ", member.pid()))), "{mend:?}");
-    ward.mend(&mend);
+    let fix = ward.finds("eth0 of container web is down");
+    assert!(fix.iter().all(|command| command.contains(&format!("--target {} ", member.pid()))), "{fix:?}");
+    ward.fix(&fix);
 }
 
 #[test]

@@ -219,9 +219,9 @@ fn a_source_that_fails_costs_only_its_own_figures() {
     assert!(exporter.get("/").body.contains("The source records failed"));
     fs::remove_file(&folder).unwrap();
     let _container = with_container(&lab);
-    let mended = exporter.get("/metrics");
-    assert!(mended.body.contains("ocinet_scrape_source_success{source=\"records\"} 1"), "{}", mended.body);
-    assert!(mended.body.contains("id=\"web\""));
+    let fixed = exporter.get("/metrics");
+    assert!(fixed.body.contains("ocinet_scrape_source_success{source=\"records\"} 1"), "{}", fixed.body);
+    assert!(fixed.body.contains("id=\"web\""));
 }
 
 #[test]

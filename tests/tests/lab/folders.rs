@@ -304,7 +304,7 @@ fn forwarding_stays_on_for_another_folders_containers() {
             };
             is_well();
             let doctor = lab.run(&["doctor"], "");
-            assert_eq!(doctor.stdout.lines().last(), Some("nothing is amiss"), "{}", doctor.stdout);
+            assert_eq!(doctor.stdout.lines().last(), Some("nothing is wrong"), "{}", doctor.stdout);
             for command in ["gc", "reload"] {
                 assert_eq!(lab.run(&[command], "").code, 0);
                 assert_eq!(second.run(&[command], "").code, 0);

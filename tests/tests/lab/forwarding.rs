@@ -124,7 +124,7 @@ fn another_programs_network_is_never_cut_off_whichever_came_first() {
         if !guest_first {
             uplinks_are_apart(&lab);
         }
-        assert_eq!(runs(&lab, &["doctor"]).lines().last(), Some("nothing is amiss"));
+        assert_eq!(runs(&lab, &["doctor"]).lines().last(), Some("nothing is wrong"));
         for arguments in [&["reload"][..], &["gc"], &["check"]] {
             runs(&lab, arguments);
             guest.is_not_cut_off(&lab);
@@ -271,7 +271,7 @@ fn forwarding_is_left_on_for_another_programs_network_and_ends_after_it() {
     guest.end(&lab);
     let said = lab.run(&["check"], "");
     let idle = |family| {
-        format!("{family} forwarding, which ocinet turned on, was not given back: `ocinet gc` mends it\n")
+        format!("{family} forwarding, which ocinet turned on, was not given back: `ocinet gc` fixes it\n")
     };
     assert_eq!((said.code, said.stdout), (1, idle("IPv4") + &idle("IPv6")));
     let said = lab.run(&["doctor"], "");
@@ -369,7 +369,7 @@ fn the_hosts_uplinks_are_apart_and_a_new_one_is_named() {
     let said = lab.run(&["doctor"], "");
     assert!(said.code == 1 && said.stdout.contains("ocinet reload"), "{}", said.stdout);
     runs(&lab, &["reload"]);
-    assert_eq!(runs(&lab, &["doctor"]).lines().last(), Some("nothing is amiss"));
+    assert_eq!(runs(&lab, &["doctor"]).lines().last(), Some("nothing is wrong"));
     does_not_reach(&lab.peer, second, 80);
     reaches(&web.net, second, 80, "second");
     lab.detach(web);

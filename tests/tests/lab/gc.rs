@@ -49,7 +49,7 @@ fn what_ended_without_a_poststop_is_removed_and_what_lives_is_not_touched() {
     }
     end(lab.attach("dead", &PUBLISHED));
     let listed = gc(&lab, &["--dry-run"]);
-    assert!(listed.contains("container dead has ended, and was never taken back"), "{listed}");
+    assert!(listed.contains("container dead has ended, and was never detached"), "{listed}");
     assert_eq!(gc(&lab, &["--dry-run"]), listed, "a dry run changes nothing");
     gc(&lab, &[]);
     before.assert_is_back(&lab, "gc");

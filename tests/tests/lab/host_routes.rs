@@ -158,7 +158,7 @@ fn a_lan_as_wide_as_a_private_range_leaves_what_the_configuration_names() {
         assert!(first_address(&web).starts_with(wanted), "{text}: {}", web.record);
         reaches_the_internet(&lab, &web);
     }
-    // What cannot be is mended where it was named.
+    // What cannot be is fixed where it was named.
     let bridge = [("net.driver", "bridge")];
     let (lab, path) = file("default-subnets = [\"10.1.0.0/16\"]\n");
     let hint = format!(
@@ -293,10 +293,10 @@ fn a_lans_container_leaves_by_the_hosts_next_hop_of_ipv6() {
         let missing = lab.run(&["check"], "").stdout;
         assert!(missing.contains(&format!("its default route by {router} is missing")), "{missing}");
         let found = lab.run(&["doctor"], "").stdout;
-        let mend = found.lines().find_map(|line| Some(&line[line.find("nsenter ")?..]));
-        let mend = mend.unwrap_or_else(|| panic!("a command: {found}"));
-        assert!(mend.ends_with(&format!("default via inet6 {router} dev eth0 onlink")), "{found}");
-        lab.host.ok(&["sh", "-c", mend]);
+        let fix = found.lines().find_map(|line| Some(&line[line.find("nsenter ")?..]));
+        let fix = fix.unwrap_or_else(|| panic!("a command: {found}"));
+        assert!(fix.ends_with(&format!("default via inet6 {router} dev eth0 onlink")), "{found}");
+        lab.host.ok(&["sh", "-c", fix]);
         reaches(&web.net, INTERNET4, 80, "internet");
         lab.detach(web);
         let web = lab.attach("web", &asked(four, &[("net.gateway", "198.51.100.1")]));

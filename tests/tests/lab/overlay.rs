@@ -228,7 +228,7 @@ fn an_underlay_that_carries_less_than_the_overlay_sends() {
         let overlay = Overlay::new(underlay);
         let host = overlay.hosts()[0];
         let [one, two] = [0, 1].map(|host| overlay.attach(host, 10 + host as u8, &[]));
-        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is amiss"));
+        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is wrong"));
         host.net.batch("link set eth0 mtu 1400\n");
         let most = underlay.inside(1400);
         assert!(!full_size_ping(&one.net, two.address(false), underlay.inside(1500) - ECHO[0]));
@@ -242,6 +242,6 @@ fn an_underlay_that_carries_less_than_the_overlay_sends() {
         }
         assert_eq!(mtu_of(&one), most.to_string());
         assert!(full_size_ping(&one.net, two.address(false), most - ECHO[0]));
-        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is amiss"));
+        assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is wrong"));
     }
 }

@@ -146,17 +146,17 @@ fn a_policy_that_cannot_be_read_starts_no_container() {
         refused(&lab, &[("net.driver", "bridge")], 2, says);
     };
     lab.configure("[policy]\n");
-    let mend = |path: &Path| format!("hint: take the right away with `chmod go-w {}`", path.display());
-    others(0o646, &format!("everybody may write to it; {}", mend(path)));
+    let fix = |path: &Path| format!("hint: take the right away with `chmod go-w {}`", path.display());
+    others(0o646, &format!("everybody may write to it; {}", fix(path)));
     chown(path, None, Some(1000)).unwrap();
-    others(0o664, &format!("the group 1000 may write to it; {}", mend(path)));
+    others(0o664, &format!("the group 1000 may write to it; {}", fix(path)));
     chown(path, Some(1000), None).unwrap();
     others(0o644, "it belongs to the user 1000; hint: give it to root with `chown`");
     chown(path, Some(0), Some(0)).unwrap();
     let folder = path.parent().unwrap();
     let mode = fs::metadata(folder).unwrap().permissions();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-    let says = format!("everybody may write to the folder that it is in; {}", mend(folder));
+    let says = format!("everybody may write to the folder that it is in; {}", fix(folder));
     refused(&lab, &[("net.driver", "bridge")], 2, &says);
     fs::set_permissions(folder, mode).unwrap();
     // Group root is root.

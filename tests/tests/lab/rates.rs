@@ -206,7 +206,7 @@ fn the_extremes_of_a_rate() {
         }
     }
     let macvlan = [("net.driver", "macvlan"), ("net.ip", "198.51.100.60"), ("net.rate-in", "1mbit")];
-    refused(&lab, &macvlan, 3, "net.rate-in: the driver macvlan has no use for it");
+    refused(&lab, &macvlan, 3, "net.rate-in: the driver macvlan does not support it");
 }
 
 /// Two limited containers of one network: no shaper is another's.

@@ -100,7 +100,7 @@ fn every_driver_has_the_options_that_the_reference_says() {
                 true => 0,
             };
             assert_eq!(finished.code, wanted, "{key}={value} by {driver}: {}", finished.stderr);
-            let says = if wanted == 3 { "has no use for it" } else { "" };
+            let says = if wanted == 3 { "does not support it" } else { "" };
             assert!(finished.stderr.contains(says), "{}", finished.stderr);
             sandbox.end();
             assert_eq!(lab.poststop("web").code, 0);

@@ -107,7 +107,7 @@ fn trouble(snapshot: &Snapshot, out: &mut String) {
             said.push(format!("{} of the records cannot be read.", records.unreadable));
         }
         if let Some(age) = records.oldest_pending.filter(|age| *age > PENDING_FOR_LONG) {
-            said.push(format!("A set-up or its taking back has been unfinished for {}.", Time(age)));
+            said.push(format!("A start or a stop has been unfinished for {}.", Time(age)));
         }
     }
     if !said.is_empty() {

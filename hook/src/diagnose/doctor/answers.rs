@@ -82,7 +82,7 @@ fn astray(
         why: format!(
             "the rule \"from {from} lookup {table}\" sees the container's address, which the answer has until it leaves"
         ),
-        mend: by_mark(&uplink.name, table, marks.of(table), from.family()),
+        fix: by_mark(&uplink.name, table, marks.of(table), from.family()),
     })
 }
 

@@ -33,7 +33,7 @@ pub(super) fn forward(context: &mut DoctorContext) -> Result<Vec<Finding>, Error
                     owner(context, chain),
                     trusted_zone_warning(chain)
                 ),
-                mend: links.iter().flat_map(|link| acceptance(context, chain, link)).collect(),
+                fix: links.iter().flat_map(|link| acceptance(context, chain, link)).collect(),
             });
         }
     }

@@ -69,12 +69,12 @@ pub(super) fn gateways_answer(context: &mut DoctorContext) -> Result<Vec<Finding
     for network in context.routed().filter(|network| network.gateway(Family::Ipv4).is_some()) {
         let Some(bridge) = network.bridge() else { continue };
         let silent = ["all", bridge.as_str()].into_iter().filter(|link| is_silent(link));
-        let mend: Vec<String> =
+        let fix: Vec<String> =
             silent.map(|link| format!("sysctl -w net/ipv4/conf/{link}/arp_ignore=2")).collect();
-        if !mend.is_empty() {
+        if !fix.is_empty() {
             let what = format!("the host answers no ARP on {bridge}: arp_ignore is 8");
             let why = "a container does not find its gateway, and reaches its neighbours alone".to_owned();
-            findings.push(Finding { what, why, mend });
+            findings.push(Finding { what, why, fix });
         }
     }
     Ok(findings)

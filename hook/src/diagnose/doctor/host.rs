@@ -29,7 +29,7 @@ pub(super) fn ports(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> 
                 let holder = ports::holder(address, port.protocol, port.host_port);
                 let pid =
                     holder.as_deref().and_then(|holder| holder.rsplit_once("(pid ")?.1.strip_suffix(')'));
-                let (why, mend) = match pid {
+                let (why, fix) = match pid {
                     _ if holder.as_deref().is_some_and(|holder| holder.contains(DOCKER_PROXY)) => (
                         "Docker publishes it as well, and its rules may come first: stop its container, or publish another port",
                         format!("docker ps --filter publish={}/{}", port.host_port, port.protocol),
@@ -47,7 +47,7 @@ pub(super) fn ports(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> 
                         port.host_port, port.protocol, record.id
                     ),
                     why,
-                    mend,
+                    fix,
                 ));
                 break;
             }
@@ -83,6 +83,6 @@ mod tests {
     fn a_table_is_full_shortly_before_it_is() {
         assert_eq!([crowded(0, 100), crowded(94, 100), crowded(7, 0)], [None, None, None]);
         let found = crowded(95, 100).unwrap();
-        assert_eq!(found.mend, ["sysctl -w net.netfilter.nf_conntrack_max=200"]);
+        assert_eq!(found.fix, ["sysctl -w net.netfilter.nf_conntrack_max=200"]);
     }
 }

@@ -21,13 +21,13 @@ pub(super) fn policy(context: &mut DoctorContext) -> Result<Vec<Finding>, Error>
             let missing = links.iter().filter(|link| !accepted.iter().any(|name| name == link.as_str()));
             missing.map(|link| format!("{program} -I FORWARD {option} {link} -j ACCEPT")).collect::<Vec<_>>()
         };
-        let mut mend = missing(&chain.accepted_from, "-i");
-        mend.extend(missing(&chain.accepted_to, "-o"));
-        if !mend.is_empty() {
+        let mut fix = missing(&chain.accepted_from, "-i");
+        fix.extend(missing(&chain.accepted_to, "-o"));
+        if !fix.is_empty() {
             findings.push(Finding {
                 what: format!("chain FORWARD of {program} drops what no rule of it accepts"),
                 why: format!("`{program} -S FORWARD` shows its rules; `nft list ruleset` does not"),
-                mend,
+                fix,
             });
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn states(context: &mut DoctorContext) -> Result<Vec<Finding>, Error>
             findings.push(Finding {
                 what: format!("link {name} of {whose} is not a port of {}", bridge.name),
                 why: "what the container sends does not reach its network".to_owned(),
-                mend: vec![format!("ip link set {name} master {}", bridge.name), RELOAD.to_owned()],
+                fix: vec![format!("ip link set {name} master {}", bridge.name), RELOAD.to_owned()],
             });
         }
     }
@@ -166,7 +166,7 @@ pub(super) fn mtu(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
                 record.id, end.mtu, way_out.name
             ),
             why: "larger packets than the path takes are lost where ICMP is filtered".to_owned(),
-            mend: [
+            fix: [
                 format!("nsenter --target {pid} --net ip link set {interface} mtu {mtu}"),
                 format!("ip link set {} mtu {mtu}", end.name),
             ]

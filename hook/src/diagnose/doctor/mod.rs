@@ -1,4 +1,4 @@
-//! Why packets do not arrive: what is amiss on the host, and the commands that mend it.
+//! Why packets do not arrive: what is wrong on the host, and the commands that fix it.
 //!
 //! | file | looks at |
 //! |---|---|

@@ -82,7 +82,7 @@ fn of_what_it_sends(rules: &[Rule], routes: &[Route], wanted: &Wanted, by: &str)
     let from = rule.from.filter(own).unwrap_or(wanted.to);
     let ip = ip(from.family());
     // The kernel puts a rule behind those of the same priority.
-    let mend = match rule.priority.checked_sub(1) {
+    let fix = match rule.priority.checked_sub(1) {
         Some(before) => format!("{ip} rule add from {from} lookup main priority {before}"),
         None => format!("{ip} rule del {rule}"),
     };
@@ -95,7 +95,7 @@ fn of_what_it_sends(rules: &[Rule], routes: &[Route], wanted: &Wanted, by: &str)
             "that table has no way out but a route of the type {kind} to {}: {} is cut off",
             route.destination, wanted.address
         ),
-        mend,
+        fix,
     ))
 }
 
@@ -166,14 +166,14 @@ mod tests {
     #[test]
     fn the_rule_that_goes_before_is_no_wider_than_the_network_or_the_rule() {
         let nowhere = Route { leads_nowhere: Some("blackhole"), ..route("0.0.0.0/0", 53) };
-        for (from, mended) in
+        for (from, fixed) in
             [("10.0.0.0/8", "10.90.0.0/16"), ("10.90.0.0/24", "10.90.0.0/24"), ("0.0.0.0/0", "10.90.0.0/16")]
         {
             let rule = Rule { from: Some(from.parse().unwrap()), ..Rule::new(100, Action::Table(53)) };
             let finding =
                 of_what_it_sends(&[rule], std::slice::from_ref(&nowhere), &web(), "ocinet0").unwrap();
-            let mend = format!("ip rule add from {mended} lookup main priority 99");
-            assert_eq!(finding.mend, [mend]);
+            let fix = format!("ip rule add from {fixed} lookup main priority 99");
+            assert_eq!(finding.fix, [fix]);
         }
     }
 }

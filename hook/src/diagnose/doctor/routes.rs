@@ -178,7 +178,7 @@ fn by_rule(
             rule.priority
         ),
         why,
-        mend: mend_of_rule(rules, rule, *to, by),
+        fix: fix_of_rule(rules, rule, *to, by),
     }
 }
 
@@ -188,7 +188,7 @@ pub(super) fn is_of_own(rule: &Rule) -> bool {
 }
 
 /// The commands that have packets to containers find the host's own routes before a rule.
-fn mend_of_rule(rules: &[Rule], rule: &Rule, to: Cidr, by: Option<&str>) -> Vec<String> {
+fn fix_of_rule(rules: &[Rule], rule: &Rule, to: Cidr, by: Option<&str>) -> Vec<String> {
     let ip = ip(to.family());
     // The kernel puts a rule behind those of the same priority.
     if rule.priority == 0 {

@@ -40,17 +40,17 @@ pub(super) fn tables(context: &mut DoctorContext) -> Result<Vec<Finding>, Error>
             continue;
         }
         // A reload wakes a dormant table before nft looks at it.
-        let mend = if !flaws.contains(&Flaw::Dormant) && nft::refusal().is_ok_and(|why| why.is_some()) {
+        let fix = if !flaws.contains(&Flaw::Dormant) && nft::refusal().is_ok_and(|why| why.is_some()) {
             restore::anew(&[table])
         } else {
             vec![RELOAD.to_owned()]
         };
-        findings.extend(flaws.iter().map(|flaw| of_flaw(flaw, name, &mend)));
+        findings.extend(flaws.iter().map(|flaw| of_flaw(flaw, name, &fix)));
     }
     Ok(findings)
 }
 
-fn of_flaw(flaw: &Flaw, table: &str, mend: &[String]) -> Finding {
+fn of_flaw(flaw: &Flaw, table: &str, fix: &[String]) -> Finding {
     let (what, why) = match flaw {
         Flaw::Dormant => (
             format!("table {table} is dormant"),
@@ -76,7 +76,7 @@ fn of_flaw(flaw: &Flaw, table: &str, mend: &[String]) -> Finding {
             );
         }
     };
-    Finding { what, why: why.to_owned(), mend: mend.to_vec() }
+    Finding { what, why: why.to_owned(), fix: fix.to_vec() }
 }
 
 /// Elements that records and networks name, and the tables do not have, or have with another value.
@@ -100,7 +100,7 @@ pub(super) fn elements(context: &mut DoctorContext) -> Result<Vec<Finding>, Erro
                 "another state folder's container took the port while the rules were gone, or somebody changed the element: \
                  {NOT_REACHED}; publish another port, or stop what holds this one and run `ocinet reload`"
             ),
-            mend: Vec::new(),
+            fix: Vec::new(),
         }));
     }
     Ok(findings)

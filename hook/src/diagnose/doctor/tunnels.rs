@@ -50,22 +50,22 @@ fn finding(
     underlay: &Link,
     (has, most): (u32, u32),
 ) -> Finding {
-    let mut mend = Vec::new();
+    let mut fix = Vec::new();
     for (record, attachment) in context.attachments() {
         if attachment.network == network.name {
             let (pid, interface) = (record.pid, &attachment.interface);
-            mend.push(format!("nsenter --target {pid} --net ip link set {interface} mtu {most}"));
-            mend.extend(attachment.host_interface.iter().map(|end| format!("ip link set {end} mtu {most}")));
+            fix.push(format!("nsenter --target {pid} --net ip link set {interface} mtu {most}"));
+            fix.extend(attachment.host_interface.iter().map(|end| format!("ip link set {end} mtu {most}")));
         }
     }
     let of_host = network.bridge().into_iter().chain([&link.name]);
-    mend.extend(of_host.map(|name| format!("ip link set {name} mtu {most}")));
+    fix.extend(of_host.map(|name| format!("ip link set {name} mtu {most}")));
     Finding {
         what: format!(
             "{} of network {} has an MTU of {has}, the {} of {} below leave {most}",
             link.name, network.name, underlay.mtu, underlay.name
         ),
         why: "larger packets than fit through the tunnels do not get to containers on other hosts".to_owned(),
-        mend,
+        fix,
     }
 }

@@ -100,7 +100,7 @@ impl Request {
     /// Reads the annotations; `None` where no `net.*` annotation is there, and so nothing is asked for.
     ///
     /// # Errors
-    /// The first annotation that is unknown, malformed, or that the driver has no use for.
+    /// The first annotation that is unknown, malformed, or that the driver does not support.
     pub fn parse(
         annotations: impl IntoIterator<Item = (String, String)>,
         config: &Config,

@@ -56,7 +56,7 @@ pub fn items(value: &str) -> impl Iterator<Item = &str> {
         .filter(move |item| !by_spaces || !item.is_empty())
 }
 
-/// An attachment's annotations, and the driver that they are for. A key that the driver has no use for is not taken, so
+/// An attachment's annotations, and the driver that they are for. A key that the driver does not support is not taken, so
 /// that it is left over.
 pub struct For<'a> {
     /// The annotations.
@@ -66,7 +66,7 @@ pub struct For<'a> {
 }
 
 impl For<'_> {
-    /// Takes a key's value, if the driver has a use for it.
+    /// Takes a key's value, if the driver supports it.
     pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
         let subject = key(name).map(|key| key.subject);
         let is_of_use = subject.is_some_and(|subject| self.driver.spec().subjects.contains(&subject));

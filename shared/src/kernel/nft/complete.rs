@@ -34,14 +34,14 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Whether writing the base tables anew mends it: what somebody added is not ocinet's to delete.
+    /// Whether writing the base tables anew fixes it: what somebody added is not ocinet's to delete.
     #[must_use]
-    pub fn is_mended_by_reload(&self) -> bool {
+    pub fn is_fixed_by_reload(&self) -> bool {
         !matches!(self, Self::Foreign(_))
     }
 }
 
-/// What is amiss with a base table that is there: of chains whose rules are not ocinet's, the first.
+/// What is wrong with a base table that is there: of chains whose rules are not ocinet's, the first.
 ///
 /// # Errors
 /// A refusal of a dump.

@@ -36,4 +36,4 @@ check "the units have no mistake" units_verify
 check "the reload units are on" units_are_on
 check "no unit has failed" no_unit_failed
 check "links, routes, rules and forwarding are as before" install_leaves_the_network_alone
-check "nothing is amiss" nothing_is_amiss
+check "nothing is wrong" nothing_is_wrong

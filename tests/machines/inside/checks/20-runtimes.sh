@@ -61,7 +61,7 @@ for runtime in runc crun podman-runc podman-crun; do
 	check "$runtime: it is closed otherwise" is_closed_otherwise
 	check "$runtime: list and inspect tell of it" is_told_of
 	case $runtime in podman-*) check "$runtime: it resolves names by the host's name server" resolves ;; esac
-	check "$runtime: nothing is amiss" nothing_is_amiss
+	check "$runtime: nothing is wrong" nothing_is_wrong
 	check "$runtime: it ends without a trace" ends_without_a_trace
 	stop_all
 done

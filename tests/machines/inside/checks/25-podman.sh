@@ -65,7 +65,7 @@ check "a second with the same port is refused" port_is_taken
 check "a second container with IPv4 and IPv6 starts" \
 	start podman-runc six net.ports=8082:80
 check "it is reached by both families and reaches its neighbour" has_both_families
-check "nothing is amiss" nothing_is_amiss
+check "nothing is wrong" nothing_is_wrong
 stop six >/dev/null 2>&1
 check "short lives leave nothing" short_lives_leave_nothing
 stop_all

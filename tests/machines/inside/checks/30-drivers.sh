@@ -81,7 +81,7 @@ for driver in bridge veth; do
 	check "$driver: a container of another network starts" \
 		start runc stranger net.network=other net.subnet=10.93.0.0/24,fd00:93::/64
 	check "$driver: networks are apart" is_apart_from stranger
-	check "$driver: nothing is amiss" nothing_is_amiss
+	check "$driver: nothing is wrong" nothing_is_wrong
 	check "$driver: all end without a trace" ends_without_a_trace web db stranger
 	stop_all
 done
@@ -105,7 +105,7 @@ for mode in bridge private vepa; do
 		switch_reflects off
 		;;
 	esac
-	check "macvlan $mode: nothing is amiss" nothing_is_amiss
+	check "macvlan $mode: nothing is wrong" nothing_is_wrong
 	check "macvlan $mode: both end without a trace" ends_without_a_trace web db
 	stop_all
 done
@@ -149,7 +149,7 @@ for mode in l2 l3 l3s; do
 	[[ $mode == l2 ]] || tell_the_lan_the_way
 	check "ipvlan $mode: on the LAN, IPv4 and IPv6" is_on_the_lan web 198.51.100.130 2001:db8:1::130
 	check "ipvlan $mode: they reach each other" each_other
-	check "ipvlan $mode: nothing is amiss" nothing_is_amiss
+	check "ipvlan $mode: nothing is wrong" nothing_is_wrong
 	check "ipvlan $mode: both end without a trace" ends_without_a_trace web db
 	forget_the_way
 	stop_all

@@ -35,7 +35,7 @@ for kind in macvlan:bridge macvlan:private macvlan:vepa ipvlan:l2; do
 	check "${kind/:/ }: a container on eth0.42 starts" start crun web net.driver="${kind%:*}" net.mode="${kind#*:}" net.parent=eth0.42 \
 		net.gateway=198.51.142.1,2001:db8:42::1 net.ip=198.51.142.130,2001:db8:42::130
 	check "${kind/:/ }: it is a neighbour on the VLAN, IPv4 and IPv6" is_on_the_vlan
-	check "${kind/:/ }: nothing is amiss" nothing_is_amiss
+	check "${kind/:/ }: nothing is wrong" nothing_is_wrong
 	check "${kind/:/ }: it ends without a trace" ends_without_a_trace web
 	stop_all
 done

@@ -48,7 +48,7 @@ host_state >/run/checks/before
 check "a container on each of two hosts starts" both_start
 check "they reach each other, IPv4 and IPv6" meet_across_hosts
 check "its own host's port and the internet" port_and_internet
-check "nothing is amiss" nothing_is_amiss
+check "nothing is wrong" nothing_is_wrong
 check "both end without a trace" end_without_a_trace
 nsenter --net=/run/netns/lan runc --root "$second/runc" delete -f far >/dev/null 2>&1
 nsenter --net=/run/netns/lan nft flush ruleset

@@ -92,7 +92,7 @@ check "guests: a guest on a bridge starts after it" guest_starts
 check "guests: it reaches out and is reached" eval "guest_reaches_the_lan; guest_is_reached"
 check "guests: podman's own container starts after it" podman_starts pod 8091
 check "guests: podman's container and ocinet's are served" eval "is_served pod 8091; is_served web 8080"
-check "guests: nothing is amiss" nothing_is_amiss
+check "guests: nothing is wrong" nothing_is_wrong
 check "guests: also after nft flush and reload" eval "nft delete table inet ocinet; ocinet reload; guest_reaches_the_lan; is_served web 8080"
 check "guests: ocinet's last container ends" stop web
 check "guests: the others are served after it" eval "is_served pod 8091; guest_reaches_the_lan; guest_is_reached"
@@ -123,7 +123,7 @@ done
 check "docker first: all but ocinet's are served" others_are_served
 forwarding >/run/checks/forwarding
 check "docker first: ocinet's container starts" start podman-crun web net.driver=bridge net.ports=8080:80
-check "docker first: what doctor tells to do about Docker's chain mends it" obey_doctor
+check "docker first: what doctor tells to do about Docker's chain fixes it" obey_doctor
 check "docker first: all are served" all_are_served
 check "docker first: ocinet's ends and the others are served" eval "stop web; others_are_served"
 check "docker first: the host forwards as before" eval 'expect forwarding "$(cat /run/checks/forwarding)" "$(forwarding)"'

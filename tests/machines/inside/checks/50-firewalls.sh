@@ -24,11 +24,11 @@ check "nftables.service: a container starts" web_starts
 check "nftables.service: served after its start" eval "systemctl start nftables; eventually 30 is_served"
 check "nftables.service: served after its reload" eval "systemctl reload nftables; eventually 30 is_served"
 check "nftables.service: served after its restart" eval "systemctl restart nftables; eventually 30 is_served"
-check "nftables.service: nothing is amiss" nothing_is_amiss
+check "nftables.service: nothing is wrong" nothing_is_wrong
 check "nftables.service: closed otherwise" stays_closed
 systemctl stop nftables
 check "nftables.service: served after its stop" eventually 60 is_served
-check "a flush by hand is mended by the timer" eval "nft flush ruleset; eventually 60 is_served"
+check "a flush by hand is fixed by the timer" eval "nft flush ruleset; eventually 60 is_served"
 stop_all
 
 # -- firewalld
@@ -38,7 +38,7 @@ doctor_names() { refused 1 "it belongs to $1" ocinet doctor; }
 
 check "firewalld: it starts, and then a container" eval "systemctl start firewalld; firewalld_runs; start crun web net.ports=8080:80"
 check "firewalld: doctor names it" doctor_names firewalld
-check "firewalld: what doctor tells to do mends it" obey_doctor
+check "firewalld: what doctor tells to do fixes it" obey_doctor
 check "firewalld: served" is_served
 check "firewalld: served after its reload, and doctor is content" eval "firewall-cmd --reload; firewalld_runs; eventually 30 is_served; ocinet doctor"
 check "firewalld: served after its restart, and doctor is content" eval "systemctl restart firewalld; firewalld_runs; eventually 30 is_served; ocinet doctor"
@@ -51,7 +51,7 @@ stop_all
 # -- ufw
 check "ufw: it is enabled, and then a container starts" eval "ufw --force enable; start crun web net.ports=8080:80"
 check "ufw: doctor names it" doctor_names ufw
-check "ufw: what doctor tells to do mends it" obey_doctor
+check "ufw: what doctor tells to do fixes it" obey_doctor
 check "ufw: served" is_served
 check "ufw: served after its reload, and doctor is content" eval "ufw reload; eventually 30 is_served; ocinet doctor"
 check "ufw: closed otherwise" stays_closed
@@ -79,7 +79,7 @@ others_only='iifgroup & 0xff000000 != 0x6f000000 oifgroup & 0xff000000 != 0x6f00
 
 check "a flowtable: a container starts" web_starts
 check "a flowtable: it stops the container's connections, and doctor names it" eval "fast_router ''; stops; doctor_names_the_flowtable"
-check "a flowtable: what doctor tells to do mends it" eval "obey_doctor; is_served; nft delete table inet router"
-check "a flowtable: with the condition that doctor tells, it is in nobody's way" eval "fast_router '$others_only'; is_served; nothing_is_amiss"
+check "a flowtable: what doctor tells to do fixes it" eval "obey_doctor; is_served; nft delete table inet router"
+check "a flowtable: with the condition that doctor tells, it is in nobody's way" eval "fast_router '$others_only'; is_served; nothing_is_wrong"
 stop_all
 nft flush ruleset

@@ -55,5 +55,5 @@ check "who lived before and does not now has no record" only_the_living_have_rec
 check "no unit has failed" no_unit_failed
 check "the exporter tells of them" exporter_tells
 check "the reload timer runs" systemctl is-active ocinet-reload.timer
-check "nothing is amiss" nothing_is_amiss
+check "nothing is wrong" nothing_is_wrong
 check "the port of one that is gone is free" eval "start crun other net.ports=8089:80; reaches lan other 198.51.100.10:8089; stop other"

@@ -63,7 +63,7 @@ is_removed_beside_containers() {
 	is_served
 	dpkg -i "$package"
 	is_served
-	nothing_is_amiss
+	nothing_is_wrong
 }
 
 # No record of the package's own folder is about such a container, which lives by the same tables.
@@ -120,7 +120,7 @@ check "a connection is open" hold_a_connection
 check "a package of a higher version is made" next_version
 check "dpkg -i upgrades, and list and exporter go on" upgrades
 check "the connection goes on" goes_on
-check "served after it, and nothing is amiss" eval "is_served; nothing_is_amiss"
+check "served after it, and nothing is wrong" eval "is_served; nothing_is_wrong"
 # shellcheck disable=SC2046
 kill $(cat /run/checks/holders) 2>/dev/null
 check "what an administrator changed in /etc stays" a_changed_configuration_stays

@@ -23,9 +23,9 @@ fn a_forward_chain_of_another_table_that_drops() {
         );
         ward.is_silent(false);
         ward.is_silent(true);
-        let mend = ward.finds("chain inet site forward drops");
-        assert_eq!(mend.len(), 2, "{mend:?}");
-        ward.mend(&mend);
+        let fix = ward.finds("chain inet site forward drops");
+        assert_eq!(fix.len(), 2, "{fix:?}");
+        ward.fix(&fix);
     }
 }
 
@@ -42,8 +42,8 @@ fn a_chain_that_drops_nothing_of_containers_is_no_finding() {
     // The same rule for everything that comes in by the LAN is one.
     load(&ward, "insert rule inet site forward iifname eth0 tcp dport 80 drop");
     ward.is_silent(false);
-    let mend = ward.finds("chain inet site forward may drop");
-    ward.mend(&mend);
+    let fix = ward.finds("chain inet site forward may drop");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn dockers_forward_chain_that_drops() {
     }
     ward.is_silent(false);
     ward.is_silent(true);
-    let mend = ward.finds("chain ip filter FORWARD drops");
-    assert!(mend.contains(&"iptables -I DOCKER-USER -i ocinet0 -j ACCEPT".to_owned()), "{mend:?}");
-    ward.mend(&mend);
+    let fix = ward.finds("chain ip filter FORWARD drops");
+    assert!(fix.contains(&"iptables -I DOCKER-USER -i ocinet0 -j ACCEPT".to_owned()), "{fix:?}");
+    ward.fix(&fix);
 }
 
 /// Rules as firewalld and ufw of Debian 12 had made them, before and after doctor's commands.
@@ -75,15 +75,15 @@ fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
     run(&["nft", "-f", &rules("firewalld-1.3.3.nft")]);
     // A published port is let through there, and what containers send is not.
     assert!(ward.answers(false) && ward.answers(true));
-    let mend = ward.finds("chain inet firewalld filter_FORWARD may drop");
+    let fix = ward.finds("chain inet firewalld filter_FORWARD may drop");
     assert_eq!(
-        mend,
+        fix,
         [
             "firewall-cmd --zone=trusted --change-interface=ocinet0",
             "firewall-cmd --permanent --zone=trusted --change-interface=ocinet0"
         ]
     );
-    assert_eq!(ward.finds("the containers reach every service of the host; a zone or a policy of"), mend);
+    assert_eq!(ward.finds("the containers reach every service of the host; a zone or a policy of"), fix);
     run(&["nft", "delete", "table", "inet", "firewalld"]);
     run(&["nft", "-f", &rules("firewalld-1.3.3-trusted.nft")]);
     ward.is_sound();
@@ -92,9 +92,9 @@ fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
     run(&["ip6tables-restore", &rules("ufw-0.36.2.ip6tables")]);
     ward.is_silent(false);
     ward.is_silent(true);
-    let mend = ward.finds("it belongs to ufw");
+    let fix = ward.finds("it belongs to ufw");
     let of_both = ["ufw route allow in on ocinet0", "ufw route allow out on ocinet0"];
-    assert_eq!(mend, [of_both, of_both].concat());
+    assert_eq!(fix, [of_both, of_both].concat());
     // What these two commands come to.
     for (program, chain) in [("iptables", "ufw-user-forward"), ("ip6tables", "ufw6-user-forward")] {
         for option in ["-i", "-o"] {
@@ -114,8 +114,8 @@ fn br_netfilter_shows_a_bridges_frames_to_another_chain() {
         "table ip site { chain forward { type filter hook forward priority 10; iifname ocinet0 oifname ocinet0 drop; } }",
     );
     reaches_nobody(&ward.web.net, other.at(false, 81));
-    let mend = ward.finds("chain ip site forward drops IPv4 between containers on ocinet0");
-    ward.mend(&mend);
+    let fix = ward.finds("chain ip site forward drops IPv4 between containers on ocinet0");
+    ward.fix(&fix);
     assert!(ask_tcp(&ward.web.net, other.at(false, 81), PATIENCE).is_some());
 }
 
@@ -130,13 +130,13 @@ fn a_rule_that_sets_the_whole_mark() {
     load(&ward, "add rule inet shape out oifname ocinet0 meta mark set 4");
     ward.is_silent(false);
     ward.is_silent(true);
-    let mend = ward.finds("takes away the mark of what is let in to ocinet0");
-    ward.mend(&mend);
+    let fix = ward.finds("takes away the mark of what is let in to ocinet0");
+    ward.fix(&fix);
     // The same by iptables.
     ward.lab.host.ok(&["iptables", "-t", "mangle", "-A", "POSTROUTING", "-j", "MARK", "--set-mark", "4"]);
     ward.is_silent(false);
-    let mend = ward.finds("takes away the mark of what is let in to ocinet0");
-    ward.mend(&mend);
+    let fix = ward.finds("takes away the mark of what is let in to ocinet0");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn a_rule_that_keeps_a_published_port_from_connection_tracking() {
     let silenced = |rule: &[&str]| {
         ward.lab.host.ok(rule);
         ward.is_silent(false);
-        let mend = ward.finds("keeps from connection tracking: port 8080/tcp of container");
-        ward.mend(&mend);
+        let fix = ward.finds("keeps from connection tracking: port 8080/tcp of container");
+        ward.fix(&fix);
     };
     silenced(&["nft", "add rule inet site early tcp dport 8080 notrack"]);
     silenced(&["iptables", "-t", "raw", "-A", "PREROUTING", "-i", "eth0", "-j", "CT", "--notrack"]);
@@ -167,8 +167,8 @@ fn a_rule_that_keeps_what_containers_send_from_connection_tracking() {
             "table inet site { chain early { type filter hook prerouting priority raw; iifname != \"eth0\" notrack; } }",
         );
         ward.is_silent(false);
-        let mend = ward.finds("keeps from connection tracking: what containers send by");
-        ward.mend(&mend);
+        let fix = ward.finds("keeps from connection tracking: what containers send by");
+        ward.fix(&fix);
     }
 }
 
@@ -185,8 +185,8 @@ fn the_older_iptables_forward_chain_that_drops() {
         }
         ward.is_silent(false);
         ward.is_silent(true);
-        let mend = ward.finds("chain FORWARD of iptables-legacy drops");
-        assert_eq!(mend.len(), 4, "{mend:?}");
-        ward.mend(&mend);
+        let fix = ward.finds("chain FORWARD of iptables-legacy drops");
+        assert_eq!(fix.len(), 4, "{fix:?}");
+        ward.fix(&fix);
     }
 }

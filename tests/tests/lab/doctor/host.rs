@@ -14,8 +14,8 @@ fn a_host_that_does_not_forward() {
         let ward = Ward::new("bridge");
         ward.lab.host.sysctl(setting, "0");
         ward.is_silent(ipv6);
-        let mend = ward.finds(if ipv6 { "does not forward IPv6" } else { "does not forward IPv4" });
-        ward.mend(&mend);
+        let fix = ward.finds(if ipv6 { "does not forward IPv6" } else { "does not forward IPv4" });
+        ward.fix(&fix);
     }
 }
 
@@ -35,9 +35,9 @@ fn a_link_that_does_not_forward() {
             ward.is_sound();
             ward.lab.host.sysctl(&format!("ipv4/conf/{link}/forwarding"), "0");
             ward.is_silent(false);
-            let mend = ward.finds(&format!("{link} does not forward IPv4"));
-            assert_eq!(mend, [format!("sysctl -w net/ipv4/conf/{link}/forwarding=1")]);
-            ward.mend(&mend);
+            let fix = ward.finds(&format!("{link} does not forward IPv4"));
+            assert_eq!(fix, [format!("sysctl -w net/ipv4/conf/{link}/forwarding=1")]);
+            ward.fix(&fix);
         }
     }
 }
@@ -49,9 +49,9 @@ fn a_gateway_that_does_not_answer_arp() {
         ward.lab.host.sysctl(&format!("ipv4/conf/{of}/arp_ignore"), "8");
         ward.web.net.ok(&["ip", "neigh", "flush", "all"]);
         ward.is_silent(false);
-        let mend = ward.finds("the host answers no ARP on ocinet0");
-        assert_eq!(mend, [format!("sysctl -w net/ipv4/conf/{of}/arp_ignore=2")]);
-        ward.mend(&mend);
+        let fix = ward.finds("the host answers no ARP on ocinet0");
+        assert_eq!(fix, [format!("sysctl -w net/ipv4/conf/{of}/arp_ignore=2")]);
+        ward.fix(&fix);
     }
 }
 
@@ -76,9 +76,9 @@ fn tables_that_were_flushed() {
         ward.lab.host.ok(&["nft", rules]);
         ward.is_silent(false);
         ward.is_silent(true);
-        let mend = ward.finds("table inet ocinet is gone");
-        assert!(mend.iter().all(|command| command == "ocinet reload"), "{mend:?}");
-        ward.mend(&mend);
+        let fix = ward.finds("table inet ocinet is gone");
+        assert!(fix.iter().all(|command| command == "ocinet reload"), "{fix:?}");
+        ward.fix(&fix);
     }
 }
 
@@ -87,9 +87,9 @@ fn rules_that_were_flushed() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["nft", "flush table inet ocinet"]);
     ward.is_silent(false);
-    let mend = ward.finds(" of table inet ocinet lacks rules");
-    assert_eq!(mend, ["ocinet reload"]);
-    ward.mend(&mend);
+    let fix = ward.finds(" of table inet ocinet lacks rules");
+    assert_eq!(fix, ["ocinet reload"]);
+    ward.fix(&fix);
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn elements_that_were_deleted() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["nft", "flush map inet ocinet publish4"]);
     ward.is_silent(false);
-    let mend = ward.finds("1 elements of ocinet's tables are gone");
-    assert_eq!(mend, ["ocinet reload"]);
-    ward.mend(&mend);
+    let fix = ward.finds("1 elements of ocinet's tables are gone");
+    assert_eq!(fix, ["ocinet reload"]);
+    ward.fix(&fix);
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn filters_that_were_deleted() {
     let ward = Ward::new("bridge");
     let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
     ward.lab.host.ok(&["tc", "qdisc", "del", "dev", &link, "clsact"]);
-    let mend = ward.finds("does not have its filters");
-    assert_eq!(mend, ["ocinet reload"]);
-    ward.mend(&mend);
+    let fix = ward.finds("does not have its filters");
+    assert_eq!(fix, ["ocinet reload"]);
+    ward.fix(&fix);
 }
 
 /// The host takes a frame for its own by the link's Ethernet address alone.
@@ -119,9 +119,9 @@ fn a_hosts_end_with_another_ethernet_address() {
     let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
     ward.lab.host.ok(&["ip", "link", "set", &link, "address", "02:00:00:00:00:01"]);
     ward.is_silent(false);
-    let mend = ward.finds("has another Ethernet address than its bridge");
-    assert!(mend[0].starts_with(&format!("ip link set dev {link} address ")), "{mend:?}");
-    ward.mend(&mend);
+    let fix = ward.finds("has another Ethernet address than its bridge");
+    assert!(fix[0].starts_with(&format!("ip link set dev {link} address ")), "{fix:?}");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn a_bridges_entry_of_a_container_that_was_deleted() {
     let attachment = &ward.web.record["attachments"][0];
     let (link, mac) = (attachment["host_interface"].as_str().unwrap(), attachment["mac"].as_str().unwrap());
     ward.lab.host.ok(&["bridge", "fdb", "del", mac, "dev", link, "master"]);
-    let mend = ward.finds(&format!("has no entry for {mac} on its bridge"));
-    assert_eq!(mend, ["ocinet reload"]);
-    ward.mend(&mend);
+    let fix = ward.finds(&format!("has no entry for {mac} on its bridge"));
+    assert_eq!(fix, ["ocinet reload"]);
+    ward.fix(&fix);
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn a_process_of_the_host_on_a_published_port() {
     listener.args(["nc", "-l", "-p", "8080"]).stdout(Stdio::null());
     let mut listener = Background(ward.lab.host.spawn(listener));
     assert!(until(|| ward.lab.run(&["doctor"], "").code == 1), "doctor sees the listener");
-    let mend = ward.finds("listens on port 8080/tcp, which container web publishes");
-    assert_eq!(mend, [format!("kill {}", listener.0.id())]);
+    let fix = ward.finds("listens on port 8080/tcp, which container web publishes");
+    assert_eq!(fix, [format!("kill {}", listener.0.id())]);
     // What is killed stays a process until it is waited for, and listens no more.
-    ward.lab.host.ok(&["sh", "-c", &mend[0]]);
+    ward.lab.host.ok(&["sh", "-c", &fix[0]]);
     let _ = listener.0.wait();
     ward.is_sound();
 }
@@ -162,8 +162,8 @@ fn docker_on_a_published_port() {
         .stdout(Stdio::null());
     let _listener = Background(ward.lab.host.spawn(listener));
     assert!(until(|| ward.lab.run(&["doctor"], "").code == 1), "doctor sees the listener");
-    let mend = ward.finds("process docker-proxy (pid ");
-    assert_eq!(mend, ["docker ps --filter publish=8080/tcp"]);
+    let fix = ward.finds("process docker-proxy (pid ");
+    assert_eq!(fix, ["docker ps --filter publish=8080/tcp"]);
 }
 
 /// The limit is of all namespaces, and only the machine's own first one may change it: the table is filled instead.
@@ -180,8 +180,8 @@ fn a_connection_table_that_is_full() {
             let _ = socket.send_to(b"", (to, 9));
         }
     });
-    let mend = ward.finds("connection tracking is full");
-    assert_eq!(mend, [format!("sysctl -w net.netfilter.nf_conntrack_max={}", 2 * most)]);
+    let fix = ward.finds("connection tracking is full");
+    assert_eq!(fix, [format!("sysctl -w net.netfilter.nf_conntrack_max={}", 2 * most)]);
 }
 
 /// A host with two ways out, of which the second takes only what it would send to.
@@ -205,12 +205,12 @@ fn a_second_way_out_that_filters_by_the_reverse_path() {
         ask_tcp(wan, SocketAddr::new(second, 8080), PATIENCE).is_some()
     };
     assert!(asks());
-    let mend = ward.finds("the rules do not know \"eth1\" of the host's uplinks");
-    ward.mend(&mend);
+    let fix = ward.finds("the rules do not know \"eth1\" of the host's uplinks");
+    ward.fix(&fix);
     host.sysctl("ipv4/conf/eth1/rp_filter", "1");
     route_back();
     reaches_nobody(wan, SocketAddr::new(second, 8080));
-    let mend = ward.finds("eth1 drops packets from where another link leads to");
-    ward.mend(&mend);
+    let fix = ward.finds("eth1 drops packets from where another link leads to");
+    ward.fix(&fix);
     assert!(asks());
 }

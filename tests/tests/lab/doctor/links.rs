@@ -18,18 +18,18 @@ fn links_that_are_down() {
         let link = if is_bridge { "ocinet0".to_owned() } else { host_end(&ward) };
         ward.lab.host.ok(&["ip", "link", "set", &link, "down"]);
         ward.is_silent(false);
-        let mut mend = ward.finds(&format!("link {link} of "));
+        let mut fix = ward.finds(&format!("link {link} of "));
         // The addresses and routes that the kernel took with it are found once it is up.
         for _ in 0..3 {
-            for command in &mend {
+            for command in &fix {
                 ward.lab.host.ok(&["sh", "-c", command]);
             }
             if ward.lab.run(&["doctor"], "").code == 0 {
                 break;
             }
-            mend = ward.finds("");
+            fix = ward.finds("");
         }
-        ward.mend(&["true".to_owned()]);
+        ward.fix(&["true".to_owned()]);
     }
 }
 
@@ -37,8 +37,8 @@ fn links_that_are_down() {
 fn a_bridge_with_another_ethernet_address() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", "ocinet0", "address", "02:00:00:00:00:02"]);
-    let mend = ward.finds("ocinet0 of network default has another Ethernet address than ocinet gave it");
-    ward.mend(&mend);
+    let fix = ward.finds("ocinet0 of network default has another Ethernet address than ocinet gave it");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn an_interface_that_is_down_in_the_container() {
         let ward = Ward::new(driver);
         ward.web.net.ok(&["ip", "link", "set", "eth0", "down"]);
         ward.is_silent(false);
-        let mend = ward.finds("eth0 of container web is down");
-        ward.mend(&mend);
+        let fix = ward.finds("eth0 of container web is down");
+        ward.fix(&fix);
     }
 }
 
@@ -57,8 +57,8 @@ fn an_address_that_the_container_lost() {
     let ward = Ward::new("bridge");
     ward.web.net.ok(&["ip", "address", "del", &format!("{}/16", ward.web.address(false)), "dev", "eth0"]);
     ward.is_silent(false);
-    let mend = ward.finds("eth0 of container web does not have its address");
-    ward.mend(&mend);
+    let fix = ward.finds("eth0 of container web does not have its address");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn a_default_route_that_the_container_lost() {
             let ward = Ward::new(driver);
             ward.web.net.ok(&["ip", family, "route", "del", "default"]);
             ward.is_silent(family == "-6");
-            let mend = ward.finds("container web has no default route");
-            ward.mend(&mend);
+            let fix = ward.finds("container web has no default route");
+            ward.fix(&fix);
         }
     }
 }
@@ -84,9 +84,9 @@ fn the_default_route_of_a_container_on_two_networks() {
     assert!(!ping(&two.net, WAN4, SILENCE));
     let said = ward.lab.run(&["doctor", "two"], "");
     assert_eq!(said.code, 1, "{}", said.stdout);
-    let mend = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
-    assert!(mend.contains("ip route add default"), "{}", said.stdout);
-    ward.lab.host.ok(&["sh", "-c", mend]);
+    let fix = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
+    assert!(fix.contains("ip route add default"), "{}", said.stdout);
+    ward.lab.host.ok(&["sh", "-c", fix]);
     assert!(ping(&two.net, WAN4, PATIENCE));
     ward.is_sound();
 }
@@ -96,16 +96,16 @@ fn a_link_that_is_no_port_of_its_bridge() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", &host_end(&ward), "nomaster"]);
     ward.is_silent(false);
-    let mend = ward.finds("is not a port of ocinet0");
-    ward.mend(&mend);
+    let fix = ward.finds("is not a port of ocinet0");
+    ward.fix(&fix);
 }
 
 #[test]
 fn a_gateway_that_the_bridge_lost() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "address", "del", "fd00:90::1/64", "dev", "ocinet0"]);
-    let mend = ward.finds("ocinet0 does not have the gateway fd00:90::1");
-    ward.mend(&mend);
+    let fix = ward.finds("ocinet0 does not have the gateway fd00:90::1");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn a_containers_address_that_the_host_has_too() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "address", "add", &format!("{}/32", ward.web.address(false)), "dev", "eth0"]);
     ward.is_silent(false);
-    let mend = ward.finds("is also the host's own, on eth0");
-    ward.mend(&mend);
+    let fix = ward.finds("is also the host's own, on eth0");
+    ward.fix(&fix);
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn a_wide_route_where_the_networks_own_is_gone() {
             "link add vpn0 type bridge\nlink set vpn0 up\nroute add {wide}\nroute del {own} dev ocinet0\n"
         ));
         ward.is_silent(ipv6);
-        let mend = ward.finds("the host");
-        assert_eq!(mend, [format!("ip route add {own} dev ocinet0")]);
-        ward.mend(&mend);
+        let fix = ward.finds("the host");
+        assert_eq!(fix, [format!("ip route add {own} dev ocinet0")]);
+        ward.fix(&fix);
     }
 }
 
@@ -151,8 +151,8 @@ fn a_route_that_leads_past_the_network() {
             ward.lab.host.batch(&format!("route del {own}/32\n"));
         }
         ward.is_silent(false);
-        let mend = ward.finds("the host's route to ");
-        ward.mend(&mend);
+        let fix = ward.finds("the host's route to ");
+        ward.fix(&fix);
         does_nothing_else();
     }
 }
@@ -176,8 +176,8 @@ fn a_neighbour_entry_that_is_not_the_containers() {
             "permanent",
         ]);
         ward.is_silent(false);
-        let mend = ward.finds("for 02:00:00:00:00:99");
-        ward.mend(&mend);
+        let fix = ward.finds("for 02:00:00:00:00:99");
+        ward.fix(&fix);
     }
 }
 
@@ -186,8 +186,8 @@ fn a_way_out_with_a_smaller_mtu() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", "eth0", "mtu", "1400"]);
     assert!(!full_size_ping(&ward.web.net, WAN4, 1500 - 28));
-    let mend = ward.finds("has an MTU of 1500, the host's eth0 1400");
-    ward.mend(&mend);
+    let fix = ward.finds("has an MTU of 1500, the host's eth0 1400");
+    ward.fix(&fix);
     assert!(full_size_ping(&ward.web.net, WAN4, 1400 - 28));
     let host = SocketAddr::new(HOST4, 8080);
     assert!(ask_tcp(&ward.lab.peer, host, PATIENCE).is_some());
@@ -200,8 +200,8 @@ fn a_vpn_with_a_smaller_mtu() {
     ward.lab
         .host
         .batch("link add vpn0 mtu 1380 type bridge\nlink set vpn0 up\nroute add 0.0.0.0/2 dev vpn0\n");
-    let mend = ward.finds("has an MTU of 1500, the host's vpn0 1380");
-    ward.mend(&mend);
+    let fix = ward.finds("has an MTU of 1500, the host's vpn0 1380");
+    ward.fix(&fix);
 }
 
 /// The exit code, and what doctor says.

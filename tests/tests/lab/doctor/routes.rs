@@ -18,8 +18,8 @@ fn a_rule_that_leads_past_the_network() {
             host.ok(&["ip", family, "rule", "add", "priority", "5270", "lookup", "52"]);
             ward.is_silent(family == "-6");
             let found = ward.finds("the routing rule 5270 leads what is for ");
-            let mend: Vec<String> = found.into_iter().filter(|line| line.contains(" rule add to ")).collect();
-            assert!(mend.iter().all(|line| line.ends_with(" lookup main")), "{mend:?}");
+            let fix: Vec<String> = found.into_iter().filter(|line| line.contains(" rule add to ")).collect();
+            assert!(fix.iter().all(|line| line.ends_with(" lookup main")), "{fix:?}");
             if to == "default" {
                 // The neighbour's own subnet is in the main table, which the command does not lead answers to.
                 host.ok(&[
@@ -34,7 +34,7 @@ fn a_rule_that_leads_past_the_network() {
                     "main",
                 ]);
             }
-            ward.mend(&mend);
+            ward.fix(&fix);
         }
     }
 }
@@ -48,8 +48,8 @@ fn a_route_that_leads_nowhere() {
         let own = ward.web.address(ipv6);
         ward.lab.host.batch(&format!("route add {kind} {own}\n"));
         ward.is_silent(ipv6);
-        let mend = ward.finds(&format!("the host's {kind} route to {own}/"));
-        ward.mend(&mend);
+        let fix = ward.finds(&format!("the host's {kind} route to {own}/"));
+        ward.fix(&fix);
     }
 }
 
@@ -70,8 +70,8 @@ fn a_route_by_several_links_that_leads_past_the_network() {
         let own = ward.web.address(ipv6);
         host.batch(&format!("route add {own} {ways}\n"));
         ward.is_silent(ipv6);
-        let mend = ward.finds(&format!("the host's route to {own}/"));
-        ward.mend(&mend);
+        let fix = ward.finds(&format!("the host's route to {own}/"));
+        ward.fix(&fix);
     }
 }
 
@@ -94,8 +94,8 @@ fn a_rule_before_that_of_the_hosts_own_addresses() {
         }
         ip("rule add pref 51 lookup 98");
         ward.is_silent(family == "-6");
-        let mend = ward.finds("the routing rule 51 leads what is for ");
-        ward.mend(&mend);
+        let fix = ward.finds("the routing rule 51 leads what is for ");
+        ward.fix(&fix);
         // The gateway is in the network, and is the host's own.
         assert!(ping(&ward.web.net, gateway.parse().unwrap(), PATIENCE));
     }
@@ -145,8 +145,8 @@ fn two_further_uplinks_with_routes_by_source() {
             ask_tcp(wan, asked, patience).map(|answer| answer.from).as_deref() == Some("web")
         };
         assert!(owns.iter().all(|own| !asks(*own, SILENCE)));
-        let mend = ward.finds("leave by eth0, and not by eth3");
-        ward.mend(&mend);
+        let fix = ward.finds("leave by eth0, and not by eth3");
+        ward.fix(&fix);
         assert_eq!(owns.iter().map(|own| asks(*own, PATIENCE)).collect::<Vec<_>>(), [true, true]);
         // A mark that another uplink's rule has leads there.
         let marked = host.ok(&["sh", "-c", &format!("ip {family} rule | grep 'lookup 72' | grep fwmark")]);
@@ -215,8 +215,8 @@ fn a_second_uplink_with_routes_by_source() {
             host.sysctl(&format!("ipv4/conf/{uplink}/rp_filter"), "0");
         }
         assert!(!asks(SILENCE));
-        let mend = ward.finds(&format!("to who asks {} leave by eth0, and not by {uplink}", address(own)));
-        ward.mend(&mend);
+        let fix = ward.finds(&format!("to who asks {} leave by eth0, and not by {uplink}", address(own)));
+        ward.fix(&fix);
         does_nothing_else();
         assert!(asks(PATIENCE));
     }
@@ -247,8 +247,8 @@ fn a_routing_rule_that_refuses() {
             ask_tcp(&ward.lab.peer, SocketAddr::new(if ipv6 { HOST6 } else { HOST4 }, 8080), SILENCE)
                 .is_none()
         );
-        let mend = ward.finds(&format!("the routing rule 777 ({kind}) ends what container web "));
-        ward.mend(&mend);
+        let fix = ward.finds(&format!("the routing rule 777 ({kind}) ends what container web "));
+        ward.fix(&fix);
     }
 }
 
@@ -299,9 +299,9 @@ fn a_rule_by_link_that_leads_past_the_network() {
             {
                 ip(&format!("rule add iif eth1 lookup 200 priority {priority}"));
                 assert_eq!(ask(SILENCE), [false, false]);
-                let mend = ward.finds(&format!("the routing rule {priority} leads what comes by eth1 for "));
-                assert!(mend.len() == 1 && mend[0].ends_with(end), "{mend:?}");
-                ward.mend(&mend);
+                let fix = ward.finds(&format!("the routing rule {priority} leads what comes by eth1 for "));
+                assert!(fix.len() == 1 && fix[0].ends_with(end), "{fix:?}");
+                ward.fix(&fix);
                 assert_eq!(ask(PATIENCE), [true, true]);
             }
         }

@@ -119,9 +119,9 @@ fn a_rule_that_leads_past_the_network_by_more_than_a_destination() {
             }
             println!("{rule}, IPv6: {ipv6}");
             assert_eq!(asker.ask(SILENCE), arrives);
-            let mend = asker.ward.finds(&format!("the routing rule {says}"));
-            assert!(mend.iter().all(|command| !command.contains("route del")), "{mend:?}");
-            asker.ward.mend(&mend);
+            let fix = asker.ward.finds(&format!("the routing rule {says}"));
+            assert!(fix.iter().all(|command| !command.contains("route del")), "{fix:?}");
+            asker.ward.fix(&fix);
             assert_eq!(asker.ask(PATIENCE), [true; 3]);
             asker.ip("rule flush");
             asker.ip("rule add priority 32766 lookup main");
@@ -175,8 +175,8 @@ fn a_rule_for_what_an_internal_network_sends() {
         ip(&format!("rule add priority 100 from 10.90.0.0/16 {rule}"));
         assert!(!asks(SILENCE));
         let said = lab.run(&["doctor"], "");
-        let mend = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
-        lab.host.ok(&["sh", "-c", mend]);
+        let fix = said.stdout.lines().find_map(|line| line.strip_prefix("  $ ")).expect("a command");
+        lab.host.ok(&["sh", "-c", fix]);
         assert!(asks(PATIENCE));
         assert_eq!(lab.run(&["doctor"], "").code, 0);
     }

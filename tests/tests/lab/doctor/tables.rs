@@ -2,9 +2,9 @@
 
 use super::Ward;
 
-/// `reload --if-missing`, which a timer runs, mends it without a person.
+/// `reload --if-missing`, which a timer runs, fixes it without a person.
 #[track_caller]
-fn mends_itself(ward: &Ward) {
+fn fixes_itself(ward: &Ward) {
     let _ = ward.lab.run(&["reload", "--if-missing"], "").ok();
     ward.is_sound();
     assert_eq!(ward.lab.run(&["check"], "").ok(), "everything is as recorded\n");
@@ -23,11 +23,11 @@ fn a_table_that_was_put_to_sleep() {
         ward.lab.host.ok(&["nft", "add table inet ocinet { flags dormant; }"]);
         ward.is_silent(false);
         check_says(&ward, "table inet ocinet is dormant");
-        let mend = ward.finds("table inet ocinet is dormant");
+        let fix = ward.finds("table inet ocinet is dormant");
         if by_doctor {
-            ward.mend(&mend);
+            ward.fix(&fix);
         } else {
-            mends_itself(&ward);
+            fixes_itself(&ward);
         }
     }
 }
@@ -54,11 +54,11 @@ fn rules_and_policies_of_others_in_ocinets_chains() {
         let ward = Ward::new("bridge");
         ward.lab.host.ok(&["nft", commands]);
         check_says(&ward, says);
-        let mend = ward.finds(says);
-        assert_eq!(mend, ["ocinet reload"]);
-        ward.mend(&mend);
+        let fix = ward.finds(says);
+        assert_eq!(fix, ["ocinet reload"]);
+        ward.fix(&fix);
         ward.lab.host.ok(&["nft", commands]);
-        mends_itself(&ward);
+        fixes_itself(&ward);
     }
 }
 
@@ -86,9 +86,9 @@ fn a_chain_of_others_in_ocinets_table() {
     check_says(&ward, &format!("{says}, and decides about packets: `nft delete chain inet ocinet mine`"));
     let _ = ward.lab.run(&["reload", "--if-missing"], "").ok();
     let _ = ward.lab.run(&["reload"], "").ok();
-    let mend = ward.finds(says);
-    assert_eq!(mend, ["nft delete chain inet ocinet mine"]);
-    ward.mend(&mend);
+    let fix = ward.finds(says);
+    assert_eq!(fix, ["nft delete chain inet ocinet mine"]);
+    ward.fix(&fix);
     assert!(host.ok(&["nft", "list", "chain", "inet", "ocinet", "watch"]).contains("priority"));
 }
 
@@ -97,7 +97,7 @@ fn a_table_that_others_made_first() {
     let ward = Ward::new("bridge");
     let host = &ward.lab.host;
     host.ok(&["nft", "flush ruleset; add table inet ocinet { flags dormant; }"]);
-    mends_itself(&ward);
+    fixes_itself(&ward);
     host.ok(&[
         "nft",
         "flush ruleset; add table inet ocinet; add set inet ocinet sent4 { type ipv4_addr; flags interval; }",
@@ -107,7 +107,7 @@ fn a_table_that_others_made_first() {
     assert_eq!(refused.code, 6, "{}", refused.stderr);
     let hint = "run `nft delete table inet ocinet; ocinet reload`";
     assert!(refused.stderr.contains(hint), "{}", refused.stderr);
-    let mend = ward.finds(" of table inet ocinet lacks rules");
-    assert_eq!(mend[..2], ["nft delete table inet ocinet", "ocinet reload"]);
-    ward.mend(&mend);
+    let fix = ward.finds(" of table inet ocinet lacks rules");
+    assert_eq!(fix[..2], ["nft delete table inet ocinet", "ocinet reload"]);
+    ward.fix(&fix);
 }

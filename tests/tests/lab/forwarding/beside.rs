@@ -25,7 +25,7 @@ fn beside(lab: &Lab) -> (Attached, Server) {
 #[track_caller]
 fn is_content(lab: &Lab) {
     assert_eq!(runs(lab, &["check"]), "everything is as recorded\n");
-    assert_eq!(runs(lab, &["doctor"]).lines().last(), Some("nothing is amiss"));
+    assert_eq!(runs(lab, &["doctor"]).lines().last(), Some("nothing is wrong"));
 }
 
 /// Neither by the link nor to it does the host forward for others.
