@@ -16,7 +16,7 @@ pub(super) fn run(state: &StateDir, dry_run: bool) -> Result<(), Error> {
         state.check_all()?;
     }
     let (mut failed, mut said) = (Vec::new(), Vec::new());
-    // One orphan may hide another: a network is without containers only once they are taken back.
+    // One orphan may hide another: a network is without containers only once they are detached.
     for round in 0..ROUNDS {
         let found = orphans::find(state, &boot_id)?;
         for fault in found.faults {

@@ -1,4 +1,4 @@
-//! `ocinet poststop`: takes a container back from its record alone.
+//! `ocinet poststop`: detaches a container by its record alone.
 
 use std::fs;
 use std::io::stdin;
@@ -16,7 +16,7 @@ use crate::lifecycle::identity;
 use crate::lifecycle::teardown::{Teardown, remove_unrecorded};
 use crate::state::pod_members;
 
-/// Takes the container back. One without a record was never attached, or was detached before, and a record may be another
+/// Detaches the container. One without a record was never attached, or was detached before, and a record may be another
 /// container's of the same id: neither is an error.
 pub(super) fn run(state: &StateDir) -> Result<Work, Error> {
     let stopped = oci_state::read(stdin().lock()).and_then(|state| oci_state::parse_stop(&state));

@@ -268,7 +268,7 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
 /// Removes an orphan; false where it turned out to be somebody's.
 ///
 /// # Errors
-/// Those of taking back.
+/// Those of the teardown.
 pub fn remove(state: &StateDir, orphan: &Orphan, boot_id: &str) -> Result<bool, Error> {
     match orphan {
         Orphan::Ended(id) => sweep::if_dead(state, id, boot_id),

@@ -26,7 +26,7 @@ use crate::state::pod_members;
 /// a packet meets is all of the rules or none, and no connection is tracked that they would have translated. Returns the
 /// records of the living.
 ///
-/// Nobody deletes elements meanwhile. What is being taken back has perhaps lost its elements already, and is left out.
+/// Nobody deletes elements meanwhile. What is being detached has perhaps lost its elements already, and is left out.
 ///
 /// This is the one path whose cost grows with the number of containers: it runs at the first start after a boot, and
 /// after somebody flushed the rule set.
@@ -263,7 +263,7 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
         || !staying_containers(state, containers)?.is_empty())
 }
 
-/// Those of these networks that are not being taken back.
+/// Those of these networks that are not being removed.
 fn staying_networks(
     state: &StateDir,
     networks: impl IntoIterator<Item = Network>,
@@ -278,7 +278,7 @@ fn staying_networks(
     Ok(staying)
 }
 
-/// Those of these containers that are not being taken back.
+/// Those of these containers that are not being detached.
 fn staying_containers(
     state: &StateDir,
     live: impl IntoIterator<Item = Record>,

@@ -160,7 +160,7 @@ impl<'a> Setup<'a> {
     }
 
     /// The container whose attachments this one is to share; where it is dead, the namespace is free again once it is
-    /// taken back.
+    /// detached.
     fn owner(&self, record: Box<Record>) -> Result<Option<Box<Record>>, Error> {
         if sweep::if_dead(self.state, &record.id, &self.boot_id)? {
             return Ok(None);

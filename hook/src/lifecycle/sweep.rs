@@ -1,4 +1,4 @@
-//! Takes back what dead containers left: those whose poststop hook never ran.
+//! Detaches dead containers: those whose poststop hook never ran.
 //!
 //! A start looks at a few records only, in turn (`state/sweep_queue.rs`), so that its cost does not grow with the number of
 //! containers.
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::lifecycle::teardown::Teardown;
 use crate::state::{pod_members, sweep_queue};
 
-/// Takes back the dead among the next few containers. What cannot be taken back is logged: it is not the business of
+/// Detaches the dead among the next few containers. What cannot be detached is logged: it is not the business of
 /// the container that is being started.
 pub fn some(state: &StateDir, boot_id: &str) {
     let ids = match sweep_queue::next(state) {
@@ -29,10 +29,10 @@ pub fn some(state: &StateDir, boot_id: &str) {
     }
 }
 
-/// Takes a container back if it is dead; whether it was, and is taken back now, by this process or by another.
+/// Detaches a container if it is dead; whether it was, and is detached now, by this process or by another.
 ///
 /// # Errors
-/// Those of taking back.
+/// Those of the teardown.
 pub fn if_dead(state: &StateDir, id: &ContainerId, boot_id: &str) -> Result<bool, Error> {
     within(state, id, boot_id, LOCK_DEADLINE)
 }
@@ -47,7 +47,7 @@ fn within(state: &StateDir, id: &ContainerId, boot_id: &str, patience: Duration)
         Err(StateError::Busy { .. }) if patience.is_zero() => return Ok(false),
         taken => taken?,
     };
-    // Whoever held the lock has taken the dead container back.
+    // Whoever held the lock has detached the dead container.
     let Some(record) = state.read_record(id)? else { return Ok(true) };
     if pod_members::is_live(state, &record, boot_id) {
         return Ok(false);

@@ -1,5 +1,5 @@
 //! Takes back what a container's record says, from the record alone: no annotation, no configuration, no process is
-//! asked. What is gone already counts as taken back. `network.rs` leaves networks.
+//! asked. What is gone already counts as removed. `network.rs` leaves networks.
 
 mod network;
 
@@ -29,7 +29,7 @@ use crate::state::pod_members;
 /// How long the links of a namespace that has ended may take to go.
 pub const DEPARTURE: Duration = Duration::from_secs(2);
 
-/// Whether the steps to take back are known to have been taken.
+/// Whether the container is known to have got all that its record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certainty {
     /// They were.
@@ -67,7 +67,7 @@ impl<'a> Teardown<'a> {
     /// Takes a recorded container back and removes its record. The caller holds the record's lock.
     ///
     /// # Errors
-    /// [`Class::Partial`] with everything that could not be taken back; the record is kept then, for another try.
+    /// [`Class::Partial`] with everything that could not be removed; the record is kept then, for another try.
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
         self.silent = self.find_silent(record)?;
         let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
@@ -77,7 +77,7 @@ impl<'a> Teardown<'a> {
         remove_record(self.state, &record.id)
     }
 
-    /// Goes on after an error: what can be taken back is, whatever else cannot. The addresses alone are kept then: by them
+    /// Goes on after an error: what can be removed is, whatever else cannot. The addresses alone are kept then: by them
     /// the next try knows what is still this container's.
     fn take_all(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;

@@ -1,7 +1,7 @@
 //! Containers that joined another container's network namespace, and share its attachments: a pod.
 //!
 //! The attachments belong to the container that asked for them first. They outlive it as long as a member does, as the
-//! namespace itself does; the last to leave takes them back. Who a member is, a file tells: `members/OWNER/MEMBER`.
+//! namespace itself does; the last to leave removes them. Who a member is, a file tells: `members/OWNER/MEMBER`.
 
 use std::{fs, io};
 

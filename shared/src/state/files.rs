@@ -95,7 +95,7 @@ impl StateDir {
         })
     }
 
-    /// The name is the file's own with a dot before it, so that whoever takes a container back finds what a killed
+    /// The name is the file's own with a dot before it, so that whoever detaches a container finds what a killed
     /// process left.
     fn temporary(&self, path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, StateError> {
         if content.len() as u64 > MAX_FILE {

@@ -50,9 +50,9 @@ pub enum Locked<'a> {
     Elements,
     /// The turn to put elements back, from before [`Self::Elements`] is asked for.
     Restoring,
-    /// A container that is being taken back.
+    /// A container that is being detached.
     EndingContainer(&'a ContainerId),
-    /// A network that is being taken back.
+    /// A network that is being removed.
     EndingNetwork(&'a ContainerId),
 }
 

@@ -12,7 +12,7 @@ use crate::model::container_id::ContainerId;
 use crate::model::record::{Record, RecordedProcess, VERSION};
 
 impl StateDir {
-    /// Locks a container against everybody else who could take it back, and reads its record; `None` where there is none.
+    /// Locks a container against everybody else who could detach it, and reads its record; `None` where there is none.
     ///
     /// # Errors
     /// As [`Self::lock`], and a record that is not readable or is a newer ocinet's.

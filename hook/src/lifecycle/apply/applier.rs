@@ -114,7 +114,7 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Gives up the locks, and makes of the sockets what takes the container back: a process that has no descriptors
+    /// Gives up the locks, and makes of the sockets what detaches the container: a process that has no descriptors
     /// left can still undo.
     pub fn into_teardown(self) -> Teardown<'a> {
         Teardown::with(self.state, self.route, self.nft)

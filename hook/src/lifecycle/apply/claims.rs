@@ -23,7 +23,7 @@ impl Applier<'_> {
         Err(Failure::Conflict(Box::new(conflict::of_lease(self.state, network, address))))
     }
 
-    /// The other container's record is locked meanwhile, so that nobody takes its attachments back.
+    /// The other container's record is locked meanwhile, so that nobody removes its attachments.
     pub(super) fn share(&mut self, owner: &ContainerId) -> Result<(), Failure> {
         let gone = || {
             Failure::Stale(Error::new(

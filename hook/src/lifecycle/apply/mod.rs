@@ -1,4 +1,4 @@
-//! Steps to the kernel and the state folder. What fails is taken back from the record, as after a kill.
+//! Steps to the kernel and the state folder. What fails is undone from the record, as after a kill.
 //!
 //! | file | does |
 //! |---|---|
@@ -31,7 +31,7 @@ impl Applier<'_> {
     /// Takes every step of a plan.
     ///
     /// # Errors
-    /// The first step's that fails. [`Self::into_teardown`] then takes back the steps before it, and what the failed
+    /// The first step's that fails. [`Self::into_teardown`] then undoes the steps before it, and what the failed
     /// one did.
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Failure> {
         plan.steps.iter().try_for_each(|step| {

@@ -1,4 +1,4 @@
-//! Leaving a network. The last container to leave takes back what the network has on the host. What living containers use
+//! Leaving a network. The last container to leave removes what the network has on the host. What living containers use
 //! stays, also where no lease here is about them: those of another state folder, and those whose lease somebody deleted.
 
 use std::collections::BTreeSet;

@@ -73,7 +73,7 @@ fn what_a_start_left_that_came_to_no_record_is_removed() {
             let all = left.iter().chain(has_record.then_some(&record));
             all.clone().for_each(|path| std::fs::write(path, "").unwrap());
             remove_unrecorded(&state, &id).unwrap();
-            // A record is taken back by what it says, and with it what lies beside it.
+            // A container is detached by what its record says, and with it what lies beside it.
             assert!(all.clone().all(|path| path.exists() == has_record), "{left:?} {has_record}");
             all.for_each(|path| drop(std::fs::remove_file(path)));
         }

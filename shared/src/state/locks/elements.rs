@@ -1,4 +1,4 @@
-//! The locks that keep what is put back apart from what is taken back. A container that is being taken back has its record
+//! The locks that keep what is put back apart from what is removed. A container that is being detached has its record
 //! until the end, but its elements only at first: whoever puts elements back in between must leave out that container's.
 
 use std::time::Duration;
