@@ -1,4 +1,4 @@
-//! Takes back what a container's record says, from the record alone: no annotation, no configuration, no process is
+//! Removes what a container has by its record, and by that alone: no annotation, no configuration, no process is
 //! asked. What is gone already counts as removed. `network.rs` leaves networks.
 
 mod network;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use nix::errno::Errno;
 
 use super::chains::number;
-use super::counter::{Counter, counter};
 use super::messages::{
     NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS,
     NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTABLES, TABLE, Verb, about_set, header,
@@ -21,8 +20,20 @@ const NFT_MSG_GETTABLE: u16 = 1;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_HANDLE: u16 = 4;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_COUNTER_BYTES: u16 = 1;
+const NFTA_COUNTER_PACKETS: u16 = 2;
 /// A flag of a table, from the same file.
 const NFT_TABLE_F_DORMANT: u32 = 1;
+
+/// What an element counted since it was added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Bytes of IP packets.
+    pub bytes: u64,
+    /// Packets; for a NAT map's element, connections.
+    pub packets: u64,
+}
 
 /// Hands over the key, as nf_tables holds it, and the counter of every element of a set, perhaps several times: the last
 /// are the newest. False where the set or its table is not there.
@@ -117,6 +128,19 @@ fn element_of(element: &[u8]) -> Option<(&[u8], Counter)> {
         }
     }
     Some((key?, counter(expression?)?))
+}
+
+/// What an element's counter expression says.
+pub(super) fn counter(expression: &[u8]) -> Option<Counter> {
+    let (mut bytes, mut packets) = (None, None);
+    for (kind, payload) in Attributes::new(Attributes::new(expression).find(NFTA_EXPR_DATA)?) {
+        match kind {
+            NFTA_COUNTER_BYTES => bytes = long_be(payload),
+            NFTA_COUNTER_PACKETS => packets = long_be(payload),
+            _ => {}
+        }
+    }
+    Some(Counter { bytes: bytes?, packets: packets? })
 }
 
 /// The number that the kernel gave a table when it was made; another table of the same name has another. `None` where

@@ -12,7 +12,6 @@ mod batch;
 pub mod chains;
 mod complete;
 pub mod counted;
-mod counter;
 pub mod flowtables;
 mod install;
 mod messages;
@@ -21,7 +20,7 @@ mod places;
 
 pub use batch::{ChangeError, ElementState, Nft};
 pub use complete::{Flaw, flaws};
-pub use counter::Counter;
+pub use counted::Counter;
 pub use install::{InstallError, install, refusal, wake};
 pub use parts::{Part, there as parts_there};
 pub use places::{Place, places};
