@@ -4,10 +4,8 @@ use super::KernelError;
 use super::netlink::NetlinkSocket;
 use super::raw::{Attributes, Request, long, word};
 use crate::model::ifname::IfName;
+use nix::libc;
 
-// Types of messages, from linux/rtnetlink.h.
-const RTM_GETLINK: u16 = 18;
-const RTM_GETSTATS: u16 = 94;
 /// `struct if_stats_msg` of linux/if_link.h: family, padding, index at 4, filter at 8.
 const IF_STATS_MSG_LENGTH: usize = 12;
 /// The filter and the attribute of `struct rtnl_link_stats64`: bit 0, and 1 (linux/if_link.h).
@@ -92,7 +90,7 @@ pub fn of_host(
 pub fn host_request() -> Request {
     let mut header = [0; IF_STATS_MSG_LENGTH];
     header[8..].copy_from_slice(&FILTER_LINK_64.to_ne_bytes());
-    Request::new(RTM_GETSTATS, &header)
+    Request::new(libc::RTM_GETSTATS, &header)
 }
 
 /// What a message of the answer to [`host_request`] says: a link's index, and what it counted.
@@ -124,7 +122,7 @@ pub fn inside(
 }
 
 fn inside_request(number: i32, name: &IfName) -> Request {
-    Request::new(RTM_GETLINK, &[0; IFINFOMSG_LENGTH])
+    Request::new(libc::RTM_GETLINK, &[0; IFINFOMSG_LENGTH])
         .with(IFLA_TARGET_NETNSID, &number.to_ne_bytes())
         .with_text(IFLA_IFNAME, name.as_str())
 }

@@ -2,14 +2,15 @@
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use nix::errno::Errno;
+use nix::libc;
 
 use super::netlink::{NLM_F_DUMP_INTR, NetlinkSocket};
 use super::raw::{Message, Messages, Request};
 use super::{KernelError, errno_of};
 
 // Types of messages that end an answer, from linux/netlink.h.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
+const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
 /// How often a dump that a change interrupted is begun again.
 const ATTEMPTS: usize = 4;
 /// How many questions are asked in one send. The answers wait in the socket's buffer, 208 KiB by default, of which one

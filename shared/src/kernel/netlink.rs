@@ -33,7 +33,7 @@ const MAX_ROOM: usize = 8 << 20;
 const DUMP_ATTEMPTS: usize = 5;
 
 /// The flag of a dump answer that a change made inconsistent (linux/netlink.h).
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(super) const NLM_F_DUMP_INTR: u16 = libc::NLM_F_DUMP_INTR as u16;
 
 /// What the kernel said to one message.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! Conditions and answers of rules that need more than a comparison.
 
+use nix::libc;
 use ocinet_shared::kernel::nft::chains::number;
 use ocinet_shared::kernel::raw::Attributes;
 
 use super::packet::Packet;
 
 // Numbers of linux/netfilter/nf_tables.h and linux/icmpv6.h.
-const NFT_REJECT_ICMP_UNREACH: u32 = 0;
+const NFT_REJECT_ICMP_UNREACH: u32 = libc::NFT_REJECT_ICMP_UNREACH.cast_unsigned();
 const ADDRESS_UNREACHABLE: u8 = 3;
 /// What iptables asks of headers behind IPv6's own: the first packet of a connection has none.
 const FURTHER_HEADERS: [&str; 8] = ["rt", "frag", "hbh", "dst", "ah", "esp", "mh", "ipv6header"];

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use nix::libc::{self, NFT_BREAK, NFT_CONTINUE};
 use ocinet_shared::kernel::conntrack::IPS_DST_NAT;
 use ocinet_shared::kernel::filter::MARK;
 use ocinet_shared::kernel::nft::chains::{
@@ -58,16 +59,20 @@ pub(super) fn offloaded_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) 
 /// Deeper jumps than the kernel follows (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 // Numbers of linux/netfilter/nf_tables.h.
-const META_MARK: u32 = 3;
-const META_NFPROTO: u32 = 15;
-const META_L4PROTO: u32 = 16;
-const NFT_CT_STATE: u32 = 0;
-const NFT_CT_MARK: u32 = 1;
-const NFT_CT_STATUS: u32 = 2;
+const META_MARK: u32 = libc::NFT_META_MARK.cast_unsigned();
+const META_IIF: u32 = libc::NFT_META_IIF.cast_unsigned();
+const META_OIF: u32 = libc::NFT_META_OIF.cast_unsigned();
+const META_IIFNAME: u32 = libc::NFT_META_IIFNAME.cast_unsigned();
+const META_OIFNAME: u32 = libc::NFT_META_OIFNAME.cast_unsigned();
+const META_NFPROTO: u32 = libc::NFT_META_NFPROTO.cast_unsigned();
+const META_L4PROTO: u32 = libc::NFT_META_L4PROTO.cast_unsigned();
+const META_IIFGROUP: u32 = libc::NFT_META_IIFGROUP.cast_unsigned();
+const META_OIFGROUP: u32 = libc::NFT_META_OIFGROUP.cast_unsigned();
+const NFT_CT_STATE: u32 = libc::NFT_CT_STATE.cast_unsigned();
+const NFT_CT_MARK: u32 = libc::NFT_CT_MARK.cast_unsigned();
+const NFT_CT_STATUS: u32 = libc::NFT_CT_STATUS.cast_unsigned();
 const NFT_EXTHDR_OP_IPV6: u32 = 0;
 const NFTA_FLOW_TABLE_NAME: u16 = 1;
-const NFT_CONTINUE: i32 = -1;
-const NFT_BREAK: i32 = -2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Accept,
@@ -255,14 +260,14 @@ impl<'a> Walk<'a> {
         let Packet { from, to, is_ipv6, transport } = *self.packet;
         match key {
             META_MARK => word(self.mark),
-            4 => word(from.map(|place| place.index)),
-            5 => word(to.map(|place| place.index)),
-            6 => name(from),
-            7 => name(to),
+            META_IIF => word(from.map(|place| place.index)),
+            META_OIF => word(to.map(|place| place.index)),
+            META_IIFNAME => name(from),
+            META_OIFNAME => name(to),
             META_L4PROTO => transport.protocol.map(|protocol| vec![protocol]),
             META_NFPROTO => Some(vec![if is_ipv6 { IPV6 } else { IPV4 }]),
-            21 => word(from.map(|place| place.group)),
-            22 => word(to.map(|place| place.group)),
+            META_IIFGROUP => word(from.map(|place| place.group)),
+            META_OIFGROUP => word(to.map(|place| place.group)),
             _ => None,
         }
     }

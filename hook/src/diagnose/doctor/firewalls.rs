@@ -1,6 +1,7 @@
 //! What chains of other tables do to what containers send and receive. An `accept` of ocinet's ends only its own say, so
 //! that a packet needs that of every other program's chains as well.
 
+use nix::libc;
 use ocinet_shared::kernel::nft::chains::{Chain, INET, IPV4, IPV6};
 use ocinet_shared::kernel::sysctl;
 use ocinet_shared::model::cidr::Family;
@@ -17,8 +18,8 @@ use super::packet::{Packet, Place, Transport};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
-pub(super) const NF_INET_FORWARD: u32 = 2;
-const NF_INET_POST_ROUTING: u32 = 4;
+pub(super) const NF_INET_FORWARD: u32 = libc::NF_INET_FORWARD.cast_unsigned();
+const NF_INET_POST_ROUTING: u32 = libc::NF_INET_POST_ROUTING.cast_unsigned();
 
 /// Whether other forward chains drop what is for containers, or from them.
 pub(super) fn forward(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {

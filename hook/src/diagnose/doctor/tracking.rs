@@ -1,5 +1,6 @@
 //! Rules of other tables that keep packets from being tracked: what is not tracked is neither translated nor answered.
 
+use nix::libc;
 use ocinet_shared::kernel::nft::chains::Chain;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::port::PublishedPort;
@@ -15,8 +16,8 @@ use super::packet::{Packet, Place, Transport};
 use crate::error::Error;
 
 // Numbers of linux/netfilter.h.
-const NF_INET_PRE_ROUTING: u32 = 0;
-const NF_INET_LOCAL_OUT: u32 = 3;
+const NF_INET_PRE_ROUTING: u32 = libc::NF_INET_PRE_ROUTING.cast_unsigned();
+const NF_INET_LOCAL_OUT: u32 = libc::NF_INET_LOCAL_OUT.cast_unsigned();
 /// `NF_IP_PRI_CONNTRACK` of linux/netfilter_ipv4.h: a chain that is asked later is too late.
 const TRACKED: i32 = -200;
 /// How many packets a finding names.

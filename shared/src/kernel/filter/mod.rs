@@ -49,10 +49,8 @@ const JUDGE: u16 = 1;
 /// that a reload puts back comes first again, which costs time only.
 const SHORTCUT: u16 = 2;
 
-/// `RTM_GETTFILTER`, `struct tcmsg` and `TCA_OPTIONS` of linux/rtnetlink.h.
-const RTM_GETTFILTER: u16 = 46;
+/// The length of `struct tcmsg` of linux/rtnetlink.h.
 const TCMSG_LENGTH: usize = 20;
-const TCA_OPTIONS: u16 = 2;
 
 // Attributes of an action: what its kind is told, from linux/pkt_cls.h, and what of that a redirection is, from
 // linux/tc_act/tc_mirred.h.
@@ -137,9 +135,10 @@ impl Filter<'_> {
         header[4..8].copy_from_slice(&index.to_ne_bytes());
         header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
         let mut is_on = false;
-        let request = Request::new(RTM_GETTFILTER, &header);
+        let request = Request::new(libc::RTM_GETTFILTER, &header);
         let listed = socket.stream(&request, "list the filters of a link", &mut |payload| {
-            let options = Attributes::behind(payload, TCMSG_LENGTH).find(TCA_OPTIONS).unwrap_or_default();
+            let options =
+                Attributes::behind(payload, TCMSG_LENGTH).find(libc::TCA_OPTIONS).unwrap_or_default();
             is_on |= Attributes::new(options).find(TCA_BPF_OPS) == Some(&program)
                 && self.target().is_none_or(|target| redirects_to(options) == Some(target));
         });

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
 use nix::errno::Errno;
+use nix::libc;
 use nix::net::if_::if_nametoindex;
 
 use self::message::{indexed, named, set};
@@ -114,7 +115,7 @@ impl Link {
             has_carrier: flags & LinkFlags::LowerUp.bits() != 0,
             is_settling: flags & SETTLING_MASK == SETTLING,
             is_loopback: flags & LinkFlags::Loopback.bits() != 0,
-            is_ethernet: hardware == ARPHRD_ETHER,
+            is_ethernet: hardware == libc::ARPHRD_ETHER,
             mtu: number(IFLA_MTU).unwrap_or_default(),
             group: number(IFLA_GROUP).unwrap_or_default(),
             controller: number(IFLA_MASTER),
@@ -140,8 +141,6 @@ fn vxlan(info: &Attributes<'_>) -> Option<Vxlan> {
 
 /// `struct ifinfomsg` of linux/rtnetlink.h: family, type at 2, index at 4, flags at 8, change mask.
 const IFINFOMSG_LENGTH: usize = 16;
-/// The type of a link whose frames are Ethernet's (linux/if_arp.h).
-const ARPHRD_ETHER: u16 = 1;
 // Attributes of a link, from linux/if_link.h.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;

@@ -1,26 +1,19 @@
 //! The chains and rules of every table, other programs' as well, as far as a packet's fate needs them.
 
+use nix::libc;
+pub use nix::libc::{NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN};
+
 use super::messages::{NFGENMSG_LENGTH, NFTA_LIST_ELEM, NFTABLES};
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
 use crate::kernel::raw::{Attributes, Request, long_be};
 
 // Messages, from linux/netfilter/nf_tables.h.
-pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
-pub(super) const NFT_MSG_GETRULE: u16 = 7;
+pub(super) const NFT_MSG_GETCHAIN: u16 = libc::NFT_MSG_GETCHAIN as u16;
+pub(super) const NFT_MSG_GETRULE: u16 = libc::NFT_MSG_GETRULE as u16;
 // Verdicts, from the same file and from linux/netfilter.h.
 /// The register of the verdict (`NFT_REG_VERDICT`).
 pub const VERDICT_REGISTER: u32 = 0;
-/// The packet is dropped.
-pub const NF_DROP: i32 = 0;
-/// The packet passes.
-pub const NF_ACCEPT: i32 = 1;
-/// Another chain is asked, and then the next rule.
-pub const NFT_JUMP: i32 = -3;
-/// Another chain is asked in place of this one.
-pub const NFT_GOTO: i32 = -4;
-/// The rules behind the jump are asked next.
-pub const NFT_RETURN: i32 = -5;
 // Attributes, from the same file.
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;

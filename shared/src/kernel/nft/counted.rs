@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use nix::errno::Errno;
 
+use nix::libc;
+
 use super::chains::number;
 use super::messages::{
     NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS,
@@ -15,7 +17,7 @@ use crate::kernel::raw::{Attributes, Request, long_be};
 use crate::model::element::{Element, Set, Table};
 
 /// A message, from linux/netfilter/nf_tables.h.
-const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_GETTABLE: u16 = libc::NFT_MSG_GETTABLE as u16;
 // Attributes, from linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;

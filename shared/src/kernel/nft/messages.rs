@@ -1,13 +1,13 @@
 //! Messages about elements: `struct nfgenmsg` of linux/netfilter/nfnetlink.h, then attributes as linux/netfilter/nf_tables.h
 //! nests them.
 
+use nix::libc;
+
 use crate::kernel::raw::Request;
 use crate::model::element::{Element, Set, Table};
 
-/// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h: which subsystem a message is for.
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-/// The subsystem in a message's type.
-pub(super) const NFTABLES: u16 = NFNL_SUBSYS_NFTABLES << 8;
+/// The subsystem that a message is for, in its type (linux/netfilter/nfnetlink.h).
+pub(super) const NFTABLES: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 /// The length of `struct nfgenmsg`: family, version, and two bytes for the subsystem of a batch, in network order.
 pub(super) const NFGENMSG_LENGTH: usize = 4;
 // Attributes of a list of elements, and of an element.
@@ -72,6 +72,6 @@ pub(super) fn about_element(verb: Verb, element: &Element) -> Request {
 
 /// A bound of a batch of this subsystem's.
 pub(super) fn bound(bound: Bound) -> Request {
-    let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
+    let [high, low] = (NFTABLES >> 8).to_be_bytes();
     Request::new(bound as u16, &[0, 0, high, low])
 }

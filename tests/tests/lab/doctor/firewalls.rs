@@ -35,7 +35,8 @@ fn a_chain_that_drops_nothing_of_containers_is_no_finding() {
     load(
         &ward,
         "table inet site { chain forward { type filter hook forward priority 0; policy accept; ct state invalid drop; \
-         iifname \"docker0\" oifname != \"docker0\" jump apart; iifname \"docker0\" drop; meta mark set meta mark or 1; } \
+         iifname \"docker0\" oifname != \"docker0\" jump apart; iifname \"docker0\" drop; meta mark set meta mark or 1; \
+         ct mark 7 drop; } \
          chain apart { oifname \"ocinet0\" drop; } }",
     );
     ward.is_sound();
