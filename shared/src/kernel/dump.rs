@@ -1,16 +1,23 @@
 //! Dumps and rows of questions whose answers are handed over as the bytes that came.
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
+};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::netlink::{NLM_F_DUMP_INTR, NetlinkSocket};
+use super::netlink::NetlinkSocket;
 use super::raw::{Message, Messages, Request};
 use super::{KernelError, errno_of};
 
 // Types of messages that end an answer, from linux/netlink.h.
 const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
+/// The flag of a dump answer that a change made inconsistent.
+const NLM_F_DUMP_INTR: u16 = libc::NLM_F_DUMP_INTR as u16;
 /// How often a dump that a change interrupted is begun again.
 const ATTEMPTS: usize = 4;
 /// How many questions are asked in one send. The answers wait in the socket's buffer, 208 KiB by default, of which one
@@ -42,7 +49,11 @@ impl NetlinkSocket {
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<(), KernelError> {
         for _ in 0..ATTEMPTS {
-            match self.attempt(request, take).map_err(|errno| KernelError::new(doing, errno))? {
+            let sequence = self.next_sequence();
+            let mut bytes = Vec::with_capacity(128);
+            request.write(NLM_F_REQUEST | NLM_F_DUMP, sequence, &mut bytes);
+            let ended = self.attempt(&bytes, sequence, &mut |message| take(message.payload));
+            match ended.map_err(|errno| KernelError::new(doing, errno))? {
                 End::Whole => return Ok(()),
                 End::Interrupted => {}
             }
@@ -50,11 +61,61 @@ impl NetlinkSocket {
         Ok(())
     }
 
-    fn attempt(&mut self, request: &Request, take: &mut dyn FnMut(&[u8])) -> Result<End, Errno> {
-        let sequence = self.next_sequence();
-        let mut bytes = Vec::with_capacity(128);
-        request.write(NLM_F_REQUEST | NLM_F_DUMP, sequence, &mut bytes);
-        self.send(&bytes).map_err(|error| errno_of(&error))?;
+    /// Asks for all objects of a kind as a whole, again where a change interrupted the answer.
+    ///
+    /// # Errors
+    /// A refusal, an answer that does not end or cannot be read, or a table that changes faster than it can be read.
+    pub fn dump<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + Clone,
+    {
+        for _ in 0..ATTEMPTS {
+            let sequence = self.next_sequence();
+            let mut request =
+                NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message.clone()));
+            request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+            request.header.sequence_number = sequence;
+            request.finalize();
+            let mut bytes = vec![0; request.buffer_len()];
+            request.serialize(&mut bytes);
+            let mut answers: Vec<Result<T, T::Error>> = Vec::new();
+            let ended = self.attempt(&bytes, sequence, &mut |message| {
+                let mut header = NetlinkHeader::default();
+                header.message_type = message.kind;
+                answers.push(T::deserialize(&header, message.payload));
+            });
+            match ended.map_err(|errno| KernelError::new(doing, errno))? {
+                End::Whole => {
+                    let answers: Result<Vec<T>, T::Error> = answers.into_iter().collect();
+                    return answers.map_err(|error| KernelError::from_io(doing, &io::Error::other(error)));
+                }
+                End::Interrupted => {}
+            }
+        }
+        Err(KernelError::new(doing, Errno::EAGAIN))
+    }
+
+    /// Asks for the objects of a kind that a message describes: without the kernel's strict checks
+    /// (`NETLINK_GET_STRICT_CHK`) some kinds are answered with all there are.
+    ///
+    /// # Errors
+    /// Those of [`Self::dump`], and a kernel without strict checks.
+    pub fn dump_some<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + Clone,
+    {
+        self.set_strict(true).map_err(|error| KernelError::from_io(doing, &error))?;
+        let answers = self.dump(message, doing);
+        self.set_strict(false).map_err(|error| KernelError::from_io(doing, &error)).and(answers)
+    }
+
+    fn attempt(
+        &mut self,
+        bytes: &[u8],
+        sequence: u32,
+        take: &mut dyn FnMut(&Message<'_>),
+    ) -> Result<End, Errno> {
+        self.send(bytes).map_err(|error| errno_of(&error))?;
         let mut interrupted = false;
         loop {
             match self.receive().map_err(|error| errno_of(&error)) {
@@ -79,7 +140,7 @@ impl NetlinkSocket {
                             None => Ok(End::Whole),
                         };
                     }
-                    _ => take(message.payload),
+                    _ => take(&message),
                 }
             }
         }

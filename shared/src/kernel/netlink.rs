@@ -4,7 +4,7 @@
 //! queued when it returns; receiving with `MSG_DONTWAIT` therefore never misses one and never blocks.
 
 use netlink_packet_core::{
-    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
+    DecodeError, NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
@@ -29,12 +29,6 @@ const ACKNOWLEDGED: usize = 128;
 const ACKNOWLEDGEMENT: usize = 1024;
 /// The most that a socket buffer is given for acknowledgements, in bytes.
 const MAX_ROOM: usize = 8 << 20;
-/// How often a dump that a change interrupted (`NLM_F_DUMP_INTR`) is begun again.
-const DUMP_ATTEMPTS: usize = 5;
-
-/// The flag of a dump answer that a change made inconsistent (linux/netlink.h).
-pub(super) const NLM_F_DUMP_INTR: u16 = libc::NLM_F_DUMP_INTR as u16;
-
 /// What the kernel said to one message.
 #[derive(Debug)]
 pub struct Refusal {
@@ -153,6 +147,11 @@ impl NetlinkSocket {
         }
     }
 
+    /// Whether the kernel checks each field of a question (`NETLINK_GET_STRICT_CHK`).
+    pub(super) fn set_strict(&self, strict: bool) -> io::Result<()> {
+        self.socket.set_netlink_get_strict_chk(strict)
+    }
+
     pub(super) fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
@@ -248,71 +247,6 @@ impl NetlinkSocket {
                 Err(KernelError { doing: doing.to_owned(), errno: refusal.errno, detail: refusal.detail })
             }
         }
-    }
-
-    /// Asks for the objects of a kind that a message describes: without the kernel's strict checks
-    /// (`NETLINK_GET_STRICT_CHK`) some kinds are answered with all there are.
-    ///
-    /// # Errors
-    /// Those of [`Self::dump`], and a kernel without strict checks.
-    pub fn dump_some<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
-    where
-        T: NetlinkSerializable + NetlinkDeserializable + Clone,
-    {
-        let set = |strict| self.socket.set_netlink_get_strict_chk(strict);
-        set(true).map_err(|error| KernelError::from_io(doing, &error))?;
-        let answers = self.dump(message, doing);
-        let set = self.socket.set_netlink_get_strict_chk(false);
-        set.map_err(|error| KernelError::from_io(doing, &error)).and(answers)
-    }
-
-    /// Asks for all objects of a kind, again where a change interrupted the answer.
-    ///
-    /// # Errors
-    /// A refusal, or a table that changes faster than it can be read.
-    pub fn dump<T>(&mut self, message: &T, doing: &str) -> Result<Vec<T>, KernelError>
-    where
-        T: NetlinkSerializable + NetlinkDeserializable + Clone,
-    {
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut interrupted = false;
-            let mut refusal = None;
-            let mut answers = Vec::new();
-            let sequence = self.next_sequence();
-            let mut take = |message: NetlinkMessage<T>, detail: Option<String>| {
-                if message.header.sequence_number != sequence {
-                    return false;
-                }
-                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                    NetlinkPayload::Done(_) => return true,
-                    NetlinkPayload::Error(error) => {
-                        let errno = error.code.map(|code| Errno::from_raw(-code.get()));
-                        refusal = errno.map(|errno| KernelError { doing: doing.to_owned(), errno, detail });
-                        return true;
-                    }
-                    _ => {}
-                }
-                false
-            };
-            let mut request =
-                NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message.clone()));
-            request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            request.header.sequence_number = sequence;
-            request.finalize();
-            let mut bytes = vec![0; request.buffer_len()];
-            request.serialize(&mut bytes);
-            let io = |error: io::Error| KernelError::from_io(doing, &error);
-            self.send(&bytes).map_err(io)?;
-            self.drain(&mut take).map_err(io)?;
-            match refusal {
-                Some(error) => return Err(error),
-                None if interrupted => {}
-                None => return Ok(answers),
-            }
-        }
-        Err(KernelError::new(doing, Errno::EAGAIN))
     }
 }
 
