@@ -5,8 +5,8 @@ use ocinet_shared::state::{Danger, StateDir, StateError};
 
 use crate::error::Error;
 use crate::lifecycle::restore;
+use crate::lifecycle::restore::link_filters;
 use crate::log;
-use crate::plan::link_filters;
 use crate::state::forwarding::turned;
 
 /// Puts back every rule and every element of a living container and its network, in one transaction. A host on which

@@ -1,5 +1,7 @@
 //! The base tables and everything that belongs into them, put back where somebody flushed them.
 
+pub mod link_filters;
+
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use ocinet_shared::kernel::netlink::NetlinkSocket;

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::ifname::IfName;
 use crate::model::link_mode::{IpvlanMode, MacvlanMode};
 
 /// What a network's driver was told or chose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DriverSettings {
     /// A bridge that the containers share.
     Bridge {
@@ -67,6 +64,12 @@ pub struct VxlanSettings {
 }
 
 impl DriverSettings {
+    /// What a network's file says.
+    #[must_use]
+    pub fn read(driver: String, texts: BTreeMap<String, String>) -> Self {
+        read(&driver, &texts).unwrap_or(Self::Unreadable { driver, settings: texts })
+    }
+
     /// The name of the driver, as `net.driver` has it.
     #[must_use]
     pub fn driver(&self) -> &str {
@@ -143,25 +146,6 @@ pub fn list(addresses: &[IpAddr]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(","))
 }
 
-/// The form in a network's file.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    driver: String,
-    settings: BTreeMap<String, String>,
-}
-
-impl From<DriverSettings> for Written {
-    fn from(settings: DriverSettings) -> Self {
-        Self { driver: settings.driver().to_owned(), settings: settings.texts() }
-    }
-}
-
-impl From<Written> for DriverSettings {
-    fn from(Written { driver, settings }: Written) -> Self {
-        read(&driver, &settings).unwrap_or(Self::Unreadable { driver, settings })
-    }
-}
-
 /// The settings that a file's text says; `None` where anything of it is not as ocinet writes it.
 fn read(driver: &str, settings: &BTreeMap<String, String>) -> Option<DriverSettings> {
     let text = |key: &str| settings.get(key).map(String::as_str);
@@ -199,7 +183,7 @@ mod tests {
     use super::*;
 
     fn parsed(driver: &str, settings: &str) -> DriverSettings {
-        serde_json::from_str(&format!(r#"{{"driver":"{driver}","settings":{settings}}}"#)).unwrap()
+        DriverSettings::read(driver.to_owned(), serde_json::from_str(settings).unwrap())
     }
 
     #[test]
@@ -220,8 +204,7 @@ mod tests {
             ("vxlan", r#"{"bridge":"oc-far","port":"4789","vni":"x"}"#),
         ] {
             let read = parsed(driver, settings);
-            let written = format!(r#"{{"driver":"{driver}","settings":{settings}}}"#);
-            assert_eq!(serde_json::to_string(&read).unwrap(), written);
+            assert_eq!(serde_json::to_string(&read.texts()).unwrap(), settings);
             assert_eq!(read.driver(), driver);
         }
     }

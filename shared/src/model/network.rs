@@ -1,5 +1,6 @@
 //! What a network was made with.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -33,19 +34,17 @@ pub struct Subnet {
 
 /// A network that has containers on this host: what its first container made it with, which every later one shares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Network {
     /// Its name.
     pub name: ContainerId,
     /// The driver that attaches its containers, and what it was told or chose.
-    #[serde(flatten)]
     pub settings: DriverSettings,
     /// Its subnets, at most one a family, IPv4 first.
     pub subnets: Vec<Subnet>,
     /// Where its containers' addresses are taken from, at most one range a family, where not all of a subnet is its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ip_ranges: Vec<Cidr>,
     /// Addresses inside the subnets that belong to the host itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<IpAddr>,
     /// Whether it reaches nothing outside itself.
     pub internal: bool,
@@ -56,8 +55,76 @@ pub struct Network {
     /// The group of the links by which the host routes for it (`ip link … group`); 0 where the host does not.
     pub group: u32,
     /// The host's links that come with it and go with it, in the order of their making.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<HostLink>,
+}
+
+/// The form in a network's file.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    name: ContainerId,
+    driver: String,
+    settings: BTreeMap<String, String>,
+    subnets: Vec<Subnet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ip_ranges: Vec<Cidr>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reserved: Vec<IpAddr>,
+    internal: bool,
+    isolate: bool,
+    mtu: Option<u32>,
+    group: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    links: Vec<HostLink>,
+}
+
+impl From<Written> for Network {
+    fn from(written: Written) -> Self {
+        let Written {
+            driver,
+            settings,
+            name,
+            subnets,
+            ip_ranges,
+            reserved,
+            internal,
+            isolate,
+            mtu,
+            group,
+            links,
+        } = written;
+        Self {
+            settings: DriverSettings::read(driver, settings),
+            name,
+            subnets,
+            ip_ranges,
+            reserved,
+            internal,
+            isolate,
+            mtu,
+            group,
+            links,
+        }
+    }
+}
+
+impl From<Network> for Written {
+    fn from(network: Network) -> Self {
+        let Network { settings, name, subnets, ip_ranges, reserved, internal, isolate, mtu, group, links } =
+            network;
+        Self {
+            driver: settings.driver().to_owned(),
+            settings: settings.texts(),
+            name,
+            subnets,
+            ip_ranges,
+            reserved,
+            internal,
+            isolate,
+            mtu,
+            group,
+            links,
+        }
+    }
 }
 
 /// A link of the host that belongs to a network.

@@ -14,6 +14,7 @@
 //! .NAME                                       a file that is being written
 //! ```
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -102,43 +103,48 @@ impl Layout {
     /// A folder in the state folder.
     #[must_use]
     pub fn folder(&self, folder: Folder) -> PathBuf {
-        self.root().join(folder.name())
+        self.root.join(folder.name())
+    }
+
+    /// A path in such a folder. A start makes a dozen of them.
+    fn inside(&self, folder: Folder, name: fmt::Arguments<'_>) -> PathBuf {
+        self.root.join(format!("{}/{name}", folder.name()))
     }
 
     /// A container's record.
     #[must_use]
     pub fn record_path(&self, id: &ContainerId) -> PathBuf {
-        self.folder(Folder::Containers).join(format!("{id}.json"))
+        self.inside(Folder::Containers, format_args!("{id}.json"))
     }
 
     /// The file that a container's leases and claims are links to.
     #[must_use]
     pub fn claim_source_path(&self, id: &ContainerId) -> PathBuf {
-        self.folder(Folder::Containers).join(format!(".{id}{CLAIM_SOURCE}"))
+        self.inside(Folder::Containers, format_args!(".{id}{CLAIM_SOURCE}"))
     }
 
     /// A network's file.
     #[must_use]
     pub fn network_path(&self, name: &ContainerId) -> PathBuf {
-        self.folder(Folder::Networks).join(format!("{name}.json"))
+        self.inside(Folder::Networks, format_args!("{name}.json"))
     }
 
     /// The leases of a network.
     #[must_use]
     pub fn lease_folder(&self, network: &ContainerId) -> PathBuf {
-        self.folder(Folder::Leases).join(network.as_str())
+        self.inside(Folder::Leases, format_args!("{network}"))
     }
 
     /// The lease of an address.
     #[must_use]
     pub fn lease_path(&self, network: &ContainerId, address: IpAddr) -> PathBuf {
-        self.lease_folder(network).join(address.to_string())
+        self.inside(Folder::Leases, format_args!("{network}/{address}"))
     }
 
     /// The claims of a port, one file for each host address.
     #[must_use]
     pub fn port_claim_folder(&self, port: &PublishedPort) -> PathBuf {
-        self.folder(Folder::PortClaims).join(format!("{}-{}", port.protocol, port.host_port))
+        self.inside(Folder::PortClaims, format_args!("{}-{}", port.protocol, port.host_port))
     }
 
     /// The claim of a port that is published on one host address; `None` of one that is published on all.
@@ -151,8 +157,8 @@ impl Layout {
     #[must_use]
     pub fn mac_claim_folder(&self, on: &SharedLink) -> PathBuf {
         match on {
-            SharedLink::Network(network) => self.folder(Folder::NetworkMacClaims).join(network.as_str()),
-            SharedLink::Parent(parent) => self.folder(Folder::ParentMacClaims).join(parent.as_str()),
+            SharedLink::Network(network) => self.inside(Folder::NetworkMacClaims, format_args!("{network}")),
+            SharedLink::Parent(parent) => self.inside(Folder::ParentMacClaims, format_args!("{parent}")),
         }
     }
 
@@ -165,7 +171,7 @@ impl Layout {
     /// Those who share a container's attachments.
     #[must_use]
     pub fn member_folder(&self, owner: &ContainerId) -> PathBuf {
-        self.folder(Folder::Members).join(owner.as_str())
+        self.inside(Folder::Members, format_args!("{owner}"))
     }
 
     /// The file by which a container shares another's attachments.
@@ -177,7 +183,7 @@ impl Layout {
     /// Why the last start of a container failed.
     #[must_use]
     pub fn last_error_path(&self, id: &ContainerId) -> PathBuf {
-        self.folder(Folder::LastErrors).join(format!("{id}.json"))
+        self.inside(Folder::LastErrors, format_args!("{id}.json"))
     }
 
     /// The families whose forwarding ocinet turned on.
