@@ -17,12 +17,15 @@
 //! | `policy/` | what the administrator allows |
 //! | `plan/` | values in, steps out: networks, drivers, elements, filters |
 //! | `input/` | text in, checked values out: the runtime's state, annotations, the configuration |
-//! | `state/` | the files of the state folder |
+//! | `state/` | the files of the state folder that the hook alone writes |
 //! | `model/` | types that several rooms share |
 //! | `error.rs` `log.rs` `cli.rs` | failures, the log, the command line |
 //!
-//! Invariants: nothing outside `lifecycle/` changes the kernel; drivers see no socket; undo comes from the record alone; the
-//! record is on disk before the first change; no cost grows with the number of other containers.
+//! Invariants: only `lifecycle/` changes the kernel, but for what `ocinet gc` deletes (`diagnose/orphans.rs`) and the filters
+//! that `ocinet reload` puts back (`plan/link_filters.rs`); drivers see no socket; undo comes from the record alone; the record is
+//! on disk before the first change; no cost grows with the number of other containers.
+//!
+//! ARCHITECTURE.md follows one container through the rooms.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! Who has what another container wants: conflicts that name their holder. Only failed starts come here.
+//! Who has what another container wants: conflicts that name their holder. Only starts that fail, `ocinet plan` and
+//! `ocinet gc` come here.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

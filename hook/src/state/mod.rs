@@ -1,4 +1,4 @@
-//! The paths, locks and files of the state folder.
+//! Files of the state folder that the hook alone writes. Paths, locks, records and networks are in `shared/src/state/`.
 
 pub mod folder;
 pub mod forwarding;

@@ -16,6 +16,7 @@
 //! | `nft/` | the base tables, elements, counters |
 //! | `legacy_iptables.rs` | the older iptables' forward chain |
 //! | `netns.rs` | the only setns |
+//! | `program.rs` | the only fork: a child that waits for a container's program |
 //! | `forwarding.rs` | what turning forwarding on overwrites, and giving it back |
 //! | `descriptor.rs` | descriptors that systemd passes |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |

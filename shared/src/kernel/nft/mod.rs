@@ -6,7 +6,8 @@
 //! `places.rs` tells whose elements are;
 //! `complete.rs` looks whether the base tables are as ocinet made them;
 //! `chains.rs` reads the rules of all tables, other programs' too, and `flowtables.rs` what takes connections past them;
-//! `install.rs` is the one place that starts a process, nft, once for a boot or after somebody's flush.
+//! `install.rs` is the one place that starts a process, nft: where the tables or a part of them are missing, and for `reload` and
+//! `doctor`.
 
 mod batch;
 pub mod chains;
