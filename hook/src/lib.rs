@@ -21,8 +21,8 @@
 //! | `model/` | types that several rooms share |
 //! | `error.rs` `log.rs` `cli.rs` | failures, the log, the command line |
 //!
-//! Invariants: only `lifecycle/` changes the kernel, but for what `ocinet gc` deletes (`diagnose/orphans.rs`) and the filters
-//! that `ocinet reload` puts back (`plan/link_filters.rs`); drivers see no socket; undo comes from the record alone; the record is
+//! Invariants: only `lifecycle/` changes the kernel, but for what `ocinet gc` deletes (`diagnose/orphans.rs`); drivers see no
+//! socket; undo comes from the record alone; the record is
 //! on disk before the first change; no cost grows with the number of other containers.
 //!
 //! ARCHITECTURE.md follows one container through the rooms.

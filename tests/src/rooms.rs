@@ -231,3 +231,39 @@ fn no_files_import_each_other_in_a_circle() {
     }
     assert!(wrong.is_empty(), "circles of imports:\n{}", wrong.join("\n"));
 }
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).expect("read the page")
+}
+
+#[test]
+fn the_picture_in_the_page_has_the_rooms_of_this_order() {
+    let page = page("ARCHITECTURE.md");
+    let picture =
+        page.split("```mermaid").nth(1).and_then(|rest| rest.split("```").next()).expect("a picture");
+    for House { folder, rooms } in HOUSES {
+        let part = picture.split(&format!("[\"{folder}\"]")).nth(1).expect("a part for the crate");
+        let part = part.split("end\n").next().expect("the part's end");
+        let drawn: Vec<&str> =
+            part.split("[\"").skip(1).filter_map(|rest| rest.split("\"]").next()).collect();
+        let wanted: Vec<String> = rooms.iter().map(|row| row.join(", ")).collect();
+        assert_eq!(drawn, wanted, "{folder}");
+    }
+}
+
+#[test]
+fn every_file_that_the_pages_for_contributors_name_is_there() {
+    let places = ["", "hook/src", "shared/src", "exporter/src", "shared/src/kernel", "tests"];
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let page = page(name);
+        let words = page.split('`').skip(1).step_by(2);
+        let is_file = |word: &&str| {
+            word.contains('/') && [".rs", ".nft", ".md", ".txt"].iter().any(|end| word.ends_with(end))
+        };
+        let is_there = |word: &str| places.iter().any(|place| root().join(place).join(word).exists());
+        // NAME stands for what the reader adds.
+        let missing: Vec<&str> =
+            words.filter(is_file).filter(|word| !word.contains("NAME") && !is_there(word)).collect();
+        assert!(missing.is_empty(), "{name} names files that are not there: {missing:?}");
+    }
+}
