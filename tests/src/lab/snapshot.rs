@@ -1,4 +1,5 @@
-//! Everything on the host that a container could leave behind, as text to compare.
+//! Everything on the host that a container could leave behind, as text to compare. It is what ip(8) and nft(8) print, and not
+//! read further: whatever they know of is compared, and what differs is shown as a person would look at it.
 
 use std::fs;
 use std::path::Path;

@@ -273,14 +273,7 @@ fn address(namespace: &Netns, addresses: &[IpAddr]) {
 /// Waits until the kernel has finished with a new eth0: its carrier, and the routes of its own IPv6 addresses.
 #[track_caller]
 fn settle(namespace: &Netns) {
-    let is_settled = || {
-        let link = namespace.ok(&["ip", "-br", "link", "show", "dev", "eth0"]);
-        let own = namespace.ok(&["ip", "-6", "-br", "address", "show", "dev", "eth0"]);
-        let local = namespace.ok(&["ip", "-6", "route", "show", "table", "local", "dev", "eth0"]);
-        let mut addresses = own.split_whitespace().filter_map(|word| Some(word.split_once('/')?.0));
-        link.contains(" UP ") && addresses.all(|address| local.contains(&format!("local {address} ")))
-    };
-    assert!(until(is_settled), "the lab's eth0 is not ready");
+    assert!(until(|| namespace.is_settled("eth0")), "the lab's eth0 is not ready");
 }
 
 /// The hook under test: `target/bin/ocinet`, or OCINET_BIN.

@@ -54,7 +54,7 @@ fn address(of: [&str; 2], ipv6: bool) -> IpAddr {
 fn used(lab: &Lab) {
     let first = lab.attach("first", &[("net.subnet", DUAL)]);
     lab.detach(first);
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
 }
 
 fn internet(lab: &Lab) -> Server {
@@ -95,9 +95,8 @@ fn bridge_macvlan_and_vxlan_on_one_container() {
         // The first interface is the way out, and the only one.
         let hosts = if ipv6 { [HOST6, HOST_SECOND6] } else { [HOST4, HOST_SECOND4] };
         assert!(hosts.contains(&seen_by_internet(&web, ipv6)));
-        let family = if ipv6 { "-6" } else { "-4" };
-        let defaults = web.net.ok(&["ip", family, "route", "show", "default"]);
-        assert!(defaults.lines().count() == 1 && defaults.contains("dev eth0"), "{defaults}");
+        let by: Vec<_> = web.net.default_routes(ipv6).iter().map(|route| route.link).collect();
+        assert_eq!(by, [Some(web.net.link("eth0").index)]);
     }
 }
 
@@ -225,10 +224,9 @@ fn a_way_out_of_one_family() {
 fn only_named_interfaces() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.eth1.subnet", DUAL), ("net.eth1.ports", "8080:80")]);
-    let links = web.net.ok(&["ip", "-br", "link"]);
-    let names: Vec<&str> = links.lines().filter_map(|line| line.split(['@', ' ']).next()).collect();
     // The kernel may have links of its own in every namespace, which are down.
-    assert!(names.contains(&"eth1") && !names.contains(&"eth0"), "{links}");
+    let names: Vec<String> = web.net.links_named("eth").into_iter().map(|link| link.name).collect();
+    assert_eq!(names, ["eth1"]);
     let _server = Server::tcp(&web.net, 80, "web");
     for host in [HOST4, HOST6] {
         reaches(&lab.peer, host, 8080, "web");
@@ -282,8 +280,8 @@ fn a_later_interface_that_fails_takes_the_earlier_ones_back() {
     assert_eq!(finished.code, 4, "{}", finished.stderr);
     assert!(finished.stderr.contains("its network namespace has an interface eth2 already"));
     before.assert_is_back(&lab, "a refusal at the third interface");
-    let left = late.net().ok(&["ip", "-br", "link"]);
-    assert!(!left.contains("eth0") && !left.contains("eth1"), "{left}");
+    let left: Vec<String> = late.net().links_named("eth").into_iter().map(|link| link.name).collect();
+    assert_eq!(left, ["eth2"]);
     refused(&lab, &three(&[("net.sysctl", "net.core.nothing=1")]), 3, "no such sysctl");
 }
 
@@ -300,8 +298,7 @@ fn a_stop_takes_all_interfaces_back() {
     let pinned = attached.net.again();
     lab.detach(attached);
     before.assert_is_back(&lab, "a stop with a pinned namespace");
-    let left = pinned.ok(&["ip", "-br", "link"]);
-    assert!(!left.contains("eth"), "{left}");
+    assert_eq!(pinned.links_named("eth"), []);
 }
 
 #[test]

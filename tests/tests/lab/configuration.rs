@@ -20,19 +20,15 @@ fn annotations_override_what_a_named_network_says() {
         configured(&format!("{ON_A_BRIDGE}mtu = 1300\nsnat = \"{HOST_SECOND4}\"\nbridge = \"br-web\"\n"));
     let (web, own) = (lab.attach("web", &WEB), lab.attach("own", &[WEB[0], ("net.snat", "198.51.100.10")]));
     let small = lab.attach("small", &[WEB[0], ("net.mtu", "1290")]);
-    for (container, mtu) in [(&web, "mtu 1300"), (&own, "mtu 1300"), (&small, "mtu 1290")] {
-        let link = container.net.ok(&["ip", "link", "show", "dev", "eth0"]);
-        assert!(link.contains(mtu), "{link}");
+    for (container, mtu) in [(&web, 1300), (&own, 1300), (&small, 1290)] {
+        assert_eq!(container.net.link("eth0").mtu, mtu);
     }
     let _server = Server::tcp(&lab.wan, 80, "internet");
     for (container, address) in [(&web, HOST_SECOND4), (&own, HOST4)] {
         let answer = ask_tcp(&container.net, SocketAddr::new(INTERNET4, 80), PATIENCE).expect("an answer");
         assert_eq!(answer.seen_as, address);
     }
-    assert!(
-        lab.host.ok(&["ip", "link", "show", "dev", "br-web"]).contains("mtu 1300"),
-        "the others' is as it was"
-    );
+    assert_eq!(lab.host.link("br-web").mtu, 1300, "the others' is as it was");
     // What belongs to the network, the first container may say.
     let lab = configured(ON_A_BRIDGE);
     let first = [WEB[0], ("net.driver", "veth"), ("net.subnet", "10.82.0.0/24")];
@@ -48,7 +44,7 @@ fn the_default_network_can_be_configured() {
     let web = lab.attach("web", &[("net.driver", "bridge")]);
     assert!(web.address(false).to_string().starts_with("10.83.0."), "{}", web.record);
     let none = lab.attach("none", &[("net.driver", "none")]);
-    assert!(none.net.ok(&["ip", "-br", "link"]).lines().all(|line| line.starts_with("lo ")));
+    assert!(none.net.links().iter().all(|link| link.name == "lo"));
     let host =
         format!(r#"{{"id":"host","pid":{},"annotations":{{"net.driver":"host"}}}}"#, std::process::id());
     let finished = lab.run(&["createRuntime"], &host);
@@ -201,7 +197,7 @@ fn a_configuration_that_changed_meets_the_living_network() {
     // What is a container's own changes with the next container, and the configuration may go.
     lab.configure("[network.web]\nmtu = 1290\n");
     let third = lab.attach("third", &WEB);
-    assert!(third.net.ok(&["ip", "link", "show", "dev", "eth0"]).contains("mtu 1290"));
+    assert_eq!(third.net.link("eth0").mtu, 1290);
     fs::remove_file(lab.config_path()).unwrap();
     let fourth = lab.attach("fourth", &WEB);
     let _server = Server::tcp(&first.net, 80, "first");
@@ -234,14 +230,9 @@ fn a_second_interface_takes_a_named_network() {
     for address in on_web {
         reaches(&web.net, address, 80, "app");
     }
-    let mtu = |of: &Attached, interface: &str, mtu: &str| {
-        let link = of.net.ok(&["ip", "link", "show", "dev", interface]);
-        assert!(link.contains(mtu), "{link}");
-    };
-    mtu(&app, "eth0", "mtu 1500");
-    mtu(&app, "eth1", "mtu 1300");
+    assert_eq!(["eth0", "eth1"].map(|interface| app.net.link(interface).mtu), [1500, 1300]);
     let own = lab.attach("own", &[&both[..], &[("net.eth1.mtu", "1290")]].concat());
-    mtu(&own, "eth1", "mtu 1290");
+    assert_eq!(own.net.link("eth1").mtu, 1290);
     let wrong = [&both[..], &[("net.eth1.mtu", "9")]].concat();
     refused(&lab, &wrong, 3, "the annotation net.eth1.mtu: 9 is out of range");
     lab.configure("[network.web]\nmtu = 9\n");

@@ -144,7 +144,7 @@ fn an_address_that_the_host_cannot_use_yet() {
     lab.host.sysctl("ipv6/conf/eth0/accept_dad", "1");
     lab.host.sysctl("ipv6/conf/eth0/dad_transmits", "20");
     lab.host.batch(&format!("addr add 2001:db8:1::77/64 dev eth0\naddr add {PEER6}/64 dev eth0\n"));
-    let is_known = || lab.host.ok(&["ip", "-6", "address"]).contains("dadfailed");
+    let is_known = || lab.host.all_addresses().iter().any(|address| address.is_taken);
     assert!(until(is_known));
     for (address, says) in [
         (
@@ -250,15 +250,15 @@ fn router_advertisements_that_forwarding_does_not_end_are_no_reason_to_refuse() 
                 "eth0",
                 &Frame::new(router, all).router_advertisement("2001:db8:77::".parse().unwrap()),
             );
-            let learned = || lab.host.ok(&["ip", "-6", "route"]).contains("2001:db8:77::/64");
-            until(learned)
+            let prefix = Some(("2001:db8:77::".parse().unwrap(), 64));
+            until(|| lab.host.routes(true).iter().any(|route| route.to == prefix))
         };
         if accept_ra == "2" {
             assert!(hears());
         } else if accept_ra == "0" {
             lab.host.batch("route add default via 2001:db8:1::1 dev eth0 proto ra\n");
         }
-        let has_default = || lab.host.ok(&["ip", "-6", "route"]).contains("default");
+        let has_default = || !lab.host.default_routes(true).is_empty();
         let dual = lab.attach("dual", &[("net.subnet", DUAL)]);
         assert_eq!(has_default(), accept_ra != "1");
         assert!(accept_ra != "2" || hears(), "an advertisement is heard while the host forwards");

@@ -52,7 +52,7 @@ fn lab_with_neighbour(
         return (lab, Some(first));
     }
     lab.detach(first);
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
     (lab, None)
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ocinet_tests::lab::{
-    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Sandbox, Server, ask_tcp, until,
+    Attached, DUAL, Finished, HOST4, HOST6, INTERNET4, INTERNET6, Lab, Link, Sandbox, Server, ask_tcp, until,
 };
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ fn lives(lab: &Lab, kind: usize, of: &Attached) {
     }
     if kind == OVERLAY {
         // There is nobody at the other end to ask.
-        lab.host.ok(&["ip", "link", "show", "oc-vni7"]);
+        assert_eq!(lab.host.link("oc-vni7").kind, "vxlan");
         lab.host.ok(&["nft", "get element bridge ocinet tunnels { oc-vni7 }"]);
         assert!(lab.host.ok(&["nft", "list set inet ocinet overlays"]).contains("4789"));
     }
@@ -175,10 +175,9 @@ fn what_was_left_to_the_living_goes_with_them() {
     }
     let is_gone = || {
         assert_eq!(lab.run(&["gc"], "").code, 0);
-        let links = lab.host.ok(&["ip", "-br", "link"]);
-        !links.contains("oc-") && !links.contains("ocinet0")
+        lab.host.links_named("oc").is_empty()
     };
-    assert!(until(is_gone), "{}", lab.host.ok(&["ip", "-br", "link"]));
+    assert!(until(is_gone), "{:?}", lab.host.links());
     let rules = lab.host.ok(&["nft", "list", "ruleset"]);
     assert!(!rules.contains("10.9") && !rules.contains("0x6f"), "{rules}");
 }
@@ -207,8 +206,9 @@ fn two_folders_on_one_network_do_not_take_it_from_each_other() {
                 second.detach("other", other);
             }
         }
-        let links = lab.host.ok(&["ip", "-br", "link"]);
-        assert!(!links.contains("ocinet0") && !links.contains("vxlan") && !links.contains("vni"), "{links}");
+        let is_left =
+            |link: &Link| link.name == "ocinet0" || link.kind == "vxlan" || link.name.contains("vxlan");
+        assert!(!lab.host.links().iter().any(is_left), "{:?}", lab.host.links());
     }
 }
 
@@ -262,7 +262,7 @@ fn an_address_of_a_dead_container_without_a_record_is_free() {
     let Attached { mut sandbox, net, .. } = lab.attach("dead", &asked[..2]);
     drop(net);
     sandbox.end();
-    assert!(until(|| !lab.host.ok(&["ip", "-br", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
     empty(&lab);
     let next = lab.attach("next", &asked);
     lives(&lab, 0, &next);

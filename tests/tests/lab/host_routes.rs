@@ -260,7 +260,7 @@ fn a_default_route_by_a_next_hop_of_ipv6() {
     }
     let web = lab.attach("web", MACVLAN);
     assert_eq!(web.record["attachments"][0]["parent"], "eth0");
-    assert_eq!(web.net.ok(&["ip", "-6", "route", "show", "default"]), "");
+    assert_eq!(web.net.default_routes(true), []);
     let _server = Server::tcp(&lab.peer, 80, "peer");
     for to in [PEER4, PEER6] {
         reaches(&web.net, to, 80, "peer");

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::net::if_::if_nametoindex;
 use ocinet_tests::lab::{
     Attached, Capture, Endpoint, Forwarding, Frame, HOST4, HOST6, Lab, Netns, PEER4, PEER6, Seen,
     link_address, send_frame, until,
@@ -85,12 +84,9 @@ fn quote(
 
 /// A port without a server of a container's link-local address, as the host sees it.
 fn link_local(lab: &Lab, app: &Attached) -> SocketAddr {
-    let shown = app.net.ok(&["ip", "-6", "-br", "address", "show", "dev", "eth0"]);
-    let own = shown.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
-    let own = own.split_once('/').unwrap().0.parse().unwrap();
     let link = app.record["attachments"][0]["parent"].as_str().map_or_else(|| host_end(app), str::to_owned);
-    let index = lab.host.within(|| if_nametoindex(link.as_str())).unwrap();
-    SocketAddr::V6(SocketAddrV6::new(own, SERVICE + 1, 0, index))
+    let own = app.net.link_local("eth0");
+    SocketAddr::V6(SocketAddrV6::new(own, SERVICE + 1, 0, lab.host.link(&link).index))
 }
 
 fn attach(lab: &Lab, driver: &str, id: &str, number: u8, more: &[(&str, &str)]) -> Attached {
@@ -196,17 +192,15 @@ fn a_container_makes_none_of_the_hosts_packets_small() {
                 too_big(&lab, &attacker, at, (from, to));
             }
             sleep(Duration::from_millis(50));
-            let way = lab.host.ok(&["ip", "route", "get", &to.ip().to_string()]);
-            assert!(!way.contains("mtu"), "{driver}: {way}");
+            let mtu = || lab.host.route_to(to.ip()).expect("a route").mtu;
+            assert_eq!(mtu(), None, "{driver}");
             // The twin: a machine of the LAN is believed.
             let (mac, own) = (link_address(&lab.peer, "eth0"), link_address(&lab.host, "eth0"));
             let [near, far] = [Endpoint::new(mac, to.ip(), 0), Endpoint::new(own, host, 0)];
             let quoted =
                 Frame::new(Endpoint { port: 5353, ..far }, Endpoint { port: 5353, ..near }).udp(b"big");
             send_frame(&lab.peer, "eth0", &Frame::new(near, far).too_big(&quoted[14..], 1300));
-            let is_believed =
-                || lab.host.ok(&["ip", "route", "get", &to.ip().to_string()]).contains("mtu 1300");
-            assert!(until(is_believed), "{driver}, IPv6 {ipv6}: the LAN's own");
+            assert!(until(|| mtu() == Some(1300)), "{driver}, IPv6 {ipv6}: the LAN's own");
         }
     }
 }

@@ -64,7 +64,7 @@ fn refused_beside(first: Runtime, second: Runtime, same_bundle: bool) {
     serves(&lab, "web");
     drop(_server);
     web.stop();
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
 }
 
 #[test]

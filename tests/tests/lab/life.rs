@@ -23,7 +23,7 @@ pub(crate) const PUBLISHED: [(&str, &str); 3] =
 pub(crate) fn used(lab: &Lab) {
     let first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
     lab.detach(first);
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
 }
 
 /// A container of a runtime whose port 8080 leads to port 80.
@@ -152,7 +152,7 @@ fn an_interface_that_was_moved_elsewhere_goes_with_its_container() {
         // The container's own namespace is gone by then.
         sleep(Duration::from_millis(500));
         assert_eq!(lab.poststop("web").code, 0);
-        assert!(!elsewhere.ok(&["ip", "-o", "link"]).contains("eth0"), "{driver}");
+        assert_eq!(elsewhere.links_named("eth0"), [], "{driver}");
         before.assert_is_back(&lab, driver);
         lab.detach(other);
     }
@@ -170,7 +170,7 @@ fn the_stop_of_a_container_whose_links_are_gone_asks_for_none() {
         drop(attached.net);
         attached.sandbox.end();
         let link = attached.record["attachments"][0]["host_interface"].as_str().unwrap();
-        assert!(until(|| !lab.host.ok(&["ip", "link"]).contains(link)), "{link} is left");
+        assert!(until(|| lab.host.links_named(link).is_empty()), "{link} is left");
         let calls = lab.dir().join("calls");
         let under = ["strace", "-f", "-qq", "-e", "trace=sendto", "-o", calls.to_str().unwrap()];
         let _ = lab.run_under(&under, &["poststop"], r#"{"id":"web"}"#).ok();
@@ -237,8 +237,7 @@ fn the_record_has_the_index_of_the_hosts_end() {
     let web = lab.attach("web", &PUBLISHED);
     let attachment = &web.record["attachments"][0];
     let name = attachment["host_interface"].as_str().unwrap();
-    let line = lab.host.ok(&["ip", "-o", "link", "show", "dev", name]);
-    assert_eq!(line.split(':').next(), Some(attachment["host_ifindex"].to_string().as_str()), "{line}");
+    assert_eq!(attachment["host_ifindex"], lab.host.link(name).index);
 }
 
 #[test]
@@ -302,7 +301,7 @@ fn a_subnet_is_chosen_that_nothing_uses() {
 fn none_and_host_drivers() {
     let lab = Lab::new();
     let none = lab.attach("none", &[("net.driver", "none")]);
-    assert!(none.net.ok(&["ip", "-br", "link"]).lines().all(|line| line.starts_with("lo ")));
+    assert!(none.net.links().iter().all(|link| link.name == "lo"));
     let own = json!({
         "id": "host", "pid": std::process::id(), "annotations": {"net.driver": "host"},
     });

@@ -57,13 +57,8 @@ pub(crate) fn second_link(lab: &Lab, addresses: &[&str]) {
 /// Waits until the kernel's own work on a link that was brought up is done: what it is then, it stays.
 pub(crate) fn settles(lab: &Lab, link: &str) {
     let is_done = || {
-        let state = lab.host.ok(&["ip", "-br", "link", "show", "dev", link]);
-        let has = lab.host.ok(&["ip", "-6", "-o", "address", "show", "dev", link]);
-        let local = lab.host.ok(&["ip", "-6", "route", "show", "table", "local", "dev", link]);
-        let addresses = has.split_whitespace().filter_map(|word| word.split_once('/')).map(|(own, _)| own);
-        state.contains(" UP ")
-            && has.contains("fe80:")
-            && addresses.into_iter().all(|own| local.contains(&format!("local {own} ")))
+        let mut addresses = lab.host.addresses(link).into_iter();
+        addresses.any(|own| own.ip.is_ipv6() && !own.is_global) && lab.host.is_settled(link)
     };
     assert!(until(is_done), "{link} is not up");
 }
@@ -311,7 +306,7 @@ fn a_rogue_router_advertisement_changes_nothing_in_a_container() {
 fn one_container_has_ipv4_and_the_next_both() {
     let lab = Lab::new();
     let one = on_lan(&lab, "one", &[("net.ip", "198.51.100.50")]);
-    assert!(!one.net.ok(&["ip", "-6", "address", "show", "dev", "eth0"]).contains("inet6"));
+    assert!(one.net.addresses("eth0").iter().all(|address| address.ip.is_ipv4()));
     let two = on_lan(&lab, "two", &[("net.ip", IP2)]);
     is_a_neighbour(&lab, &two);
     let _server = Server::tcp(&two.net, 81, "two");
@@ -332,8 +327,7 @@ fn a_stop_with_a_pinned_namespace_takes_the_macvlan_out_of_it() {
     let pinned = web.net.again();
     lab.detach(web);
     before.assert_is_back(&lab, "a stop with a pinned namespace");
-    let left = pinned.ok(&["ip", "-br", "link"]);
-    assert!(!left.contains("eth"), "{left}");
+    assert_eq!(pinned.links_named("eth"), []);
     assert!(!ping(&lab.peer, address, SILENCE));
 }
 
@@ -344,11 +338,10 @@ fn macvlan_containers_of_every_runtime_live_and_leave_nothing() {
         {
             starts_and_leaves_nothing(runtime, &with(&annotations), |lab, net| {
                 let _servers = [Server::tcp(net, 80, "web"), Server::tcp(&lab.wan, 80, "internet")];
-                for (family, internet) in [("-4", INTERNET4), ("-6", INTERNET6)] {
-                    let said =
-                        net.ok(&["ip", "-br", family, "address", "show", "dev", "eth0", "scope", "global"]);
-                    let own = said.split_whitespace().nth(2).and_then(|cidr| cidr.split('/').next());
-                    let own: IpAddr = own.expect("an address").parse().unwrap();
+                for internet in [INTERNET4, INTERNET6] {
+                    let mut own = net.addresses("eth0").into_iter().filter(|address| address.is_global);
+                    let own = own.find(|address| address.ip.is_ipv6() == internet.is_ipv6());
+                    let own = own.expect("an address").ip;
                     reaches(&lab.peer, own, 80, "web");
                     let answer = ask_tcp(net, SocketAddr::new(internet, 80), PATIENCE).expect("an answer");
                     assert_eq!(answer.seen_as, own, "{runtime:?}");

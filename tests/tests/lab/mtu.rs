@@ -101,8 +101,9 @@ fn a_container_with_a_small_mtu_leaves_no_route() {
     let _neighbour = lab.attach("neighbour", &network);
     let before = Snapshot::of(&lab);
     let web = lab.attach("web", &[network[0], network[1], ("net.mtu", "1400")]);
-    let to_web = format!("{} dev", web.address(false));
-    assert!(lab.host.ok(&["ip", "route"]).contains(&to_web));
+    let to_web = Some((web.address(false), 32));
+    let mut routes = lab.host.routes(false).into_iter().filter(|route| route.to == to_web);
+    assert_eq!(routes.next().expect("a route").mtu, Some(1400));
     lab.detach(web);
     before.assert_is_back(&lab, "a container with a small MTU");
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ocinet_tests::lab::{
     Attached, Capture, DUAL, HOST_SECOND4, HOST_SECOND6, HOST4, HOST6, Host, INTERNET4, INTERNET6, Lab,
-    Netns, PEER4, PEER6, Runtime, Server, ask_tcp, ask_udp, ping,
+    Netns, PEER4, PEER6, Route, Runtime, Server, ask_tcp, ask_udp, ping,
 };
 
 use crate::conflict::refused_as_it_is as refused;
@@ -64,8 +64,7 @@ fn seen_by_internet(from: &Netns, ipv6: bool) -> Option<IpAddr> {
 
 #[track_caller]
 pub(crate) fn has_mtu(of: &Netns, interface: &str, mtu: usize) {
-    let link = of.ok(&["ip", "-o", "link", "show", "dev", interface]);
-    assert!(link.contains(&format!(" mtu {mtu} ")), "{link}");
+    assert_eq!(of.link(interface).mtu, mtu);
 }
 
 /// The default route leads by the LAN; a further one leads by the host, whose address the internet then sees.
@@ -331,12 +330,12 @@ fn a_container_may_have_thousands_of_routes() {
         ipv4.chain(numbers.map(|n| format!("fd77::{n:x}/128 via fd00:90::1"))).collect();
     let routes = routes.join(",");
     let web = lab.attach("web", &[BRIDGE, &[("net.routes", routes.as_str())]].concat());
-    for family in ["-4", "-6"] {
-        let found = web.net.ok(&["ip", family, "route"]);
-        assert_eq!(
-            found.lines().filter(|line| line.contains("172.16.") || line.contains("fd77::")).count(),
-            2000
-        );
+    for (ipv6, gateway) in [(false, "10.90.0.1"), (true, "fd00:90::1")] {
+        let by_gateway = |route: &Route| {
+            let length = if ipv6 { 128 } else { 32 };
+            route.via == gateway.parse().ok() && route.to.is_some_and(|(_, of)| of == length)
+        };
+        assert_eq!(web.net.routes(ipv6).into_iter().filter(by_gateway).count(), 2000);
     }
     reaches(&web.net, INTERNET6, 80, "internet");
     let twice = format!("{routes},172.16.7.7/32 via 10.90.0.1");

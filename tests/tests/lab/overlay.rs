@@ -90,9 +90,8 @@ impl Overlay {
 }
 
 #[track_caller]
-fn mtu_of(container: &Attached) -> String {
-    let link = container.net.ok(&["ip", "-o", "link", "show", "dev", "eth0"]);
-    link.split(" mtu ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an MTU").to_owned()
+fn mtu_of(container: &Attached) -> usize {
+    container.net.link("eth0").mtu
 }
 
 /// Whole segments in both directions, and nothing larger: `mtu` is that inside, `underlay` that of the hosts' links.
@@ -125,7 +124,7 @@ fn three_hosts(underlay: Underlay) {
         }
     }
     let mtu = underlay.inside(1500);
-    assert_eq!(mtu_of(&containers[0]), mtu.to_string());
+    assert_eq!(mtu_of(&containers[0]), mtu);
     carries_full_size(&overlay, &containers[0], (1, &containers[1]), mtu);
     carries_full_size(&overlay, &containers[1], (2, &containers[2]), mtu);
 }
@@ -159,7 +158,7 @@ fn the_mtu_follows_the_underlay() {
         }
         let (a, b) = (overlay.attach(0, 10, &[]), overlay.attach(1, 11, &[]));
         let mtu = underlay.inside(1400);
-        assert_eq!(mtu_of(&a), mtu.to_string(), "{underlay:?}");
+        assert_eq!(mtu_of(&a), mtu, "{underlay:?}");
         carries_full_size(&overlay, &a, (1, &b), mtu);
     }
 }
@@ -174,7 +173,7 @@ fn a_lower_mtu_is_honoured_and_a_larger_one_refused() {
     let a = overlay.attach(0, 10, &[("net.mtu", "1390")]);
     let lower = overlay.attach(0, 12, &[("net.mtu", "1300")]);
     let b = overlay.attach(1, 11, &[("net.mtu", "1390")]);
-    assert_eq!([mtu_of(&a), mtu_of(&lower), mtu_of(&b)], ["1390", "1300", "1390"]);
+    assert_eq!([mtu_of(&a), mtu_of(&lower), mtu_of(&b)], [1390, 1300, 1390]);
     carries_full_size(&overlay, &a, (1, &b), 1390);
     refused(&overlay.lab, &with("1391"), 3, "more than the 1390");
 }
@@ -189,10 +188,10 @@ fn the_mtu_is_that_of_the_narrowest_way_to_a_peer() {
          addr add 2001:db8:2::1/64 dev wg0 nodad\n",
     );
     for (number, peers, mtu) in [
-        (10, "198.51.100.31,198.51.100.32", "1450"),
-        (11, "192.0.2.9,198.51.100.31", "1370"),
-        (12, "198.51.100.31,198.51.100.32,192.0.2.9", "1370"),
-        (13, "2001:db8:1::31,2001:db8:2::9", "1350"),
+        (10, "198.51.100.31,198.51.100.32", 1450),
+        (11, "192.0.2.9,198.51.100.31", 1370),
+        (12, "198.51.100.31,198.51.100.32,192.0.2.9", 1370),
+        (13, "2001:db8:1::31,2001:db8:2::9", 1350),
     ] {
         let container = overlay.attach(0, number, &[("net.peers", peers)]);
         assert_eq!(mtu_of(&container), mtu, "{peers}");
@@ -240,7 +239,7 @@ fn an_underlay_that_carries_less_than_the_overlay_sends() {
         for command in said.stdout.lines().filter_map(|line| line.strip_prefix("  $ ")) {
             host.net.ok(&["sh", "-c", command]);
         }
-        assert_eq!(mtu_of(&one), most.to_string());
+        assert_eq!(mtu_of(&one), most);
         assert!(full_size_ping(&one.net, two.address(false), most - ECHO[0]));
         assert_eq!(host.run(&["doctor"], "").ok().lines().last(), Some("nothing is wrong"));
     }

@@ -268,9 +268,9 @@ fn a_second_interface_may_be_added_to_a_pod() {
     let mut more = Sandbox::beside("more", &owner.net);
     let annotations = [("net.eth1.network", "blue"), ("net.eth1.subnet", "10.92.0.0/24")];
     assert_eq!(lab.create(&more, &annotations).stderr, "");
-    assert!(owner.net.ok(&["ip", "-br", "link"]).contains("eth1@"));
+    assert_eq!(owner.net.link("eth1").kind, "veth");
     stop(&lab, &mut more);
-    assert!(!owner.net.ok(&["ip", "-br", "link"]).contains("eth1@"));
+    assert!(owner.net.links_named("eth1").is_empty());
     lab.detach(owner);
     before.assert_is_back(&lab, "a pod with two interfaces");
 }

@@ -187,7 +187,7 @@ fn the_link_of_the_default_route_is_nobodys_alone() {
     let web = lab.attach("web", &asked("eth1"));
     assert!(ping(&web.net, PEER4, PATIENCE) && ping(&web.net, PEER6, PATIENCE));
     lab.detach(web);
-    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains(" UP ")));
+    assert!(until(|| lab.host.link("eth1").is_up));
     // Other modes share the link, and what the configuration says of a network is the administrator's own.
     let shared = lab.attach("shared", &with(&[("net.parent", "eth0"), ("net.ip", IP)]));
     assert!(ping(&shared.net, PEER4, PATIENCE));

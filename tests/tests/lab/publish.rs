@@ -84,7 +84,7 @@ fn a_loopback_or_link_local_address_refuses_at_once_where_it_leads_nowhere() {
         }
         answers(&lab.host, "::ffff:127.0.0.1".parse().unwrap(), 8080, "web");
         for (from, link) in [(&lab.host, "eth0"), (&lab.peer, "eth0"), (&web.net, &gateway(&web))] {
-            refused(from, link_local(&lab.host, link, index(from)));
+            refused(from, link_local(&lab.host, link, from.link("eth0").index));
         }
         for ipv6 in BOTH {
             answers(&lab.host, host(ipv6), 8080, "web");
@@ -98,16 +98,9 @@ fn gateway(attached: &Attached) -> String {
     attachment["parent"].as_str().or(attachment["host_interface"].as_str()).unwrap().to_owned()
 }
 
-/// The number of a namespace's eth0.
-fn index(net: &Netns) -> u32 {
-    net.ok(&["ip", "-o", "link", "show", "dev", "eth0"]).split(':').next().unwrap().parse().unwrap()
-}
-
 /// Port 8080 at the link-local address of a link of the host, by the sender's own link.
 fn link_local(host: &Netns, link: &str, scope: u32) -> SocketAddr {
-    let line = host.ok(&["ip", "-6", "-br", "address", "show", "dev", link, "scope", "link"]);
-    let address = line.split_whitespace().find_map(|word| word.split_once('/')?.0.parse().ok()).unwrap();
-    SocketAddrV6::new(address, 8080, 0, scope).into()
+    SocketAddrV6::new(host.link_local(link), 8080, 0, scope).into()
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn a_rate_is_kept_after_a_reload() {
 }
 
 fn has_shaper(lab: &Lab) -> bool {
-    !lab.host.ok(&["ip", "-o", "link", "show", "type", "ifb"]).is_empty()
+    !lab.host.links_of_kind("ifb").is_empty()
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn the_extremes_of_a_rate() {
             }
         }
     }
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
     for rate in ["15999", "401gbit", "20Mbit", "-1mbit", "1.5mbit", "20 mbit", "mbit", "99999999999999999999"]
     {
         for key in ["net.rate-in", "net.rate-out"] {
@@ -216,13 +216,12 @@ fn shapers_of_several_containers_are_apart() {
     let annotations = with(BRIDGE, LIMITED);
     let first = lab.attach("first", &annotations);
     let second = lab.attach("second", &annotations);
-    let shapers = lab.host.ok(&["ip", "-o", "link", "show", "type", "ifb"]);
-    assert_eq!(shapers.lines().count(), 2, "{shapers}");
+    assert_eq!(lab.host.links_of_kind("ifb").len(), 2);
     lab.detach(first);
     within_a_tenth(40.0 * MBIT, || iperf(&second.net, &lab.host, second.address(false), SECONDS, true));
     let again = Sandbox::new("first");
     assert!(until(|| lab.create(&again, &annotations).code == 0));
     let _server = Server::tcp(&second.net, 80, "second");
     reaches(&again.net(), second.address(true), 80, "second");
-    assert_eq!(lab.host.ok(&["ip", "-o", "link", "show", "type", "ifb"]).lines().count(), 2);
+    assert_eq!(lab.host.links_of_kind("ifb").len(), 2);
 }

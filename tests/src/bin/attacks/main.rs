@@ -77,7 +77,7 @@ fn main() {
         lab.obey_source_routes();
         let attached = tool.attach_all(&lab);
         // A gateway's address that is still being looked for elsewhere (RFC 4862) is nobody's.
-        let is_tentative = || lab.host.ok(&["ip", "-6", "address"]).contains("tentative");
+        let is_tentative = || lab.host.all_addresses().iter().any(|address| address.is_tentative);
         assert!((0..5).any(|_| until(|| !is_tentative())), "the gateways have their addresses");
         let stage = stage(&lab, &attached.nets);
         let by = &attached.by;

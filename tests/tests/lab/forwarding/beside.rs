@@ -14,9 +14,8 @@ fn beside(lab: &Lab) -> (Attached, Server) {
     web.net.batch(&format!("route add 192.0.2.0/24 via {four}\nroute add 2001:db8:2::/64 via {six}\n"));
     let server = Server::tcp(&web.net, 80, "lan");
     // The neighbour sends what it has for the host to that link.
-    let shown = lab.host.ok(&["ip", "-o", "link", "show", "type", "macvlan"]);
-    let link = shown.split_whitespace().nth(1).and_then(|name| name.split('@').next()).expect("a link");
-    let to = format!("lladdr {} dev eth0 nud permanent", text(link_address(&lab.host, link)));
+    let links = lab.host.links_of_kind("macvlan");
+    let to = format!("lladdr {} dev eth0 nud permanent", text(link_address(&lab.host, &links[0].name)));
     lab.peer.batch(&format!("neigh replace {HOST4} {to}\nneigh replace {HOST6} {to}\n"));
     (web, server)
 }

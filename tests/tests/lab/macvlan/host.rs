@@ -22,7 +22,7 @@ pub(crate) fn hosts_own(ipv6: bool) -> IpAddr {
 }
 
 fn host_links(lab: &Lab) -> usize {
-    lab.host.ok(&["ip", "-o", "link", "show", "type", "macvlan"]).lines().count()
+    lab.host.links_of_kind("macvlan").len()
 }
 
 /// The host's traffic with the LAN, by its own addresses.
@@ -105,8 +105,9 @@ fn with_host_access_of_one_family_the_other_is_untouched() {
     let web = on_lan(&lab, "web", &four);
     let _server = Server::tcp(&web.net, 80, "web");
     reaches(&lab.host, web.address(false), 80, "web");
-    let links = lab.host.ok(&["ip", "-6", "-o", "address"]);
-    assert!(!links.contains("oc-"), "{links}");
+    let links = lab.host.links_named("oc-");
+    let addresses = links.iter().flat_map(|link| lab.host.addresses(&link.name));
+    assert_eq!(addresses.filter(|address| address.ip.is_ipv6()).count(), 0);
     host_is_on_the_lan(&lab);
 }
 
@@ -185,8 +186,8 @@ fn a_hosts_macvlan_that_was_left_behind_on_another_parent_is_made_anew() {
     let on_second = [("net.network", "n"), ("net.parent", "eth1")];
     let second = on_lan(&lab, "second", &[&ACCESS[..], &on_second].concat());
     reach_each_other(&lab, &second);
-    let links = lab.host.ok(&["ip", "-o", "link", "show", "type", "macvlan"]);
-    assert!(links.contains("@eth1:") && links.lines().count() == 1, "{links}");
+    let below: Vec<_> = lab.host.links_of_kind("macvlan").iter().map(|link| link.below).collect();
+    assert_eq!(below, [Some(lab.host.link("eth1").index)]);
     lab.detach(second);
     assert_eq!(host_links(&lab), 0);
 }

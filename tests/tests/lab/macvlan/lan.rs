@@ -201,7 +201,7 @@ fn the_hosts_own_address_is_not_taken() {
         let _friend = on_lan(&lab, "friend", &[("net.ip-range", RANGE)]);
         let (length, nodad) = if own.contains(':') { (64, "nodad") } else { (24, "") };
         lab.host.batch(&format!("addr add {own}/{length} dev eth0 {nodad}\n"));
-        let is_there = || lab.host.ok(&["ip", "route", "get", own]).contains("local");
+        let is_there = || lab.host.route_to(own.parse().unwrap()).is_some_and(|route| route.is_local);
         assert!(until(is_there));
         let says = format!("cannot use {own} on eth0: it is this host's own");
         refused(&lab, &with(&[("net.ip", IP)]), 4, &says);
@@ -230,7 +230,7 @@ fn a_parent_without_a_carrier_is_not_asked() {
     let lab = Lab::new();
     second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
     lab.switch.batch("link set second down\n");
-    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains("NO-CARRIER")));
+    assert!(until(|| lab.host.link("eth1").lacks_carrier));
     let web = on_lan(&lab, "web", &[("net.parent", "eth1"), ("net.ip", IP)]);
     lab.switch.batch("link set second up\n");
     let _server = Server::tcp(&web.net, 80, "web");

@@ -35,7 +35,7 @@ fn a_parent_that_cannot_be_one_is_refused() {
     lab.host.batch("link set eth1 down\n");
     refused_parent(&lab, "eth1", 4, "cannot use eth1 as the parent: it is down; hint: bring it up with");
     lab.host.batch("link add br0 type bridge\nlink set eth1 master br0 up\n");
-    assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "dev", "eth1"]).contains(" UP ")));
+    assert!(until(|| lab.host.link("eth1").is_up));
     refused_parent(&lab, "eth1", 4, "cannot use eth1 as the parent: it is a port of a bridge or bond");
     // The kernel takes a link's IPv6 addresses away when it goes down.
     lab.host.batch("link set eth1 nomaster\naddr add 2001:db8:1::13/64 dev eth1 nodad\n");
@@ -55,9 +55,8 @@ fn a_parent_that_is_a_containers_or_a_networks_is_refused() {
     refused_parent(&lab, &host_end(&bridged.record), 4, "it is a port of a bridge or bond");
     refused_parent(&lab, &host_end(&routed.record), 4, "it is a container's");
     refused_parent(&lab, "ocinet0", 4, "it is network default's");
-    let links = lab.host.ok(&["ip", "-o", "link", "show", "type", "macvlan"]);
-    let hosts_own = links.split([':', '@']).nth(1).expect("a macvlan").trim().to_owned();
-    refused_parent(&lab, &hosts_own, 4, "it is network macvlan's");
+    let hosts_own = lab.host.links_of_kind("macvlan");
+    refused_parent(&lab, &hosts_own[0].name, 4, "it is network macvlan's");
     drop((bridged, routed, web));
 }
 

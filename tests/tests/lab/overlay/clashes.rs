@@ -66,7 +66,7 @@ fn a_udp_port_that_something_else_has() {
         lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "4789:53/udp")]);
     refused(&lab, &[], 4, "container web publishes it");
     lab.detach(web);
-    assert!(until(|| !lab.host.ok(&["ip", "link"]).contains("oc-")));
+    assert!(until(|| lab.host.links_named("oc-").is_empty()));
     let bound = format!("{HOST4}:4789:53/udp");
     let web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", &bound)]);
     refused(&lab, &[], 4, "container web publishes it");

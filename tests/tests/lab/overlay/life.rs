@@ -21,8 +21,8 @@ const FULL: [(&str, &str); 6] = [
     ("net.ports", "8080:80,127.0.0.1:8081:80"),
 ];
 
-fn links(lab: &Lab) -> String {
-    lab.host.ok(&["ip", "-o", "link"])
+fn has(lab: &Lab, link: &str) -> bool {
+    !lab.host.links_named(link).is_empty()
 }
 
 fn of_network_8(overlay: &Overlay, host: usize) -> Attached {
@@ -42,18 +42,18 @@ fn the_last_container_takes_the_links_with_it_and_no_others() {
              link add vx0 type vxlan id 70 dstport 4789 local 198.51.100.10\n\
              link set vx0 addrgenmode none master oc-mine up\n",
         );
-        assert!(until(|| lab.host.ok(&["ip", "-br", "link", "show", "oc-mine"]).contains(" UP ")));
+        assert!(until(|| lab.host.link("oc-mine").is_up));
         let far = of_network_8(&overlay, 1);
         let before = Snapshot::of(lab);
         let blue = of_network_8(&overlay, 0);
         let with_blue = Snapshot::of(lab);
         let (a, b) = (overlay.attach(0, 10, &[]), overlay.attach(0, 11, &[]));
         lab.detach(a);
-        assert!(links(lab).contains("oc-vxlan-7") && links(lab).contains("oc-vni7"));
+        assert!(has(lab, "oc-vxlan-7") && has(lab, "oc-vni7"));
         // A link that the administrator put on the bridge is set free.
         lab.host.batch("link add there0 type veth peer name there1\nlink set there0 master oc-vxlan-7\n");
         lab.detach(b);
-        assert!(links(lab).contains("there0"));
+        assert!(has(lab, "there0"));
         lab.host.batch("link del there0\n");
         with_blue.assert_is_back(lab, "the last container of one of two networks");
         for ipv6 in [false, true] {
@@ -71,9 +71,8 @@ fn a_link_that_took_the_place_of_a_tunnels_end_stays() {
     let a = overlay.attach(0, 10, &[]);
     lab.host.batch("link del oc-vni7\nlink add oc-vni7 type vxlan id 77 dstport 4777\n");
     lab.detach(a);
-    let left = lab.host.ok(&["ip", "-d", "link", "show", "oc-vni7"]);
-    assert!(left.contains("vxlan id 77 "), "{left}");
-    assert!(!links(lab).contains("oc-vxlan-7"));
+    assert_eq!(lab.host.link("oc-vni7").vxlan, Some((77, 4777)));
+    assert!(!has(lab, "oc-vxlan-7"));
 }
 
 #[test]
@@ -105,9 +104,8 @@ fn a_tunnel_without_its_network_is_not_used_again() {
         let again = overlay.attach(0, 11, &[named]);
         let far = overlay.attach(1, 12, &[]);
         assert!(ping(&again.net, far.address(false), PATIENCE));
-        let details = lab.host.ok(&["ip", "-d", "-o", "link", "show", "type", "vxlan"]);
-        assert!(details.lines().count() == 1 && details.contains("vxlan id 7 "), "{details}");
-        assert!(details.contains(" dstport 4789 "), "{details}");
+        let tunnels: Vec<_> = lab.host.links_of_kind("vxlan").iter().map(|link| link.vxlan).collect();
+        assert_eq!(tunnels, [Some((7, 4789))]);
         let flood = lab.host.ok(&["bridge", "fdb", "show", "dev", "oc-vni7"]);
         let peers = flood.lines().filter(|line| line.starts_with("00:00:00:00:00:00")).count();
         assert!(peers == 2 && !flood.contains("198.51.100.39"), "{flood}");
@@ -115,7 +113,7 @@ fn a_tunnel_without_its_network_is_not_used_again() {
         // What it is on stays for as long as it lives, whoever else leaves.
         drop(first);
         lab.detach(again);
-        assert!(until(|| !links(lab).contains("oc-")));
+        assert!(until(|| !has(lab, "oc-")));
     }
 }
 
