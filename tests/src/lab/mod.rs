@@ -14,6 +14,7 @@
 mod attacks;
 mod capture;
 mod docker;
+mod elements;
 mod exporter;
 mod frame;
 mod held_port;
@@ -37,6 +38,7 @@ mod traffic;
 pub use attacks::{Outcome, Stage, Station};
 pub use capture::{Capture, Seen};
 pub use docker::Docker;
+pub use elements::Element;
 pub use exporter::{Exporter, Reply, Slow, exporter_path, read_reply};
 pub use frame::{Endpoint, Frame, checksum};
 pub use held_port::HeldPort;

@@ -235,6 +235,26 @@ fn connections_and_bytes_of_published_ports_and_nat() {
     assert_eq!(inspected["ports"][0]["connections"], 5);
     assert_eq!(inspected["ports"][0]["in"]["bytes"], counted[0].received.bytes);
     assert_eq!(inspected["sent"]["bytes"], sent.bytes);
+    // What nft says of the same counters, which knows nothing of containers.
+    let own = [web.address(false).to_string(), web.address(true).to_string()];
+    let of_web = |key: &[String]| own.contains(&key[0]);
+    assert_eq!(counted_by_nft(&lab, ["sent4", "sent6"], of_web), [sent.packets, sent.bytes]);
+    assert_eq!(counted_by_nft(&lab, ["received4", "received6"], of_web), [received.packets, received.bytes]);
+    let of_port = |key: &[String]| own.contains(&key[0]) && key[1..] == ["tcp", "80", "8080"];
+    for (sets, by_port) in
+        [(["port_in4", "port_in6"], counted[0].received), (["port_out4", "port_out6"], counted[0].sent)]
+    {
+        assert_eq!(counted_by_nft(&lab, sets, of_port), [by_port.packets, by_port.bytes], "{sets:?}");
+    }
+}
+
+/// The packets and bytes that nft tells of the elements of two sets whose keys are meant; both families have one.
+#[track_caller]
+fn counted_by_nft(lab: &Lab, sets: [&str; 2], is_meant: impl Fn(&[String]) -> bool) -> [u64; 2] {
+    let elements = sets.map(|set| lab.host.elements(&format!("set inet ocinet {set}"))).concat();
+    let meant: Vec<_> = elements.iter().filter(|element| is_meant(&element.key)).collect();
+    assert_eq!(meant.len(), 2, "{sets:?}: {elements:?}");
+    meant.iter().fold([0, 0], |[packets, bytes], element| [packets + element.packets, bytes + element.bytes])
 }
 
 /// The page of real containers, by the program that Prometheus' own authors check pages with.
