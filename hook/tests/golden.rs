@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ocinet::Subject;
+use tempfile::TempDir;
 
 /// Networks that exist already, so that no plan depends on the routes of the machine that the test runs on.
 const NETWORKS: [(&str, &str); 11] = [
@@ -61,23 +62,14 @@ const NETWORKS: [(&str, &str); 11] = [
 /// The one address of the network `small`, which somebody has.
 const LEASE: (&str, &str) = ("leases/small/10.91.2.2", "db\n");
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ocinet-golden-{name}-{}", std::process::id()));
-        for (network, content) in NETWORKS {
-            write(&path.join(format!("networks/{network}.json")), content);
-        }
-        write(&path.join(LEASE.0), LEASE.1);
-        Self(path)
+/// A state folder with these networks.
+fn state_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (network, content) in NETWORKS {
+        write(&folder.path().join(format!("networks/{network}.json")), content);
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    write(&folder.path().join(LEASE.0), LEASE.1);
+    folder
 }
 
 fn write(path: &Path, content: &str) {
@@ -165,9 +157,9 @@ fn check(name: &str, answer: impl Fn(&str) -> String) {
 
 /// What `ocinet plan` prints for annotations that it accepts.
 fn check_plans(name: &str) {
-    let folder = Folder::new(name);
+    let folder = state_folder();
     check(name, |annotations| {
-        let (code, out, err) = run(&folder.0, &["plan", "-"], &state_json(annotations));
+        let (code, out, err) = run(folder.path(), &["plan", "-"], &state_json(annotations));
         assert_eq!((code, err.as_str()), (0, ""), "{annotations}");
         without_link_names(&out)
     });
@@ -191,16 +183,17 @@ fn options() {
 /// What containers are told that have a bundle: its name, and the host's name servers.
 #[test]
 fn names() {
-    let folder = Folder::new("names");
-    let bundle = folder.0.join("bundle");
+    let folder = state_folder();
+    let bundle = folder.path().join("bundle");
     write(&bundle.join("config.json"), r#"{"root":{"path":"rootfs"},"hostname":"web-1"}"#);
-    let (config, host) = (folder.0.join("config.toml"), folder.0.join("resolv.conf"));
+    let (config, host) = (folder.path().join("config.toml"), folder.path().join("resolv.conf"));
     write(&config, &format!("resolv-conf = \"{}\"\n", host.display()));
     let servers = ["127.0.0.53", "192.0.2.53", "2001:db8::53"].map(|server| format!("nameserver {server}\n"));
     write(&host, &(servers.concat() + "search corp.example\n"));
     check("names.txt", |annotations| {
         let state = state_json(annotations).replace("\"/b\"", &format!("\"{}\"", bundle.display()));
-        let (code, out, err) = run(&folder.0, &["--config", config.to_str().unwrap(), "plan", "-"], &state);
+        let (code, out, err) =
+            run(folder.path(), &["--config", config.to_str().unwrap(), "plan", "-"], &state);
         assert_eq!((code, err.as_str()), (0, ""), "{annotations}");
         out.lines().filter(|line| line.starts_with("write etc/")).map(|line| format!("{line}\n")).collect()
     });
@@ -208,9 +201,9 @@ fn names() {
 
 #[test]
 fn errors() {
-    let folder = Folder::new("errors");
+    let folder = state_folder();
     check("errors.txt", |annotations| {
-        let (code, out, err) = run(&folder.0, &["plan", "-"], &state_json(annotations));
+        let (code, out, err) = run(folder.path(), &["plan", "-"], &state_json(annotations));
         assert_eq!((out.as_str(), err.matches('\n').count()), ("", 1), "{annotations}");
         assert_ne!(code, 0, "{annotations}");
         format!("exit {code}\n{}", without_link_names(&err))
@@ -219,13 +212,13 @@ fn errors() {
 
 /// A case is a configuration, `==`, and the annotations that meet it.
 fn check_policies(name: &str, answer: impl Fn(i32, &str, &str) -> String) {
-    let folder = Folder::new(name);
-    let file = folder.0.join("config.toml");
+    let folder = state_folder();
+    let file = folder.path().join("config.toml");
     check(name, |case| {
         let (config, annotations) = case.split_once("\n==\n").expect("a configuration and annotations");
         write(&file, config);
         let (code, out, err) =
-            run(&folder.0, &["--config", file.to_str().unwrap(), "plan", "-"], &state_json(annotations));
+            run(folder.path(), &["--config", file.to_str().unwrap(), "plan", "-"], &state_json(annotations));
         answer(code, &out, &err.replace(file.to_str().unwrap(), "/etc/ocinet/config.toml"))
     });
 }
@@ -257,8 +250,8 @@ fn allowed_by_policy() {
 #[test]
 fn the_examples_of_policies_are_true() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md")).unwrap();
-    let folder = Folder::new("examples");
-    let file = folder.0.join("config.toml");
+    let folder = state_folder();
+    let file = folder.path().join("config.toml");
     let mut cases = 0;
     for example in page.split("```toml\n").skip(1) {
         let (config, below) = example.split_once("```\n").unwrap();
@@ -271,7 +264,7 @@ fn the_examples_of_policies_are_true() {
             };
             let annotations = annotations.trim_end_matches('`').replace("` `", "\n");
             let config = ["--config", file.to_str().unwrap(), "plan", "-"];
-            let (code, _, err) = run(&folder.0, &config, &state_json(&annotations));
+            let (code, _, err) = run(folder.path(), &config, &state_json(&annotations));
             let expected = match expected {
                 "starts" => 0,
                 "refused" => 9,
@@ -286,8 +279,8 @@ fn the_examples_of_policies_are_true() {
 
 #[test]
 fn bad_input_is_one_line_and_changes_nothing() {
-    let folder = Folder::new("input");
-    let before = tree(&folder.0);
+    let folder = state_folder();
+    let before = tree(folder.path());
     let huge = format!(r#"{{"id":"a","pid":1,"annotations":{{"net.ports":"{}"}}}}"#, "1".repeat(1 << 20));
     for (input, says) in [
         ("", "EOF while parsing"),
@@ -299,30 +292,30 @@ fn bad_input_is_one_line_and_changes_nothing() {
         (r#"{"id":"a","pid":1,"annotations":{"net.mtu":"1","net.mtu":"2"}}"#, "is there twice"),
         (huge.as_str(), "larger than 1 MiB"),
     ] {
-        let (code, out, err) = run(&folder.0, &["createRuntime"], input);
+        let (code, out, err) = run(folder.path(), &["createRuntime"], input);
         assert_eq!((code, out.as_str(), err.matches('\n').count()), (2, "", 1), "{err}");
         assert!(
             err.starts_with("ocinet: cannot ") && err.contains("; hint: ") && err.contains(says),
             "{err}"
         );
     }
-    assert_eq!(tree(&folder.0), before);
+    assert_eq!(tree(folder.path()), before);
 }
 
 #[test]
 fn without_annotations_there_is_nothing_to_do() {
-    let folder = Folder::new("nothing");
-    let before = tree(&folder.0);
+    let folder = state_folder();
+    let before = tree(folder.path());
     let input = r#"{"id":"a","pid":1,"annotations":{"org.example":"x"}}"#;
-    assert_eq!(run(&folder.0, &["createRuntime"], input), (0, String::new(), String::new()));
-    assert_eq!(run(&folder.0, &["prestart"], input), (0, String::new(), String::new()));
-    assert_eq!(run(&folder.0, &["poststop"], input), (0, String::new(), String::new()));
-    assert_eq!(tree(&folder.0), before);
+    assert_eq!(run(folder.path(), &["createRuntime"], input), (0, String::new(), String::new()));
+    assert_eq!(run(folder.path(), &["prestart"], input), (0, String::new(), String::new()));
+    assert_eq!(run(folder.path(), &["poststop"], input), (0, String::new(), String::new()));
+    assert_eq!(tree(folder.path()), before);
 }
 
 #[test]
 fn the_command_line_is_explained_in_one_line() {
-    let folder = Folder::new("usage");
+    let folder = state_folder();
     for arguments in [
         &["bogus"][..],
         &[],
@@ -332,15 +325,15 @@ fn the_command_line_is_explained_in_one_line() {
         &["inspect", "nobody"],
         &["--config", "/nowhere", "plan"],
     ] {
-        let (code, _, err) = run(&folder.0, arguments, "{\"id\":\"a\"}");
+        let (code, _, err) = run(folder.path(), arguments, "{\"id\":\"a\"}");
         assert_eq!((code, err.matches('\n').count()), (2, 1), "{arguments:?}: {err}");
         assert!(err.starts_with("ocinet: cannot ") && err.contains("; hint: "), "{err}");
         assert!(!err.contains("For more information"), "clap's own hint: {err}");
         assert_eq!(arguments.is_empty(), err.contains(": no command is named; hint: see"), "{err}");
     }
-    let (code, out, _) = run(&folder.0, &["completions", "bash"], "");
+    let (code, out, _) = run(folder.path(), &["completions", "bash"], "");
     assert!(code == 0 && out.contains("createRuntime") && out.contains("poststop"), "{out}");
-    let (code, out, _) = run(&folder.0, &["--help"], "");
+    let (code, out, _) = run(folder.path(), &["--help"], "");
     assert!(code == 0 && out.contains("createRuntime"), "{out}");
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Folder, make, repository, run, said_by, tree};
+use super::{make, repository, run, said_by, temporary, tree};
 
 /// A machine on which others have been before.
-fn machine(folder: &Folder) -> String {
+fn machine(folder: &Path) -> String {
     let root = folder.join("root");
     for (path, text) in [
         ("etc/default/other", "x"),
@@ -43,12 +43,13 @@ fn whatever_the_prefix_everything_is_where_it_is_looked_for_and_goes() {
         ("/usr/local", "/usr/local/lib/systemd/system", "/etc/tmpfiles.d"),
         ("/opt/ocinet", "/etc/systemd/system", "/etc/tmpfiles.d"),
     ] {
-        let folder = Folder::new(&format!("install{}", prefix.replace('/', "-")));
-        let root = machine(&folder);
+        let temporary = temporary();
+        let folder = temporary.path();
+        let root = machine(folder);
         let before = tree(Path::new(&root));
         let variables = [format!("DESTDIR={root}"), format!("PREFIX={prefix}")];
         let variables = variables.each_ref().map(String::as_str);
-        make(&folder, "install-files", &variables);
+        make(folder, "install-files", &variables);
         let installed = tree(Path::new(&root));
         for path in [
             format!("{prefix}/bin/ocinet"),
@@ -80,9 +81,9 @@ fn whatever_the_prefix_everything_is_where_it_is_looked_for_and_goes() {
         assert_eq!(named, 9, "three hooks, the exporter, one reload if missing, and two of each reload unit");
         verify_units(&root, units, &installed);
         // A second time nothing is different, and it all goes.
-        make(&folder, "install-files", &variables);
+        make(folder, "install-files", &variables);
         assert_eq!(tree(Path::new(&root)), installed);
-        make(&folder, "uninstall", &variables);
+        make(folder, "uninstall", &variables);
         assert_eq!(tree(Path::new(&root)), before, "{prefix}");
     }
 }
@@ -121,11 +122,12 @@ fn verify_units(root: &str, units: &str, installed: &BTreeSet<String>) {
 #[test]
 #[ignore = "needs the built programs"]
 fn what_an_administrator_changed_stays_and_what_a_version_no_longer_has_goes() {
-    let folder = Folder::new("again");
-    let root = machine(&folder);
+    let temporary = temporary();
+    let folder = temporary.path();
+    let root = machine(folder);
     let variables = [format!("DESTDIR={root}"), "PREFIX=/usr/local".to_owned()];
     let variables = variables.each_ref().map(String::as_str);
-    make(&folder, "install-files", &variables);
+    make(folder, "install-files", &variables);
     let options = format!("{root}/etc/default/ocinet-exporter");
     fs::write(&options, "OPTIONS=--log.level=debug\n").unwrap();
     let older = format!("{root}/usr/local/share/ocinet/older");
@@ -133,10 +135,10 @@ fn what_an_administrator_changed_stays_and_what_a_version_no_longer_has_goes() {
     let list = format!("{root}/usr/local/share/ocinet/installed");
     let listed = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{listed}file 0 /usr/local/share/ocinet/older\n")).unwrap();
-    make(&folder, "install-files", &variables);
+    make(folder, "install-files", &variables);
     assert_eq!(fs::read_to_string(&options).unwrap(), "OPTIONS=--log.level=debug\n");
     assert!(!Path::new(&older).exists());
-    make(&folder, "uninstall", &variables);
+    make(folder, "uninstall", &variables);
     assert_eq!(fs::read_to_string(&options).unwrap(), "OPTIONS=--log.level=debug\n");
     assert!(!Path::new(&format!("{root}/usr/local")).exists());
 }

@@ -8,29 +8,18 @@ mod packages;
 mod release;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 /// A folder that ends with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ocinet-packaging-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn temporary() -> TempDir {
+    // The programs that look at what is installed may give up their rights.
+    let open = Permissions::from_mode(0o755);
+    tempfile::Builder::new().prefix("ocinet-packaging-").permissions(open).tempdir().unwrap()
 }
 
 fn repository() -> PathBuf {
@@ -54,7 +43,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// `make TARGET` without building anything, with what is between the program and the files in a folder of the test's.
-fn make(folder: &Folder, target: &str, variables: &[&str]) -> String {
+fn make(folder: &Path, target: &str, variables: &[&str]) -> String {
     let built = folder.join("built");
     if !built.exists() {
         fs::create_dir_all(&built).unwrap();

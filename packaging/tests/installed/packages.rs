@@ -1,8 +1,9 @@
 //! The .deb and the .rpm, looked at with the distributions' own tools.
 
 use std::fs;
+use std::path::Path;
 
-use super::{Folder, make, run};
+use super::{make, run, temporary};
 
 /// What both packages have.
 const FILES: [&str; 13] = [
@@ -21,7 +22,7 @@ const FILES: [&str; 13] = [
     "/usr/share/ocinet/prometheus/ocinet.alerts.yml",
 ];
 
-fn package(folder: &Folder, ending: &str) -> String {
+fn package(folder: &Path, ending: &str) -> String {
     let packages = fs::read_dir(folder.join("packages")).unwrap();
     let paths = packages.map(|entry| entry.unwrap().path().display().to_string());
     paths.into_iter().find(|path| path.ends_with(ending)).expect("a package")
@@ -30,9 +31,10 @@ fn package(folder: &Folder, ending: &str) -> String {
 #[test]
 #[ignore = "needs the built programs, debhelper, lintian and rpm"]
 fn packages_have_every_file_and_no_complaint() {
-    let folder = Folder::new("packages");
-    make(&folder, "package-files", &[]);
-    let deb = package(&folder, ".deb");
+    let temporary = temporary();
+    let folder = temporary.path();
+    make(folder, "package-files", &[]);
+    let deb = package(folder, ".deb");
     let listed = run("dpkg-deb", &["-c", &deb]);
     for file in FILES.into_iter().chain([
         "/usr/share/zsh/vendor-completions/_ocinet",
@@ -57,7 +59,7 @@ fn packages_have_every_file_and_no_complaint() {
     );
     let warnings = said.lines().filter(|line| line.starts_with("W:"));
     assert_eq!(warnings.count(), 0, "{said}");
-    let rpm = package(&folder, ".rpm");
+    let rpm = package(folder, ".rpm");
     let listed = run("rpm", &["-qpl", &rpm]);
     for file in FILES
         .into_iter()
@@ -76,18 +78,21 @@ fn packages_have_every_file_and_no_complaint() {
 #[test]
 #[ignore = "needs the built programs, debhelper and rpm"]
 fn the_same_programs_give_the_same_packages() {
-    let made = ["once", "twice"].map(|name| {
-        let folder = Folder::new(name);
-        make(&folder, "package-files", &[]);
-        [".deb", ".rpm"].map(|ending| fs::read(package(&folder, ending)).unwrap())
-    });
+    let make_both = || {
+        let temporary = temporary();
+        let folder = temporary.path();
+        make(folder, "package-files", &[]);
+        [".deb", ".rpm"].map(|ending| fs::read(package(folder, ending)).unwrap())
+    };
+    let made = [make_both(), make_both()];
     assert!(made[0][0] == made[1][0], "the .deb");
     assert!(made[0][1] == made[1][1], "the .rpm");
 }
 
 #[test]
 fn man_pages_render_without_a_warning() {
-    let folder = Folder::new("man");
+    let temporary = temporary();
+    let folder = temporary.path();
     run(env!("CARGO_BIN_EXE_pages"), &[&folder.join("pages").display().to_string()]);
     let footer = concat!("ocinet ", env!("CARGO_PKG_VERSION"));
     let mut pages = 0;

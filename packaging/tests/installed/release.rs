@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Folder, make, run, said_by};
+use super::{make, run, said_by, temporary};
 
 #[test]
 #[ignore = "needs the built programs, git, debhelper and rpm"]
 fn a_release_is_made_of_a_clean_commit_whose_changelog_has_its_version() {
-    let folder = Folder::new("release");
-    make(&folder, "stage", &[]);
+    let temporary = temporary();
+    let folder = temporary.path();
+    make(folder, "stage", &[]);
     let clone = folder.join("clone").display().to_string();
     run("git", &["clone", "--quiet", ".", &clone]);
     let path = |name: &str| Path::new(&clone).join(name);

@@ -1,11 +1,14 @@
 //! The namespaces of one test, and the folder that belongs to it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
+
+use tempfile::TempDir;
 
 use super::host::Host;
 use super::netns::Netns;
@@ -53,7 +56,7 @@ pub struct Lab {
     /// The LAN itself.
     pub switch: Netns,
     first: Host,
-    dir: PathBuf,
+    dir: TempDir,
     serial: u32,
     rootfs: OnceLock<PathBuf>,
     read_only: AtomicBool,
@@ -94,14 +97,16 @@ impl Lab {
         static CHECKED: Once = Once::new();
         CHECKED.call_once(require_tools);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("ocinet-lab-{}-{serial}", std::process::id()));
-        fs::create_dir_all(&dir).expect("make the lab's folder");
-        let ocinet = dir.join("ocinet");
+        // Whoever is in a user namespace, or no root, comes through it.
+        let open = Permissions::from_mode(0o755);
+        let dir = tempfile::Builder::new().prefix("ocinet-lab-").permissions(open).tempdir();
+        let dir = dir.expect("make the lab's folder");
+        let ocinet = dir.path().join("ocinet");
         // A name of its own: a process of this file is this lab's, whatever other tests run at the same time.
         let built = ocinet_path();
         assert!(built.exists(), "{}: run `make build` first, or set OCINET_BIN", built.display());
         fs::hard_link(&built, &ocinet).unwrap_or_else(|_| copy(&built, &ocinet));
-        let first = Host::new([HOST4, HOST6], dir.join("state"), ocinet);
+        let first = Host::new([HOST4, HOST6], dir.path().join("state"), ocinet);
         let (host, wan, peer, switch) = (first.net.again(), Netns::new(), Netns::new(), Netns::new());
         let lab = Self {
             host,
@@ -174,7 +179,7 @@ impl Lab {
             Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x30 + u16::from(number)).into(),
         ];
         let name = format!("host{number}");
-        let state = self.dir.join(format!("state-{name}"));
+        let state = self.dir().join(format!("state-{name}"));
         let host = Host::new(addresses, state, self.ocinet_path().to_owned());
         self.switch.batch(&port(&name, &host.net));
         address(&host.net, &addresses);
@@ -186,7 +191,7 @@ impl Lab {
     /// The folder of this lab.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// A container id that no other test on this machine uses: runtimes make cgroups by it.
@@ -200,7 +205,7 @@ impl Lab {
     /// # Panics
     /// When the disk is full.
     pub fn rootfs(&self) -> &Path {
-        self.rootfs.get_or_init(|| make_rootfs(&self.dir.join("rootfs")))
+        self.rootfs.get_or_init(|| make_rootfs(&self.dir().join("rootfs")))
     }
 
     /// Lets runc's and crun's containers have their root read-only from now on.
@@ -244,8 +249,8 @@ impl Deref for Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // What podman leaves running after a container cleans up behind it in there, too.
-        let gone = until(|| fs::remove_dir_all(&self.dir).is_ok() || !self.dir.exists());
-        assert!(gone || std::thread::panicking(), "{} is still there", self.dir.display());
+        let gone = until(|| fs::remove_dir_all(self.dir()).is_ok() || !self.dir().exists());
+        assert!(gone || std::thread::panicking(), "{} is still there", self.dir().display());
     }
 }
 

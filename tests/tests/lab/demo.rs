@@ -1,9 +1,8 @@
 //! `make demo` shows what README.md says, and leaves nothing, however it ends.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ocinet_tests::lab::{exporter_path, ocinet_path};
+use tempfile::NamedTempFile;
 
 /// One demo at a time: the last one removes `/run/netns` where the first had to make it, and another one may be about to
 /// use it.
@@ -19,18 +19,16 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// A run of the demo. What it says goes to a file: a pipe would stay open with whatever it leaves behind.
 struct Demo {
     child: Child,
-    said: PathBuf,
+    said: NamedTempFile,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Demo {
     #[expect(clippy::disallowed_methods, reason = "a test of a script, which makes namespaces of its own")]
     fn start(exporter: &Path) -> Self {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let said = std::env::temp_dir().join(format!("ocinet-test-of-demo-{}-{run}", std::process::id()));
-        let file = File::create(&said).expect("make a file");
+        let said = NamedTempFile::new().expect("make a file");
+        let file = said.reopen().expect("open the file");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/demo.sh");
         // A shell cannot trap a signal that was ignored when the shell started, as SIGHUP is under nohup(1).
         let child = Command::new("env")
@@ -49,8 +47,7 @@ impl Demo {
     /// How it ended, what it said, and that it left nothing.
     fn ended(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("wait for the demo");
-        let said = fs::read_to_string(&self.said).expect("read what it said");
-        let _ = fs::remove_file(&self.said);
+        let said = fs::read_to_string(self.said.path()).expect("read what it said");
         leaves_nothing(self.child.id(), &said);
         (status, said)
     }

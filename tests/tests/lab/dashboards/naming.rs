@@ -133,14 +133,12 @@ fn prometheus_accepts_every_expression() {
             filled(query.expression, &chosen)
         );
     }
-    let folder = std::env::temp_dir().join(format!("ocinet-panels-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("make a folder");
+    let folder = tempfile::tempdir().expect("make a folder");
     let check = |rules: &str| {
-        fs::write(folder.join("panels.yml"), rules).expect("write the rules");
-        promtool(&folder, &["check", "rules", "panels.yml"])
+        fs::write(folder.path().join("panels.yml"), rules).expect("write the rules");
+        promtool(folder.path(), &["check", "rules", "panels.yml"])
     };
     let (accepted, refused) = (check(&rules), check(&rules.replacen("sum by", "sum bye", 1)));
-    fs::remove_dir_all(&folder).expect("remove the folder");
     assert_eq!(accepted.code, 0, "{}", accepted.stderr);
     assert_ne!(refused.code, 0, "promtool accepts anything");
     assert_eq!(shipped("grafana", ".json").len(), dashboards.len());

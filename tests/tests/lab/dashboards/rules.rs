@@ -206,9 +206,8 @@ fn a_wrong_rule_fails_its_unit_test() {
     for (path, text) in files() {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let test = name.replace(".yml", ".test.yml");
-        let folder = std::env::temp_dir().join(format!("ocinet-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("make a folder");
-        fs::copy(packaging("prometheus").join(&test), folder.join(&test)).expect("copy the tests");
+        let folder = tempfile::tempdir().expect("make a folder");
+        fs::copy(packaging("prometheus").join(&test), folder.path().join(&test)).expect("copy the tests");
         let rules = rules(&text);
         let mut left: Vec<_> = rules.iter().map(|rule| (rule, mutants(&text, rule))).collect();
         assert!(left.iter().all(|(_, mutants)| mutants.len() > 1));
@@ -216,8 +215,8 @@ fn a_wrong_rule_fails_its_unit_test() {
         while left.iter().any(|(_, mutants)| !mutants.is_empty()) {
             let round: Vec<_> =
                 left.iter_mut().filter_map(|(rule, mutants)| Some((*rule, mutants.pop()?))).collect();
-            fs::write(folder.join(&name), with_changes(&text, &round)).expect("write the rules");
-            let said = promtool(&folder, &["test", "rules", &test]);
+            fs::write(folder.path().join(&name), with_changes(&text, &round)).expect("write the rules");
+            let said = promtool(folder.path(), &["test", "rules", &test]);
             let failed = said.stdout + &said.stderr;
             let named = |rule: &Rule| {
                 [format!("alertname: {},", rule.name), format!("\"round({})\"", rule.name)]
@@ -227,7 +226,6 @@ fn a_wrong_rule_fails_its_unit_test() {
             let survived = round.into_iter().filter(|(rule, _)| !named(rule));
             survivors.extend(survived.map(|(_, mutant)| format!("{}\n{failed}", mutant.says)));
         }
-        fs::remove_dir_all(&folder).expect("remove the folder");
         assert!(survivors.is_empty(), "no unit test fails where\n{}", survivors.join("\n"));
     }
 }
