@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use expect_test::expect_file;
 use ocinet::Subject;
 use tempfile::TempDir;
 
@@ -138,21 +139,7 @@ fn check(name: &str, answer: impl Fn(&str) -> String) {
         cases += 1;
     }
     assert!(cases > 0);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, actual).unwrap();
-    } else {
-        let difference: Vec<String> = golden
-            .lines()
-            .zip(actual.lines())
-            .filter(|(golden, actual)| golden != actual)
-            .map(|(golden, actual)| format!("-{golden}\n+{actual}"))
-            .collect();
-        let difference = difference.join("\n");
-        assert!(
-            golden == actual,
-            "{name} differs; look at the difference, then UPDATE_EXPECT=1:\n{difference}"
-        );
-    }
+    expect_file![path].assert_eq(&actual);
 }
 
 /// What `ocinet plan` prints for annotations that it accepts.
