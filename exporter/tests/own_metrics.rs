@@ -8,10 +8,9 @@ mod checker;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,23 +27,20 @@ use checker::{Sample, check};
 struct Exporter {
     process: Child,
     address: SocketAddr,
-    folder: PathBuf,
+    folder: tempfile::TempDir,
     /// Kept open for what the exporter still says.
     _log: BufReader<ChildStderr>,
 }
 
 impl Exporter {
     fn start(web_config: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ocinet-own-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
-        let config = folder.join("web.yml");
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("web.yml");
         fs::write(&config, web_config).unwrap();
         #[expect(clippy::disallowed_methods, reason = "a test starts the program that it is about")]
         let mut command = Command::new(env!("CARGO_BIN_EXE_ocinet-exporter"));
         command
-            .args(["--web.listen-address=127.0.0.1:0", "--state-dir", folder.to_str().unwrap()])
+            .args(["--web.listen-address=127.0.0.1:0", "--state-dir", folder.path().to_str().unwrap()])
             .arg(format!("--web.config.file={}", config.display()));
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
@@ -59,7 +55,7 @@ impl Exporter {
     }
 
     fn configure(&self, web_config: &str) {
-        fs::write(self.folder.join("web.yml"), web_config).unwrap();
+        fs::write(self.folder.path().join("web.yml"), web_config).unwrap();
     }
 
     fn connect(&self) -> TcpStream {
@@ -83,7 +79,6 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -161,7 +156,7 @@ fn every_series_is_there_and_0_at_the_first_scrape_in_both_formats() {
 fn answers_count_by_their_code() {
     let exporter = Exporter::start("");
     // So many files take longer to read than the client waits.
-    let records = exporter.folder.join("containers");
+    let records = exporter.folder.path().join("containers");
     fs::create_dir(&records).unwrap();
     for number in 0..500 {
         fs::write(records.join(format!("c{number}.json")), "no record").unwrap();

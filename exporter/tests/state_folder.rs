@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use ocinet_exporter::scrape::collector::{Collector, Options};
 use ocinet_exporter::scrape::snapshot::{Records, Snapshot};
@@ -15,18 +14,18 @@ use serde_json::{Value, json};
 
 struct State {
     folder: PathBuf,
+    /// It goes with its value.
+    _made: tempfile::TempDir,
     collector: Collector,
 }
 
 impl State {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ocinet-state-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).unwrap();
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path().to_owned();
         let enabled = ["records", "pools", "hooks"].into();
         let collector = Collector::new(Options { state: folder.clone(), enabled, cadvisor: false });
-        Self { folder, collector }
+        Self { folder, collector, _made: made }
     }
 
     /// As ocinet writes: under another name, and then renamed.
@@ -56,12 +55,6 @@ impl State {
 
     fn ids(&mut self) -> Vec<String> {
         self.scrape().containers.iter().map(|container| container.record.id.to_string()).collect()
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn an_address_whose_ethernet_address_another_has_on_the_bridge_is_not_chosen() {
-        let folder = std::env::temp_dir().join(format!("ocinet-facts-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let state = StateDir::new(&folder);
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let state = StateDir::new(folder);
         let network: Network = serde_json::from_str(SMALL).unwrap();
         let asked = [("net.network".to_owned(), "small".to_owned())];
         let request = Request::parse(asked, &Config::default(), &|_| Ok(None)).unwrap().unwrap();
@@ -255,6 +255,5 @@ mod tests {
         let claim = state.mac_claim_path(&on, Mac::of_container(first));
         assert!(leases::take(&state, &claim, &other).unwrap());
         assert_ne!(choose(), first);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

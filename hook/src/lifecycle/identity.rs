@@ -96,12 +96,12 @@ mod tests {
             assert!(is_same_bundle(one, other), "{one} {other}");
         }
         assert!(!is_same_bundle("/a/b", "/a/c") && !is_same_bundle("/a/b", "/a/b/c"));
-        let folder = std::env::temp_dir().join(format!("ocinet-bundle-{}", std::process::id()));
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
         std::fs::create_dir_all(folder.join("real")).unwrap();
         std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
         let text = |name: &str| folder.join(name).display().to_string();
         assert!(is_same_bundle(&text("real"), &text("link")));
         assert!(!is_same_bundle(&text("real"), &text("none")));
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

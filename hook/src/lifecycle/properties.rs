@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::record::Owned;
@@ -47,25 +47,17 @@ const NETWORKS: [(&str, &str); 5] = [
 ];
 
 /// A state folder of a test's own.
-struct Folder(PathBuf);
+struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Self {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ocinet-properties-{}-{number}", std::process::id()));
+        let made = tempfile::tempdir().unwrap();
+        let path = made.path();
         fs::create_dir_all(path.join("networks")).unwrap();
         for (name, text) in NETWORKS {
             fs::write(path.join(format!("networks/{name}.json")), text).unwrap();
         }
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        Self(made)
     }
 }
 
@@ -205,10 +197,10 @@ proptest! {
     #[test]
     fn what_is_planned_is_what_undo_takes_back((id, annotations) in container()) {
         let folder = Folder::new();
-        let planned = plan(&folder.0, &id, &annotations);
+        let planned = plan(folder.0.path(), &id, &annotations);
         prop_assume!(planned.is_ok());
         let planned = planned.unwrap();
-        let state = StateDir::new(&folder.0);
+        let state = StateDir::new(folder.0.path());
         let made: Vec<String> = planned.steps.iter().flat_map(|step| made(&state, step)).collect();
         let taken: Vec<String> = planned.owned().iter().flat_map(|owned| taken(&state, owned)).collect();
         prop_assert_eq!(&made, &taken);
@@ -225,11 +217,11 @@ proptest! {
     ) {
         prop_assume!(first != second);
         let folder = Folder::new();
-        let planned = plan(&folder.0, &first, &asked);
+        let planned = plan(folder.0.path(), &first, &asked);
         prop_assume!(planned.is_ok());
         let one = planned.unwrap();
-        take(&folder.0, &first, &one);
-        let planned = plan(&folder.0, &second, &asks);
+        take(folder.0.path(), &first, &one);
+        let planned = plan(folder.0.path(), &second, &asks);
         prop_assume!(planned.is_ok());
         let two = planned.unwrap();
         let addresses = |plan: &Plan| -> BTreeSet<_> {
@@ -252,7 +244,7 @@ proptest! {
         if !keys_one.is_disjoint(&keys_two) {
             prop_assert!(meet(true), "they share {:?}", keys_one.intersection(&keys_two).collect::<Vec<_>>());
         }
-        let state = StateDir::new(&folder.0);
+        let state = StateDir::new(folder.0.path());
         for (a, b) in ports_one.iter().flat_map(|a| ports_two.iter().map(move |b| (a, b))) {
             if a.overlaps(b) && a.is_bound() != b.is_bound() {
                 prop_assert_eq!(state.port_claim_folder(a), state.port_claim_folder(b));

@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn every_container_is_looked_at_in_turn() {
-        let folder = std::env::temp_dir().join(format!("ocinet-sweep-{}", std::process::id()));
-        let state = StateDir::new(&folder);
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let state = StateDir::new(folder);
         for number in 0..10 {
             let path = state.record_path(&format!("c{number}").parse().unwrap());
             assert!(state.create(&path, b"{}").unwrap());
@@ -113,6 +114,5 @@ mod tests {
             let begun: Vec<_> = (0..5).flat_map(|_| next(&state).unwrap()).collect();
             assert_eq!(begun.iter().collect::<std::collections::BTreeSet<_>>().len(), 10, "{damaged:?}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

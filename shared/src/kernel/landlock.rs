@@ -94,25 +94,20 @@ mod tests {
 
     use super::*;
 
-    struct Folder(PathBuf);
+    struct Folder(tempfile::TempDir);
 
     impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("ocinet-landlock-{name}-{}", std::process::id()));
+        fn new() -> Self {
+            let made = tempfile::tempdir().unwrap();
+            let path = made.path();
             fs::create_dir_all(path.join("within")).unwrap();
             fs::write(path.join("one"), "one").unwrap();
             fs::write(path.join("other"), "other").unwrap();
-            Self(path)
+            Self(made)
         }
 
         fn at(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            self.0.path().join(name)
         }
     }
 
@@ -132,7 +127,7 @@ mod tests {
 
     #[test]
     fn who_is_restricted_to_a_file_opens_no_other() {
-        let folder = Folder::new("file");
+        let folder = Folder::new();
         in_thread(|| {
             restrict_to_file(seen(&folder.at("one"))).unwrap();
             assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn who_is_restricted_to_new_files_of_a_folder_opens_nothing_else() {
-        let folder = Folder::new("folder");
+        let folder = Folder::new();
         in_thread(|| {
             restrict_to_new_files_in(seen(&folder.at("within"))).unwrap();
             fs::write(folder.at("within/new"), "new").unwrap();
@@ -165,7 +160,7 @@ mod tests {
 
     #[test]
     fn files_are_read_and_not_written_and_no_program_starts() {
-        let folder = Folder::new("exporter");
+        let folder = Folder::new();
         in_thread(|| {
             assert!(restrict_writing_and_execution().unwrap(), "this kernel has Landlock");
             assert_eq!(fs::read_to_string(folder.at("one")).unwrap(), "one");
@@ -183,7 +178,7 @@ mod tests {
 
     #[test]
     fn who_is_write_protected_writes_nothing() {
-        let folder = Folder::new("read");
+        let folder = Folder::new();
         let protection = WriteProtection::new().unwrap();
         in_thread(|| {
             protection.restrict_self().unwrap();

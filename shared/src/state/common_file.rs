@@ -71,8 +71,9 @@ mod tests {
 
     #[test]
     fn a_file_is_changed_in_place_unless_it_is_somebody_elses_or_gets_shorter() {
-        let folder = std::env::temp_dir().join(format!("ocinet-common-{}", std::process::id()));
-        let state = StateDir::new(&folder);
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let state = StateDir::new(folder);
         let path = state.hook_stats_path();
         let change = |new: &str| {
             state.change_common(&path, Duration::ZERO, |_| Ok(new.as_bytes().to_vec())).unwrap();
@@ -85,6 +86,5 @@ mod tests {
         fs::hard_link(&path, folder.join("other")).unwrap();
         change("100 runs");
         assert_eq!(fs::read_to_string(folder.join("other")).unwrap(), "1 run");
-        fs::remove_dir_all(folder).unwrap();
     }
 }

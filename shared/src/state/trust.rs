@@ -188,9 +188,10 @@ mod tests {
 
     #[test]
     fn what_is_no_ordinary_file_is_not_waited_for_or_followed() {
-        let folder = std::env::temp_dir().join(format!("ocinet-foreign-{}", std::process::id()));
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
         fs::create_dir_all(folder.join("folder")).unwrap();
-        let state = StateDir::new(&folder);
+        let state = StateDir::new(folder);
         let at = |name: &str| folder.join(name);
         fs::write(at("file"), "text").unwrap();
         assert_eq!(state.read(&at("file")).unwrap().as_deref(), Some("text"));
@@ -211,6 +212,5 @@ mod tests {
         }
         assert!(state.remove_foreign(&at("link")).unwrap() && !state.remove_foreign(&at("file")).unwrap());
         assert!(at("file").exists() && !at("link").is_symlink());
-        fs::remove_dir_all(folder).unwrap();
     }
 }

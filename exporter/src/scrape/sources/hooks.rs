@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn reads_what_the_hooks_write_and_nothing_that_does_not_add_up() {
-        let folder = std::env::temp_dir().join(format!("ocinet-hooks-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let state = StateDir::new(&folder);
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
+        let state = StateDir::new(folder);
         assert_eq!(read(&state).unwrap(), []);
         let mut stats = HookStats::default();
         stats.count("createRuntime", "ok", Duration::from_millis(2));
@@ -69,6 +69,5 @@ mod tests {
             write(&text.replace(from, to));
             assert!(read(&state).is_err(), "{to}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

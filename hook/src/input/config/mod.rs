@@ -292,7 +292,8 @@ mod tests {
 
     #[test]
     fn a_link_that_leads_nowhere_is_found() {
-        let folder = std::env::temp_dir().join(format!("ocinet-dangling-{}", std::process::id()));
+        let made = tempfile::tempdir().unwrap();
+        let folder = made.path();
         std::fs::create_dir_all(folder.join("etc/real")).unwrap();
         let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
         link("gone.toml", "etc/config.toml");
@@ -304,7 +305,6 @@ mod tests {
         for absent in ["etc/linked/config.toml", "etc/real/config.toml", "none/ocinet/config.toml"] {
             assert_eq!(found(absent), None, "{absent}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -62,8 +62,9 @@ fn a_link_inside_a_namespace_is_taken_away_from_its_container_alone() {
 
 #[test]
 fn what_a_start_left_that_came_to_no_record_is_removed() {
-    let folder = std::env::temp_dir().join(format!("ocinet-unrecorded-{}", std::process::id()));
-    let (state, id) = (StateDir::new(&folder), "web".parse().unwrap());
+    let made = tempfile::tempdir().unwrap();
+    let folder = made.path();
+    let (state, id) = (StateDir::new(folder), "web".parse().unwrap());
     let record = state.record_path(&id);
     std::fs::create_dir_all(record.parent().unwrap()).unwrap();
     let claim = record.with_file_name(".web.claim");
@@ -78,5 +79,4 @@ fn what_a_start_left_that_came_to_no_record_is_removed() {
             all.for_each(|path| drop(std::fs::remove_file(path)));
         }
     }
-    std::fs::remove_dir_all(folder).unwrap();
 }

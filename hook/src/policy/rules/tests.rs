@@ -71,14 +71,11 @@ fn what_a_network_was_made_with_is_the_lists_matter_unless_the_configuration_say
 }
 
 fn bundle(capability: &str) -> OciBundle {
-    let folder = format!("ocinet-policy-{}-{capability}", std::process::id());
-    let folder = std::env::temp_dir().join(folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let made = tempfile::tempdir().unwrap();
+    let folder = made.path();
     let config = json!({"root": {"path": "r"}, "process": {"capabilities": {"bounding": [capability]}}});
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let bundle = OciBundle::read(&folder).unwrap();
-    std::fs::remove_dir_all(folder).unwrap();
-    bundle
+    OciBundle::read(folder).unwrap()
 }
 
 #[test]

@@ -1,14 +1,16 @@
 use super::*;
 use std::os::unix::fs::symlink;
 
-struct Tree(PathBuf);
+/// A container's root in a folder that every user may enter.
+struct Tree(PathBuf, #[expect(dead_code, reason = "it goes with its value")] tempfile::TempDir);
 
 impl Tree {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ocinet-root-{name}-{}", std::process::id()));
+    fn new() -> Self {
+        let made = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        let path = made.path().to_owned();
         fs::create_dir_all(path.join("root/etc")).unwrap();
         fs::write(path.join("outside"), "secret").unwrap();
-        Self(path)
+        Self(path, made)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -41,15 +43,9 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn a_file_is_made_read_and_replaced() {
-    let tree = Tree::new("plain");
+    let tree = Tree::new();
     assert_eq!(tree.write("etc/hosts", "a longer text\n").unwrap(), None);
     assert_eq!(tree.write("etc/hosts", "short\n").unwrap().unwrap(), "a longer text\n");
     assert_eq!(fs::read_to_string(tree.path("etc/hosts")).unwrap(), "short\n");
@@ -61,7 +57,7 @@ fn a_file_is_made_read_and_replaced() {
 
 #[test]
 fn what_is_right_already_is_not_written() {
-    let tree = Tree::new("kept");
+    let tree = Tree::new();
     let root = RootFiles::at(&tree.0.join("root")).unwrap();
     root.rewrite("etc/hosts", &Mounted::default(), |_| None).unwrap();
     assert!(!tree.path("etc/hosts").exists());
@@ -72,7 +68,7 @@ fn what_is_right_already_is_not_written() {
 
 #[test]
 fn links_lead_nowhere_but_inside() {
-    let tree = Tree::new("links");
+    let tree = Tree::new();
     let outside = tree.0.join("outside");
     tree.link("etc/absolute", outside.to_str().unwrap());
     tree.link("etc/relative", "../../outside");
@@ -97,7 +93,7 @@ fn links_lead_nowhere_but_inside() {
 
 #[test]
 fn what_is_no_ordinary_file_is_refused_at_once() {
-    let tree = Tree::new("special");
+    let tree = Tree::new();
     fs::create_dir(tree.path("etc/folder")).unwrap();
     nix::unistd::mkfifo(&tree.path("etc/fifo"), Mode::from_bits_truncate(0o600)).unwrap();
     drop(std::os::unix::net::UnixListener::bind(tree.path("etc/socket")).unwrap());
@@ -115,7 +111,7 @@ fn what_is_no_ordinary_file_is_refused_at_once() {
 
 #[test]
 fn a_file_with_other_names_is_refused() {
-    let tree = Tree::new("names");
+    let tree = Tree::new();
     fs::write(tree.path("etc/shadow"), "secret").unwrap();
     fs::hard_link(tree.path("etc/shadow"), tree.path("etc/hosts")).unwrap();
     tree.is_refused("etc/hosts", "hard links");
@@ -183,7 +179,7 @@ fn whoever_opens_a_containers_files_has_its_rights_and_no_others() {
 
 #[test]
 fn a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks() {
-    let tree = Tree::new("user");
+    let tree = Tree::new();
     let files = |name: &str, mode: u32, group: u32| {
         fs::write(tree.path(name), name).unwrap();
         std::os::unix::fs::chown(tree.path(name), Some(0), Some(group)).unwrap();
@@ -201,7 +197,7 @@ fn a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks() {
 
 #[test]
 fn once_a_file_is_found_no_other_is_opened() {
-    let tree = Tree::new("one");
+    let tree = Tree::new();
     fs::write(tree.path("etc/other"), "other").unwrap();
     fs::write(tree.path("etc/hosts"), "old").unwrap();
     let root = RootFiles::at(&tree.0.join("root")).unwrap();
@@ -221,7 +217,7 @@ fn once_a_file_is_found_no_other_is_opened() {
 
 #[test]
 fn once_a_file_is_made_nothing_is_made_elsewhere() {
-    let tree = Tree::new("made");
+    let tree = Tree::new();
     let base = open_folder(&tree.0.join("root")).unwrap();
     let made = || {
         create(&base, "etc/hosts", "made")?;

@@ -4,22 +4,18 @@ use std::thread;
 use super::*;
 use crate::state::StateDir;
 
-struct Folder(PathBuf);
+/// A state folder that is not there yet.
+struct Folder(PathBuf, #[expect(dead_code, reason = "it goes with its value")] tempfile::TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("ocinet-locks-{name}-{}", std::process::id())))
+    fn new() -> Self {
+        let made = tempfile::tempdir().unwrap();
+        Self(made.path().join("state"), made)
     }
 
     /// The locks as another process has them.
     fn locks(&self) -> Locks {
         Locks::new(&self.0)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -29,7 +25,7 @@ fn at_once(locks: &Locks, what: Locked<'_>, mode: Mode) -> Result<Lock, StateErr
 
 #[test]
 fn a_lock_keeps_others_from_the_same_and_from_nothing_else() {
-    let folder = Folder::new("others");
+    let folder = Folder::new();
     let (one, other) = (folder.locks(), folder.locks());
     let (web, db) = ("web".parse().unwrap(), "db".parse().unwrap());
     let held = at_once(&one, Locked::Container(&web), Mode::Exclusive).unwrap();
@@ -49,7 +45,7 @@ fn a_lock_keeps_others_from_the_same_and_from_nothing_else() {
 
 #[test]
 fn those_who_hold_a_lock_shared_are_not_waited_for() {
-    let folder = Folder::new("shared");
+    let folder = Folder::new();
     let (one, other, third) = (folder.locks(), folder.locks(), folder.locks());
     let web = "web".parse().unwrap();
     let leave = |patience| third.take_unless_shared(Locked::Network(&web), patience);
@@ -73,7 +69,7 @@ fn those_who_hold_a_lock_shared_are_not_waited_for() {
 
 #[test]
 fn a_lock_of_a_removed_folder_is_taken_anew() {
-    let folder = Folder::new("removed");
+    let folder = Folder::new();
     let (one, other) = (folder.locks(), folder.locks());
     drop(at_once(&one, Locked::Common, Mode::Exclusive).unwrap());
     fs::remove_dir_all(&folder.0).unwrap();
@@ -83,7 +79,7 @@ fn a_lock_of_a_removed_folder_is_taken_anew() {
 
 #[test]
 fn only_its_owner_can_open_the_file() {
-    let folder = Folder::new("mode");
+    let folder = Folder::new();
     let path = folder.0.join(LOCK_FILE);
     let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
     fs::create_dir_all(folder.0.join("leases/n")).unwrap();
@@ -110,7 +106,7 @@ fn only_its_owner_can_open_the_file() {
 
 #[test]
 fn a_folder_that_others_wrote_to_is_refused_and_an_open_one_is_closed() {
-    let folder = Folder::new("open");
+    let folder = Folder::new();
     fs::create_dir_all(&folder.0).unwrap();
     let mode = || fs::metadata(&folder.0).unwrap().mode() & 0o7777;
     for open in [0o777, 0o775] {
@@ -125,7 +121,7 @@ fn a_folder_that_others_wrote_to_is_refused_and_an_open_one_is_closed() {
 
 #[test]
 fn those_who_delete_elements_do_not_keep_out_who_puts_them_back() {
-    let folder = Folder::new("turns");
+    let folder = Folder::new();
     let [deleter, restorer, late] = [(); 3].map(|()| StateDir::new(&folder.0));
     let held = deleter.lock_elements_to_delete().unwrap();
     let [restored, deleted] = thread::scope(|scope| {
