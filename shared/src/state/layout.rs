@@ -14,7 +14,7 @@
 //! .NAME                                       a file that is being written
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,14 @@ impl Layout {
 
     /// A path in such a folder. A start makes a dozen of them.
     fn inside(&self, folder: Folder, name: fmt::Arguments<'_>) -> PathBuf {
-        self.root.join(format!("{}/{name}", folder.name()))
+        const USUAL: usize = 128;
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + USUAL);
+        path.push(&self.root);
+        path.push(folder.name());
+        let mut path = path.into_os_string();
+        // A name in memory can be written.
+        let _ = write!(path, "/{name}");
+        path.into()
     }
 
     /// A container's record.
@@ -150,7 +157,9 @@ impl Layout {
     /// The claim of a port that is published on one host address; `None` of one that is published on all.
     #[must_use]
     pub fn port_claim_path(&self, port: &PublishedPort) -> Option<PathBuf> {
-        Some(self.port_claim_folder(port).join(port.bound_address()?.to_string()))
+        let PublishedPort { protocol, host_port, .. } = port;
+        let address = port.bound_address()?;
+        Some(self.inside(Folder::PortClaims, format_args!("{protocol}-{host_port}/{address}")))
     }
 
     /// The claims of Ethernet addresses on a link that containers share.
@@ -165,7 +174,14 @@ impl Layout {
     /// The claim of an Ethernet address.
     #[must_use]
     pub fn mac_claim_path(&self, on: &SharedLink, mac: Mac) -> PathBuf {
-        self.mac_claim_folder(on).join(mac.to_string())
+        match on {
+            SharedLink::Network(network) => {
+                self.inside(Folder::NetworkMacClaims, format_args!("{network}/{mac}"))
+            }
+            SharedLink::Parent(parent) => {
+                self.inside(Folder::ParentMacClaims, format_args!("{parent}/{mac}"))
+            }
+        }
     }
 
     /// Those who share a container's attachments.

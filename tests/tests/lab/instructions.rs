@@ -9,9 +9,9 @@ use ocinet_tests::lab::{Finished, Lab, Sandbox};
 use crate::life::{PUBLISHED, used};
 
 /// The most that a start may take beside another container, with addresses of both families and a published port.
-const START: u64 = 1_100_000;
+const START: u64 = 1_072_000;
 /// The most that the stop of such a container may take.
-const STOP: u64 = 312_000;
+const STOP: u64 = 308_000;
 
 /// Starts and stops that are counted. The numbers differ by some hundreds: names are drawn, and numbers have more or fewer digits. On
 /// a busy machine a hook that waits for the kernel asks more often, so that the least is compared.
