@@ -1,12 +1,11 @@
 //! What a plan needs to know of the host: reading only.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
-use ocinet_shared::kernel::{process, route};
+use ocinet_shared::kernel::{process, random, route};
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
@@ -215,8 +214,7 @@ fn free(
 /// None in practice: the name is made of letters and digits.
 pub fn link_name() -> Result<IfName, Error> {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    // The standard library draws the keys of its hashes from the kernel, anew for each process.
-    let drawn = RandomState::new().build_hasher().finish();
+    let drawn = random::draw();
     let tail: String = (0..12).map(|digit| DIGITS[(drawn >> (5 * digit)) as usize % 32] as char).collect();
     format!("oc-{tail}").parse().map_err(|error| annotation("net.ifname", error, "report this as a bug"))
 }

@@ -20,6 +20,7 @@
 //! | `forwarding.rs` | what turning forwarding on overwrites, and giving it back |
 //! | `descriptor.rs` | descriptors that systemd passes |
 //! | `sysctl.rs` `process.rs` `ports.rs` | /proc, and sockets of the host's own processes |
+//! | `random.rs` | numbers drawn from the kernel |
 
 pub mod addr;
 pub mod conntrack;
@@ -42,6 +43,7 @@ pub mod privileges;
 pub mod probe;
 pub mod process;
 pub mod program;
+pub mod random;
 pub mod rate;
 pub mod raw;
 pub mod root_files;

@@ -1,7 +1,6 @@
 //! Making links: bridges, veth pairs, tunnels, and links on top of a parent.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -16,7 +15,7 @@ use nix::errno::Errno;
 
 use super::message::named;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::{Change, KernelError};
+use crate::kernel::{Change, KernelError, random};
 use crate::model::cidr::Family;
 use crate::model::ifname::IfName;
 use crate::model::link_mode::{IpvlanMode, MacvlanMode};
@@ -254,7 +253,5 @@ pub fn make_child(
 
 /// An index that no link of any namespace has: 30 bits are drawn for it, above those that the kernel counts up.
 fn free_index() -> u32 {
-    // The standard library draws the keys of its hashes from the kernel, anew for each process.
-    let drawn = RandomState::new().build_hasher().finish();
-    1 << 30 | (drawn as u32 >> 2)
+    1 << 30 | (random::draw() as u32 >> 2)
 }
