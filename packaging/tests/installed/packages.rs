@@ -90,6 +90,7 @@ fn the_same_programs_give_the_same_packages() {
 }
 
 #[test]
+#[ignore = "needs man"]
 fn man_pages_render_without_a_warning() {
     let temporary = temporary();
     let folder = temporary.path();

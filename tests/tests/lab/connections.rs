@@ -52,6 +52,7 @@ fn web(lab: &Lab, id: &str, address: &str) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_client_that_goes_on_sending_reaches_the_next_container_at_once() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL)]);
@@ -93,6 +94,7 @@ fn is_served_though_it_sent_before(lab: &Lab, host: IpAddr) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_client_that_sent_before_the_port_was_published_is_served() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL), ("net.ports", "80")]);
@@ -108,6 +110,7 @@ fn a_client_that_sent_before_the_port_was_published_is_served() {
 
 /// The rules translate in every zone.
 #[test]
+#[ignore = "needs root"]
 fn a_client_that_a_firewall_tracks_in_a_zone_is_served_though_it_sent_before() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL), ("net.ports", "80")]);
@@ -122,6 +125,7 @@ fn a_client_that_a_firewall_tracks_in_a_zone_is_served_though_it_sent_before() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_client_of_one_host_address_is_served_though_it_sent_before() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.ports", "80")]);
@@ -134,6 +138,7 @@ fn a_client_of_one_host_address_is_served_though_it_sent_before() {
 
 /// Others' connections to the same port number elsewhere go on, with the source port that they have.
 #[test]
+#[ignore = "needs root"]
 fn what_is_sent_elsewhere_to_the_same_port_number_goes_on() {
     let lab = Lab::new();
     let app = lab.attach("app", &[("net.subnet", DUAL)]);
@@ -155,6 +160,7 @@ fn what_is_sent_elsewhere_to_the_same_port_number_goes_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_next_with_an_address_gets_nothing_of_the_one_before() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL)]);
@@ -188,6 +194,7 @@ fn the_next_with_an_address_gets_nothing_of_the_one_before() {
 
 /// A container's end is no other's: what it ends is told by its address.
 #[test]
+#[ignore = "needs root"]
 fn others_connections_go_on_when_a_container_ends() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
@@ -210,6 +217,7 @@ fn others_connections_go_on_when_a_container_ends() {
 /// A TFTP server answers from another port than it was asked at (RFC 1350), which connection tracking lets in where the
 /// host has its helper.
 #[test]
+#[ignore = "needs root"]
 fn what_a_helper_expects_is_let_in_and_goes_on() {
     let lab = Lab::new();
     lab.host.ok(&[
@@ -263,6 +271,7 @@ fn port(socket: &UdpSocket) -> u16 {
 
 /// A container that sends from a port which another publishes gets nothing that is meant for the other.
 #[test]
+#[ignore = "needs root"]
 fn a_masqueraded_connection_does_not_take_a_published_port() {
     let snat = format!("{HOST_SECOND4},{HOST_SECOND6}");
     for late in [false, true] {
@@ -317,6 +326,7 @@ fn keeps_a_port(lab: &Lab, sends: &Attached, ipv6: bool, late: bool) {
 
 /// Of 1,024 published ports, one that is chosen at random is soon hit.
 #[test]
+#[ignore = "needs root"]
 fn no_connection_leaves_by_any_published_port() {
     let lab = Lab::new();
     let _app = lab.attach("app", &[("net.subnet", DUAL), ("net.ports", "40000-41022:1-1023,10101:80")]);

@@ -37,6 +37,7 @@ fn sysctl(lab: &Lab) -> String {
 
 /// The kernel's files: some wait, some do what is written to them. Those here are the lab's own, if it goes wrong.
 #[test]
+#[ignore = "needs root"]
 fn a_link_to_a_file_of_the_kernels_own_is_refused() {
     let mounts = format!("{PROC} mkdir -p \"$1/sys\"; mount -t sysfs none \"$1/sys\"");
     for to in [SYSCTL.0, "../proc/self/../self/comm", "/sys/class/net/lo/ifalias"] {
@@ -47,6 +48,7 @@ fn a_link_to_a_file_of_the_kernels_own_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_link_to_a_file_that_is_waited_for_is_refused_at_once() {
     let rooted = Rooted::new(|root| symlink("/proc/kmsg", root.join("etc/hosts")).unwrap(), PROC);
     let started = Instant::now();
@@ -56,12 +58,14 @@ fn a_link_to_a_file_that_is_waited_for_is_refused_at_once() {
 
 /// A root that is itself of the kernel's own has no file that is opened.
 #[test]
+#[ignore = "needs root"]
 fn a_root_that_is_no_ordinary_file_system_is_refused() {
     Rooted::new(|_| {}, "mount -t proc none \"$1\"").is_refused("not known to hold ordinary files");
 }
 
 /// A volume is the host's or another container's: neither a file on it nor a new one is written.
 #[test]
+#[ignore = "needs root"]
 fn a_file_on_a_volume_is_not_written() {
     let secret = |root: &Path| {
         let file = volume(root).join("secret");
@@ -99,6 +103,7 @@ fn a_file_on_a_volume_is_not_written() {
 
 /// A file of the host that is mounted there is not rewritten; one that an engine made for the container is.
 #[test]
+#[ignore = "needs root"]
 fn a_mounted_file_is_written_where_an_engine_made_it() {
     let id = "0123456789abcdef".repeat(4);
     let engine = |under: &str| format!("{under}/{id}");
@@ -140,6 +145,7 @@ fn a_mounted_file_is_written_where_an_engine_made_it() {
 
 /// config.json names a file of the container's own, and another one is mounted there.
 #[test]
+#[ignore = "needs root"]
 fn a_mount_that_is_not_what_config_json_says_is_refused() {
     let prepare = |root: &Path| {
         for folder in ["userdata", "other"] {
@@ -157,6 +163,7 @@ fn a_mount_that_is_not_what_config_json_says_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_file_with_a_second_name_is_not_written() {
     let prepare = |root: &Path| {
         fs::write(root.join("etc/shadow"), "secret").unwrap();
@@ -169,6 +176,7 @@ fn a_file_with_a_second_name_is_not_written() {
 
 /// In a user namespace, the container's root is somebody else on the host, and what that one may not write stays.
 #[test]
+#[ignore = "needs root"]
 fn in_a_user_namespace_the_rights_are_the_containers() {
     const USER: u32 = 100_000;
     let give = |root: &Path, mode: u32, owner: u32| {
@@ -194,6 +202,7 @@ fn in_a_user_namespace_the_rights_are_the_containers() {
 
 /// As podman without root has it: the hook is root of the same user namespace as the container, and nobody else.
 #[test]
+#[ignore = "needs root"]
 fn in_the_hooks_own_user_namespace_the_files_are_written_as_root() {
     let lab = Lab::new();
     let script = "d=$(mktemp -d) && mkdir -p $d/bundle/root/etc $d/state && ip link set lo up && \
@@ -254,6 +263,7 @@ fn attacked(rooted: &Rooted, swapper: &Swapper<'_>) -> (usize, usize) {
 /// The link is on a volume that both containers have, or in a root that both have. Its targets: an ordinary file, one
 /// that is to be made, and the sysctl, which is never written.
 #[test]
+#[ignore = "needs root"]
 fn a_link_that_changes_while_containers_start_leads_nowhere() {
     let prepare = |root: &Path| {
         let volume = volume(root);
@@ -281,6 +291,7 @@ fn a_link_that_changes_while_containers_start_leads_nowhere() {
 
 /// Whoever has a lease on a file makes the next one who opens it wait for 45 seconds (fcntl(2), `F_SETLEASE`).
 #[test]
+#[ignore = "needs root"]
 fn a_lease_on_a_file_is_not_waited_for() {
     let rooted = Rooted::new(|root| fs::write(root.join("etc/resolv.conf"), "").unwrap(), "true");
     let lease =

@@ -44,6 +44,7 @@ impl Damage {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_record_that_others_can_write_to_is_named_and_its_things_stay() {
     let lab = Lab::new();
     used(&lab);
@@ -74,6 +75,7 @@ fn a_record_that_others_can_write_to_is_named_and_its_things_stay() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_damaged_network_is_named_and_stops_nothing_else() {
     for damage in [Damage::OpenToOthers, Damage::CutOff, Damage::Renamed] {
         let lab = Lab::new();
@@ -126,6 +128,7 @@ enum OfForwarding {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_damaged_forwarding_file_is_named_and_stops_nothing() {
     for damage in [OfForwarding::Empty, OfForwarding::OpenToOthers] {
         let lab = Lab::new();

@@ -93,6 +93,7 @@ fn leaves_nothing(pid: u32, said: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_demo_shows_it_all_and_leaves_nothing() {
     let (status, said) = Demo::start(&exporter()).ended();
     assert!(status.success(), "{said}");
@@ -104,6 +105,7 @@ fn the_demo_shows_it_all_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_demo_that_fails_leaves_nothing() {
     let (status, said) = Demo::start(Path::new("/bin/false")).ended();
     assert!(!status.success() && said.contains("hello from the internet"), "{said}");
@@ -111,6 +113,7 @@ fn a_demo_that_fails_leaves_nothing() {
 
 /// At once, and later and later until it has ended before.
 #[test]
+#[ignore = "needs root"]
 fn a_demo_that_is_interrupted_leaves_nothing() {
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().cycle();
     let delays = (0..).map(|step| Duration::from_millis(400 * step));

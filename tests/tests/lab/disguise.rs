@@ -126,6 +126,7 @@ fn on_bridges(check: impl Fn(&str, [&Attached; 3])) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn neighbour_discovery_in_disguise_does_not_leave_a_container() {
     on_bridges(|what, [attacker, victim, third]| {
         let me = end(attacker, true, 0);
@@ -157,6 +158,7 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_container() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_no_neighbour_discovery_passes_in_fragments_and_behind_headers() {
     on_bridges(|what, [attacker, victim, _]| {
         let (me, to) = (end(attacker, true, 40000), end(victim, true, 9));
@@ -211,6 +213,7 @@ fn what_is_no_neighbour_discovery_passes_in_fragments_and_behind_headers() {
 
 /// A filter looks behind three extension headers, and only where the hop limit is that of neighbour discovery.
 #[test]
+#[ignore = "needs root"]
 fn what_may_hide_neighbour_discovery_is_dropped() {
     const HOP_LIMIT: usize = 14 + 7;
     let lab = Lab::new();
@@ -253,6 +256,7 @@ fn taken(lab: &Lab, link: &str, kind: u8) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn neighbour_discovery_in_disguise_does_not_leave_a_routed_container() {
     for guards in Guards::ALL {
         let lab = Lab::new();
@@ -296,6 +300,7 @@ fn neighbour_discovery_in_disguise_does_not_leave_a_routed_container() {
 
 /// The twins of what does not: each by a rule of its own, where the rules are alone.
 #[test]
+#[ignore = "needs root"]
 fn what_is_no_neighbour_discovery_leaves_a_routed_container() {
     let lab = Lab::new();
     let app = lab.attach("app", &[("net.driver", "veth"), ("net.subnet", "10.97.0.0/24,fd00:97::/64")]);
@@ -329,6 +334,7 @@ fn what_is_no_neighbour_discovery_leaves_a_routed_container() {
 
 /// What an Ethernet frame can hide: a VLAN tag, another length of addresses in ARP, the frame's end.
 #[test]
+#[ignore = "needs root"]
 fn frames_with_odd_headers_do_not_leave_a_container() {
     for guards in Guards::ALL {
         let lab = Lab::new();

@@ -102,6 +102,7 @@ impl Ward {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_host_without_containers_is_sound() {
     let lab = Lab::new();
     let said = lab.run(&["doctor"], "");
@@ -111,6 +112,7 @@ fn a_host_without_containers_is_sound() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_driver_is_sound() {
     for driver in ["bridge", "veth"] {
         Ward::new(driver);
@@ -136,6 +138,7 @@ fn every_driver_is_sound() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_and_a_container_on_two_networks_are_sound() {
     let ward = Ward::new("bridge");
     let member = Sandbox::beside("member", &ward.web.net);
@@ -152,6 +155,7 @@ fn a_pod_and_a_container_on_two_networks_are_sound() {
 
 /// A pod lives on in its members, and is looked at by the process of one.
 #[test]
+#[ignore = "needs root"]
 fn a_pod_whose_owner_has_ended() {
     let mut ward = Ward::new("bridge");
     let member = Sandbox::beside("member", &ward.web.net);
@@ -170,6 +174,7 @@ fn a_pod_whose_owner_has_ended() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_has_ended() {
     let mut ward = Ward::new("bridge");
     ward.web.sandbox.end();
@@ -189,6 +194,7 @@ fn a_container_that_has_ended() {
 
 /// Where the folder cannot be written, the reason of a failed start is nowhere else.
 #[test]
+#[ignore = "needs root"]
 fn a_state_folder_that_is_full() {
     let lab = Lab::new();
     let folder = lab.state_dir().to_str().unwrap().to_owned();
@@ -215,6 +221,7 @@ fn a_state_folder_that_is_full() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn doctor_tells_which_module_the_kernel_lacks() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("app");
@@ -233,6 +240,7 @@ fn doctor_tells_which_module_the_kernel_lacks() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn doctor_tells_why_the_last_start_failed() {
     let ward = Ward::new("bridge");
     let second = Sandbox::new("second");

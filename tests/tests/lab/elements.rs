@@ -18,6 +18,7 @@ fn run_timer(lab: &Lab) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn elements_that_somebody_took_come_back_by_the_timer() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.subnet", DUAL)]);
@@ -41,6 +42,7 @@ fn elements_that_somebody_took_come_back_by_the_timer() {
 /// A start with another state folder makes the tables anew, and knows nothing of this folder's containers. Those that this
 /// folder starts then find the tables there, and the links of their network as well.
 #[test]
+#[ignore = "needs root"]
 fn another_folders_start_does_not_keep_this_ones_rules_away() {
     for starts_another in [false, true] {
         let lab = Lab::new();
@@ -71,6 +73,7 @@ fn another_folders_start_does_not_keep_this_ones_rules_away() {
 /// A port that another state folder's container took, while the rules were gone, is that one's. The container that had it
 /// keeps all else, and the timer does not restore the rules for it again and again.
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_was_lost_costs_its_container_nothing_else() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.subnet", DUAL)]);
@@ -115,6 +118,7 @@ fn another_takes_the_port(lab: &Lab) -> Sandbox {
 
 /// Nor does it take the last one away.
 #[test]
+#[ignore = "needs root"]
 fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
     let lab = Lab::new();
     let only = [("net.network", "w"), ("net.subnet", "10.98.0.0/24"), ("net.ports", "8080:80")];
@@ -129,6 +133,7 @@ fn who_lost_the_only_port_it_had_leaves_it_to_who_has_it() {
 /// Between adding its elements and being ready, a start may lose a port to another state folder's container, which finds no
 /// tables. It says who has the port, and takes nothing from that one.
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_a_start_lost_before_it_was_ready_refuses_it() {
     let lab = Lab::new();
     let _first = lab.attach("first", &[("net.subnet", DUAL)]);

@@ -25,6 +25,7 @@ fn with_container(lab: &Lab) -> (ocinet_tests::lab::Attached, std::path::PathBuf
 }
 
 #[test]
+#[ignore = "needs root"]
 fn metrics_come_in_the_format_that_is_asked_for() {
     let lab = Lab::new();
     let _container = with_container(&lab);
@@ -52,6 +53,7 @@ fn metrics_come_in_the_format_that_is_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn head_is_answered_and_what_is_not_there_is_refused() {
     let lab = Lab::new();
     let exporter = lab.exporter(&["--web.telemetry-path=/m"]);
@@ -87,6 +89,7 @@ fn head_is_answered_and_what_is_not_there_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn it_listens_on_every_address_of_both_families_or_on_those_that_are_named() {
     let lab = Lab::new();
     let answers = |address: SocketAddr| {
@@ -110,6 +113,7 @@ fn it_listens_on_every_address_of_both_families_or_on_those_that_are_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_keeps_it_from_starting_is_said_in_one_line() {
     let lab = Lab::new();
     let _exporter = lab.exporter(&[]);
@@ -144,6 +148,7 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_scrape_that_takes_too_long_is_given_up_in_time() {
     let lab = Lab::new();
     let (_container, folder) = with_container(&lab);
@@ -164,6 +169,7 @@ fn a_scrape_that_takes_too_long_is_given_up_in_time() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn all_who_wait_share_a_scrape_and_the_limit_turns_the_rest_away() {
     let lab = Lab::new();
     let (_container, folder) = with_container(&lab);
@@ -184,6 +190,7 @@ fn all_who_wait_share_a_scrape_and_the_limit_turns_the_rest_away() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn sigterm_lets_a_running_scrape_finish() {
     let lab = Lab::new();
     let (_container, folder) = with_container(&lab);
@@ -207,6 +214,7 @@ fn sigterm_lets_a_running_scrape_finish() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_source_that_fails_costs_only_its_own_figures() {
     let lab = Lab::new();
     let folder = lab.state_dir().join("containers");
@@ -225,6 +233,7 @@ fn a_source_that_fails_costs_only_its_own_figures() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn systemds_socket_is_used_and_systemd_is_told() {
     let lab = Lab::new();
     let path = lab.dir().join("notify");
@@ -269,6 +278,7 @@ fn systemds_socket_is_used_and_systemd_is_told() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_ordinary_user_with_cap_net_admin_collects_from_every_source() {
     let lab = Lab::new();
     let _container = with_container(&lab);
@@ -298,6 +308,7 @@ fn an_ordinary_user_with_cap_net_admin_collects_from_every_source() {
 /// Landlock takes the right that such a /proc asks for (ptrace(2), "Ptrace access mode checking"), also from root. What cannot be
 /// seen there has not ended.
 #[test]
+#[ignore = "needs root"]
 fn a_proc_that_hides_processes_hides_no_container_from_root() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge")]);

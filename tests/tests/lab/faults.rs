@@ -124,21 +124,25 @@ pub(crate) fn every_point_of_a_start(what: &str, neighbour: bool, annotations: &
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_killed_at_every_step() {
     every_point_of_a_start("signal=SIGKILL", false, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_killed_at_every_step_beside_another_container() {
     every_point_of_a_start("signal=SIGKILL", true, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_that_fails_at_every_step() {
     every_point_of_a_start("error=EIO", false, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_on_a_full_disk_beside_another_container() {
     every_point_of_a_start("error=ENOSPC", true, &PUBLISHED);
 }
@@ -174,12 +178,14 @@ pub(crate) fn every_point_of_a_stop(neighbour: bool, annotations: &[(&str, &str)
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stop_killed_at_every_step() {
     every_point_of_a_stop(false, &PUBLISHED);
 }
 
 /// Another container wants the port of one that was killed just before it lost it: it keeps what it has.
 #[test]
+#[ignore = "needs root"]
 fn a_killed_start_does_not_take_another_containers_port_away() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")]);
@@ -201,6 +207,7 @@ fn a_killed_start_does_not_take_another_containers_port_away() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_flushed_rule_set_comes_back_with_the_next_start() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -220,6 +227,7 @@ fn a_flushed_rule_set_comes_back_with_the_next_start() {
 
 /// Damage to one record, at whatever length it is cut off, is named and does not hide the others.
 #[test]
+#[ignore = "needs root"]
 fn a_truncated_record_does_not_hide_the_rest() {
     let lab = Lab::new();
     let _web = lab.attach("web", &PUBLISHED);
@@ -248,6 +256,7 @@ fn a_truncated_record_does_not_hide_the_rest() {
 
 /// The state folder was lost, the bridge was not: it gets what the network of its name is made with now.
 #[test]
+#[ignore = "needs root"]
 fn a_bridge_without_its_network_is_used_again() {
     let lab = Lab::new();
     let before = lab.attach("before", &[("net.network", "n"), ("net.subnet", "10.95.0.0/24")]);
@@ -261,6 +270,7 @@ fn a_bridge_without_its_network_is_used_again() {
 
 /// SIGCHLD ignored is inherited: nft's exit status is then lost, but not what it did.
 #[test]
+#[ignore = "needs root"]
 fn a_runtime_that_ignores_its_children_gets_its_tables() {
     let lab = Lab::new();
     let web = Sandbox::new("web");

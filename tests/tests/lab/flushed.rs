@@ -158,16 +158,19 @@ fn attacks_beside(forwarding: Forwarding, driver: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_attack_arrives_while_the_rules_are_flushed_on_a_bridge() {
     attacks_on("bridge");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_attack_arrives_while_the_rules_are_flushed_on_veths() {
     attacks_on("veth");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_attack_arrives_while_the_rules_are_flushed_on_an_overlay() {
     attacks_on("vxlan");
 }
@@ -183,6 +186,7 @@ fn forget_the_ports(lab: &Lab) {
 
 /// The same frames do arrive where the rules are off and the filters too: the attacks are attacks.
 #[test]
+#[ignore = "needs root"]
 fn every_attack_arrives_where_nothing_is_in_its_way() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
     let page = fs::read_to_string(page).expect("read the page");
@@ -209,6 +213,7 @@ fn every_attack_arrives_where_nothing_is_in_its_way() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn service_returns_with_the_rules() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);

@@ -125,6 +125,7 @@ impl<'a> Folder<'a> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_newcomers_stop_after_the_folder_was_emptied_cuts_nobody_off() {
     let lab = Lab::new();
     let _internet = Server::tcp(&lab.wan, 80, "internet");
@@ -162,6 +163,7 @@ fn a_newcomers_stop_after_the_folder_was_emptied_cuts_nobody_off() {
 
 /// Once everything has ended, what is left goes with `ocinet gc`.
 #[test]
+#[ignore = "needs root"]
 fn what_was_left_to_the_living_goes_with_them() {
     let lab = Lab::new();
     let first: Vec<Attached> = (0..KINDS.len()).map(|kind| first_of(&lab, kind)).collect();
@@ -184,6 +186,7 @@ fn what_was_left_to_the_living_goes_with_them() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_folders_on_one_network_do_not_take_it_from_each_other() {
     for second_first in [false, true] {
         let lab = Lab::new();
@@ -215,6 +218,7 @@ fn two_folders_on_one_network_do_not_take_it_from_each_other() {
 
 /// Both folders' containers have one id, by which the first address to try is chosen.
 #[test]
+#[ignore = "needs root"]
 fn an_address_of_a_living_container_is_given_to_nobody_else() {
     let lab = Lab::new();
     let _internet = Server::tcp(&lab.wan, 80, "internet");
@@ -256,6 +260,7 @@ fn an_address_of_a_living_container_is_given_to_nobody_else() {
 
 /// What is left of a container that ended without a poststop, and without its record, keeps its address from nobody.
 #[test]
+#[ignore = "needs root"]
 fn an_address_of_a_dead_container_without_a_record_is_free() {
     let lab = Lab::new();
     let _internet = Server::tcp(&lab.wan, 80, "internet");
@@ -271,6 +276,7 @@ fn an_address_of_a_dead_container_without_a_record_is_free() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn forwarding_stays_on_for_another_folders_containers() {
     for (subnet, left) in [("10.95.0.0/24,fd00:95::/64", ["1", "1"]), ("10.95.0.0/24", ["1", "0"])] {
         for driver in ["bridge", "veth"] {

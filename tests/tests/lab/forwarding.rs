@@ -111,6 +111,7 @@ fn runs(lab: &Lab, arguments: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn another_programs_network_is_never_cut_off_whichever_came_first() {
     for guest_first in [false, true] {
         let lab = Lab::new();
@@ -153,6 +154,7 @@ fn another_programs_network_is_never_cut_off_whichever_came_first() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn forwarding_ends_with_the_last_network() {
     let lab = Lab::new();
     let _internet = internet(&lab);
@@ -182,6 +184,7 @@ fn forwarding_ends_with_the_last_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn forwarding_that_was_on_before_stays_on_and_is_not_filtered() {
     let lab = Lab::new();
     let _internet = internet(&lab);
@@ -204,6 +207,7 @@ fn forwarding_that_was_on_before_stays_on_and_is_not_filtered() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_family_that_was_forwarded_before_is_not_filtered_beside_the_other() {
     for (setting, is_ipv6) in [("ipv4/ip_forward", false), ("ipv6/conf/all/forwarding", true)] {
         let lab = Lab::new();
@@ -223,6 +227,7 @@ fn a_family_that_was_forwarded_before_is_not_filtered_beside_the_other() {
 
 /// A link that forwarded by itself does so again, and a link that did not does not.
 #[test]
+#[ignore = "needs root"]
 fn what_forwarding_overwrote_is_given_back() {
     let lab = Lab::new();
     lab.host.batch("link add own0 type bridge\nlink add own1 type bridge\n");
@@ -242,6 +247,7 @@ fn what_forwarding_overwrote_is_given_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn forwarding_is_left_on_for_another_programs_network_and_ends_after_it() {
     let lab = Lab::new();
     let _internet = internet(&lab);
@@ -283,6 +289,7 @@ fn forwarding_is_left_on_for_another_programs_network_and_ends_after_it() {
 
 /// A stop that is killed while it turns forwarding off leaves the rest to the next.
 #[test]
+#[ignore = "needs root"]
 fn a_stop_killed_half_way_is_finished_by_gc() {
     let lab = Lab::new();
     used(&lab);
@@ -303,6 +310,7 @@ fn a_stop_killed_half_way_is_finished_by_gc() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_beside_the_last_stop_has_forwarding() {
     let lab = Lab::new();
     let _internet = internet(&lab);
@@ -342,6 +350,7 @@ fn second_uplink(lab: &Lab) -> Netns {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_hosts_uplinks_are_apart_and_a_new_one_is_named() {
     let lab = Lab::new();
     let early = second_uplink(&lab);

@@ -32,6 +32,7 @@ fn gc(lab: &Lab, arguments: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_ended_without_a_poststop_is_removed_and_what_lives_is_not_touched() {
     let lab = Lab::new();
     used(&lab);
@@ -60,6 +61,7 @@ fn what_ended_without_a_poststop_is_removed_and_what_lives_is_not_touched() {
 
 /// Somebody deleted the records: what they were about is found by what is left of it.
 #[test]
+#[ignore = "needs root"]
 fn what_has_no_record_is_removed_by_what_is_left_of_it() {
     let lab = Lab::new();
     used(&lab);
@@ -159,6 +161,7 @@ fn nothing_of_theirs_is_removed(lab: &Lab, arguments: &[&str], all: &[(Attached,
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_folder_that_is_not_there_removes_nothing() {
     let lab = Lab::new();
     let all = of_every_kind(&lab);
@@ -188,6 +191,7 @@ fn a_folder_that_is_not_there_removes_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_empty_folder_removes_nothing_of_what_lives() {
     let lab = Lab::new();
     let all = of_every_kind(&lab);
@@ -198,6 +202,7 @@ fn an_empty_folder_removes_nothing_of_what_lives() {
 
 /// Of the folder that somebody deleted nothing is left, or some of its folders are.
 #[test]
+#[ignore = "needs root"]
 fn a_deleted_state_folder_costs_no_living_container_anything() {
     for deleted in ["", "containers", "leases", "networks", "forwarding.json"] {
         let lab = Lab::new();
@@ -227,6 +232,7 @@ fn a_deleted_state_folder_costs_no_living_container_anything() {
 
 /// Each of two folders has its containers on one host, and neither's gc removes the other's.
 #[test]
+#[ignore = "needs root"]
 fn two_state_folders_on_one_host_leave_each_other_alone() {
     let lab = Lab::new();
     let all = of_every_kind(&lab);
@@ -252,6 +258,7 @@ fn two_state_folders_on_one_host_leave_each_other_alone() {
 
 /// Somebody mounted the namespace of a container whose process and record are gone: it may be used again.
 #[test]
+#[ignore = "needs root"]
 fn a_mounted_namespace_keeps_what_leads_to_it() {
     let lab = Lab::new();
     used(&lab);
@@ -281,6 +288,7 @@ fn a_mounted_namespace_keeps_what_leads_to_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_not_ours_stays() {
     let lab = Lab::new();
     used(&lab);
@@ -297,6 +305,7 @@ fn what_is_not_ours_stays() {
 
 /// A record that cannot be read may own anything: what it may own stays, and the rest goes.
 #[test]
+#[ignore = "needs root"]
 fn an_unreadable_record_is_named_and_its_things_stay() {
     let lab = Lab::new();
     used(&lab);
@@ -321,6 +330,7 @@ fn an_unreadable_record_is_named_and_its_things_stay() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn starts_and_stops_are_never_disturbed_by_gc_and_check() {
     let lab = Lab::new();
     used(&lab);

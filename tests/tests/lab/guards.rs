@@ -39,16 +39,19 @@ pub(crate) fn no_way_back_is_checked(lab: &Lab) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_and_filters_each_hold_the_attacks_alone_on_a_bridge() {
     attacks_on("bridge");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_and_filters_each_hold_the_attacks_alone_on_veths() {
     attacks_on("veth");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_and_filters_each_hold_the_attacks_alone_on_an_overlay() {
     attacks_on("vxlan");
 }

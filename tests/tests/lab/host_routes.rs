@@ -33,6 +33,7 @@ fn first_address(of: &Attached) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_halves_that_a_vpn_leads_are_a_default_route() {
     let lab = Lab::new();
     lab.host.batch(&format!(
@@ -57,6 +58,7 @@ fn the_halves_that_a_vpn_leads_are_a_default_route() {
 
 /// Packets to everywhere leave by the VPN, and the LAN is where the true default route leads.
 #[test]
+#[ignore = "needs root"]
 fn the_mtu_is_that_of_a_vpn_that_leads_everywhere() {
     for halves in [["0.0.0.0/1", "128.0.0.0/1"], ["::/1", "8000::/1"]] {
         let lab = Lab::new();
@@ -72,6 +74,7 @@ fn the_mtu_is_that_of_a_vpn_that_leads_everywhere() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_wide_route_by_a_gateway_leaves_its_parts() {
     let lab = Lab::new();
     used(&lab);
@@ -107,6 +110,7 @@ fn a_wide_route_by_a_gateway_leaves_its_parts() {
 
 /// A subnet is chosen beside what a gateway leads to, as long as the pool has room.
 #[test]
+#[ignore = "needs root"]
 fn a_chosen_subnet_keeps_clear_of_routes_inside_the_pool() {
     let lab = Lab::new();
     lab.host.batch(&format!("route add 10.91.0.0/17 via {WAN4}\nroute add blackhole 10.91.128.0/24\n"));
@@ -118,6 +122,7 @@ fn a_chosen_subnet_keeps_clear_of_routes_inside_the_pool() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_lan_as_wide_as_a_private_range() {
     let lab = Lab::new();
     lab.host.batch("addr add 10.1.2.3/8 dev eth0\n");
@@ -139,6 +144,7 @@ fn a_lan_as_wide_as_a_private_range() {
 
 /// What the configuration names is named, as what an annotation does: also the value that is built in.
 #[test]
+#[ignore = "needs root"]
 fn a_lan_as_wide_as_a_private_range_leaves_what_the_configuration_names() {
     let file = |text: &str| {
         let lab = configured(text);
@@ -186,6 +192,7 @@ fn table_of_a_vpn(lab: &Lab, routes: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_default_route_of_another_table_is_not_the_hosts() {
     let lab = Lab::new();
     table_of_a_vpn(&lab, &["default", "2000::/3"]);
@@ -203,6 +210,7 @@ fn a_default_route_of_another_table_is_not_the_hosts() {
 
 /// Neither another table's default route counts, nor one with a greater metric, nor one that leads nowhere.
 #[test]
+#[ignore = "needs root"]
 fn the_least_metric_of_the_main_table_is_the_way_out() {
     let lab = Lab::new();
     vpn(&lab, 1280);
@@ -223,6 +231,7 @@ fn the_least_metric_of_the_main_table_is_the_way_out() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_route_of_another_table_counts_where_a_rule_leads_there() {
     let lab = Lab::new();
     used(&lab);
@@ -247,6 +256,7 @@ fn link_local(lab: &Lab) -> String {
 
 /// IPv4 by an IPv6 next hop (RFC 5549): the parent is found, and the next hop is no router of IPv6.
 #[test]
+#[ignore = "needs root"]
 fn a_default_route_by_a_next_hop_of_ipv6() {
     let lab = Lab::new();
     let router = link_local(&lab);
@@ -269,6 +279,7 @@ fn a_default_route_by_a_next_hop_of_ipv6() {
 
 /// The container asks that next hop as the host does, and by IPv6; one without IPv6 cannot, and is not left without a way.
 #[test]
+#[ignore = "needs root"]
 fn a_lans_container_leaves_by_the_hosts_next_hop_of_ipv6() {
     let mut drivers = vec!["macvlan"];
     drivers.extend(kernel_has_ipvlan().then_some("ipvlan"));

@@ -18,6 +18,7 @@ fn web(host: &Host, id: &str) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn each_with_its_own_state_on_one_lan() {
     let lab = Lab::new();
     let (one, two) = (lab.another_host(1), lab.another_host(2));
@@ -45,6 +46,7 @@ fn each_with_its_own_state_on_one_lan() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn full_size_packets_and_nothing_larger() {
     let lab = Lab::new();
     let (one, two) = (lab.another_host(1), lab.another_host(2));
@@ -62,6 +64,7 @@ fn full_size_packets_and_nothing_larger() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_wire_that_swallows_full_size_packets() {
     let lab = Lab::new();
     let (one, two) = (lab.another_host(1), lab.another_host(2));
@@ -76,6 +79,7 @@ fn a_wire_that_swallows_full_size_packets() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn throughput_both_ways() {
     let lab = Lab::new();
     let two = lab.another_host(2);

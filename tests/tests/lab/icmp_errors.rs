@@ -102,6 +102,7 @@ fn attach(lab: &Lab, driver: &str, id: &str, number: u8, more: &[(&str, &str)]) 
 
 /// A container ends neither another network's connection nor the host's own, wherever it sends its error to.
 #[test]
+#[ignore = "needs root"]
 fn a_container_ends_no_connection_of_others_by_an_error() {
     for driver in ["bridge", "veth", "vxlan"] {
         // Networks that reach each other are no exception.
@@ -150,6 +151,7 @@ fn a_container_ends_no_connection_of_others_by_an_error() {
 
 /// On a veth network the host carries what neighbours send, and so it judges their errors as well.
 #[test]
+#[ignore = "needs root"]
 fn a_neighbour_on_a_veth_network_ends_no_connection_of_others_by_an_error() {
     for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
         let lab = Lab::with(forwarding);
@@ -179,6 +181,7 @@ fn a_neighbour_on_a_veth_network_ends_no_connection_of_others_by_an_error() {
 
 /// The kernel believes what an error says of a way's size without a connection, where connection tracking knows of none.
 #[test]
+#[ignore = "needs root"]
 fn a_container_makes_none_of_the_hosts_packets_small() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -207,6 +210,7 @@ fn a_container_makes_none_of_the_hosts_packets_small() {
 
 /// A container's own errors do arrive: that a published port has no server, and that an answer came too late.
 #[test]
+#[ignore = "needs root"]
 fn a_containers_own_errors_arrive() {
     for driver in ["bridge", "veth", "vxlan"] {
         let lab = Lab::new();

@@ -68,6 +68,7 @@ fn refused_beside(first: Runtime, second: Runtime, same_bundle: bool) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_id_that_another_runtimes_living_container_has_is_refused() {
     refused_beside(Runtime::Crun, Runtime::Runc, false);
     refused_beside(Runtime::Runc, Runtime::Crun, false);
@@ -76,6 +77,7 @@ fn an_id_that_another_runtimes_living_container_has_is_refused() {
 
 /// Whichever of pid and bundle differs, and whatever the driver.
 #[test]
+#[ignore = "needs root"]
 fn an_id_with_another_process_or_another_bundle_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -110,6 +112,7 @@ fn an_id_with_another_process_or_another_bundle_is_refused() {
 
 /// The same container's hook may run twice: it is not in its own way.
 #[test]
+#[ignore = "needs root"]
 fn the_same_container_again_is_started_anew() {
     let lab = Lab::new();
     used(&lab);
@@ -133,6 +136,7 @@ fn end(attached: Attached) -> Sandbox {
 
 /// containerd restarts, and podman cleans up, after the id is somebody else's: every runtime's form of the state.
 #[test]
+#[ignore = "needs root"]
 fn a_late_poststop_does_not_take_the_next_container_of_its_id_away() {
     let lab = Lab::new();
     used(&lab);
@@ -160,6 +164,7 @@ fn a_late_poststop_does_not_take_the_next_container_of_its_id_away() {
 
 /// Of an ended container, only its own bundle's poststop takes the record back; a bundle that is not told counts as its own.
 #[test]
+#[ignore = "needs root"]
 fn a_poststop_with_another_bundle_is_another_containers() {
     let lab = Lab::new();
     used(&lab);
@@ -176,6 +181,7 @@ fn a_poststop_with_another_bundle_is_another_containers() {
 
 /// A pod outlives its owner: another container of the owner's id is not it.
 #[test]
+#[ignore = "needs root"]
 fn a_pods_network_is_not_taken_by_another_container_of_its_owners_id() {
     let lab = Lab::new();
     used(&lab);
@@ -204,6 +210,7 @@ fn a_pods_network_is_not_taken_by_another_container_of_its_owners_id() {
 
 /// A member that was taken away without a poststop, and whose id is a container of its own now, holds nothing.
 #[test]
+#[ignore = "needs root"]
 fn a_member_is_one_by_its_record_and_not_by_its_id() {
     let lab = Lab::new();
     used(&lab);
@@ -226,6 +233,7 @@ fn a_member_is_one_by_its_record_and_not_by_its_id() {
 
 /// What was refused to another container of the id is not told of the one that runs.
 #[test]
+#[ignore = "needs root"]
 fn doctor_tells_the_refused_container_from_the_living_one() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -240,6 +248,7 @@ fn doctor_tells_the_refused_container_from_the_living_one() {
 
 /// Two starts of one id at the same moment: one gets it, the other is refused, and neither undoes the other.
 #[test]
+#[ignore = "needs root"]
 fn of_two_starts_of_one_id_at_once_one_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -272,6 +281,7 @@ fn of_two_starts_of_one_id_at_once_one_is_refused() {
 
 /// What `ocinet gc` holds while it works is given back at its end, whoever has it by then.
 #[test]
+#[ignore = "needs root"]
 fn the_id_under_which_gc_works_is_refused() {
     let lab = Lab::new();
     let refused = lab.create(&Sandbox::new("ocinet-gc"), &[("net.driver", "bridge")]);
@@ -283,6 +293,7 @@ fn the_id_under_which_gc_works_is_refused() {
 /// A process ends after the hook has read when it started, and another one gets its number before the hook opens the network
 /// namespace. A PID namespace lets the test choose the number.
 #[test]
+#[ignore = "needs root"]
 fn a_number_that_another_process_gets_meanwhile_is_refused() {
     const SCRIPT: &str = r#"
         unshare --net sleep 60 & first=$!

@@ -153,6 +153,7 @@ fn everywhere(mut check: impl FnMut(&Lab, &[(&str, &str)], &str)) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_neighbour_that_sends_as_a_container_opens_none_of_its_ports() {
     everywhere(|lab, driver, what| {
         for masquerade in ["true", "false"] {
@@ -180,6 +181,7 @@ fn a_neighbour_that_sends_as_a_container_opens_none_of_its_ports() {
 
 /// Addresses are chosen by the container's name: whoever knows one can be early.
 #[test]
+#[ignore = "needs root"]
 fn what_a_neighbour_sent_as_a_container_before_its_start_opens_none_of_its_ports() {
     everywhere(|lab, driver, what| {
         // The tables are there, and connections are tracked.
@@ -196,6 +198,7 @@ fn what_a_neighbour_sent_as_a_container_before_its_start_opens_none_of_its_ports
 
 /// Another program's rules keep connection tracking going.
 #[test]
+#[ignore = "needs root"]
 fn what_a_neighbour_sent_as_a_container_during_a_flush_opens_none_of_its_ports() {
     everywhere(|lab, driver, what| {
         let app = App::new(container(lab, driver, &[]));
@@ -215,6 +218,7 @@ fn what_a_neighbour_sent_as_a_container_during_a_flush_opens_none_of_its_ports()
 
 /// A firewall that refuses what the host sends answers the host as from the container.
 #[test]
+#[ignore = "needs root"]
 fn what_the_hosts_own_firewall_answers_as_a_container_is_heard() {
     let lab = Lab::new();
     let app = container(&lab, DRIVERS[0], &[]);
@@ -235,6 +239,7 @@ fn what_the_hosts_own_firewall_answers_as_a_container_is_heard() {
 
 /// Who knows the ports of a connection between two containers can send as one of them.
 #[test]
+#[ignore = "needs root"]
 fn nobody_outside_speaks_on_a_connection_between_containers() {
     for forwarding in [Forwarding::Off, Forwarding::Unchecked] {
         let lab = Lab::with(forwarding);

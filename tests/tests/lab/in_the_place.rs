@@ -29,6 +29,7 @@ fn remove_asides(lab: &Lab) {
 
 /// It is moved out of the way, with what is in it.
 #[test]
+#[ignore = "needs root"]
 fn a_users_folder_in_the_place_of_a_file_blocks_no_start_and_no_stop() {
     let inner = ["containers/.web.json", "containers/.web.claim", "leases/default/10.90.0.9"];
     for place in ["forwarding.json", "sweep", "stats.json", "lock"].iter().chain(&inner) {
@@ -70,6 +71,7 @@ fn a_users_folder_in_the_place_of_a_file_blocks_no_start_and_no_stop() {
 
 /// While the folder that it is in is open to everybody, too.
 #[test]
+#[ignore = "needs root"]
 fn a_users_folder_among_the_records_blocks_nobody() {
     let lab = Lab::new();
     used(&lab);
@@ -97,6 +99,7 @@ fn a_users_folder_among_the_records_blocks_nobody() {
 
 /// A file of a user's says nothing, whatever it has taken the place of, and no command waits or ends for it.
 #[test]
+#[ignore = "needs root"]
 fn a_users_file_in_the_place_of_a_folder_of_the_state_folder_is_removed() {
     for place in ["leases", "ports", "macs", "members", "networks", "last-error"] {
         let lab = Lab::new();
@@ -140,6 +143,7 @@ fn remove_lock(lock: &Path) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_in_the_place_of_the_lock_file_is_replaced() {
     let plants: [fn(&Path); 3] = [
         |path| link_of_a_user(Path::new("/etc/passwd"), path),
@@ -168,6 +172,7 @@ fn what_is_in_the_place_of_the_lock_file_is_replaced() {
 
 /// Nothing is written or removed where it leads, and the stop takes back what is the container's.
 #[test]
+#[ignore = "needs root"]
 fn a_link_one_level_down_is_not_followed() {
     for of_root in [false, true] {
         for place in ["leases", "leases/default", "ports/tcp-8080", "macs/networks/default", "macs/networks"]
@@ -221,6 +226,7 @@ fn a_link_one_level_down_is_not_followed() {
 
 /// The container's things are not taken back then, and the stop says so.
 #[test]
+#[ignore = "needs root"]
 fn a_link_in_the_place_of_a_record_is_named_by_the_stop() {
     let lab = Lab::new();
     used(&lab);

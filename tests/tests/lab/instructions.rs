@@ -18,6 +18,7 @@ const STOP: u64 = 308_000;
 const LIVES: usize = 5;
 
 #[test]
+#[ignore = "needs root and a release build"]
 fn a_start_and_a_stop_take_no_more_instructions_than_they_may() {
     let lab = Lab::new();
     assert_is_release_build(lab.ocinet_path());

@@ -20,6 +20,7 @@ pub(crate) fn kernel_has_ipvlan() -> bool {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ipvlan_containers_are_on_the_lan_or_the_kernel_lacks_it() {
     let lab = Lab::new();
     used(&lab);
@@ -66,6 +67,7 @@ fn known(lab: &Lab, address: IpAddr) -> String {
 
 /// Nobody asks for an address that he knows: who knew it elsewhere has to be told.
 #[test]
+#[ignore = "needs root"]
 fn the_address_of_a_stopped_container_belongs_at_once_to_an_ipvlan() {
     if !kernel_has_ipvlan() {
         println!("this kernel has no ipvlan: nothing is tested");
@@ -100,6 +102,7 @@ fn the_address_of_a_stopped_container_belongs_at_once_to_an_ipvlan() {
 /// The kernel gives an address to one ipvlan of a parent at a time, and keeps those of a namespace that has ended for some
 /// milliseconds. Nobody is asked for addresses on a dummy, so that nothing waits before.
 #[test]
+#[ignore = "needs root"]
 fn an_ipvlans_address_belongs_at_once_to_the_next() {
     if !kernel_has_ipvlan() {
         println!("this kernel has no ipvlan: nothing is tested");

@@ -62,27 +62,32 @@ pub(crate) fn starts_and_leaves_nothing(
 }
 
 #[test]
+#[ignore = "needs root"]
 fn runc_container_lives_and_leaves_nothing() {
     lives_and_leaves_nothing(Runtime::Runc, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn crun_container_lives_and_leaves_nothing() {
     lives_and_leaves_nothing(Runtime::Crun, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn podman_container_on_runc_lives_and_leaves_nothing() {
     lives_and_leaves_nothing(Runtime::PodmanRunc, &PUBLISHED);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn podman_container_on_crun_lives_and_leaves_nothing() {
     lives_and_leaves_nothing(Runtime::PodmanCrun, &PUBLISHED);
 }
 
 /// runc's runtimes show a refusal, crun's write it to the file that an annotation names, and the state folder has it.
 #[test]
+#[ignore = "needs root"]
 fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
@@ -106,6 +111,7 @@ fn every_runtime_refuses_a_bad_annotation_and_changes_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn poststop_twice_with_pid_0_and_for_nobody() {
     let lab = Lab::new();
     used(&lab);
@@ -124,6 +130,7 @@ fn poststop_twice_with_pid_0_and_for_nobody() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_namespace_that_lives_on_loses_its_link() {
     let lab = Lab::new();
     used(&lab);
@@ -137,6 +144,7 @@ fn a_namespace_that_lives_on_loses_its_link() {
 
 /// Whoever has it could send as the next container with the address.
 #[test]
+#[ignore = "needs root"]
 fn an_interface_that_was_moved_elsewhere_goes_with_its_container() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -160,6 +168,7 @@ fn an_interface_that_was_moved_elsewhere_goes_with_its_container() {
 
 /// Whoever looks at links waits while the kernel removes those of ended namespaces.
 #[test]
+#[ignore = "needs root"]
 fn the_stop_of_a_container_whose_links_are_gone_asks_for_none() {
     let lab = Lab::new();
     for driver in ["bridge", "veth"] {
@@ -184,6 +193,7 @@ fn the_stop_of_a_container_whose_links_are_gone_asks_for_none() {
 
 /// Whoever closes the socket of a deletion last waits for the kernel: a child of the hook's, though it may be the quicker of the two.
 #[test]
+#[ignore = "needs root"]
 fn the_wait_for_the_kernel_is_a_childs() {
     let lab = Lab::new();
     let mut attached = lab.attach("web", &PUBLISHED);
@@ -213,6 +223,7 @@ fn the_wait_for_the_kernel_is_a_childs() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_same_id_again_without_a_poststop() {
     let lab = Lab::new();
     used(&lab);
@@ -232,6 +243,7 @@ fn the_same_id_again_without_a_poststop() {
 
 /// The exporter will find the counters of the host's end by this index.
 #[test]
+#[ignore = "needs root"]
 fn the_record_has_the_index_of_the_hosts_end() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -241,6 +253,7 @@ fn the_record_has_the_index_of_the_hosts_end() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_id_gets_its_address_back() {
     let lab = Lab::new();
     let first = lab.attach("web", &PUBLISHED);
@@ -252,6 +265,7 @@ fn an_id_gets_its_address_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_a_dead_container_left_is_swept_by_the_next_start() {
     let lab = Lab::new();
     used(&lab);
@@ -270,6 +284,7 @@ fn what_a_dead_container_left_is_swept_by_the_next_start() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_network_of_a_28_has_room_for_thirteen() {
     let lab = Lab::new();
     let small = [("net.network", "small"), ("net.subnet", "10.93.0.0/28")];
@@ -288,6 +303,7 @@ fn a_network_of_a_28_has_room_for_thirteen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_subnet_is_chosen_that_nothing_uses() {
     let lab = Lab::new();
     lab.host.batch("link add other0 type bridge\nlink set other0 up\naddr add 10.91.0.9/24 dev other0\nroute add 10.91.1.0/24 dev other0\n");
@@ -298,6 +314,7 @@ fn a_subnet_is_chosen_that_nothing_uses() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn none_and_host_drivers() {
     let lab = Lab::new();
     let none = lab.attach("none", &[("net.driver", "none")]);
@@ -321,6 +338,7 @@ pub(crate) fn start(lab: &Lab, command: &str, input: &str) -> Child {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn fifty_at_once() {
     let lab = Lab::new();
     used(&lab);
@@ -367,6 +385,7 @@ fn fifty_at_once() {
 
 /// New networks choose their subnets at the same moment: no two get the same.
 #[test]
+#[ignore = "needs root"]
 fn thirty_new_networks_at_once() {
     let lab = Lab::new();
     used(&lab);
@@ -396,6 +415,7 @@ fn thirty_new_networks_at_once() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_program_is_started_once_the_tables_are_there() {
     let lab = Lab::new();
     used(&lab);

@@ -52,6 +52,7 @@ fn all(folder: &Path) -> Vec<PathBuf> {
 
 /// flock(2) and fcntl(2) ask for no more than a descriptor that reads.
 #[test]
+#[ignore = "needs root"]
 fn what_others_can_open_stops_nobody() {
     let lab = Lab::new();
     used(&lab);
@@ -87,6 +88,7 @@ fn what_others_can_open_stops_nobody() {
 
 /// Whatever umask the runtime has: the exporter and `ocinet list` read as anybody, and nobody but root writes.
 #[test]
+#[ignore = "needs root"]
 fn modes_are_the_same_under_every_umask() {
     for umask in ["0", "077", "022"] {
         let lab = Lab::new();
@@ -117,6 +119,7 @@ fn modes_are_the_same_under_every_umask() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_state_folder_that_others_wrote_to_is_refused() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("web");
@@ -152,6 +155,7 @@ fn says_who_holds(stderr: &str) {
 
 /// A process of root's that was stopped holds its locks: the others end by their deadline, and change nothing.
 #[test]
+#[ignore = "needs root"]
 fn no_wait_is_without_an_end() {
     let lab = Lab::new();
     used(&lab);
@@ -239,6 +243,7 @@ fn only_one_has_ended(asked: &[(&str, &str)]) -> (Lab, Snapshot) {
 
 /// They would hold up whoever leaves it last for as long as they come.
 #[test]
+#[ignore = "needs root"]
 fn a_stop_does_not_wait_for_those_who_join() {
     let (lab, before) = only_one_has_ended(&BLUE);
     let joining = Joining::stream(&lab);
@@ -260,6 +265,7 @@ const SLOW_TO_GIVE_BACK: [&str; 6] =
 
 /// The start finds a dead container in its way and waits for its lock, which the stop of that container holds.
 #[test]
+#[ignore = "needs root"]
 fn who_waited_for_the_stop_of_another_has_its_address_and_port() {
     for asked in [[BLUE[0], BLUE[1], ("net.ip", "10.85.0.50")], BLUE] {
         let (lab, before) = only_one_has_ended(&asked);
@@ -296,6 +302,7 @@ fn starting(lab: &Lab, sandbox: &Sandbox, joins: Joins) -> Child {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_network_goes_also_when_its_last_left_it_to_one_who_joined() {
     for joins in [Joins::Well, Joins::InVain, Joins::Killed] {
         let (lab, before) = only_one_has_ended(&BLUE);

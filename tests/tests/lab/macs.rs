@@ -23,6 +23,7 @@ fn is_reached(lab: &Lab, of: &Attached) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn one_ethernet_address_for_two_containers_on_a_link() {
     for asked in [BRIDGE, VXLAN, MACVLAN] {
         let lab = Lab::new();
@@ -39,6 +40,7 @@ fn one_ethernet_address_for_two_containers_on_a_link() {
 
 /// Of another network on the same parent.
 #[test]
+#[ignore = "needs root"]
 fn one_ethernet_address_for_two_networks_on_a_parent() {
     let lab = Lab::new();
     used(&lab);
@@ -54,6 +56,7 @@ fn one_ethernet_address_for_two_networks_on_a_parent() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_ethernet_address_that_goes_with_anothers_ip_address() {
     for (asked, ip, ip2) in [
         (BRIDGE, "10.90.0.7,fd00:90::7", "10.90.0.8,fd00:90::8"),
@@ -76,6 +79,7 @@ fn an_ethernet_address_that_goes_with_anothers_ip_address() {
 
 /// A container on a link of its own shares it with nobody, and two networks share no link.
 #[test]
+#[ignore = "needs root"]
 fn one_ethernet_address_on_links_apart() {
     let lab = Lab::new();
     let mut all = Vec::new();
@@ -86,6 +90,7 @@ fn one_ethernet_address_on_links_apart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_interfaces_of_one_container_have_two_ethernet_addresses() {
     let lab = Lab::new();
     used(&lab);
@@ -104,6 +109,7 @@ fn two_interfaces_of_one_container_have_two_ethernet_addresses() {
 
 /// A pod's members share one interface, whose Ethernet address they all may name.
 #[test]
+#[ignore = "needs root"]
 fn members_of_a_pod_name_one_ethernet_address() {
     let lab = Lab::new();
     let web = lab.attach("web", &with(BRIDGE, &[MAC]));
@@ -114,6 +120,7 @@ fn members_of_a_pod_name_one_ethernet_address() {
 
 /// A claim without a record is gc's, and check knows one that is missing.
 #[test]
+#[ignore = "needs root"]
 fn claims_of_ethernet_addresses_are_checked_and_collected() {
     let lab = Lab::new();
     used(&lab);

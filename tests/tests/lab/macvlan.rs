@@ -98,6 +98,7 @@ fn is_a_neighbour(lab: &Lab, web: &Attached) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_with_an_address_of_its_own_is_a_neighbour_on_the_lan() {
     let lab = Lab::new();
     let web = on_lan(&lab, "web", &[("net.ip", IP)]);
@@ -106,6 +107,7 @@ fn a_container_with_an_address_of_its_own_is_a_neighbour_on_the_lan() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_with_a_leased_address_is_a_neighbour_on_the_lan() {
     let lab = Lab::new();
     let web = on_lan(&lab, "web", &[("net.ip-range", RANGE), ("net.parent", "eth0")]);
@@ -116,6 +118,7 @@ fn a_container_with_a_leased_address_is_a_neighbour_on_the_lan() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn leases_of_the_lan_are_distinct_and_come_back() {
     let lab = Lab::new();
     used(&lab);
@@ -142,6 +145,7 @@ fn leases_of_the_lan_are_distinct_and_come_back() {
 
 /// A neighbour that remembers another Ethernet address for it is told, and need not wait until it has forgotten.
 #[test]
+#[ignore = "needs root"]
 fn the_address_of_a_stopped_container_belongs_at_once_to_the_next() {
     let lab = Lab::new();
     for round in 0..6 {
@@ -163,6 +167,7 @@ fn the_address_of_a_stopped_container_belongs_at_once_to_the_next() {
 
 /// A neighbour that asks anew at this very moment is answered by the next container, and not by the one that is going.
 #[test]
+#[ignore = "needs root"]
 fn the_address_of_a_stopped_container_is_answered_for_by_the_next_alone() {
     let lab = Lab::new();
     for round in 0..40 {
@@ -182,6 +187,7 @@ fn the_address_of_a_stopped_container_is_answered_for_by_the_next_alone() {
 
 /// The same Ethernet address as the one before, whose link the kernel removes some milliseconds after its end.
 #[test]
+#[ignore = "needs root"]
 fn a_container_is_started_again_as_soon_as_it_has_stopped() {
     let lab = Lab::new();
     for round in 0..6 {
@@ -194,6 +200,7 @@ fn a_container_is_started_again_as_soon_as_it_has_stopped() {
 
 /// Its very first packet is answered: a neighbour that is asked in vain is asked again only a second later.
 #[test]
+#[ignore = "needs root"]
 fn a_container_speaks_ipv6_from_its_first_moment() {
     let lab = Lab::new();
     let bridged = [("net.driver", "bridge"), ("net.subnet", DUAL)];
@@ -214,6 +221,7 @@ fn largest(mtu: usize, ipv6: bool) -> usize {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_parents_mtu_is_the_containers_unless_it_asks_for_less() {
     for (parent, asked, mtu) in [("1500", None, 1500), ("9000", None, 9000), ("1500", Some("1400"), 1400)] {
         let lab = Lab::new();
@@ -238,6 +246,7 @@ fn the_parents_mtu_is_the_containers_unless_it_asks_for_less() {
 
 /// A LAN's routers are known by link-local addresses where they advertise themselves.
 #[test]
+#[ignore = "needs root"]
 fn a_router_that_advertises_itself_is_the_containers_too() {
     let lab = Lab::new();
     let router = "fe80::99";
@@ -251,6 +260,7 @@ fn a_router_that_advertises_itself_is_the_containers_too() {
 
 /// The LAN of the address that a container asks for, where the parent has several.
 #[test]
+#[ignore = "needs root"]
 fn a_parent_with_addresses_of_several_networks() {
     let lab = Lab::new();
     second_link(
@@ -271,6 +281,7 @@ fn a_parent_with_addresses_of_several_networks() {
 
 /// A host whose own address is on a bridge, as hosts of virtual machines have it.
 #[test]
+#[ignore = "needs root"]
 fn a_bridge_of_the_host_can_be_the_parent() {
     let lab = Lab::new();
     lab.host.batch("link add br0 type bridge mcast_snooping 0\n");
@@ -287,6 +298,7 @@ fn a_bridge_of_the_host_can_be_the_parent() {
 
 /// Routers that advertise themselves change nothing in a container; others on the LAN go by them.
 #[test]
+#[ignore = "needs root"]
 fn a_rogue_router_advertisement_changes_nothing_in_a_container() {
     let lab = Lab::new();
     let web = on_lan(&lab, "web", &[("net.ip", IP)]);
@@ -303,6 +315,7 @@ fn a_rogue_router_advertisement_changes_nothing_in_a_container() {
 
 /// Which families a network has, its parent tells, and not which container came first.
 #[test]
+#[ignore = "needs root"]
 fn one_container_has_ipv4_and_the_next_both() {
     let lab = Lab::new();
     let one = on_lan(&lab, "one", &[("net.ip", "198.51.100.50")]);
@@ -317,6 +330,7 @@ fn one_container_has_ipv4_and_the_next_both() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stop_with_a_pinned_namespace_takes_the_macvlan_out_of_it() {
     let lab = Lab::new();
     used(&lab);
@@ -332,6 +346,7 @@ fn a_stop_with_a_pinned_namespace_takes_the_macvlan_out_of_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn macvlan_containers_of_every_runtime_live_and_leave_nothing() {
     for runtime in Runtime::ALL {
         for annotations in [vec![("net.ip", IP)], vec![("net.ip-range", RANGE), ("net.host-access", "true")]]

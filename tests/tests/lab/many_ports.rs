@@ -13,6 +13,7 @@ fn attach(lab: &Lab, ports: &str) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_of_many_ports_is_taken_back_after_a_flush() {
     for (ports, last) in [("20000-20099:20000-20099", 20099), ("20000-21023:20000-21023", 21023)] {
         let lab = Lab::new();
@@ -48,6 +49,7 @@ fn a_container_of_many_ports_is_taken_back_after_a_flush() {
 
 /// What is asked for is refused before anything is made, or can be read again and is taken back.
 #[test]
+#[ignore = "needs root"]
 fn ten_thousand_ports_come_and_go() {
     let lab = Lab::new();
     used(&lab);
@@ -77,6 +79,7 @@ fn before_but_for_the_tables(lab: &Lab) {
 /// To list connections costs milliseconds: a start does so where one names its UDP port, or where there are many, and
 /// once for each family then.
 #[test]
+#[ignore = "needs root"]
 fn a_start_asks_few_questions_about_the_connections_of_its_udp_ports() {
     let lab = Lab::new();
     used(&lab);

@@ -21,6 +21,7 @@ fn passes_at_most(from: &Netns, to: IpAddr, mtu: usize) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_mtu_is_the_underlays_by_default() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -43,6 +44,7 @@ fn the_mtu_is_the_underlays_by_default() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_mtu_that_is_asked_for() {
     let lab = Lab::new();
     for asked in [BRIDGE, VETH, VXLAN, MACVLAN] {
@@ -62,6 +64,7 @@ fn an_mtu_that_is_asked_for() {
 /// A small MTU is one container's own: large packets for it are cut up, or their sender is told; its neighbours get
 /// theirs whole.
 #[test]
+#[ignore = "needs root"]
 fn large_packets_reach_a_container_with_a_small_mtu() {
     let lab = Lab::new();
     route_to_containers(&lab.wan);
@@ -95,6 +98,7 @@ fn large_packets_reach_a_container_with_a_small_mtu() {
 
 /// The host's route to a container of smaller packets goes with it, also where the network stays.
 #[test]
+#[ignore = "needs root"]
 fn a_container_with_a_small_mtu_leaves_no_route() {
     let lab = Lab::new();
     let network = [("net.network", "m"), ("net.subnet", "10.99.0.0/24")];
@@ -109,6 +113,7 @@ fn a_container_with_a_small_mtu_leaves_no_route() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_mtu_without_room_is_refused() {
     let lab = Lab::new();
     used(&lab);

@@ -89,6 +89,7 @@ fn resolv_conf(lab: &Lab, text: &str) {
 
 /// README's first example, with each runtime: no resolv.conf is given, and a name is looked up all the same.
 #[test]
+#[ignore = "needs root"]
 fn a_container_of_every_runtime_asks_the_hosts_name_servers() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
@@ -134,6 +135,7 @@ fn told(rooted: &Rooted, annotations: &[(&str, &str)], path: &str) -> Option<Str
 }
 
 #[test]
+#[ignore = "needs root"]
 fn who_has_a_name_server_keeps_it() {
     for given in
         ["nameserver 192.0.2.1\n", "nameserver fe80::1%eth0\n", "search lan\nnameserver 2001:db8::1\n"]
@@ -155,6 +157,7 @@ fn who_has_a_name_server_keeps_it() {
 
 /// Who reaches no name server of the host's is told none: a look-up fails at once then, and does not wait.
 #[test]
+#[ignore = "needs root"]
 fn who_reaches_no_name_server_is_told_none() {
     let host = "nameserver 127.0.0.53\n";
     let is_told = |host: &str, asked: &[(&str, &str)]| {
@@ -179,6 +182,7 @@ fn who_reaches_no_name_server_is_told_none() {
 
 /// A start says so in one line.
 #[test]
+#[ignore = "needs root"]
 fn who_has_no_name_server_is_named() {
     let says = |host: &str, asked: &[(&str, &str)], prepare: &dyn Fn(&Path)| {
         let rooted = Rooted::new(prepare, "true");
@@ -208,6 +212,7 @@ fn who_has_no_name_server_is_named() {
 
 /// What cannot be read is not said to name none.
 #[test]
+#[ignore = "needs root"]
 fn a_file_that_cannot_be_read_is_not_said_to_name_no_server() {
     let rooted = Rooted::new(|root| fs::write(root.join("etc/resolv.conf"), [0xff]).unwrap(), "true");
     resolv_conf(&rooted.lab, "nameserver 127.0.0.1\n");
@@ -220,6 +225,7 @@ fn a_file_that_cannot_be_read_is_not_said_to_name_no_server() {
 
 /// Doctor looks into the roots of containers that run.
 #[test]
+#[ignore = "needs root"]
 fn a_running_container_of_every_runtime_without_a_name_server_is_named() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
@@ -247,6 +253,7 @@ fn a_running_container_of_every_runtime_without_a_name_server_is_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_named_file_that_is_none_is_refused() {
     let rooted = Rooted::new(|_| {}, "true");
     for path in ["/nonexistent/resolv.conf", "/usr", "/dev/zero"] {
@@ -260,6 +267,7 @@ fn a_named_file_that_is_none_is_refused() {
 
 /// What nobody asked for keeps no container from starting, wherever the image's files lead.
 #[test]
+#[ignore = "needs root"]
 fn a_root_without_a_place_for_names_starts_all_the_same() {
     let hosts = |root: &Path| fs::write(root.join("etc/hosts"), "127.0.0.1\tlocalhost\n").unwrap();
     let link =
@@ -294,6 +302,7 @@ fn a_root_without_a_place_for_names_starts_all_the_same() {
 
 /// A bundle that cannot be read says nothing of a root; a container without wishes about names starts without.
 #[test]
+#[ignore = "needs root"]
 fn without_a_bundle_nothing_is_told() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("web");
@@ -304,6 +313,7 @@ fn without_a_bundle_nothing_is_told() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_own_name_stands_beside_those_that_are_asked_for() {
     let rooted = Rooted::new(
         |root| fs::write(root.join("etc/hosts"), "127.0.0.1\tlocalhost web-1 alias\n").unwrap(),
@@ -320,6 +330,7 @@ fn the_own_name_stands_beside_those_that_are_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pods_containers_ask_the_hosts_name_servers() {
     for runtime in [Runtime::Runc, Runtime::PodmanRunc] {
         let lab = Lab::new();

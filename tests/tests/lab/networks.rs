@@ -65,16 +65,19 @@ fn routed_by_its_name(config: &str, wanted: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_named_bridge_network_is_all_a_container_needs() {
     routed_by_its_name(ON_A_BRIDGE, "bridge");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_named_veth_network_is_all_a_container_needs() {
     routed_by_its_name(ON_LINES, "veth");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_named_macvlan_network_is_all_a_container_needs() {
     let lab = configured(ON_THE_LAN);
     let (web, app) = (lab.attach("web", &WEB), lab.attach("app", &WEB));
@@ -96,6 +99,7 @@ fn a_named_macvlan_network_is_all_a_container_needs() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_named_vxlan_network_is_all_a_container_needs() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -122,6 +126,7 @@ fn a_named_vxlan_network_is_all_a_container_needs() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_runtime_takes_a_named_network() {
     for runtime in Runtime::ALL {
         let lab = configured(&format!("{ON_A_BRIDGE}dns = \"192.0.2.53\"\ndns-search = [\"web.example\"]\n"));
@@ -140,6 +145,7 @@ fn every_runtime_takes_a_named_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_containers_that_name_one_network_share_it() {
     let lab = Lab::new();
     let blue = [("net.network", "blue")];
@@ -165,6 +171,7 @@ fn two_containers_that_name_one_network_share_it() {
 
 /// Each key that belongs to a network, said otherwise than the network was made: both are shown, and nothing changes.
 #[test]
+#[ignore = "needs root"]
 fn what_contradicts_a_living_network_is_refused() {
     let lab = Lab::new();
     let host = lab.another_host(1).address(false).to_string();
@@ -229,6 +236,7 @@ fn what_contradicts_a_living_network_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_network_goes_with_its_last_container() {
     let lab = Lab::new();
     used(&lab);
@@ -255,6 +263,7 @@ fn a_network_goes_with_its_last_container() {
 
 /// Between the last lease and the lock of the network, a stop waits for nobody.
 #[test]
+#[ignore = "needs root"]
 fn who_joins_while_the_last_leaves_keeps_the_network() {
     let lab = Lab::new();
     let blue = [("net.network", "blue"), ("net.subnet", "10.85.0.0/24")];
@@ -279,6 +288,7 @@ fn who_joins_while_the_last_leaves_keeps_the_network() {
 
 /// The links of a container that has just ended may still be there.
 #[test]
+#[ignore = "needs root"]
 fn a_network_is_made_anew_at_once() {
     for asked in [BRIDGE, VETH, VXLAN] {
         let lab = Lab::new();
@@ -304,6 +314,7 @@ fn a_network_is_made_anew_at_once() {
 
 /// The gateway's Ethernet address is the network's: no container can be it.
 #[test]
+#[ignore = "needs root"]
 fn a_network_keeps_its_own_addresses() {
     let lab = Lab::new();
     let blue = [("net.network", "blue"), ("net.subnet", "10.85.0.0/24,fd00:85::/64")];

@@ -15,6 +15,7 @@ fn stats(lab: &Lab) -> Value {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn runs_are_counted_by_stage_and_result() {
     let lab = Lab::new();
     for id in ["a", "b", "c"] {
@@ -42,6 +43,7 @@ fn runs_are_counted_by_stage_and_result() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_log_shows_what_a_start_spends_its_time_on() {
     let lab = Lab::new();
     let sandbox = Sandbox::new("web");
@@ -69,6 +71,7 @@ fn the_log_shows_what_a_start_spends_its_time_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn forty_runs_at_once_are_all_counted() {
     let lab = Lab::new();
     let sandboxes: Vec<Sandbox> = (0..40).map(|number| Sandbox::new(&format!("c{number}"))).collect();
@@ -81,6 +84,7 @@ fn forty_runs_at_once_are_all_counted() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_damaged_or_locked_file_of_counts_fails_no_run() {
     let lab = Lab::new();
     fs::create_dir_all(lab.state_dir()).unwrap();
@@ -96,6 +100,7 @@ fn a_damaged_or_locked_file_of_counts_fails_no_run() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn names_are_written_down_from_annotations() {
     let lab = Lab::new();
     let labelled =
@@ -106,6 +111,7 @@ fn names_are_written_down_from_annotations() {
 
 /// Every id that fails once would otherwise leave its file until the next boot.
 #[test]
+#[ignore = "needs root"]
 fn the_reasons_of_the_last_hundred_failed_starts_are_kept() {
     let lab = Lab::new();
     let mut sandbox = Sandbox::new("c0");

@@ -69,6 +69,7 @@ pub(crate) fn has_mtu(of: &Netns, interface: &str, mtu: usize) {
 
 /// The default route leads by the LAN; a further one leads by the host, whose address the internet then sees.
 #[test]
+#[ignore = "needs root"]
 fn further_routes_lead_by_the_host() {
     for asked in [BRIDGE, VETH] {
         let lab = Lab::new();
@@ -94,6 +95,7 @@ fn further_routes_lead_by_the_host() {
 
 /// A network behind a machine of the LAN: what is sent there is answered.
 #[test]
+#[ignore = "needs root"]
 fn further_routes_lead_by_a_neighbour() {
     const BEHIND: [&str; 2] = ["192.0.2.1", "2001:db8:50::1"];
     let lab = Lab::new();
@@ -114,6 +116,7 @@ fn further_routes_lead_by_a_neighbour() {
 
 /// A container sends from its own addresses alone, so that nothing behind it could answer.
 #[test]
+#[ignore = "needs root"]
 fn no_route_leads_by_a_container() {
     let lab = Lab::new();
     for (driver, routes) in [
@@ -129,6 +132,7 @@ fn no_route_leads_by_a_container() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn sysctls_are_the_containers_own() {
     const KEYS: [(&str, &str); 3] = [
         ("/proc/sys/net/ipv4/ip_default_ttl", "1"),
@@ -163,6 +167,7 @@ fn sysctls_are_the_containers_own() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_runtime_writes_sysctls() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
@@ -177,6 +182,7 @@ fn every_runtime_writes_sysctls() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_sysctl_that_cannot_be_written_is_named() {
     let lab = Lab::new();
     used(&lab);
@@ -208,6 +214,7 @@ fn a_sysctl_that_cannot_be_written_is_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_leaves_with_the_address_that_is_asked_for() {
     for asked in ROUTED {
         let lab = Lab::new();
@@ -248,6 +255,7 @@ fn a_container_leaves_with_the_address_that_is_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_address_to_leave_with_must_be_the_hosts() {
     let lab = Lab::new();
     used(&lab);
@@ -265,6 +273,7 @@ fn an_address_to_leave_with_must_be_the_hosts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn without_masquerade_the_router_sees_the_container_itself() {
     for asked in ROUTED {
         let lab = Lab::new();
@@ -286,6 +295,7 @@ fn without_masquerade_the_router_sees_the_container_itself() {
 
 /// Address, Ethernet address and interface name, as a neighbour sees them in packets.
 #[test]
+#[ignore = "needs root"]
 fn address_ethernet_address_and_name_are_as_asked_for() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -321,6 +331,7 @@ fn address_ethernet_address_and_name_are_as_asked_for() {
 
 /// The kernel's answers to one question each would not fit into a socket's buffer.
 #[test]
+#[ignore = "needs root"]
 fn a_container_may_have_thousands_of_routes() {
     let lab = Lab::new();
     let _internet = Server::tcp(&lab.wan, 80, "internet");
@@ -345,6 +356,7 @@ fn a_container_may_have_thousands_of_routes() {
 
 /// What one container leaves with is not what the next one with its address leaves with.
 #[test]
+#[ignore = "needs root"]
 fn the_address_to_leave_with_goes_with_its_container() {
     let lab = Lab::new();
     let _internet = Server::tcp(&lab.wan, 80, "internet");

@@ -11,6 +11,7 @@ use crate::reload::Connection;
 /// The first container's tables turn connection tracking on: until then the kernel remembers no connection, and the next
 /// packet of one looks like the first.
 #[test]
+#[ignore = "needs root"]
 fn a_connection_of_the_hosts_own_goes_on_when_its_port_is_published() {
     for (peer, host) in [(PEER4, HOST4), (PEER6, HOST6)] {
         let lab = Lab::new();
@@ -40,6 +41,7 @@ fn a_connection_of_the_hosts_own_goes_on_when_its_port_is_published() {
 
 /// Nothing tells a datagram of a connection from any other's.
 #[test]
+#[ignore = "needs root"]
 fn a_udp_port_that_a_connected_socket_of_the_host_has_is_not_published() {
     let lab = Lab::new();
     let own = IpAddr::from(Ipv4Addr::LOCALHOST);

@@ -130,26 +130,31 @@ fn three_hosts(underlay: Underlay) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn three_hosts_by_peers_over_ipv4() {
     three_hosts(Underlay::Peers4);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn three_hosts_by_peers_over_ipv6() {
     three_hosts(Underlay::Peers6);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn three_hosts_by_a_group_over_ipv4() {
     three_hosts(Underlay::Group4);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn three_hosts_by_a_group_over_ipv6() {
     three_hosts(Underlay::Group6);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_mtu_follows_the_underlay() {
     for underlay in Underlay::ALL {
         let overlay = Overlay::new(underlay);
@@ -164,6 +169,7 @@ fn the_mtu_follows_the_underlay() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_lower_mtu_is_honoured_and_a_larger_one_refused() {
     let overlay = Overlay::new(Underlay::Peers4);
     let (key, peers) = overlay.reach(0);
@@ -180,6 +186,7 @@ fn a_lower_mtu_is_honoured_and_a_larger_one_refused() {
 
 /// Of the links by which the peers are reached, the one with the least MTU counts.
 #[test]
+#[ignore = "needs root"]
 fn the_mtu_is_that_of_the_narrowest_way_to_a_peer() {
     let overlay = Overlay::new(Underlay::Peers4);
     let lab = &overlay.lab;
@@ -201,6 +208,7 @@ fn the_mtu_is_that_of_the_narrowest_way_to_a_peer() {
 
 /// A group is heard on the link of its own family's default route, whatever the families inside are.
 #[test]
+#[ignore = "needs root"]
 fn a_group_is_on_the_link_of_its_own_family() {
     for (underlay, inside) in [(Underlay::Group4, 1), (Underlay::Group6, 0)] {
         let overlay = Overlay::new(underlay);
@@ -222,6 +230,7 @@ fn a_group_is_on_the_link_of_its_own_family() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_underlay_that_carries_less_than_the_overlay_sends() {
     for underlay in [Underlay::Peers4, Underlay::Peers6, Underlay::Group4] {
         let overlay = Overlay::new(underlay);

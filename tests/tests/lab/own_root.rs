@@ -160,6 +160,7 @@ fn bound(file: &str, source: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_root_that_is_the_hosts_own_is_not_written_to() {
     let machine = Machine::new();
     std::os::unix::fs::symlink("/", machine.bundle.join("link")).unwrap();
@@ -200,6 +201,7 @@ fn a_root_that_is_the_hosts_own_is_not_written_to() {
 
 /// A file that is missing on the host is not made there either.
 #[test]
+#[ignore = "needs root"]
 fn a_root_that_is_the_hosts_own_gets_no_file() {
     let machine = Machine::new();
     for file in ["hosts", "resolv.conf"] {
@@ -219,6 +221,7 @@ fn a_root_that_is_the_hosts_own_gets_no_file() {
 
 /// What the bundle says is the container's own is the host's: the bundle is the host's root, or has the file by a mount.
 #[test]
+#[ignore = "needs root"]
 fn a_file_that_is_the_hosts_own_is_not_written_to() {
     let machine = Machine::new();
     for file in ["hosts", "resolv.conf"] {
@@ -250,6 +253,7 @@ fn a_file_that_is_the_hosts_own_is_not_written_to() {
 
 /// The container's files are an engine's at first, and the host's afterwards, for the host and for the container.
 #[test]
+#[ignore = "needs root"]
 fn at_poststart_the_hosts_own_files_are_not_written_to_either() {
     let machine = Machine::new();
     let own = machine.bundle.join("hosts");

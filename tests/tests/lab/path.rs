@@ -186,6 +186,7 @@ fn established(from: &Netns, to: SocketAddr) -> UdpSocket {
 /// The ceilings are what was measured: a rule or a look-up more is a decision to be made, and to be measured
 /// (docs/decisions/few-rules-for-established-packets.md).
 #[test]
+#[ignore = "needs root"]
 fn an_established_packet_meets_few_rules() {
     let bridge =
         [[(8, 1, 3), (9, 3, 3), (12, 5, 3), (13, 3, 3)], [(9, 2, 3), (10, 4, 3), (15, 8, 3), (16, 6, 3)]];
@@ -247,6 +248,7 @@ fn by_the_ports(lab: &Lab) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_a_container_sends_to_its_gateway_passes_no_port_of_the_bridge() {
     for driver in ["bridge", "vxlan"] {
         let lab = Lab::new();
@@ -276,6 +278,7 @@ fn what_a_container_sends_to_its_gateway_passes_no_port_of_the_bridge() {
 
 /// A bridge learns where a container is from what passes its ports, and forgets it. What it does not know it sends to all.
 #[test]
+#[ignore = "needs root"]
 fn a_neighbour_never_gets_what_is_for_another_container() {
     for more in WITH_AND_WITHOUT_SHORTCUT {
         let lab = Lab::new();
@@ -304,6 +307,7 @@ fn a_neighbour_never_gets_what_is_for_another_container() {
 
 /// The bridge that the shortcut leads to may be another one of the same name by now.
 #[test]
+#[ignore = "needs root"]
 fn a_shortcut_leads_to_the_bridge_that_is_there() {
     let lab = Lab::new();
     let old = web(&lab, "bridge");
@@ -331,6 +335,7 @@ fn on_the_bridge(lab: &Lab) -> Netns {
 
 /// Who sends from a container's Ethernet address by another port of the bridge gets nothing that is meant for the container.
 #[test]
+#[ignore = "needs root"]
 fn nobody_takes_a_containers_packets_by_sending_as_it() {
     for more in WITH_AND_WITHOUT_SHORTCUT {
         let lab = Lab::new();
@@ -355,6 +360,7 @@ fn nobody_takes_a_containers_packets_by_sending_as_it() {
 
 /// An older ocinet put the shortcut behind the filter that judges all.
 #[test]
+#[ignore = "needs root"]
 fn the_shortcut_of_an_older_ocinet_stays() {
     let lab = Lab::new();
     let web = web(&lab, "bridge");
@@ -375,6 +381,7 @@ fn the_shortcut_of_an_older_ocinet_stays() {
 
 /// An administrator may put a machine of their own on a network's bridge: its connections get their answers.
 #[test]
+#[ignore = "needs root"]
 fn a_machine_that_an_administrator_put_on_the_bridge_gets_answers() {
     let lab = Lab::new();
     let _web = web(&lab, "bridge");
@@ -391,6 +398,7 @@ fn a_machine_that_an_administrator_put_on_the_bridge_gets_answers() {
 
 /// What another program publishes at 127.0.0.1 is for the host alone. It may translate the address before any filter chain is asked.
 #[test]
+#[ignore = "needs root"]
 fn what_others_publish_at_127_0_0_1_is_not_for_containers_by_the_rules_alone() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();

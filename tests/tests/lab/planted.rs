@@ -26,6 +26,7 @@ fn refused(lab: &Lab) -> String {
 
 /// A hint is for root's shell: what a user named is no part of a command, and chown(1) and chmod(1) follow links.
 #[test]
+#[ignore = "needs root"]
 fn no_hint_about_the_state_folder_has_a_users_name_in_a_command() {
     let lab = Lab::new();
     let leases = open(&lab, "leases");
@@ -50,6 +51,7 @@ fn no_hint_about_the_state_folder_has_a_users_name_in_a_command() {
 
 /// Root may have changed the state folder's mode since, and no ocinet has looked into it.
 #[test]
+#[ignore = "needs root"]
 fn a_link_in_the_place_of_a_folder_changes_nothing_elsewhere() {
     for of_root in [false, true] {
         for name in ["containers", "leases", "last-error", "leases/default", "macs/networks"] {
@@ -76,6 +78,7 @@ fn a_link_in_the_place_of_a_folder_changes_nothing_elsewhere() {
 
 /// ocinet makes no folder in the folder of records, and none below a network's leases.
 #[test]
+#[ignore = "needs root"]
 fn a_folder_that_ocinet_did_not_make_keeps_its_mode() {
     let lab = Lab::new();
     let below = ["containers/mine", "leases/default/mine", "macs/networks/default/mine"];
@@ -94,6 +97,7 @@ fn a_folder_that_ocinet_did_not_make_keeps_its_mode() {
 
 /// A mode of today says nothing of who could write before.
 #[test]
+#[ignore = "needs root"]
 fn what_a_user_left_in_a_folder_without_a_lock_file_is_found_whatever_its_mode() {
     let lab = Lab::new();
     open(&lab, "leases/default");
@@ -113,6 +117,7 @@ fn what_a_user_left_in_a_folder_without_a_lock_file_is_found_whatever_its_mode()
 
 /// A stop has nothing to do with what the next start uses.
 #[test]
+#[ignore = "needs root"]
 fn a_start_and_a_gc_look_at_the_folders_and_a_stop_does_not() {
     let lab = Lab::new();
     used(&lab);
@@ -139,6 +144,7 @@ fn a_start_and_a_gc_look_at_the_folders_and_a_stop_does_not() {
 
 /// A file in the place of a folder is in nobody's way, whether it was there before a start or came while the container ran.
 #[test]
+#[ignore = "needs root"]
 fn a_users_file_in_the_place_of_a_folder_blocks_no_start_and_no_stop() {
     let lab = Lab::new();
     used(&lab);
@@ -184,6 +190,7 @@ fn a_users_file_in_the_place_of_a_folder_blocks_no_start_and_no_stop() {
 
 /// It owns nothing, and what it took the place of is known by what lives.
 #[test]
+#[ignore = "needs root"]
 fn gc_removes_what_is_nobodys_beside_a_users_record() {
     let lab = Lab::new();
     used(&lab);
@@ -210,6 +217,7 @@ fn gc_removes_what_is_nobodys_beside_a_users_record() {
 
 /// Neither says whose containers are dead, nor how often a hook ran. Each is made anew.
 #[test]
+#[ignore = "needs root"]
 fn a_users_sweep_and_stats_are_replaced_by_the_next_start() {
     let lab = Lab::new();
     used(&lab);
@@ -245,6 +253,7 @@ fn a_users_sweep_and_stats_are_replaced_by_the_next_start() {
 
 /// What ocinet turned on is not known any more then: the same as where somebody deleted the file.
 #[test]
+#[ignore = "needs root"]
 fn a_users_forwarding_json_is_in_nobodys_way() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -270,6 +279,7 @@ fn a_users_forwarding_json_is_in_nobodys_way() {
 
 /// There, everybody whom the namespace does not know has one and the same number.
 #[test]
+#[ignore = "needs root"]
 fn in_a_user_namespace_the_exporter_believes_nobody_whom_it_does_not_know() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);

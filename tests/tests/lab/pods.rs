@@ -49,6 +49,7 @@ fn stop(lab: &Lab, sandbox: &mut Sandbox) {
 
 /// Whether a member has ended cannot be told where its record cannot be read.
 #[test]
+#[ignore = "needs root"]
 fn a_member_whose_record_cannot_be_read_keeps_its_network() {
     for damage in ["sed -i 's/\"version\":1,/\"version\":99,/'", "truncate --size=0", "chmod 666"] {
         let lab = Lab::new();
@@ -82,6 +83,7 @@ fn a_member_whose_record_cannot_be_read_keeps_its_network() {
 
 /// A record that cannot be read keeps no network of which nothing can live.
 #[test]
+#[ignore = "needs root"]
 fn a_member_that_has_ended_keeps_nothing_whatever_its_record_says() {
     for (of_member, of_owner) in [("s/\"version\":1,/\"version\":99,/", ""), ("d", "s/\"boot_id\":\"../&x/")]
     {
@@ -103,6 +105,7 @@ fn a_member_that_has_ended_keeps_nothing_whatever_its_record_says() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_member_shares_the_addresses_and_publishes_its_own_ports() {
     let lab = Lab::new();
     used(&lab);
@@ -129,6 +132,7 @@ fn a_member_shares_the_addresses_and_publishes_its_own_ports() {
 
 /// What it asks for by name is what the owner has.
 #[test]
+#[ignore = "needs root"]
 fn a_member_may_name_the_pods_address() {
     let lab = Lab::new();
     let owner = owner(&lab);
@@ -142,6 +146,7 @@ fn a_member_may_name_the_pods_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_network_of_a_pod_outlives_its_owner() {
     let lab = Lab::new();
     used(&lab);
@@ -168,6 +173,7 @@ fn the_network_of_a_pod_outlives_its_owner() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_owner_that_comes_back_finds_its_network() {
     let lab = Lab::new();
     used(&lab);
@@ -192,6 +198,7 @@ fn an_owner_that_comes_back_finds_its_network() {
 
 /// Whoever joins has locked the owner's record. The last to leave looks for members again once it has that lock.
 #[test]
+#[ignore = "needs root"]
 fn who_joins_while_the_last_leaves_keeps_the_network_of_a_pod() {
     let lab = Lab::new();
     let mut owner = owner(&lab);
@@ -218,6 +225,7 @@ fn who_joins_while_the_last_leaves_keeps_the_network_of_a_pod() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_member_that_dies_without_a_poststop_is_swept_and_takes_the_owner_along() {
     let lab = Lab::new();
     used(&lab);
@@ -235,6 +243,7 @@ fn a_member_that_dies_without_a_poststop_is_swept_and_takes_the_owner_along() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_member_that_asks_for_something_else_is_refused() {
     let lab = Lab::new();
     let owner = owner(&lab);
@@ -260,6 +269,7 @@ fn a_member_that_asks_for_something_else_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_second_interface_may_be_added_to_a_pod() {
     let lab = Lab::new();
     used(&lab);
@@ -277,6 +287,7 @@ fn a_second_interface_may_be_added_to_a_pod() {
 
 /// runc and crun join by a path in config.json, podman by a pod.
 #[test]
+#[ignore = "needs root"]
 fn pods_of_every_runtime_live_and_leave_nothing() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();

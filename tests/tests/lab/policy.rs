@@ -38,6 +38,7 @@ fn port(host: u16) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn under_strict_a_container_has_a_configured_bridge_and_ports_on_the_policys_addresses() {
     let lab = under_strict("");
     let ports = format!("{HOST4}:8080:80,[{HOST6}]:8080:80");
@@ -51,6 +52,7 @@ fn under_strict_a_container_has_a_configured_bridge_and_ports_on_the_policys_add
 }
 
 #[test]
+#[ignore = "needs root"]
 fn under_strict_a_container_has_nothing_else() {
     let lab = under_strict("");
     let file = lab.config_path().display().to_string();
@@ -85,6 +87,7 @@ fn under_strict_a_container_has_nothing_else() {
 
 /// The same container, before and after one line of the configuration.
 #[test]
+#[ignore = "needs root"]
 fn strict_is_one_line_of_the_configuration() {
     let lab = configured(ON_A_BRIDGE);
     used(&lab);
@@ -101,6 +104,7 @@ fn strict_is_one_line_of_the_configuration() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_entry_about_an_image_widens_the_policy_and_another_narrows_it() {
     let entries = "[[policy.match]]\nannotation = \"image\"\nprefix = \"registry/team/\"\nhost-ports = [80]\n\
                    keys = [\"allow-inbound\"]\n\
@@ -122,6 +126,7 @@ fn an_entry_about_an_image_widens_the_policy_and_another_narrows_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_policy_that_cannot_be_read_starts_no_container() {
     let lab = Lab::new();
     used(&lab);
@@ -168,6 +173,7 @@ fn a_policy_that_cannot_be_read_starts_no_container() {
 
 /// The rest of the host would lose its way out.
 #[test]
+#[ignore = "needs root"]
 fn the_link_of_the_default_route_is_nobodys_alone() {
     let lab = Lab::new();
     used(&lab);
@@ -198,6 +204,7 @@ fn the_link_of_the_default_route_is_nobodys_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_mate_publishes_what_the_policy_allows() {
     let lab = under_strict("");
     let owner = lab.attach("owner", &WEB);
@@ -218,6 +225,7 @@ fn a_pod_mate_publishes_what_the_policy_allows() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_policy_holds_whichever_runtime_starts_the_container() {
     for runtime in Runtime::ALL {
         let lab = under_strict("");
@@ -239,6 +247,7 @@ fn a_policy_holds_whichever_runtime_starts_the_container() {
 
 /// CAP_NET_ADMIN without a user namespace is the host's network: over rtnetlink, a container names any namespace by its number.
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by_trusted() {
     const SAYS: &str = "it has CAP_NET_ADMIN and no user namespace, so that it controls the host's network";
     let admin = json!({ "bounding": ["CAP_NET_ADMIN"] });
@@ -284,6 +293,7 @@ fn a_container_that_controls_the_hosts_network_is_refused_by_strict_and_named_by
 
 /// The host has a route to each container of such a network.
 #[test]
+#[ignore = "needs root"]
 fn a_lans_container_with_host_access_takes_no_addresses_of_others() {
     let lab = Lab::new();
     let asked = [

@@ -52,6 +52,7 @@ fn waiting(lab: &Lab) -> usize {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_engine_that_writes_etc_hosts_after_its_hooks_leaves_the_container_its_name() {
     for runtime in [Runtime::PodmanRunc, Runtime::PodmanCrun] {
         let lab = Lab::new();
@@ -103,6 +104,7 @@ fn write_anew(bundle: &Path) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_of_runc_and_crun_is_told_both_files_again() {
     for (runtime, is_read_only) in [(Runtime::Runc, true), (Runtime::Crun, false), (Runtime::Crun, true)] {
         let lab = Lab::new();
@@ -135,6 +137,7 @@ fn a_container_of_runc_and_crun_is_told_both_files_again() {
 
 /// A container that its runtime ends before its program runs is waited for by nobody.
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_never_starts_is_not_waited_for() {
     let lab = Lab::new();
     let id = lab.unique("web");
@@ -230,6 +233,7 @@ impl Running {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_is_told_once_and_what_its_program_writes_stays() {
     let running = Running::new();
     let told = running.create_and_write_anew(&ASKED[..3]);
@@ -245,6 +249,7 @@ fn a_container_is_told_once_and_what_its_program_writes_stays() {
 
 /// As with podman 4: nothing was written anew.
 #[test]
+#[ignore = "needs root"]
 fn what_createruntime_wrote_is_not_written_again() {
     let running = Running::new();
     let told = running.create_and_write_anew(&ASKED[..3]);
@@ -255,6 +260,7 @@ fn what_createruntime_wrote_is_not_written_again() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_containers_of_others_are_left_alone() {
     let running = Running::new();
     let state = |key: &str, value: Value| {
@@ -275,6 +281,7 @@ fn the_containers_of_others_are_left_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_on_no_network_has_no_name_to_be_told() {
     for driver in ["none", "host"] {
         let running = Running::new();
@@ -290,6 +297,7 @@ fn a_container_on_no_network_has_no_name_to_be_told() {
 
 /// A runtime ends a container whose poststart hook fails.
 #[test]
+#[ignore = "needs root"]
 fn it_never_fails() {
     let running = Running::new();
     running.create_and_write_anew(&ASKED[..3]);

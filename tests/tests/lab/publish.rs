@@ -38,6 +38,7 @@ fn dual<'a>(lab: &Lab, id: &str, more: &[(&'a str, &'a str)]) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn published_port_from_everywhere() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -56,6 +57,7 @@ fn published_port_from_everywhere() {
 
 /// Nobody could be answered there: a client that tries such an address first is to go on to the next at once.
 #[test]
+#[ignore = "needs root"]
 fn a_loopback_or_link_local_address_refuses_at_once_where_it_leads_nowhere() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -104,6 +106,7 @@ fn link_local(host: &Netns, link: &str, scope: u32) -> SocketAddr {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn published_port_without_br_netfilter() {
     let lab = Lab::new();
     for setting in ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"] {
@@ -120,6 +123,7 @@ fn published_port_without_br_netfilter() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_server_sees_the_lan_clients_own_address() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -131,6 +135,7 @@ fn the_server_sees_the_lan_clients_own_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn udp_and_sctp_ports() {
     let lab = Lab::new();
     let dns = dual(&lab, "dns", &[("net.ports", "53:5353/udp,3868:3869/sctp")]);
@@ -158,6 +163,7 @@ fn udp_and_sctp_ports() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_range_of_ports() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "9000-9010:9100-9110")]);
@@ -171,6 +177,7 @@ fn a_range_of_ports() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn bound_to_one_host_address() {
     let lab = Lab::new();
     let ports = format!("{HOST4}:8080:80,[{HOST6}]:8080:80");
@@ -185,6 +192,7 @@ fn bound_to_one_host_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn bound_to_127_0_0_1() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "127.0.0.1:8080:80")]);
@@ -215,6 +223,7 @@ fn bound_to_127_0_0_1() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_free_port_is_chosen() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "80,81")]);
@@ -229,6 +238,7 @@ fn a_free_port_is_chosen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn unpublished_ports_are_closed() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -251,6 +261,7 @@ fn unpublished_ports_are_closed() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn traffic_through_the_host_is_not_hijacked() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -275,6 +286,7 @@ fn traffic_through_the_host_is_not_hijacked() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_transit_where_ocinet_turned_forwarding_on() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -289,6 +301,7 @@ fn no_transit_where_ocinet_turned_forwarding_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn counters_count_connections_and_bytes() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80")]);
@@ -341,6 +354,7 @@ const OFTEN: u64 = 5;
 /// Each packet is counted once, the first of a connection as well, wherever the client is. What does not leave its network is
 /// not routed.
 #[test]
+#[ignore = "needs root"]
 fn every_packet_is_counted_once_whoever_asks() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80/udp")]);
@@ -382,6 +396,7 @@ fn every_packet_is_counted_once_whoever_asks() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_host_ports_of_one_container_port_are_counted_apart() {
     let lab = Lab::new();
     let web = dual(&lab, "web", &[("net.ports", "8080:80,8081:80")]);

@@ -58,21 +58,25 @@ fn holds(asked: Asked) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_rates_of_a_bridge_container_hold() {
     holds(BRIDGE);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_rates_of_a_veth_container_hold() {
     holds(VETH);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_rates_of_a_vxlan_container_hold() {
     holds(VXLAN);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rates_hold_through_a_tunnel() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -85,6 +89,7 @@ fn rates_hold_through_a_tunnel() {
 
 /// One limit alone is one direction's, whatever the other does.
 #[test]
+#[ignore = "needs root"]
 fn a_limit_of_one_direction_leaves_the_other_alone() {
     let lab = Lab::new();
     for asked in [BRIDGE, VETH] {
@@ -105,6 +110,7 @@ fn a_limit_of_one_direction_leaves_the_other_alone() {
 
 /// What is sent through a published port is limited as any other, and so is what leaves with another address.
 #[test]
+#[ignore = "needs root"]
 fn rates_hold_for_published_ports_and_with_a_small_mtu() {
     let lab = Lab::new();
     let more: Asked = &[("net.ports", "5201:5201"), ("net.mtu", "1280"), ("net.snat", "198.51.100.12")];
@@ -116,6 +122,7 @@ fn rates_hold_for_published_ports_and_with_a_small_mtu() {
 
 /// `ocinet reload` puts filters back that are missing, and none that leads around the queue.
 #[test]
+#[ignore = "needs root"]
 fn a_rate_is_kept_after_a_reload() {
     let lab = Lab::new();
     for asked in [BRIDGE, VXLAN] {
@@ -131,6 +138,7 @@ fn has_shaper(lab: &Lab) -> bool {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_shaper_goes_with_its_container() {
     for asked in ROUTED {
         let lab = Lab::new();
@@ -161,22 +169,26 @@ const MANY: Asked =
     &[("net.mtu", "1300"), ("net.snat", "198.51.100.12"), ("net.sysctl", "net.core.somaxconn=9")];
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_with_rates_killed_at_every_step() {
     every_point_of_a_start("signal=SIGKILL", true, &[BRIDGE, LIMITED, MANY].concat());
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stop_with_rates_killed_at_every_step() {
     every_point_of_a_stop(true, &[BRIDGE, LIMITED, MANY].concat());
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_start_with_rates_that_fails_at_every_step() {
     every_point_of_a_start("error=ENOBUFS", true, &with(VETH, LIMITED));
 }
 
 /// A slow link and a large packet, a fast one and a small packet: packets pass, and no limit is refused by the kernel.
 #[test]
+#[ignore = "needs root"]
 fn the_extremes_of_a_rate() {
     let lab = Lab::new();
     for asked in [BRIDGE, VETH] {
@@ -211,6 +223,7 @@ fn the_extremes_of_a_rate() {
 
 /// Two limited containers of one network: no shaper is another's.
 #[test]
+#[ignore = "needs root"]
 fn shapers_of_several_containers_are_apart() {
     let lab = Lab::new();
     let annotations = with(BRIDGE, LIMITED);

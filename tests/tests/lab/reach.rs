@@ -37,6 +37,7 @@ pub(crate) fn does_not_reach(from: &Netns, to: IpAddr, port: u16) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_internet_by_masquerade() {
     let lab = Lab::new();
     let app = net(&lab, "app", "default", &[]);
@@ -57,6 +58,7 @@ fn the_internet_by_masquerade() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn without_masquerade_the_container_is_seen() {
     let lab = Lab::new();
     let app = net(&lab, "app", "default", &[("net.masquerade", "false")]);
@@ -69,6 +71,7 @@ fn without_masquerade_the_container_is_seen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn neighbours_on_one_network() {
     let lab = Lab::new();
     let (a, b) = (net(&lab, "a", "default", &[]), net(&lab, "b", "default", &[]));
@@ -108,6 +111,7 @@ fn first(lab: &Lab, id: &str, driver: &[(&str, &str)], address: &str) -> Attache
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_new_container_takes_the_first_packet() {
     for driver in ROUTED_FOR {
         let lab = Lab::new();
@@ -125,6 +129,7 @@ fn a_new_container_takes_the_first_packet() {
 
 /// Its network's links are as new as it is.
 #[test]
+#[ignore = "needs root"]
 fn the_first_container_of_a_network_takes_the_first_packet() {
     for driver in ROUTED_FOR {
         let lab = Lab::new();
@@ -143,6 +148,7 @@ fn the_first_container_of_a_network_takes_the_first_packet() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn networks_are_apart() {
     let lab = Lab::new();
     let (red, blue) =
@@ -159,6 +165,7 @@ fn networks_are_apart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_open_networks_reach_each_other() {
     let lab = Lab::new();
     let open = [("net.isolate", "false")];
@@ -172,6 +179,7 @@ fn two_open_networks_reach_each_other() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn allow_inbound_opens_every_port_from_outside() {
     let lab = Lab::new();
     let open = net(&lab, "open", "default", &[("net.allow-inbound", "true")]);
@@ -187,6 +195,7 @@ fn allow_inbound_opens_every_port_from_outside() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_internal_network_reaches_nothing_outside() {
     let lab = Lab::new();
     let inside = net(&lab, "inside", "blue", &[("net.internal", "true")]);
@@ -218,6 +227,7 @@ fn an_internal_network_reaches_nothing_outside() {
 
 /// What connection tracking finds invalid is not translated either, and would leave under the container's own address.
 #[test]
+#[ignore = "needs root"]
 fn an_invalid_packet_does_not_leave_under_the_containers_address() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL)]);
@@ -244,6 +254,7 @@ fn an_invalid_packet_does_not_leave_under_the_containers_address() {
 /// Listeners, neighbour discovery and multicast routers speak to their link (RFC 4890, section 4.3.3). Connection tracking passes
 /// them over, and what it passes over is not translated.
 #[test]
+#[ignore = "needs root"]
 fn what_is_for_a_link_alone_does_not_leave_it() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -274,6 +285,7 @@ fn is_of(seen: &Seen, kind: u8) -> bool {
 
 /// Open to each other are networks of which neither is internal.
 #[test]
+#[ignore = "needs root"]
 fn an_open_network_does_not_reach_an_internal_one() {
     let lab = Lab::new();
     let blue = net(&lab, "blue", "blue", &[("net.isolate", "false")]);
@@ -304,6 +316,7 @@ fn an_open_network_does_not_reach_an_internal_one() {
 
 /// The host forwards between containers of an internal veth network, and from them to nobody else, by the rules alone.
 #[test]
+#[ignore = "needs root"]
 fn an_internal_veth_network_does_not_reach_an_open_one() {
     let lab = Lab::new();
     let blue = net(&lab, "blue", "blue", &[("net.isolate", "false")]);
@@ -333,6 +346,7 @@ fn an_internal_veth_network_does_not_reach_an_open_one() {
 
 /// A port that another network's container publishes is none of its gateway's: it refuses, and nobody waits.
 #[test]
+#[ignore = "needs root"]
 fn an_internal_networks_gateway_refuses_others_published_ports_at_once() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
@@ -348,6 +362,7 @@ fn an_internal_networks_gateway_refuses_others_published_ports_at_once() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_internal_network_is_not_reached_from_the_lan() {
     let lab = Lab::new();
     let inside = net(&lab, "inside", "blue", &[("net.internal", "true")]);
@@ -367,6 +382,7 @@ fn an_internal_network_is_not_reached_from_the_lan() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_hosts_services_are_reached_by_the_gateway_but_not_by_127() {
     let lab = Lab::new();
     let app = net(&lab, "app", "default", &[]);
@@ -384,6 +400,7 @@ fn the_hosts_services_are_reached_by_the_gateway_but_not_by_127() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_a_container_asks_for_it_gets() {
     let lab = Lab::new();
     let asked = lab.attach(

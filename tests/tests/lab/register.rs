@@ -28,6 +28,7 @@ fn answers(lab: &Lab, net: &Netns, who: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_plain_bundle_is_registered_and_answers_on_its_port() {
     for runtime in [Runtime::Runc, Runtime::Crun] {
         let lab = Lab::new();
@@ -52,6 +53,7 @@ fn a_plain_bundle_is_registered_and_answers_on_its_port() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn podman_calls_ocinet_once_it_is_registered() {
     for runtime in [Runtime::PodmanRunc, Runtime::PodmanCrun] {
         let lab = Lab::new();
@@ -72,6 +74,7 @@ fn podman_calls_ocinet_once_it_is_registered() {
 
 /// What is installed and what is registered is the same text, but for the program's place.
 #[test]
+#[ignore = "needs root"]
 fn what_is_registered_with_podman_is_what_packages_ship() {
     let lab = Lab::new();
     let folder = lab.dir().join("written");
@@ -92,6 +95,7 @@ fn what_is_registered_with_podman_is_what_packages_ship() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_second_registration_changes_nothing_and_others_hooks_stay() {
     let lab = Lab::new();
     let bundle = plain_bundle(&lab, "web");
@@ -152,6 +156,7 @@ fn a_second_registration_changes_nothing_and_others_hooks_stay() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_a_start_would_refuse_is_not_registered() {
     let lab = Lab::new();
     used(&lab);
@@ -204,6 +209,7 @@ fn what_a_start_would_refuse_is_not_registered() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_bundle_without_a_network_namespace_is_not_registered() {
     let lab = Lab::new();
     let bundle = plain_bundle(&lab, "web");

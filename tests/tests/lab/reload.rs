@@ -76,6 +76,7 @@ fn reload(lab: &Lab, more: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn connections_outlive_a_flush_and_a_reload() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -106,6 +107,7 @@ fn connections_outlive_a_flush_and_a_reload() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_reload_where_nothing_is_missing_changes_nothing() {
     let lab = Lab::new();
     let _web = lab.attach("web", &PUBLISHED);
@@ -120,6 +122,7 @@ fn a_reload_where_nothing_is_missing_changes_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_host_without_containers_gets_no_tables() {
     let lab = Lab::new();
     reload(&lab, &[]);
@@ -128,6 +131,7 @@ fn a_host_without_containers_gets_no_tables() {
 
 /// A record that cannot be read, and one whose elements make no sense, keep the others from nothing.
 #[test]
+#[ignore = "needs root"]
 fn one_bad_record_does_not_keep_the_rest_from_coming_back() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -151,6 +155,7 @@ fn one_bad_record_does_not_keep_the_rest_from_coming_back() {
 
 /// Records of as many containers as there may be; one process stands for all of them.
 #[test]
+#[ignore = "needs root"]
 fn a_thousand_containers_come_back_at_once() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -201,6 +206,7 @@ enum First {
 
 /// What a reload put back of it would be the next container's: its open ports above all.
 #[test]
+#[ignore = "needs root"]
 fn a_reload_beside_a_stop_puts_nothing_back_of_what_ends() {
     let address = ("net.ip", "10.97.0.50");
     let network = [("net.network", "t"), ("net.subnet", "10.97.0.0/24")];
@@ -260,6 +266,7 @@ fn delayed(run: impl FnOnce() -> Finished) -> Finished {
 
 /// A reload that is killed has changed nothing or everything.
 #[test]
+#[ignore = "needs root"]
 fn a_killed_reload_leaves_the_rules() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -279,6 +286,7 @@ fn a_killed_reload_leaves_the_rules() {
 
 /// What nft wrote later would be of containers that had ended in between.
 #[test]
+#[ignore = "needs root"]
 fn a_killed_reload_writes_nothing_later() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -301,6 +309,7 @@ fn a_killed_reload_writes_nothing_later() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_that_somebody_took_are_missed_and_come_back() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -331,6 +340,7 @@ fn rules_that_somebody_took_are_missed_and_come_back() {
 
 /// The timer puts back what is there at that moment: a container that becomes ready a little later must not be left out.
 #[test]
+#[ignore = "needs root"]
 fn a_start_beside_a_flush_and_a_reload_has_its_elements() {
     let lab = Lab::new();
     let _other = lab.attach("other", &[("net.subnet", DUAL)]);
@@ -356,6 +366,7 @@ fn a_start_beside_a_flush_and_a_reload_has_its_elements() {
 
 /// Where another table tracks connections, what is sent while ocinet's are gone is a connection of its own.
 #[test]
+#[ignore = "needs root"]
 fn what_was_sent_without_rules_is_translated_after_a_reload() {
     let lab = Lab::new();
     let ports = [("net.subnet", DUAL), ("net.ports", "8080:80/udp")];
@@ -392,6 +403,7 @@ fn what_was_sent_without_rules_is_translated_after_a_reload() {
 
 /// Another program's queueing discipline is where the filters of one container belong: those of the others come back.
 #[test]
+#[ignore = "needs root"]
 fn one_link_that_cannot_be_filtered_keeps_no_other_from_its_filters() {
     let lab = Lab::new();
     let ends = ["a", "b"].map(|id| {

@@ -24,6 +24,7 @@ pub(crate) fn seen(pid: u32, path: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_of_every_runtime_reads_its_resolver_and_hosts() {
     for runtime in Runtime::ALL {
         let lab = Lab::new();
@@ -42,6 +43,7 @@ fn a_container_of_every_runtime_reads_its_resolver_and_hosts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_hostile_images_links_lead_nowhere() {
     for runtime in [Runtime::Runc, Runtime::Crun] {
         let lab = Lab::new();
@@ -62,6 +64,7 @@ fn a_hostile_images_links_lead_nowhere() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_root_that_starts_again_has_the_names_once() {
     let lab = Lab::new();
     for name in ["first", "second"] {
@@ -74,6 +77,7 @@ fn a_root_that_starts_again_has_the_names_once() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_fifo_is_refused_at_once() {
     let lab = Lab::new();
     mkfifo(&lab.rootfs().join("etc/hosts"), Mode::S_IRUSR).unwrap();
@@ -176,6 +180,7 @@ impl Rooted {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_names_are_written_in_the_containers_own_mounts() {
     let rooted = Rooted::with(|_| {}, "mount -t tmpfs none \"$1/etc\"", TMPFS_ON_ETC, None);
     rooted.is_told("etc/resolv.conf");
@@ -183,6 +188,7 @@ fn the_names_are_written_in_the_containers_own_mounts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_root_that_cannot_be_written_is_said_to_be() {
     let read_only = "mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"";
     Rooted::new(|_| {}, read_only)
@@ -193,6 +199,7 @@ fn a_root_that_cannot_be_written_is_said_to_be() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_root_without_etc_gets_one_that_everybody_may_read() {
     let rooted = Rooted::new(|root| fs::remove_dir(root.join("etc")).unwrap(), "true");
     rooted.is_told("etc/resolv.conf");
@@ -204,6 +211,7 @@ fn a_root_without_etc_gets_one_that_everybody_may_read() {
 
 /// Whatever an image has there instead of a file: it is not opened, not replaced and not waited for.
 #[test]
+#[ignore = "needs root"]
 fn what_is_no_file_is_refused() {
     let at = |root: &Path| root.join("etc/hosts");
     let device =
@@ -232,6 +240,7 @@ fn what_is_no_file_is_refused() {
 
 /// An image whose `etc` leads elsewhere: it leads there inside the root, or nowhere.
 #[test]
+#[ignore = "needs root"]
 fn a_linked_etc_leads_nowhere_but_inside() {
     let outside = |root: &Path| root.parent().unwrap().join("outside");
     let link = |root: &Path, to: &str| {
@@ -268,6 +277,7 @@ fn a_linked_etc_leads_nowhere_but_inside() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_with_a_read_only_root_is_told_all_the_same() {
     for runtime in [Runtime::Runc, Runtime::Crun] {
         let lab = Lab::new();
@@ -280,6 +290,7 @@ fn a_container_with_a_read_only_root_is_told_all_the_same() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_on_no_network_is_told_its_names() {
     let rooted = Rooted::new(|_| {}, "true");
     let bundle = rooted.root.parent().unwrap().display().to_string();

@@ -31,6 +31,7 @@ fn answers(from: &Attached, to: SocketAddr, who: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_routed_container_has_its_addresses_alone() {
     let lab = Lab::new();
     let app = routed(&lab, "app", &[]);
@@ -41,6 +42,7 @@ fn a_routed_container_has_its_addresses_alone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn routed_neighbours_gateway_and_internet() {
     let lab = Lab::new();
     let (a, b) = (routed(&lab, "a", &[]), routed(&lab, "b", &[]));
@@ -60,6 +62,7 @@ fn routed_neighbours_gateway_and_internet() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn routed_ports_are_reached_from_everywhere() {
     let lab = Lab::new();
     let web = routed(&lab, "web", &[("net.ports", "8080:80,127.0.0.1:8081:80")]);
@@ -88,6 +91,7 @@ fn routed_ports_are_reached_from_everywhere() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn routed_containers_are_closed_and_apart() {
     let lab = Lab::new();
     let web = routed(&lab, "web", &[]);
@@ -105,6 +109,7 @@ fn routed_containers_are_closed_and_apart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_internal_routed_network_reaches_only_itself() {
     let lab = Lab::new();
     let internal = [("net.internal", "true")];
@@ -121,6 +126,7 @@ fn an_internal_routed_network_reaches_only_itself() {
 
 /// The host's default route would take it out of the network: no filter sees that nobody has the address.
 #[test]
+#[ignore = "needs root"]
 fn what_nobody_has_of_an_internal_routed_network_leads_nowhere() {
     for guards in Guards::ALL {
         let lab = Lab::new();
@@ -145,6 +151,7 @@ fn what_nobody_has_of_an_internal_routed_network_leads_nowhere() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_routed_container_sends_from_its_own_addresses_only() {
     let lab = Lab::new();
     let (attacker, victim) = (routed(&lab, "attacker", &[]), routed(&lab, "victim", &[]));
@@ -169,6 +176,7 @@ fn a_routed_container_sends_from_its_own_addresses_only() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_address_of_a_routed_container_belongs_at_once_to_the_next() {
     let lab = Lab::new();
     let _other = routed(&lab, "other", &[]);
@@ -186,6 +194,7 @@ fn the_address_of_a_routed_container_belongs_at_once_to_the_next() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_routed_container_that_is_killed_or_pinned_leaves_nothing() {
     let lab = Lab::new();
     used(&lab);
@@ -204,6 +213,7 @@ fn a_routed_container_that_is_killed_or_pinned_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn routed_containers_of_every_runtime_live_and_leave_nothing() {
     for runtime in Runtime::ALL {
         lives_and_leaves_nothing(

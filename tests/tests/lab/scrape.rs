@@ -114,6 +114,7 @@ pub fn dual(lab: &Lab, id: &str, more: &[(&str, &str)]) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_driver_counts_what_the_container_itself_counts() {
     let lab = Lab::new();
     let one = lab.another_host(1);
@@ -170,6 +171,7 @@ fn every_driver_counts_what_the_container_itself_counts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_with_several_interfaces_counts_each() {
     let lab = Lab::new();
     let web = dual(
@@ -187,6 +189,7 @@ fn a_container_with_several_interfaces_counts_each() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn connections_and_bytes_of_published_ports_and_nat() {
     let lab = Lab::new();
     let published = format!("8080:80,{HOST4}:53:5353/udp,{HOST_SECOND4}:53:5353/udp,8081:80");
@@ -259,6 +262,7 @@ fn counted_by_nft(lab: &Lab, sets: [&str; 2], is_meant: impl Fn(&[String]) -> bo
 
 /// The page of real containers, by the program that Prometheus' own authors check pages with.
 #[test]
+#[ignore = "needs root"]
 fn promtool_has_no_complaint() {
     let lab = Lab::new();
     let web =
@@ -286,6 +290,7 @@ fn promtool_has_no_complaint() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stopped_container_is_gone_from_the_next_scrape() {
     let lab = Lab::new();
     let (web, mut db) = (dual(&lab, "web", &[("net.ports", "8080:80")]), dual(&lab, "db", &[]));
@@ -303,6 +308,7 @@ fn a_stopped_container_is_gone_from_the_next_scrape() {
 
 /// A dead process that nobody has waited for still has its pid, but no namespace.
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_is_dead_and_not_waited_for_is_gone_soon() {
     let lab = Lab::new();
     let (web, db) = (dual(&lab, "web", &[]), dual(&lab, "db", &[]));
@@ -315,6 +321,7 @@ fn a_container_that_is_dead_and_not_waited_for_is_gone_soon() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pods_interfaces_are_its_owners_and_its_ports_whose_they_are() {
     let lab = Lab::new();
     let mut owner = dual(&lab, "owner", &[("net.ports", "8080:80")]);

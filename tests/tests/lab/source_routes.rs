@@ -45,6 +45,7 @@ fn send_by_gateway(lab: &Lab, from: &Attached, number: u8, hop: IpAddr) {
 /// Neither another network nor what listens on 127.0.0.1, and no internal network reaches the LAN: also without rules, or
 /// without filters.
 #[test]
+#[ignore = "needs root"]
 fn the_host_sends_nothing_on_by_a_containers_source_route() {
     for driver in ["bridge", "veth", "vxlan"] {
         for guards in Guards::ALL {
@@ -72,6 +73,7 @@ fn the_host_sends_nothing_on_by_a_containers_source_route() {
 
 /// A link of ocinet's that was made otherwise is named.
 #[test]
+#[ignore = "needs root"]
 fn a_link_that_obeys_source_routes_is_named() {
     let lab = Lab::new();
     let app = container(&lab, "bridge", 3, &[]);

@@ -24,6 +24,7 @@ fn arrived(attacker: &Attached, victim: &Attached, frames: &[Vec<u8>], honest: &
 }
 
 #[test]
+#[ignore = "needs root"]
 fn another_address_or_mac_is_dropped() {
     let lab = Lab::new();
     let (attacker, victim, third) =
@@ -44,6 +45,7 @@ fn another_address_or_mac_is_dropped() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_spoofed_packet_does_not_leave_the_host() {
     let lab = Lab::new();
     let attacker = container(&lab, "attacker");
@@ -63,6 +65,7 @@ fn a_spoofed_packet_does_not_leave_the_host() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn arp_and_neighbour_advertisements_for_another_do_not_arrive() {
     let lab = Lab::new();
     let (attacker, victim, third) =
@@ -102,6 +105,7 @@ fn arp_and_neighbour_advertisements_for_another_do_not_arrive() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_advertisement_on_the_bridge_does_not_reach_a_container() {
     let lab = Lab::new();
     let app = container(&lab, "app");

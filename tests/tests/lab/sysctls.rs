@@ -13,6 +13,7 @@ const READ_ONLY: [&str; 5] =
 
 /// What is so already is not written: each setting is what ocinet wants, and nothing can be written.
 #[test]
+#[ignore = "needs root"]
 fn sysctls_that_are_right_are_not_written() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -54,6 +55,7 @@ fn sysctls_that_are_right_are_not_written() {
 
 /// Who answers ARP, and with which address one asks, is no matter for a container and its gateway.
 #[test]
+#[ignore = "needs root"]
 fn arp_settings_of_the_host_cut_no_container_off() {
     for (setting, values) in [
         ("arp_ignore", &["1", "2", "3"][..]),

@@ -51,6 +51,7 @@ pub(crate) fn fifo(path: &Path) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_users_record_takes_nothing_from_a_living_container() {
     let lab = Lab::new();
     used(&lab);
@@ -92,6 +93,7 @@ fn a_users_record_takes_nothing_from_a_living_container() {
 
 /// To open a FIFO would wait for whoever opens its other end.
 #[test]
+#[ignore = "needs root"]
 fn no_command_waits_for_a_users_fifo() {
     let lab = Lab::new();
     used(&lab);
@@ -135,6 +137,7 @@ fn no_command_waits_for_a_users_fifo() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_exporter_waits_for_no_fifo() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -154,6 +157,7 @@ fn the_exporter_waits_for_no_fifo() {
 
 /// A user's file in the place of a lease or a claim is nobody's: a start takes the name, and gc removes the rest.
 #[test]
+#[ignore = "needs root"]
 fn a_users_lease_is_in_nobodys_way() {
     let lab = Lab::new();
     used(&lab);
@@ -198,6 +202,7 @@ fn a_users_lease_is_in_nobodys_way() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_users_folder_in_the_state_folder_is_refused() {
     for (open_one, inside) in
         [("leases", Some("leases/default")), ("macs", Some("macs/networks")), ("", None)]
@@ -225,6 +230,7 @@ fn a_users_folder_in_the_state_folder_is_refused() {
 
 /// New containers are refused. Those that live get their rules back.
 #[test]
+#[ignore = "needs root"]
 fn a_users_folder_in_the_state_folder_does_not_keep_the_rules_away() {
     let lab = Lab::new();
     let web = lab.attach("web", &PUBLISHED);
@@ -243,6 +249,7 @@ fn a_users_folder_in_the_state_folder_does_not_keep_the_rules_away() {
 
 /// As /tmp is: its mode is everybody's business.
 #[test]
+#[ignore = "needs root"]
 fn a_folder_that_many_share_is_not_changed() {
     let lab = Lab::new();
     let before = Snapshot::of(&lab);
@@ -278,6 +285,7 @@ fn a_folder_that_many_share_is_not_changed() {
 
 /// A start that is killed before its record appears leaves what it wrote so far.
 #[test]
+#[ignore = "needs root"]
 fn gc_removes_what_a_killed_start_wrote_and_leaves_a_start_alone() {
     let lab = Lab::new();
     used(&lab);
@@ -310,6 +318,7 @@ fn gc_removes_what_a_killed_start_wrote_and_leaves_a_start_alone() {
 
 /// podman without root runs its hooks in a user namespace, in which root's folder is nobody's.
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_is_started_without_root_says_so() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.subnet", DUAL)]);

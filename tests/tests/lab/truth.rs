@@ -177,6 +177,7 @@ const DOWN: u64 = 654_321;
 const AMOUNTS: [usize; 2] = [123_457, 654_321];
 
 #[test]
+#[ignore = "needs root"]
 fn a_counting_client_of_a_published_port_counts_the_same() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80,8081:81")]);
@@ -203,6 +204,7 @@ fn a_counting_client_of_a_published_port_counts_the_same() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_counting_client_behind_masquerade_counts_the_same() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
@@ -222,6 +224,7 @@ fn a_counting_client_behind_masquerade_counts_the_same() {
 
 /// What neighbours on one bridge say to each other passes no port and is not routed: only their interfaces count it.
 #[test]
+#[ignore = "needs root"]
 fn a_counting_client_on_the_same_network_counts_the_same() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
@@ -248,6 +251,7 @@ fn a_counting_client_on_the_same_network_counts_the_same() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn iperf3_by_a_published_port_counts_the_same_in_both_directions() {
     const AMOUNT: u64 = 50_000_000;
     let lab = Lab::new();

@@ -143,6 +143,7 @@ fn pass_over(lab: &Lab, streams: impl Fn() -> Vec<Stream>, ports: &str, port: u1
 
 /// The machine keeps the port that it leaves by, for whom it talks to.
 #[test]
+#[ignore = "needs root"]
 fn another_programs_connection_that_leaves_by_a_published_port_goes_on() {
     for (ports, crowded) in published(ASKING) {
         let lab = Lab::with(Forwarding::Unchecked);
@@ -163,6 +164,7 @@ fn another_programs_connection_that_leaves_by_a_published_port_goes_on() {
 
 /// The firewall lets in what answers a connection, and the far side may be the only one that speaks for long.
 #[test]
+#[ignore = "needs root"]
 fn the_hosts_own_connection_to_the_same_port_number_elsewhere_goes_on() {
     for (ports, crowded) in published(ASKED) {
         let lab = Lab::with(Forwarding::Unchecked);
@@ -177,6 +179,7 @@ fn the_hosts_own_connection_to_the_same_port_number_elsewhere_goes_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_untranslated_connection_through_the_host_to_the_same_port_number_goes_on() {
     for (ports, crowded) in published(ASKED) {
         let lab = Lab::with(Forwarding::Unchecked);

@@ -191,6 +191,7 @@ fn assert_offered(prometheus: &Prometheus, dashboard: &Dashboard, containers: &[
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_panel_shows_data_of_real_containers_under_traffic() {
     let lab = Lab::new();
     let site = Site::start(&lab);
@@ -280,6 +281,7 @@ fn shown(prometheus: &Prometheus, title: &str) -> Option<f64> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn faults_raise_their_alerts_and_show_on_the_host_dashboard() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80")]);

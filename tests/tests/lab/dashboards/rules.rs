@@ -57,6 +57,7 @@ fn expression<'a>(text: &'a str, rule: &Rule) -> &'a str {
 }
 
 #[test]
+#[ignore = "needs promtool"]
 fn rules_and_their_unit_tests_pass_promtool() {
     let folder = packaging("prometheus");
     let names = |test| {
@@ -202,6 +203,7 @@ fn mutants(text: &str, rule: &Rule) -> Vec<Mutant> {
 
 /// One mutant of every rule goes into one run: rules do not depend on each other, and promtool names those that fail.
 #[test]
+#[ignore = "needs promtool"]
 fn a_wrong_rule_fails_its_unit_test() {
     for (path, text) in files() {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();

@@ -10,6 +10,7 @@ fn load(ward: &Ward, rules: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_forward_chain_of_another_table_that_drops() {
     for (driver, policy) in [("bridge", "drop"), ("veth", "drop"), ("bridge", "accept")] {
         let ward = Ward::new(driver);
@@ -30,6 +31,7 @@ fn a_forward_chain_of_another_table_that_drops() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_chain_that_drops_nothing_of_containers_is_no_finding() {
     let ward = Ward::new("bridge");
     load(
@@ -48,6 +50,7 @@ fn a_chain_that_drops_nothing_of_containers_is_no_finding() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn dockers_forward_chain_that_drops() {
     let ward = Ward::new("bridge");
     for program in ["iptables", "ip6tables"] {
@@ -70,6 +73,7 @@ fn rules(name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
     let ward = Ward::new("bridge");
     let run = |words: &[&str]| drop(ward.lab.host.ok(words));
@@ -106,6 +110,7 @@ fn chains_of_firewalld_and_ufw_are_told_with_their_own_commands() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn br_netfilter_shows_a_bridges_frames_to_another_chain() {
     let ward = Ward::new("bridge");
     let other = ward.lab.attach("other", &[("net.driver", "bridge")]);
@@ -121,6 +126,7 @@ fn br_netfilter_shows_a_bridges_frames_to_another_chain() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_sets_the_whole_mark() {
     let ward = Ward::new("bridge");
     load(
@@ -141,6 +147,7 @@ fn a_rule_that_sets_the_whole_mark() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_keeps_a_published_port_from_connection_tracking() {
     let ward = Ward::new("bridge");
     load(
@@ -160,6 +167,7 @@ fn a_rule_that_keeps_a_published_port_from_connection_tracking() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_keeps_what_containers_send_from_connection_tracking() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
@@ -174,6 +182,7 @@ fn a_rule_that_keeps_what_containers_send_from_connection_tracking() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_older_iptables_forward_chain_that_drops() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);

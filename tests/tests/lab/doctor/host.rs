@@ -9,6 +9,7 @@ use super::Ward;
 use crate::PATIENCE;
 
 #[test]
+#[ignore = "needs root"]
 fn a_host_that_does_not_forward() {
     for (ipv6, setting) in [(false, "ipv4/ip_forward"), (true, "ipv6/conf/all/forwarding")] {
         let ward = Ward::new("bridge");
@@ -21,6 +22,7 @@ fn a_host_that_does_not_forward() {
 
 /// IPv4 asks the link that a packet came in by; IPv6 asks the host alone.
 #[test]
+#[ignore = "needs root"]
 fn a_link_that_does_not_forward() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
@@ -43,6 +45,7 @@ fn a_link_that_does_not_forward() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_gateway_that_does_not_answer_arp() {
     for of in ["all", "ocinet0"] {
         let ward = Ward::new("bridge");
@@ -57,6 +60,7 @@ fn a_gateway_that_does_not_answer_arp() {
 
 /// Where new links do not forward, ocinet's do.
 #[test]
+#[ignore = "needs root"]
 fn new_links_forward_also_where_others_do_not() {
     for driver in ["bridge", "veth"] {
         let lab = Lab::new();
@@ -70,6 +74,7 @@ fn new_links_forward_also_where_others_do_not() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn tables_that_were_flushed() {
     for rules in ["flush ruleset", "delete table inet ocinet"] {
         let ward = Ward::new("bridge");
@@ -83,6 +88,7 @@ fn tables_that_were_flushed() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_that_were_flushed() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["nft", "flush table inet ocinet"]);
@@ -93,6 +99,7 @@ fn rules_that_were_flushed() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn elements_that_were_deleted() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["nft", "flush map inet ocinet publish4"]);
@@ -103,6 +110,7 @@ fn elements_that_were_deleted() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn filters_that_were_deleted() {
     let ward = Ward::new("bridge");
     let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
@@ -114,6 +122,7 @@ fn filters_that_were_deleted() {
 
 /// The host takes a frame for its own by the link's Ethernet address alone.
 #[test]
+#[ignore = "needs root"]
 fn a_hosts_end_with_another_ethernet_address() {
     let ward = Ward::new("bridge");
     let link = ward.web.record["attachments"][0]["host_interface"].as_str().unwrap().to_owned();
@@ -125,6 +134,7 @@ fn a_hosts_end_with_another_ethernet_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_bridges_entry_of_a_container_that_was_deleted() {
     let ward = Ward::new("bridge");
     let attachment = &ward.web.record["attachments"][0];
@@ -136,6 +146,7 @@ fn a_bridges_entry_of_a_container_that_was_deleted() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_process_of_the_host_on_a_published_port() {
     let ward = Ward::new("bridge");
     let mut listener = command("busybox");
@@ -152,6 +163,7 @@ fn a_process_of_the_host_on_a_published_port() {
 
 /// Docker's own rules lead to its container, whatever becomes of the process that holds the port.
 #[test]
+#[ignore = "needs root"]
 fn docker_on_a_published_port() {
     let ward = Ward::new("bridge");
     let proxy = ward.lab.dir().join("docker-proxy");
@@ -168,6 +180,7 @@ fn docker_on_a_published_port() {
 
 /// The limit is of all namespaces, and only the machine's own first one may change it: the table is filled instead.
 #[test]
+#[ignore = "needs root"]
 fn a_connection_table_that_is_full() {
     let ward = Ward::new("bridge");
     let most: u32 =
@@ -186,6 +199,7 @@ fn a_connection_table_that_is_full() {
 
 /// A host with two ways out, of which the second takes only what it would send to.
 #[test]
+#[ignore = "needs root"]
 fn a_second_way_out_that_filters_by_the_reverse_path() {
     let ward = Ward::new("bridge");
     let (host, wan): (&Netns, &Netns) = (&ward.lab.host, &ward.lab.wan);

@@ -12,6 +12,7 @@ fn host_end(ward: &Ward) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn links_that_are_down() {
     for (driver, is_bridge) in [("bridge", true), ("bridge", false), ("veth", false)] {
         let ward = Ward::new(driver);
@@ -34,6 +35,7 @@ fn links_that_are_down() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_bridge_with_another_ethernet_address() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", "ocinet0", "address", "02:00:00:00:00:02"]);
@@ -42,6 +44,7 @@ fn a_bridge_with_another_ethernet_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_interface_that_is_down_in_the_container() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
@@ -53,6 +56,7 @@ fn an_interface_that_is_down_in_the_container() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_address_that_the_container_lost() {
     let ward = Ward::new("bridge");
     ward.web.net.ok(&["ip", "address", "del", &format!("{}/16", ward.web.address(false)), "dev", "eth0"]);
@@ -62,6 +66,7 @@ fn an_address_that_the_container_lost() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_default_route_that_the_container_lost() {
     for driver in ["bridge", "veth"] {
         for family in ["-4", "-6"] {
@@ -75,6 +80,7 @@ fn a_default_route_that_the_container_lost() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_default_route_of_a_container_on_two_networks() {
     let ward = Ward::new("bridge");
     let two = ward.lab.attach("two", &[("net.eth0.network", "red"), ("net.eth1.network", "blue")]);
@@ -92,6 +98,7 @@ fn the_default_route_of_a_container_on_two_networks() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_link_that_is_no_port_of_its_bridge() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", &host_end(&ward), "nomaster"]);
@@ -101,6 +108,7 @@ fn a_link_that_is_no_port_of_its_bridge() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_gateway_that_the_bridge_lost() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "address", "del", "fd00:90::1/64", "dev", "ocinet0"]);
@@ -109,6 +117,7 @@ fn a_gateway_that_the_bridge_lost() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_containers_address_that_the_host_has_too() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "address", "add", &format!("{}/32", ward.web.address(false)), "dev", "eth0"]);
@@ -118,6 +127,7 @@ fn a_containers_address_that_the_host_has_too() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_wide_route_where_the_networks_own_is_gone() {
     for (own, wide, ipv6) in [
         ("10.90.0.0/16", "10.0.0.0/8 dev vpn0", false),
@@ -137,6 +147,7 @@ fn a_wide_route_where_the_networks_own_is_gone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_route_that_leads_past_the_network() {
     for (driver, link) in [("bridge", "eth0"), ("bridge", EVIL), ("veth", "")] {
         let ward = Ward::new(driver);
@@ -158,6 +169,7 @@ fn a_route_that_leads_past_the_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_neighbour_entry_that_is_not_the_containers() {
     for driver in ["bridge", "veth"] {
         let ward = Ward::new(driver);
@@ -182,6 +194,7 @@ fn a_neighbour_entry_that_is_not_the_containers() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_way_out_with_a_smaller_mtu() {
     let ward = Ward::new("bridge");
     ward.lab.host.ok(&["ip", "link", "set", "eth0", "mtu", "1400"]);
@@ -195,6 +208,7 @@ fn a_way_out_with_a_smaller_mtu() {
 
 /// A VPN that came up later, and leads parts of everywhere.
 #[test]
+#[ignore = "needs root"]
 fn a_vpn_with_a_smaller_mtu() {
     let ward = Ward::new("bridge");
     ward.lab
@@ -213,6 +227,7 @@ fn said(lab: &Lab) -> (i32, String) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn another_machine_of_the_lan_with_a_containers_address() {
     for (address, prefix) in [("198.51.100.130", 24), ("2001:db8:1::130", 64)] {
         let lab = Lab::new();

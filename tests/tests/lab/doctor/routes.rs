@@ -8,6 +8,7 @@ use super::{EVIL, Ward, does_nothing_else};
 use crate::{PATIENCE, SILENCE};
 
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_leads_past_the_network() {
     for driver in ["bridge", "veth"] {
         for (family, to) in [("-4", "10.0.0.0/8"), ("-6", "fd00::/8"), ("-4", "default")] {
@@ -40,6 +41,7 @@ fn a_rule_that_leads_past_the_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_route_that_leads_nowhere() {
     for (kind, ipv6) in
         [("blackhole", false), ("unreachable", true), ("prohibit", false), ("throw", false), ("throw", true)]
@@ -55,6 +57,7 @@ fn a_route_that_leads_nowhere() {
 
 /// The kernel finds such a route by its destination alone.
 #[test]
+#[ignore = "needs root"]
 fn a_route_by_several_links_that_leads_past_the_network() {
     for (ipv6, ways) in [
         (false, "nexthop via 198.51.100.1 dev eth0 nexthop via 198.51.100.20 dev eth0"),
@@ -77,6 +80,7 @@ fn a_route_by_several_links_that_leads_past_the_network() {
 
 /// A VPN's rule, and the rule of the host's own addresses behind it.
 #[test]
+#[ignore = "needs root"]
 fn a_rule_before_that_of_the_hosts_own_addresses() {
     let families =
         [("-4", "10.0.0.0/8", "10.90.0.1", INTERNET4), ("-6", "fd00::/8", "fd00:90::1", INTERNET6)];
@@ -103,6 +107,7 @@ fn a_rule_before_that_of_the_hosts_own_addresses() {
 
 /// The commands for both are run as they are printed, one after the other.
 #[test]
+#[ignore = "needs root"]
 fn two_further_uplinks_with_routes_by_source() {
     for (ipv6, family, source) in [(false, "-4", INTERNET4), (true, "-6", INTERNET6)] {
         let ward = Ward::new("bridge");
@@ -165,6 +170,7 @@ fn two_further_uplinks_with_routes_by_source() {
 
 /// The second uplink's router takes back what came by it alone: what leaves by the first is lost.
 #[test]
+#[ignore = "needs root"]
 fn a_second_uplink_with_routes_by_source() {
     for (ipv6, family, uplink, own, router, internet) in [
         (false, "-4", "eth1", "192.0.2.10/24", "192.0.2.1/24", INTERNET4),
@@ -224,6 +230,7 @@ fn a_second_uplink_with_routes_by_source() {
 
 /// Of the actions that refuse, whichever way a packet goes.
 #[test]
+#[ignore = "needs root"]
 fn a_routing_rule_that_refuses() {
     for (family, kind, ipv6, by) in [
         ("-4", "blackhole", false, "from 10.90.0.0/16"),
@@ -254,6 +261,7 @@ fn a_routing_rule_that_refuses() {
 
 /// The table of a second uplink has a way out, and no way to containers.
 #[test]
+#[ignore = "needs root"]
 fn a_rule_by_link_that_leads_past_the_network() {
     for driver in ["bridge", "veth", "vxlan"] {
         for (ipv6, family, own, router, elsewhere) in [

@@ -103,6 +103,7 @@ impl Asker {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_leads_past_the_network_by_more_than_a_destination() {
     for ipv6 in [false, true] {
         let asker = Asker::new(ipv6);
@@ -130,6 +131,7 @@ fn a_rule_that_leads_past_the_network_by_more_than_a_destination() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_that_concern_no_container() {
     for ipv6 in [false, true] {
         let asker = Asker::new(ipv6);
@@ -143,6 +145,7 @@ fn rules_that_concern_no_container() {
 
 /// A rule that passes over routes by their link's group is not one of those that `doctor` understands.
 #[test]
+#[ignore = "needs root"]
 fn a_rule_that_doctor_does_not_understand() {
     for ipv6 in [false, true] {
         let asker = Asker::new(ipv6);
@@ -157,6 +160,7 @@ fn a_rule_that_doctor_does_not_understand() {
 
 /// The host forwards nothing of an internal network, and itself sends from its subnet.
 #[test]
+#[ignore = "needs root"]
 fn a_rule_for_what_an_internal_network_sends() {
     let lab = Lab::new();
     let web = lab.attach("web", &[("net.driver", "bridge"), ("net.subnet", DUAL), ("net.internal", "true")]);

@@ -17,6 +17,7 @@ fn check_says(ward: &Ward, says: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_table_that_was_put_to_sleep() {
     for by_doctor in [true, false] {
         let ward = Ward::new("bridge");
@@ -33,6 +34,7 @@ fn a_table_that_was_put_to_sleep() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_and_policies_of_others_in_ocinets_chains() {
     let six = "add rule inet ocinet publish counter\n".repeat(6);
     for (commands, says) in [
@@ -64,6 +66,7 @@ fn rules_and_policies_of_others_in_ocinets_chains() {
 
 /// It is somebody else's: only a person deletes it.
 #[test]
+#[ignore = "needs root"]
 fn a_chain_of_others_in_ocinets_table() {
     let ward = Ward::new("bridge");
     let host = &ward.lab.host;
@@ -93,6 +96,7 @@ fn a_chain_of_others_in_ocinets_table() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_table_that_others_made_first() {
     let ward = Ward::new("bridge");
     let host = &ward.lab.host;

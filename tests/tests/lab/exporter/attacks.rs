@@ -30,6 +30,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_thousand_silent_clients_do_not_stop_a_scrape() {
     let lab = Lab::new();
     let exporter = lab.exporter(&[]);
@@ -45,6 +46,7 @@ fn two_thousand_silent_clients_do_not_stop_a_scrape() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_client_of_a_byte_a_second_is_cut_and_one_that_is_only_slow_is_not() {
     let lab = Lab::new();
     let exporter = lab.exporter(&[]);
@@ -91,6 +93,7 @@ fn crowd(lab: &Lab) -> ocinet_tests::lab::Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn clients_that_do_not_read_do_not_stop_a_scrape_or_fill_the_memory() {
     let lab = Lab::new();
     let _crowd = crowd(&lab);
@@ -117,6 +120,7 @@ fn clients_that_do_not_read_do_not_stop_a_scrape_or_fill_the_memory() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_request_without_measure_is_refused() {
     let lab = Lab::new();
     let exporter = lab.exporter(&[]);
@@ -138,6 +142,7 @@ fn a_request_without_measure_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_request_is_smuggled_in_the_body_of_another() {
     let lab = Lab::new();
     let exporter = lab.exporter(&[]);
@@ -192,6 +197,7 @@ fn no_request_is_smuggled_in_the_body_of_another() {
 
 /// Requests that scanners send. What is asked for and may be had is answered, whatever else is said with it.
 #[test]
+#[ignore = "needs root"]
 fn odd_requests_are_answered_or_refused_and_nothing_else() {
     let lab = Lab::new();
     let exporter = lab.exporter(&[]);
@@ -250,6 +256,7 @@ fn odd_requests_are_answered_or_refused_and_nothing_else() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn it_outlives_a_want_of_descriptors() {
     let lab = Lab::new();
     let exporter = lab.exporter_under(&["prlimit", "--nofile=14:14"], &[]);
@@ -265,6 +272,7 @@ fn it_outlives_a_want_of_descriptors() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn few_descriptors_are_enough_for_a_scrape_among_many_clients() {
     let lab = Lab::new();
     let _container = super::with_container(&lab);

@@ -37,6 +37,7 @@ fn chromium(lab: &Lab, output: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_page_shows_containers_and_rates_that_move() {
     let lab = Lab::new();
     let ports = ("net.ports", "8080:80,127.0.0.1:5353:53/udp");

@@ -24,6 +24,7 @@ fn status(exporter: &Exporter, path: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn only_users_with_their_password_get_in() {
     let lab = Lab::new();
     let (exporter, path) = with_config(&lab, &format!("basic_auth_users:\n  alice: {HASH}\n"));
@@ -44,6 +45,7 @@ fn only_users_with_their_password_get_in() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_file_that_was_broken_meanwhile_lets_nobody_in_until_it_is_mended() {
     let lab = Lab::new();
     let good = format!("basic_auth_users:\n  alice: {HASH}\n");
@@ -63,6 +65,7 @@ fn a_file_that_was_broken_meanwhile_lets_nobody_in_until_it_is_mended() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn guesses_do_not_keep_others_waiting() {
     a_user_gets_in_before_guesses(|_| "127.0.0.1".to_owned());
     a_user_gets_in_before_guesses(|number| format!("127.0.0.{}", number + 10));
@@ -98,6 +101,7 @@ fn a_user_gets_in_before_guesses(client: fn(u8) -> String) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn headers_are_those_of_the_file() {
     let lab = Lab::new();
     let (exporter, _) = with_config(
@@ -114,6 +118,7 @@ fn headers_are_those_of_the_file() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn more_requests_than_the_limit_are_turned_away() {
     let lab = Lab::new();
     let (exporter, _) = with_config(&lab, "rate_limit:\n  interval: 1h\n  burst: 3\n");

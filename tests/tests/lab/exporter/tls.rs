@@ -67,6 +67,7 @@ fn answers(exporter: &Exporter, authority: &Authority<'_>, arguments: &[&str]) -
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_renewed_certificate_is_used_from_the_next_connection_on() {
     let lab = Lab::new();
     let (old, new) = (Authority::new(&lab, "old"), Authority::new(&lab, "new"));
@@ -86,6 +87,7 @@ fn a_renewed_certificate_is_used_from_the_next_connection_on() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn clients_show_the_certificates_that_are_asked_for() {
     let lab = Lab::new();
     let (ours, theirs) = (Authority::new(&lab, "ours"), Authority::new(&lab, "theirs"));
@@ -116,6 +118,7 @@ fn clients_show_the_certificates_that_are_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn only_clients_of_the_allowed_names_get_in() {
     let lab = Lab::new();
     let ours = Authority::new(&lab, "ours");
@@ -138,6 +141,7 @@ fn only_clients_of_the_allowed_names_get_in() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn versions_and_ciphers_are_those_of_the_file() {
     let lab = Lab::new();
     let ours = Authority::new(&lab, "ours");
@@ -165,6 +169,7 @@ fn versions_and_ciphers_are_those_of_the_file() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_wrong_with_the_file_is_said_at_the_start() {
     let lab = Lab::new();
     let ours = Authority::new(&lab, "ours");
@@ -203,6 +208,7 @@ fn what_is_wrong_with_the_file_is_said_at_the_start() {
 const HALF_A_HELLO: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 0xfc];
 
 #[test]
+#[ignore = "needs root"]
 fn handshakes_that_are_never_finished_do_not_stop_a_scrape() {
     let lab = Lab::new();
     let ours = Authority::new(&lab, "ours");

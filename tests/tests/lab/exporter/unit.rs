@@ -24,6 +24,7 @@ fn units(lab: &Lab) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn systemd_understands_every_line_of_the_units() {
     let lab = Lab::new();
     let folder = units(&lab);
@@ -49,6 +50,7 @@ fn systemd_understands_every_line_of_the_units() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_service_is_exposed_less_than_2_0() {
     let lab = Lab::new();
     let unit = units(&lab).join("ocinet-exporter.service").display().to_string();
@@ -89,6 +91,7 @@ fn group(lab: &Lab, names: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn it_lives_by_the_system_calls_that_the_service_allows() {
     let lab = Lab::new();
     let _container = super::with_container(&lab);

@@ -31,6 +31,7 @@ fn start_where(lab: &Lab, mount: &str) -> Option<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_state_folder_without_room_refuses_and_leaves_nothing() {
     let lab = Lab::new();
     used(&lab);
@@ -50,6 +51,7 @@ fn a_state_folder_without_room_refuses_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_state_folder_without_inodes_refuses_and_leaves_nothing() {
     let lab = Lab::new();
     used(&lab);
@@ -64,6 +66,7 @@ fn a_state_folder_without_inodes_refuses_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_read_only_state_folder_refuses_and_leaves_nothing() {
     let lab = Lab::new();
     used(&lab);
@@ -76,6 +79,7 @@ fn a_read_only_state_folder_refuses_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn files_that_may_not_grow_refuse_and_leave_nothing() {
     let lab = Lab::new();
     used(&lab);

@@ -14,6 +14,7 @@ const PUBLISHED: [(&str, &str); 3] =
     [("net.driver", "bridge"), ("net.subnet", DUAL), ("net.ports", "8080:80,127.0.0.1:8081:81")];
 
 #[test]
+#[ignore = "needs root"]
 fn a_bridge_that_was_deleted_is_made_again_and_nothing_is_left() {
     let lab = Lab::new();
     used(&lab);
@@ -32,6 +33,7 @@ fn a_bridge_that_was_deleted_is_made_again_and_nothing_is_left() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn rules_that_were_flushed_or_deleted_do_not_keep_a_container_from_ending() {
     for meanwhile in ["flush ruleset", "delete table inet ocinet", "delete table bridge ocinet"] {
         let lab = Lab::new();
@@ -49,6 +51,7 @@ fn rules_that_were_flushed_or_deleted_do_not_keep_a_container_from_ending() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_namespace_that_is_mounted_elsewhere_loses_its_network_and_is_free_for_another() {
     let lab = Lab::new();
     used(&lab);
@@ -68,6 +71,7 @@ fn a_namespace_that_is_mounted_elsewhere_loses_its_network_and_is_free_for_anoth
 
 /// Dumps of links, addresses and routes that changes interrupt are begun again.
 #[test]
+#[ignore = "needs root"]
 fn new_networks_are_made_beside_links_and_routes_that_come_and_go() {
     let lab = Lab::new();
     used(&lab);
@@ -100,6 +104,7 @@ fn new_networks_are_made_beside_links_and_routes_that_come_and_go() {
 
 /// A record as the first version wrote it is taken back by every later one.
 #[test]
+#[ignore = "needs root"]
 fn a_record_of_version_1_is_taken_back() {
     let lab = Lab::new();
     used(&lab);

@@ -29,6 +29,7 @@ fn is_content(lab: &Lab) {
 
 /// Neither by the link nor to it does the host forward for others.
 #[test]
+#[ignore = "needs root"]
 fn the_hosts_own_macvlan_is_apart_like_its_uplink() {
     for lan_first in [false, true] {
         let lab = Lab::new();
@@ -70,6 +71,7 @@ fn the_hosts_own_macvlan_is_apart_like_its_uplink() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_host_that_was_a_router_before_forwards_by_its_own_macvlan() {
     let lab = Lab::new();
     let _internet = internet(&lab);

@@ -11,6 +11,7 @@ use crate::{PATIENCE, SILENCE};
 /// A virtual machine on the bridge that the host's own address is on is a neighbour on the LAN; with br_netfilter on, what the
 /// bridge carries for it passes the rules.
 #[test]
+#[ignore = "needs root"]
 fn what_the_uplinks_own_bridge_carries_is_not_cut_off() {
     let lab = Lab::new();
     let _internet = internet(&lab);
@@ -41,6 +42,7 @@ fn what_the_uplinks_own_bridge_carries_is_not_cut_off() {
 /// The rules cannot tell a machine that has a living container's address from one that sends as the container. Where bridges
 /// do not ask the rules, it is left alone.
 #[test]
+#[ignore = "needs root"]
 fn a_machine_with_a_living_containers_address_is_cut_off_where_bridges_ask_the_rules() {
     let lab = Lab::new();
     let web = dual(&lab, "web");

@@ -17,16 +17,19 @@ const ACCESS: [(&str, &str); 3] =
     [("net.driver", "macvlan"), ("net.ip-range", RANGE), ("net.host-access", "true")];
 
 #[test]
+#[ignore = "needs root"]
 fn a_macvlan_start_killed_at_every_step() {
     every_point_of_a_start("signal=SIGKILL", false, &ACCESS);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_macvlan_start_that_fails_at_every_step() {
     every_point_of_a_start("error=EIO", false, &ACCESS);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_macvlan_stop_killed_at_every_step() {
     let lab = Lab::new();
     used(&lab);
@@ -67,6 +70,7 @@ fn stop_all(lab: &Lab, sandboxes: &mut [Sandbox]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn many_starts_at_once_on_a_new_network_of_the_lan() {
     let lab = Lab::new();
     used(&lab);
@@ -118,16 +122,19 @@ pub(crate) fn thirty_in_a_row(annotations: &[(&str, &str)], prepare: impl Fn(&La
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_last_stops_while_the_next_starts_on_the_lan() {
     thirty_in_a_row(&ACCESS, |_| ());
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_last_stops_while_the_next_wants_its_address_of_the_lan() {
     thirty_in_a_row(&[&ACCESS[..], &[("net.ip", IP)]].concat(), |_| ());
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_last_stops_while_the_next_wants_its_parent_for_itself() {
     let alone = with(&[("net.parent", "eth1"), ("net.mode", "passthru"), ("net.ip", IP)]);
     thirty_in_a_row(&alone, |_| ());
@@ -162,12 +169,14 @@ fn one_of_two(annotations: [&[(&str, &str)]; 2], says: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_starts_at_once_want_one_address_of_the_lan() {
     let annotations = [&ACCESS[..], &[("net.ip", IP)]].concat();
     one_of_two([&annotations, &annotations], "has it");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_starts_at_once_want_one_parent_for_themselves() {
     let alone = |ip| with(&[("net.parent", "eth1"), ("net.mode", "passthru"), ("net.ip", ip)]);
     one_of_two([&alone(IP), &alone(IP2)], "cannot ");
@@ -175,6 +184,7 @@ fn two_starts_at_once_want_one_parent_for_themselves() {
 
 /// A start that plans with an address, and finds that another was quicker, leaves the host's way to that one alone.
 #[test]
+#[ignore = "needs root"]
 fn a_start_that_loses_an_address_does_not_take_the_winners_route_away() {
     let lab = Lab::new();
     let friend = on_lan(&lab, "friend", &ACCESS[1..]);
@@ -201,6 +211,7 @@ fn a_start_that_loses_an_address_does_not_take_the_winners_route_away() {
 
 /// What could not be taken back is taken back by the next try, beside a container that keeps the host's macvlan.
 #[test]
+#[ignore = "needs root"]
 fn a_macvlan_stop_that_fails_at_every_step_is_finished_by_the_next() {
     let lab = Lab::new();
     let _friend = on_lan(&lab, "friend", &ACCESS[1..]);

@@ -43,6 +43,7 @@ fn host_is_on_the_lan(lab: &Lab) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_host_and_a_macvlan_container_do_not_reach_each_other() {
     let lab = Lab::new();
     let web = on_lan(&lab, "web", &[("net.ip", IP)]);
@@ -67,6 +68,7 @@ fn reach_each_other(lab: &Lab, web: &Attached) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_the_host_and_the_container_reach_each_other() {
     let lab = Lab::new();
     used(&lab);
@@ -88,6 +90,7 @@ fn with_host_access_the_host_and_the_container_reach_each_other() {
 
 /// A host that checks by which link a packet should have come.
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_under_a_strict_reverse_path_filter() {
     let lab = Lab::new();
     for name in ["all", "default", "eth0"] {
@@ -99,6 +102,7 @@ fn with_host_access_under_a_strict_reverse_path_filter() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_of_one_family_the_other_is_untouched() {
     let lab = Lab::new();
     let four = [("net.ip-range", "198.51.100.64/29"), ("net.host-access", "true")];
@@ -113,6 +117,7 @@ fn with_host_access_of_one_family_the_other_is_untouched() {
 
 /// Containers behind the host's own address are the host, to a container on the LAN.
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_the_hosts_other_containers_reach_it_too() {
     let lab = Lab::new();
     let web = on_lan(&lab, "web", &ACCESS);
@@ -138,6 +143,7 @@ fn with_host_access_the_hosts_other_containers_reach_it_too() {
 
 /// A container may have less than its parent, and less than another.
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_full_size_packets_pass_whatever_a_containers_mtu() {
     let lab = Lab::new();
     let mut containers = Vec::new();
@@ -155,6 +161,7 @@ fn with_host_access_full_size_packets_pass_whatever_a_containers_mtu() {
 
 /// The host and a neighbour on the same parent remember the Ethernet address of the container before.
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_an_address_belongs_at_once_to_the_next_container() {
     let lab = Lab::new();
     let friend = on_lan(&lab, "friend", &ACCESS);
@@ -176,6 +183,7 @@ fn with_host_access_an_address_belongs_at_once_to_the_next_container() {
 
 /// The parent is the LAN of the network's addresses, wherever an earlier network of the same name was.
 #[test]
+#[ignore = "needs root"]
 fn a_hosts_macvlan_that_was_left_behind_on_another_parent_is_made_anew() {
     let lab = Lab::new();
     let first = on_lan(&lab, "first", &[&ACCESS[..], &[("net.network", "n")]].concat());
@@ -194,6 +202,7 @@ fn a_hosts_macvlan_that_was_left_behind_on_another_parent_is_made_anew() {
 
 /// The container ended, and nobody said so: whoever wants its address next finds the host's way to it gone, too.
 #[test]
+#[ignore = "needs root"]
 fn with_host_access_the_address_of_one_that_died_is_had_by_the_next() {
     let lab = Lab::new();
     used(&lab);

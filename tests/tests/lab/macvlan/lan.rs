@@ -32,6 +32,7 @@ fn peer_is_reached(lab: &Lab) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_living_machines_address_is_not_taken() {
     let lab = Lab::new();
     used(&lab);
@@ -63,6 +64,7 @@ fn a_living_machines_address_is_not_taken() {
 
 /// With `net.host-access` the host is to have an address of the range, too: the last.
 #[test]
+#[ignore = "needs root"]
 fn a_living_machines_address_is_not_taken_for_the_host() {
     const RANGES: &str = "198.51.100.64/27,2001:db8:1::6400/120";
     let (last4, last6) = ("198.51.100.95", "2001:db8:1::64ff");
@@ -98,6 +100,7 @@ fn a_living_machines_address_is_not_taken_for_the_host() {
 
 /// The question leaves nobody's neighbour cache changed, and a free address is announced as ever.
 #[test]
+#[ignore = "needs root"]
 fn the_question_claims_nothing() {
     let lab = Lab::new();
     let heard = Capture::new(&lab.peer);
@@ -118,6 +121,7 @@ fn the_question_claims_nothing() {
 
 /// Whoever goes on talking on the LAN, rightly or not, does not keep a start waiting.
 #[test]
+#[ignore = "needs root"]
 fn a_start_does_not_wait_for_a_lan_that_is_never_silent() {
     let lab = Lab::new();
     let peer = link_address(&lab.peer, "eth0");
@@ -151,6 +155,7 @@ fn a_start_does_not_wait_for_a_lan_that_is_never_silent() {
 /// An ipvlan, and a macvlan in mode passthru, has the Ethernet address of its parent, and that of a container that has ended
 /// is there until the kernel removes it.
 #[test]
+#[ignore = "needs root"]
 fn a_link_of_this_host_that_goes_has_no_address() {
     const STAYS: Duration = Duration::from_millis(500);
     let kinds = ["macvlan mode passthru", "ipvlan mode l2"];
@@ -194,6 +199,7 @@ fn a_link_of_this_host_that_goes_has_no_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_hosts_own_address_is_not_taken() {
     for own in ["198.51.100.50", "2001:db8:1::50"] {
         let lab = Lab::new();
@@ -209,6 +215,7 @@ fn the_hosts_own_address_is_not_taken() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_address_moves_between_hosts_once_its_container_has_ended() {
     let lab = Lab::new();
     used(&lab);
@@ -226,6 +233,7 @@ fn an_address_moves_between_hosts_once_its_container_has_ended() {
 
 /// Where nothing can answer, nothing is asked: a cable without a carrier is no reason not to start.
 #[test]
+#[ignore = "needs root"]
 fn a_parent_without_a_carrier_is_not_asked() {
     let lab = Lab::new();
     second_link(&lab, &["198.51.100.13/24", "2001:db8:1::13/64"]);
@@ -239,6 +247,7 @@ fn a_parent_without_a_carrier_is_not_asked() {
 
 /// A switch that sends a frame back to where it came from lets a container that is just ending hear the question.
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_is_just_ending_is_no_machine_of_the_lan() {
     let reflects =
         |lab: &Lab| drop(lab.switch.ok(&["bridge", "link", "set", "dev", "host", "hairpin", "on"]));
@@ -248,6 +257,7 @@ fn a_container_that_is_just_ending_is_no_machine_of_the_lan() {
 
 /// The address of a machine that is not on the LAN at all.
 #[test]
+#[ignore = "needs root"]
 fn an_address_that_has_gone_is_free() {
     let lab = Lab::new();
     used(&lab);

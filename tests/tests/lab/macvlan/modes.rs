@@ -51,11 +51,13 @@ impl Two {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn in_mode_bridge_containers_reach_each_other() {
     two_in_mode("bridge").reach_each_other();
 }
 
 #[test]
+#[ignore = "needs root"]
 fn in_mode_private_containers_reach_the_lan_and_not_each_other() {
     let two = two_in_mode("private");
     two.do_not_reach_each_other();
@@ -64,6 +66,7 @@ fn in_mode_private_containers_reach_the_lan_and_not_each_other() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn in_mode_vepa_containers_reach_each_other_where_the_switch_reflects() {
     let two = two_in_mode("vepa");
     two.do_not_reach_each_other();
@@ -81,6 +84,7 @@ const ALONE: [(&str, &str); 3] =
 const ON_SECOND: [&str; 2] = ["198.51.100.13/24", "2001:db8:1::13/64"];
 
 #[test]
+#[ignore = "needs root"]
 fn in_mode_passthru_one_container_has_the_parent_for_itself() {
     let lab = Lab::new();
     used(&lab);
@@ -106,6 +110,7 @@ fn in_mode_passthru_one_container_has_the_parent_for_itself() {
 
 /// What is one container's alone is its pod's.
 #[test]
+#[ignore = "needs root"]
 fn in_mode_passthru_a_pod_has_the_parent_for_itself() {
     let lab = Lab::new();
     used(&lab);
@@ -125,6 +130,7 @@ fn in_mode_passthru_a_pod_has_the_parent_for_itself() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn in_mode_passthru_a_mac_is_the_parents_for_as_long_as_the_container_lives() {
     let lab = Lab::new();
     used(&lab);
@@ -146,6 +152,7 @@ fn in_mode_passthru_a_mac_is_the_parents_for_as_long_as_the_container_lives() {
 
 /// A parent that others have already cannot be one container's alone, nor the reverse.
 #[test]
+#[ignore = "needs root"]
 fn in_mode_passthru_a_parent_that_others_use_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -163,6 +170,7 @@ fn in_mode_passthru_a_parent_that_others_use_is_refused() {
 
 /// The link by which the host itself is reached is taken from it only where the administrator names it.
 #[test]
+#[ignore = "needs root"]
 fn in_mode_passthru_the_parent_must_be_named() {
     let lab = Lab::new();
     used(&lab);

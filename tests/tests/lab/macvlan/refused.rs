@@ -22,6 +22,7 @@ fn refused_parent(lab: &Lab, parent: &str, code: i32, says: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_parent_that_cannot_be_one_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -44,6 +45,7 @@ fn a_parent_that_cannot_be_one_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_parent_that_is_a_containers_or_a_networks_is_refused() {
     let lab = Lab::new();
     let bridged = lab.attach("bridged", &[("net.driver", "bridge"), ("net.subnet", DUAL)]);
@@ -62,6 +64,7 @@ fn a_parent_that_is_a_containers_or_a_networks_is_refused() {
 
 /// What the parent is now counts, not what it was when the network was made.
 #[test]
+#[ignore = "needs root"]
 fn a_parent_that_went_away_or_down_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -85,6 +88,7 @@ fn a_parent_that_went_away_or_down_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_mtu_above_the_parents_or_below_the_least_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -103,6 +107,7 @@ fn an_mtu_above_the_parents_or_below_the_least_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn addresses_that_are_somebodys_are_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -137,6 +142,7 @@ fn addresses_that_are_somebodys_are_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_ethernet_address_that_is_the_parents_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -145,6 +151,7 @@ fn an_ethernet_address_that_is_the_parents_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ranges_and_networks_that_do_not_fit_are_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -175,6 +182,7 @@ fn ranges_and_networks_that_do_not_fit_are_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn host_access_that_cannot_be_is_refused() {
     let lab = Lab::new();
     used(&lab);
@@ -202,6 +210,7 @@ fn host_access_that_cannot_be_is_refused() {
 
 /// Whatever a container asks for, the kernel's own patterns and the files of the host are not reached by it.
 #[test]
+#[ignore = "needs root"]
 fn hostile_values_are_refused() {
     let lab = Lab::new();
     used(&lab);

@@ -28,6 +28,7 @@ fn other(overlay: &Overlay, host: usize, number: u8) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_networks_on_the_same_hosts_are_apart() {
     for underlay in Underlay::ALL {
         let overlay = Overlay::new(underlay);
@@ -52,6 +53,7 @@ fn two_networks_on_the_same_hosts_are_apart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_internal_overlay_reaches_only_itself() {
     let overlay = Overlay::new(Underlay::Peers4);
     let internal = [("net.internal", "true")];
@@ -113,6 +115,7 @@ fn at(container: &Attached, ipv6: bool, port: u16) -> Endpoint {
 
 /// Who sends what looks like a tunnel's packet is in the network, but never its gateway, nor a user of it.
 #[test]
+#[ignore = "needs root"]
 fn what_comes_by_a_tunnel_is_never_the_gateway() {
     let alone = Guards::ALL.map(|guards| (guards, Underlay::Peers4));
     for (guards, underlay) in alone.into_iter().chain([(Guards::Both, Underlay::Peers6)]) {
@@ -171,6 +174,7 @@ fn what_comes_by_a_tunnel_is_never_the_gateway() {
 
 /// Who sends by a tunnel is never the host itself, by rules and filters alone: route_localnet is on for the tunnel's bridge.
 #[test]
+#[ignore = "needs root"]
 fn what_comes_by_a_tunnel_is_never_the_hosts_loopback() {
     for guards in Guards::ALL {
         let overlay = Overlay::new(Underlay::Peers4);
@@ -211,6 +215,7 @@ fn what_comes_by_a_tunnel_is_never_the_hosts_loopback() {
 
 /// Neither behind extension headers, nor in fragments, nor under a VLAN tag, by rules and filters alone.
 #[test]
+#[ignore = "needs root"]
 fn no_disguise_makes_what_comes_by_a_tunnel_the_gateway() {
     for guards in Guards::ALL {
         let overlay = Overlay::new(Underlay::Peers4);
@@ -262,6 +267,7 @@ fn says(from: &Netns, to: SocketAddr, packet: &[u8]) {
 
 /// A container that writes a tunnel's packets itself, to its own host and to another.
 #[test]
+#[ignore = "needs root"]
 fn no_container_gets_into_a_tunnel() {
     for underlay in [Underlay::Peers4, Underlay::Peers6] {
         let overlay = Overlay::new(underlay);

@@ -34,6 +34,7 @@ fn refused(lab: &Lab, more: &[(&str, &str)], code: i32, says: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_number_that_another_link_has() {
     let lab = lab_in_use();
     lab.host.batch("link add vx0 type vxlan id 7 dstport 4789 local 198.51.100.10\n");
@@ -48,6 +49,7 @@ fn a_number_that_another_link_has() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_udp_port_that_something_else_has() {
     let lab = lab_in_use();
     let any6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
@@ -74,6 +76,7 @@ fn a_udp_port_that_something_else_has() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_tunnels_port_is_not_published() {
     let overlay = Overlay::new(Underlay::Peers4);
     let _a = overlay.attach(0, 10, &[]);
@@ -90,6 +93,7 @@ fn a_tunnels_port_is_not_published() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn links_of_others_that_have_the_names() {
     let lab = lab_in_use();
     lab.host.batch("link add oc-vxlan-7 type bridge\n");
@@ -103,6 +107,7 @@ fn links_of_others_that_have_the_names() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_contradicts_the_network_as_it_is() {
     let overlay = Overlay::new(Underlay::Peers4);
     let lab = &overlay.lab;
@@ -136,6 +141,7 @@ fn what_contradicts_the_network_as_it_is() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_number_that_another_network_has() {
     let overlay = Overlay::new(Underlay::Group4);
     let _a = overlay.attach(0, 10, &[]);
@@ -148,6 +154,7 @@ fn a_number_that_another_network_has() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_underlay_that_is_not_there() {
     let lab = lab_in_use();
     refused(

@@ -32,6 +32,7 @@ fn of_network_8(overlay: &Overlay, host: usize) -> Attached {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_last_container_takes_the_links_with_it_and_no_others() {
     for underlay in [Underlay::Peers4, Underlay::Group6] {
         let overlay = Overlay::new(underlay);
@@ -65,6 +66,7 @@ fn the_last_container_takes_the_links_with_it_and_no_others() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_link_that_took_the_place_of_a_tunnels_end_stays() {
     let overlay = Overlay::new(Underlay::Peers4);
     let lab = &overlay.lab;
@@ -76,6 +78,7 @@ fn a_link_that_took_the_place_of_a_tunnels_end_stays() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_end_that_is_gone_comes_back_with_the_next_container() {
     for underlay in Underlay::ALL {
         let overlay = Overlay::new(underlay);
@@ -92,6 +95,7 @@ fn an_end_that_is_gone_comes_back_with_the_next_container() {
 
 /// The state folder was lost, the links were not: what they were made with before counts no more.
 #[test]
+#[ignore = "needs root"]
 fn a_tunnel_without_its_network_is_not_used_again() {
     let overlay = Overlay::new(Underlay::Peers4);
     let lab = &overlay.lab;
@@ -147,6 +151,7 @@ fn come_and_go(overlay: &Overlay, containers: u8, rounds: usize) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn twenty_that_come_and_go_leave_nothing() {
     for (underlay, containers, rounds) in [(Underlay::Peers6, 20, 3), (Underlay::Group4, 2, 20)] {
         let overlay = Overlay::new(underlay);
@@ -158,6 +163,7 @@ fn twenty_that_come_and_go_leave_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn twenty_that_come_and_go_leave_what_lives() {
     let overlay = Overlay::new(Underlay::Peers4);
     used(&overlay.lab);
@@ -174,6 +180,7 @@ fn twenty_that_come_and_go_leave_what_lives() {
 
 /// Two that are new at the same moment agree on one tunnel, also where the next network of that name is another.
 #[test]
+#[ignore = "needs root"]
 fn twenty_at_once_are_on_one_tunnel() {
     let overlay = Overlay::new(Underlay::Peers4);
     let far = overlay.attach(1, 11, &[]);
@@ -198,21 +205,25 @@ fn twenty_at_once_are_on_one_tunnel() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_overlay_start_killed_at_every_step() {
     every_point_of_a_start("signal=SIGKILL", false, &FULL);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_overlay_start_that_fails_at_every_step() {
     every_point_of_a_start("error=ENOBUFS", true, &FULL);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_overlay_stop_killed_at_every_step() {
     every_point_of_a_stop(false, &FULL);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn overlay_containers_of_every_runtime_live_and_leave_nothing() {
     for runtime in Runtime::ALL {
         lives_and_leaves_nothing(runtime, &FULL);

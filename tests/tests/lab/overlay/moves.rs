@@ -48,6 +48,7 @@ fn moves(underlay: Underlay, macs: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_moves_is_reached_at_once() {
     for underlay in Underlay::ALL {
         moves(underlay, &[""]);
@@ -55,6 +56,7 @@ fn a_container_that_moves_is_reached_at_once() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_container_that_moves_with_another_mac_is_reached_at_once() {
     for underlay in Underlay::ALL {
         moves(underlay, &["02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"]);
@@ -63,6 +65,7 @@ fn a_container_that_moves_with_another_mac_is_reached_at_once() {
 
 /// Nobody need ask: what the container says of itself goes to every host, by both families.
 #[test]
+#[ignore = "needs root"]
 fn a_new_container_announces_itself_to_every_host() {
     for underlay in Underlay::ALL {
         let overlay = Overlay::new(underlay);
@@ -85,6 +88,7 @@ fn a_new_container_announces_itself_to_every_host() {
 /// What is sent to a container of one family while it moves is lost, and nothing after, although its new host has only
 /// just joined the network.
 #[test]
+#[ignore = "needs root"]
 fn a_stream_of_datagrams_follows_a_move() {
     for (underlay, ipv6) in
         Underlay::ALL.into_iter().flat_map(|underlay| [(underlay, false), (underlay, true)])

@@ -54,12 +54,14 @@ fn own_end_and_port(underlay: Underlay, local: IpAddr) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn packets_leave_from_the_local_address_to_the_port() {
     own_end_and_port(Underlay::Peers4, HOST_SECOND4);
     own_end_and_port(Underlay::Peers6, HOST_SECOND6);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn nothing_is_sent_to_a_host_that_is_no_peer() {
     for underlay in [Underlay::Peers4, Underlay::Peers6] {
         let overlay = Overlay::new(underlay);
@@ -82,6 +84,7 @@ fn nothing_is_sent_to_a_host_that_is_no_peer() {
 
 /// Every host may be given one list of all hosts.
 #[test]
+#[ignore = "needs root"]
 fn a_host_is_not_its_own_peer() {
     for underlay in [Underlay::Peers4, Underlay::Peers6] {
         let overlay = Overlay::new(underlay);
@@ -102,6 +105,7 @@ fn a_host_is_not_its_own_peer() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn each_host_is_the_gateway_of_its_own_containers() {
     for underlay in [Underlay::Peers4, Underlay::Group6] {
         let overlay = Overlay::new(underlay);
@@ -133,6 +137,7 @@ fn each_host_is_the_gateway_of_its_own_containers() {
 /// Every host has the gateway's Ethernet address: where another host's bridge learned it by a tunnel, its containers would lose
 /// their own.
 #[test]
+#[ignore = "needs root"]
 fn a_hosts_gateway_sends_nothing_by_a_tunnel() {
     let overlay = Overlay::new(Underlay::Peers4);
     let [a, b] = [overlay.attach(0, 10, &[]), overlay.attach(1, 11, &[])];
@@ -152,6 +157,7 @@ fn a_hosts_gateway_sends_nothing_by_a_tunnel() {
 
 /// Hosts that give the network different names have gateways with different Ethernet addresses.
 #[test]
+#[ignore = "needs root"]
 fn gateways_of_hosts_that_name_the_network_differently_are_apart() {
     let overlay = Overlay::new(Underlay::Peers4);
     let a = overlay.attach(0, 10, &[("net.network", "red")]);
@@ -172,6 +178,7 @@ fn gateways_of_hosts_that_name_the_network_differently_are_apart() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ports_and_the_internet_by_the_container_s_own_host() {
     let overlay = Overlay::new(Underlay::Peers6);
     let a = overlay.attach(0, 10, &[("net.ports", "8080:80,127.0.0.1:8081:80")]);
@@ -204,6 +211,7 @@ fn ports_and_the_internet_by_the_container_s_own_host() {
 
 /// Where bridges ask the rules, a neighbour's error comes from an address that no set of this host has.
 #[test]
+#[ignore = "needs root"]
 fn a_neighbours_errors_arrive_from_another_host() {
     for calls in ["0", "1"] {
         let overlay = Overlay::new(Underlay::Peers4);

@@ -34,6 +34,7 @@ fn secret(root: &Path) {
 
 /// The process takes the mount away that its engine made, and puts something else in its place.
 #[test]
+#[ignore = "needs root"]
 fn what_is_mounted_in_the_place_of_the_engines_file_is_not_written() {
     let link = "rm \"$1/etc/hosts\"; ln -s ../../secret \"$1/etc/hosts\"";
     let fifo = "rm \"$1/etc/hosts\"; mkfifo \"$1/etc/hosts\"";
@@ -62,6 +63,7 @@ fn what_is_mounted_in_the_place_of_the_engines_file_is_not_written() {
 
 /// An image whose own files lie below the mount: they are not looked at.
 #[test]
+#[ignore = "needs root"]
 fn an_images_own_files_are_not_looked_at() {
     let at = |root: &Path| root.join("etc/hosts");
     let link = |root: &Path| symlink("../../secret", at(root)).unwrap();
@@ -91,6 +93,7 @@ fn an_images_own_files_are_not_looked_at() {
 
 /// A process that has made another directory its root is not followed there.
 #[test]
+#[ignore = "needs root"]
 fn a_process_with_another_root_is_not_followed() {
     let inner = |root: &Path| {
         secret(root);
@@ -123,6 +126,7 @@ const JOIN: &str = r#"
 
 /// In a user namespace the container's root is somebody else on the host.
 #[test]
+#[ignore = "needs root"]
 fn in_a_user_namespace_the_file_is_written_with_the_containers_rights() {
     const USER: u32 = 100_000;
     let script = format!("{MOUNTS}\nmkdir \"$2\"\nexec perl -e '{JOIN}' \"$1\"");
