@@ -22,7 +22,7 @@ MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring 
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build test test-machines machine-deps soak attacks mutants code-mutants demo bench bench-path bench-scrape fuzz deny lint deps test-deps bench-deps
+.PHONY: build unit lab test test-machines machine-deps soak attacks mutants code-mutants demo bench bench-path bench-scrape fuzz deny lint deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook. Side by side: the end of
@@ -59,6 +59,29 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+# Every test that needs neither root nor a release build. T is a part of their names, RUN_AS a user that root gives the tests to: it
+# cannot read root's cargo, which one test runs.
+AS_USER = $(if $(RUN_AS),--config 'target."cfg(unix)".runner = "setpriv --reuid=$(RUN_AS) --regid=$(shell id -g $(RUN_AS)) --clear-groups"')
+# These need root, and do not say so themselves yet.
+NEEDS_ROOT := who_is_write_protected_writes_nothing whoever_opens_a_containers_files_has_its_rights_and_no_others \
+	a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks a_process_of_another_namespace_has_another_root
+
+unit:
+	cargo test --locked --workspace $(AS_USER) -- --quiet $(addprefix --skip=,$(NEEDS_ROOT) $(if $(RUN_AS),licenses::)) $(T)
+
+# The lab's tests with T in their names, with debug builds of both programs, which are built in seconds. They run as root: by sudo,
+# where make does not. RELEASE=1 takes the programs of `make build`; tests of instructions:: count what those execute.
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),--config 'target."cfg(unix)".runner = "sudo --preserve-env=$(LAB_VARIABLES)"')
+LAB_VARIABLES := OCINET_BIN,OCINET_EXPORTER_BIN,OCINET_CYCLES,OCINET_KEEP,RUST_BACKTRACE,TMPDIR
+
+lab: $(if $(RELEASE),build)
+	@[[ -n "$(T)" ]] || { echo "make: which tests of the lab? \`make lab T=life\` runs those with life in their names" >&2; exit 1; }
+	$(if $(RELEASE),,cargo build --locked --workspace --bin ocinet --bin ocinet-exporter)
+	$(if $(RELEASE),,@echo "make: debug builds; tests of instructions:: need a release build and are left out (RELEASE=1 runs them)")
+	built=$$PWD/target/$(if $(RELEASE),bin,$$(rustc -vV | sed -n 's/^host: //p')/debug); \
+		OCINET_BIN=$$built/ocinet OCINET_EXPORTER_BIN=$$built/ocinet-exporter cargo test --locked --workspace --test lab $(AS_ROOT) \
+			-- --include-ignored $(if $(RELEASE),,--skip=instructions::) $(T)
 
 test: test-deps build lint
 	cargo test --locked --workspace -- --include-ignored
