@@ -22,7 +22,7 @@ MACHINE_PACKAGES := mmdebstrap qemu-system-x86 e2fsprogs debian-archive-keyring 
 # `make bench` compares with these.
 RIVALS := containernetworking-plugins netavark iptables time prometheus-node-exporter
 
-.PHONY: build unit lab test test-machines machine-deps soak attacks mutants code-mutants demo bench bench-path bench-scrape fuzz deny lint deps test-deps bench-deps
+.PHONY: build unit lab test test-machines machine-deps soak attacks mutants code-mutants demo bench bench-path bench-scrape fuzz deny lint lint-tools deps test-deps bench-deps
 
 build:
 # Apart: what the exporter wants of a crate that both use would otherwise be built into the hook. Side by side: the end of
@@ -55,9 +55,31 @@ test-deps: deps
 bench-deps: deps
 	$(call install_missing,$(RIVALS))
 
-lint:
+# What `make lint` needs besides Rust's own tools. They run for seconds, so optimising them would take longer than it saves.
+LINT_TOOLS := typos-cli@1.49.0 cargo-machete@0.9.2
+
+lint-tools:
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --locked --quiet --root target/tools $(LINT_TOOLS)
+
+# Packages that ask for a newer Rust than ocinet itself. clippy's incompatible_msrv does the same for the standard library.
+define NEWER_RUST
+def version: split(".") | map(tonumber) | (. + [0, 0])[:3];
+(.packages[] | select(.name == "ocinet").rust_version) as $$ours
+| .packages[] | select(.rust_version != null and (.rust_version | version) > ($$ours | version))
+| "\(.name) \(.version) needs Rust \(.rust_version), and ocinet promises \($$ours)"
+endef
+export NEWER_RUST
+
+# The fuzz targets are only checked, with what clippy has checked of their dependencies. CUSTOM_LIBFUZZER_PATH names nothing: only
+# linking needs libFuzzer, and building it takes longer than the check.
+lint: lint-tools
 	cargo fmt --all --check
+	target/tools/bin/typos
+	PATH="$$PWD/target/tools/bin:$$PATH" cargo machete --with-metadata --skip-target-dir
+	newer=$$(cargo metadata --locked --format-version 1 | jq -r "$$NEWER_RUST"); \
+		[[ -z $$newer ]] || { echo "$$newer" >&2; exit 1; }
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/none/libnone.a cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # Every test that needs neither root nor a release build. T is a part of their names, RUN_AS a user that root gives the tests to: it
