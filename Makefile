@@ -85,12 +85,8 @@ lint: lint-tools
 # Every test that needs neither root nor a release build. T is a part of their names, RUN_AS a user that root gives the tests to: it
 # cannot read root's cargo, which one test runs.
 AS_USER = $(if $(RUN_AS),--config 'target."cfg(unix)".runner = "setpriv --reuid=$(RUN_AS) --regid=$(shell id -g $(RUN_AS)) --clear-groups"')
-# These need root, and do not say so themselves yet.
-NEEDS_ROOT := who_is_write_protected_writes_nothing whoever_opens_a_containers_files_has_its_rights_and_no_others \
-	a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks a_process_of_another_namespace_has_another_root
-
 unit:
-	cargo test --locked --workspace $(AS_USER) -- --quiet $(addprefix --skip=,$(NEEDS_ROOT) $(if $(RUN_AS),licenses::)) $(T)
+	cargo test --locked --workspace $(AS_USER) -- --quiet $(addprefix --skip=,$(if $(RUN_AS),licenses::)) $(T)
 
 # The lab's tests with T in their names, with debug builds of both programs, which are built in seconds. They run as root: by sudo,
 # where make does not. RELEASE=1 takes the programs of `make build`; tests of instructions:: count what those execute.

@@ -177,6 +177,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn who_is_write_protected_writes_nothing() {
         let folder = Folder::new();
         let protection = WriteProtection::new().unwrap();

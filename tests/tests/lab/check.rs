@@ -266,14 +266,14 @@ fn a_read_only_state_folder_is_looked_at() {
     let lab = Lab::new();
     let _web = lab.attach("web", &[("net.subnet", DUAL), ("net.ports", "8080:80")]);
     let folder = lab.state_dir();
-    let read_only =
+    let as_read_only =
         "mount --bind $0 $0 && mount -o remount,bind,ro $0 && ! touch $0/lock 2>/dev/null && exec \"$@\"";
-    let under = ["unshare", "--mount", "sh", "-c", read_only, folder.to_str().unwrap()];
-    let amiss = format!("the file system of the state folder {} is read-only", folder.display());
+    let under = ["unshare", "--mount", "sh", "-c", as_read_only, folder.to_str().unwrap()];
+    let read_only = format!("the file system of the state folder {} is read-only", folder.display());
     for (arguments, code, said) in [
         (&["check"][..], 0, "everything is as recorded\n"),
         (&["gc", "--dry-run"], 0, ""),
-        (&["doctor"], 1, &amiss),
+        (&["doctor"], 1, &read_only),
     ] {
         let finished = lab.run_under(&under, arguments, "");
         assert_eq!((finished.code, finished.stderr.as_str()), (code, ""), "{arguments:?}");

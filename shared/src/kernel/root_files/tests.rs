@@ -164,6 +164,7 @@ fn capabilities_of_thread(set: &str) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn whoever_opens_a_containers_files_has_its_rights_and_no_others() {
     // CAP_DAC_OVERRIDE and CAP_FOWNER, by their numbers in linux/capability.h.
     let over_files = 1 << 1 | 1 << 3;
@@ -178,6 +179,7 @@ fn whoever_opens_a_containers_files_has_its_rights_and_no_others() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_user_namespaces_root_opens_what_it_may_and_has_no_group_of_the_hooks() {
     let tree = Tree::new();
     let files = |name: &str, mode: u32, group: u32| {
