@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
+use nix::libc;
 
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
@@ -11,8 +12,8 @@ use crate::model::cidr::Family;
 
 /// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h) with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`
 /// (nfnetlink_conntrack.h).
-pub(super) const CT_GET: u16 = 1 << 8 | 1;
-pub(super) const CT_DELETE: u16 = 1 << 8 | 2;
+pub(super) const CT_GET: u16 = (libc::NFNL_SUBSYS_CTNETLINK << 8) as u16 | 1;
+pub(super) const CT_DELETE: u16 = (libc::NFNL_SUBSYS_CTNETLINK << 8) as u16 | 2;
 /// `struct nfgenmsg` of linux/netfilter/nfnetlink.h; all zero, it asks for both families.
 pub(super) const NFGENMSG_LENGTH: usize = 4;
 // Attributes of an entry, from linux/netfilter/nfnetlink_conntrack.h.

@@ -1,39 +1,41 @@
 //! Classic BPF, written instruction by instruction (`struct sock_filter` of linux/filter.h; the kernel's
 //! Documentation/networking/filter.rst). Such a program has no loop and is checked by the kernel when it is loaded.
 
+use nix::libc;
+
 // The parts that an instruction's code is put together from, from linux/bpf_common.h.
-const LD: u16 = 0x00;
-const LDX: u16 = 0x01;
-const ST: u16 = 0x02;
-const ALU: u16 = 0x04;
-const JMP: u16 = 0x05;
-const RET: u16 = 0x06;
-const TAX: u16 = 0x07;
-const ABSOLUTE: u16 = 0x20;
-const BEHIND_X: u16 = 0x40;
-const MEMORY: u16 = 0x60;
-const LENGTH: u16 = 0x80;
-const ADD: u16 = 0x00;
-const SUB: u16 = 0x10;
-const AND: u16 = 0x50;
-const LSH: u16 = 0x60;
-const X: u16 = 0x08;
+const LD: u16 = libc::BPF_LD as u16;
+const LDX: u16 = libc::BPF_LDX as u16;
+const ST: u16 = libc::BPF_ST as u16;
+const ALU: u16 = libc::BPF_ALU as u16;
+const JMP: u16 = libc::BPF_JMP as u16;
+const RET: u16 = libc::BPF_RET as u16;
+const TAX: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
+const ABSOLUTE: u16 = libc::BPF_ABS as u16;
+const BEHIND_X: u16 = libc::BPF_IND as u16;
+const MEMORY: u16 = libc::BPF_MEM as u16;
+const LENGTH: u16 = libc::BPF_LEN as u16;
+const ADD: u16 = libc::BPF_ADD as u16;
+const SUB: u16 = libc::BPF_SUB as u16;
+const AND: u16 = libc::BPF_AND as u16;
+const LSH: u16 = libc::BPF_LSH as u16;
+const X: u16 = libc::BPF_X as u16;
 
 /// How much is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    Word = 0x00,
-    Half = 0x08,
-    Byte = 0x10,
+    Word = libc::BPF_W as isize,
+    Half = libc::BPF_H as isize,
+    Byte = libc::BPF_B as isize,
 }
 
 /// How the accumulator is compared with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Is {
-    Equal = 0x10,
-    AtLeast = 0x30,
+    Equal = libc::BPF_JEQ as isize,
+    AtLeast = libc::BPF_JGE as isize,
     /// Has one of these bits.
-    Set = 0x40,
+    Set = libc::BPF_JSET as isize,
 }
 
 /// Where a jump leads to.

@@ -9,8 +9,8 @@ use nix::libc;
 use crate::kernel::KernelError;
 use crate::kernel::raw::{HEADER_LENGTH, word};
 
-/// `RTMGRP_LINK` of linux/rtnetlink.h: links that come, go, or are set otherwise.
-const RTMGRP_LINK: u32 = 1;
+/// Links that come, go, or are set otherwise.
+const RTMGRP_LINK: u32 = libc::RTMGRP_LINK.cast_unsigned();
 /// Where the index is in `struct ifinfomsg` of linux/rtnetlink.h.
 const IFINFOMSG_INDEX: usize = 4;
 /// Every change is a datagram of its own, of which the beginning is enough.

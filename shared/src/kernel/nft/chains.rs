@@ -13,7 +13,7 @@ pub(super) const NFT_MSG_GETCHAIN: u16 = libc::NFT_MSG_GETCHAIN as u16;
 pub(super) const NFT_MSG_GETRULE: u16 = libc::NFT_MSG_GETRULE as u16;
 // Verdicts, from the same file and from linux/netfilter.h.
 /// The register of the verdict (`NFT_REG_VERDICT`).
-pub const VERDICT_REGISTER: u32 = 0;
+pub const VERDICT_REGISTER: u32 = libc::NFT_REG_VERDICT.cast_unsigned();
 // Attributes, from the same file.
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
@@ -29,11 +29,11 @@ const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 
 /// `NFPROTO_INET`, `NFPROTO_IPV4`, `NFPROTO_IPV6` of linux/netfilter.h: what a table is for.
-pub const INET: u8 = 1;
+pub const INET: u8 = libc::NFPROTO_INET as u8;
 /// See [`INET`].
-pub const IPV4: u8 = 2;
+pub const IPV4: u8 = libc::NFPROTO_IPV4 as u8;
 /// See [`INET`].
-pub const IPV6: u8 = 10;
+pub const IPV6: u8 = libc::NFPROTO_IPV6 as u8;
 
 /// Where the kernel asks a base chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

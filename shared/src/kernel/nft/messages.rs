@@ -26,23 +26,23 @@ pub(super) const TABLE: &str = "ocinet";
 /// What a message does with elements (`enum nf_tables_msg_types`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
-    New = 12,
-    Get = 13,
-    Delete = 14,
+    New = libc::NFT_MSG_NEWSETELEM as isize,
+    Get = libc::NFT_MSG_GETSETELEM as isize,
+    Delete = libc::NFT_MSG_DELSETELEM as isize,
 }
 
 /// Where a batch begins and ends (`NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
-    Begin = 16,
-    End = 17,
+    Begin = libc::NFNL_MSG_BATCH_BEGIN as isize,
+    End = libc::NFNL_MSG_BATCH_END as isize,
 }
 
 /// `NFPROTO_INET` and `NFPROTO_BRIDGE` of linux/netfilter.h, in `struct nfgenmsg`.
 pub(super) fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
     let family = match table {
-        Table::Inet => 1,
-        Table::Bridge => 7,
+        Table::Inet => libc::NFPROTO_INET as u8,
+        Table::Bridge => libc::NFPROTO_BRIDGE as u8,
     };
     [family, 0, 0, 0]
 }
