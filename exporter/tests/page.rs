@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use expect_test::expect_file;
 use ocinet_exporter::render::exposition::Format;
 use ocinet_exporter::render::metrics::{Description, table, write};
 use ocinet_exporter::scrape::collector::{Options, SOURCES, default_sources};
@@ -29,18 +30,7 @@ fn page(snapshot: &Snapshot, cadvisor: bool, format: Format) -> String {
 
 fn golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, actual).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap();
-    let difference: Vec<String> = golden
-        .lines()
-        .zip(actual.lines())
-        .filter(|(golden, actual)| golden != actual)
-        .map(|(golden, actual)| format!("-{golden}\n+{actual}"))
-        .collect();
-    let difference = difference.join("\n");
-    assert!(golden == actual, "{name} differs; look at the difference, then UPDATE_EXPECT=1:\n{difference}");
+    expect_file![path].assert_eq(actual);
 }
 
 #[test]
