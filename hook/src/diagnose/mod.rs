@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod doctor;
+mod flaw;
 pub mod orphans;
 pub mod seen_again;

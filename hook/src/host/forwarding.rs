@@ -10,7 +10,7 @@ use ocinet_shared::state::StateDir;
 
 use crate::error::Error;
 use crate::host::elsewhere;
-use crate::host::observed::Found;
+use crate::host::observed::ObservedHost;
 use crate::host::uplinks::Links;
 use crate::state::forwarding::{Turned, turned};
 use crate::state::networks::Networks;
@@ -18,7 +18,7 @@ use crate::state::networks::Networks;
 /// The sets whose elements are the host's uplinks.
 pub const UPLINKS: [Set; 2] = [Set::Uplinks, Set::Bridged];
 
-/// The same for whoever keeps the uplinks apart. Where the file cannot be believed, the elements that are there tell. Where
+/// The families in which the host's uplinks are to be kept apart: those that `forwarding.json` names. Where the file cannot be believed, the elements that are there tell. Where
 /// none is, as after a flush, it is each family that the host forwards and a network needs: the file is there because ocinet
 /// turned one of them on.
 ///
@@ -70,17 +70,17 @@ pub fn no_transit(family: Family) -> Element {
 ///
 /// # Errors
 /// A file that cannot be read, those of the lock, and a refusal of a dump.
-pub fn missing(state: &StateDir, found: &Found) -> Result<Vec<Element>, Error> {
-    let missing_in = |found: &Found| -> Result<Vec<Element>, Error> {
+pub fn missing(state: &StateDir, found: &ObservedHost) -> Result<Vec<Element>, Error> {
+    let missing_in = |found: &ObservedHost| -> Result<Vec<Element>, Error> {
         let is_there = |element: &Element| Ok(found.missing(std::iter::once(element)).next().is_none());
-        let wanted = elements(&kept_apart(state, is_there)?, &found.around());
+        let wanted = elements(&kept_apart(state, is_there)?, &found.links_and_routes());
         Ok(found.missing(wanted.iter()).cloned().collect())
     };
     if missing_in(found)?.is_empty() {
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
-    missing_in(&Found::ask()?)
+    missing_in(&ObservedHost::ask()?)
 }
 
 /// Whether a set's elements are the host's, and no network's.

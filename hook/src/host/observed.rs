@@ -26,7 +26,7 @@ use crate::host::uplinks::Links;
 use crate::plan::link_filters;
 
 /// What there is on the host.
-pub struct Found {
+pub struct ObservedHost {
     /// For further questions about links, addresses and routes.
     pub route: NetlinkSocket,
     /// For further questions about rules.
@@ -41,7 +41,7 @@ pub struct Found {
     pub routes: Vec<Route>,
 }
 
-impl Found {
+impl ObservedHost {
     /// Asks the kernel.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Found {
 
     /// The links and routes, to tell uplinks from others' networks.
     #[must_use]
-    pub(crate) fn around(&self) -> Links<'_> {
+    pub(crate) fn links_and_routes(&self) -> Links<'_> {
         Links { links: &self.links, routes: &self.routes }
     }
 

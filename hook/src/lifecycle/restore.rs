@@ -11,7 +11,6 @@ use ocinet_shared::kernel::{conntrack, link, process, route};
 use ocinet_shared::model::element::{Element, Field, Set, Table};
 use ocinet_shared::model::network::Network;
 use ocinet_shared::model::record::{Phase, Record};
-use ocinet_shared::quoted;
 use ocinet_shared::state::{Locked, StateDir, StateError};
 
 use crate::error::{Class, Error};
@@ -154,35 +153,6 @@ fn refused(nft: &mut Nft, error: InstallError) -> Error {
     Error::new(Class::Nftables, "make the table inet ocinet", error, hint)
 }
 
-/// A flaw of a table in words.
-#[must_use]
-pub fn flaw(flaw: &Flaw, table: &str) -> String {
-    match flaw {
-        Flaw::Dormant => format!("{table} is dormant: `ocinet reload` wakes it"),
-        Flaw::Lacks(chain) => format!("chain {chain} of {table} lacks rules: `ocinet reload` puts them back"),
-        Flaw::Others(chain) => {
-            format!(
-                "chain {chain} of {table} has other rules than ocinet's: `ocinet reload` puts its own back"
-            )
-        }
-        Flaw::Policy(chain) => {
-            format!(
-                "chain {chain} of {table} drops what no rule decides: `ocinet reload` puts its policy back"
-            )
-        }
-        Flaw::Foreign(chain) => format!(
-            "chain {chain} of {table} is not ocinet's, and decides about packets: `{}` deletes it",
-            deletion(chain, table.trim_start_matches("table "))
-        ),
-    }
-}
-
-/// The command that deletes a chain which somebody added to a table, as `inet ocinet`.
-#[must_use]
-pub fn deletion(chain: &str, table: &str) -> String {
-    format!("nft delete chain {table} {}", quoted::nft_name(chain))
-}
-
 /// The commands that make tables anew.
 #[must_use]
 pub fn anew(tables: &[Table]) -> Vec<String> {
@@ -295,7 +265,7 @@ fn staying_containers(
     Ok(staying)
 }
 
-/// Whether nobody takes a container or a network back. Whoever does holds the lock from before it deletes the elements until
+/// Whether nobody is detaching the container or removing the network. Whoever does holds the lock from before it deletes the elements until
 /// the file is gone: a file that is as it was after the lock was asked for was not on its way out.
 fn is_staying<T: PartialEq>(
     state: &StateDir,

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use ocinet_shared::kernel::filter;
 use ocinet_shared::kernel::filter::{Filter, Sender};
-use ocinet_shared::kernel::{Change, KernelError, neighbour};
 use ocinet_shared::model::cidr::Cidr;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
@@ -23,30 +21,6 @@ pub fn wanted(network: &Network, attachment: &Attachment, shortcut: bool) -> Opt
         bridge: network.bridge_link().map(|link| OnBridge { name: link.name.clone(), mac: link.mac }),
         shortcut,
     })
-}
-
-/// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the
-/// container is; with `shortcut`, the bridge's index, what the container sends to its gateway goes straight to the bridge, whose
-/// ports then do not see it and could not learn from it where the container is.
-///
-/// # Errors
-/// None in practice: see [`filter::put`].
-pub fn put(
-    port: u32,
-    sender: Sender<'_>,
-    gateway: Option<Mac>,
-    shortcut: Option<u32>,
-) -> Result<Vec<Change>, KernelError> {
-    let mut filters = vec![Filter::Sender(sender), Filter::Receiver { gateway }];
-    // Asked first: see `filter::put`.
-    filters.extend(gateway.zip(shortcut).map(|(gateway, bridge)| Filter::Shortcut {
-        sender,
-        gateway,
-        bridge,
-    }));
-    let mut changes: Vec<Change> = gateway.iter().map(|_| neighbour::by_port(port, sender.mac)).collect();
-    changes.extend(filter::put(port, &filters)?);
-    Ok(changes)
 }
 
 /// Hands over the filters that belong on the host's end of a container's link.

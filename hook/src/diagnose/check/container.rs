@@ -5,7 +5,7 @@ use ocinet_shared::model::network::Network;
 use ocinet_shared::model::record::{Attachment, Owned, Record};
 use ocinet_shared::state::{StateDir, StateError};
 
-use crate::host::observed::{Found, Inside, Interfaces, Lack};
+use crate::host::observed::{Inside, Interfaces, Lack, ObservedHost};
 use crate::plan::link_filters::with_filters;
 use crate::state::leases;
 
@@ -13,7 +13,7 @@ use crate::state::leases;
 pub(super) fn differences(
     record: &Record,
     networks: &[Network],
-    found: &mut Found,
+    found: &mut ObservedHost,
     inside: &Inside,
 ) -> Vec<String> {
     // A container that shares another's attachments has nothing of its own here.
@@ -42,7 +42,7 @@ pub(super) fn differences(
     differences
 }
 
-fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut Found) -> Vec<String> {
+fn host_end(attachment: &Attachment, network: Option<&Network>, found: &mut ObservedHost) -> Vec<String> {
     let Some(name) = &attachment.host_interface else { return Vec::new() };
     let Some(link) = found.link(name.as_str()).cloned() else {
         return vec![format!("the link {name}, the host's end of its {}, is missing", attachment.interface)];

@@ -12,9 +12,10 @@ use ocinet_shared::model::network::Network;
 use ocinet_shared::model::record::Record;
 use ocinet_shared::state::{StateDir, StateError};
 
+use crate::diagnose::flaw;
 use crate::error::Error;
 use crate::host::forwarding;
-use crate::host::observed::{Found, Inside};
+use crate::host::observed::{Inside, ObservedHost};
 use crate::lifecycle::restore;
 use crate::plan::elements;
 use crate::state::forwarding::turned;
@@ -62,7 +63,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
         differences.extend(networks.faults().map(of_folder));
         differences.extend(state.faulty_folders().iter().map(of_folder));
     }
-    let mut found = Found::ask()?;
+    let mut found = ObservedHost::ask()?;
     // Who comes, goes or changes meanwhile is not compared.
     let later = Networks::read(state)?.readable;
     let networks: Vec<Network> =
@@ -115,7 +116,7 @@ pub fn differences(state: &StateDir, scope: &Scope, boot_id: &str) -> Result<Vec
 }
 
 /// What differs of the tables that what was compared has elements in.
-fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, Error> {
+fn of_tables(wanted: &[Element], found: &mut ObservedHost) -> Result<Vec<Difference>, Error> {
     let mut whats = Vec::new();
     let is_used = |table: &Table| wanted.iter().any(|element| element.set.place().0 == *table);
     for table in [Table::Inet, Table::Bridge].into_iter().filter(is_used) {
@@ -124,7 +125,7 @@ fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, E
             whats.push(format!("the {name} is missing: `ocinet reload` puts it back"));
             continue;
         }
-        whats.extend(nft::flaws(found.nft.socket(), table)?.iter().map(|flaw| restore::flaw(flaw, &name)));
+        whats.extend(nft::flaws(found.nft.socket(), table)?.iter().map(|flaw| flaw::in_words(flaw, &name)));
     }
     Ok(whats.into_iter().map(|what| Difference { of: "this host".to_owned(), what }).collect())
 }
@@ -134,7 +135,7 @@ fn of_tables(wanted: &[Element], found: &mut Found) -> Result<Vec<Difference>, E
 fn of_networks(
     networks: &[Network],
     compared: &[Record],
-    found: &mut Found,
+    found: &mut ObservedHost,
     is_same: impl Fn(&Record) -> bool,
 ) -> (Vec<Difference>, Vec<Element>) {
     let (mut differences, mut wanted) = (Vec::new(), Vec::new());
@@ -157,7 +158,7 @@ fn of_networks(
     (differences, wanted)
 }
 
-fn led_elsewhere(found: &mut Found, of: &str, record: &Record) -> Result<Vec<Difference>, Error> {
+fn led_elsewhere(found: &mut ObservedHost, of: &str, record: &Record) -> Result<Vec<Difference>, Error> {
     let elements: Vec<Element> = record.elements().cloned().collect();
     let what = |element: String| format!("the element {element} leads elsewhere: {NOT_REACHED}");
     let elsewhere = found.led_elsewhere(&elements)?.into_iter();
@@ -166,7 +167,7 @@ fn led_elsewhere(found: &mut Found, of: &str, record: &Record) -> Result<Vec<Dif
 
 /// Where a table is missing, one line says so, instead of one for each of its elements.
 fn missing<'a>(
-    found: &'a Found,
+    found: &'a ObservedHost,
     of: &'a str,
     elements: impl Iterator<Item = &'a Element> + 'a,
 ) -> impl Iterator<Item = Difference> + 'a {

@@ -6,12 +6,12 @@ use ocinet_shared::kernel::sysctl;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::network::{HostLink, HostLinkKind, Network};
 
-use crate::host::observed::Found;
+use crate::host::observed::ObservedHost;
 use crate::lifecycle::apply::network::{forwarded, ipv6_router_sysctls, router_settings};
 use crate::plan::link_filters::with_tunnel;
 
 /// What of a network is not as recorded.
-pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
+pub(super) fn differences(network: &Network, found: &mut ObservedHost) -> Vec<String> {
     let mut differences = Vec::new();
     for link in &network.links {
         let (name, kind) = (&link.name, link.kind.name());
@@ -46,7 +46,7 @@ pub(super) fn differences(network: &Network, found: &mut Found) -> Vec<String> {
     differences
 }
 
-fn addresses(network: &Network, link: &HostLink, index: u32, found: &Found) -> Vec<String> {
+fn addresses(network: &Network, link: &HostLink, index: u32, found: &ObservedHost) -> Vec<String> {
     let wanted: Vec<IpAddr> = match &link.kind {
         HostLinkKind::Bridge => network.gateways().map(|gateway| gateway.address()).collect(),
         HostLinkKind::Macvlan { addresses, .. } => addresses.clone(),

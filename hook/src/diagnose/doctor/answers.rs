@@ -53,9 +53,9 @@ fn astray(
         return None;
     }
     let is_way_out = |route: &&Route| route.table == table && route.is_default_of(from.family());
-    let way = context.found.routes.iter().find(is_way_out)?;
-    let uplink = context.found.link_at(way.link?)?;
-    let first = context.way_out(from.family())?;
+    let route = context.found.routes.iter().find(is_way_out)?;
+    let uplink = context.found.link_at(route.link?)?;
+    let first = context.default_link(from.family())?;
     let of_table = || rules.iter().filter(|other| other.table() == Some(table) && !other.is_inverted);
     let is_marked = of_table().any(|other| leads_by_mark(other, rules));
     if first.index == uplink.index || is_marked {

@@ -15,7 +15,7 @@ use ocinet_shared::state::StateDir;
 use super::packet::Place;
 use crate::error::Error;
 use crate::host::forwarding;
-use crate::host::observed::Found;
+use crate::host::observed::ObservedHost;
 use crate::input::config::Config;
 use crate::lifecycle::restore;
 use crate::log;
@@ -31,7 +31,7 @@ pub(crate) struct DoctorContext {
     pub(crate) networks: Vec<Network>,
     /// The administrator's configuration.
     pub(super) config: Config,
-    pub(super) found: Found,
+    pub(super) found: ObservedHost,
     pub(super) chains: Vec<Chain>,
     /// The elements that keep the host's uplinks apart and are not there.
     pub(super) uplinks: Vec<Element>,
@@ -61,14 +61,14 @@ impl DoctorContext {
             // A pod's owner may have ended, and its namespace lives on in a member.
             record.pid = pod_members::pid_within(state, record, boot_id).unwrap_or(record.pid);
         }
-        let mut found = Found::ask()?;
+        let mut found = ObservedHost::ask()?;
         let uplinks = forwarding::missing(state, &found)?;
         let networks = Networks::read_and_warn(state)?;
         let turned = turned(state)?.unwrap_or_else(|fault| {
             log::warn(fault);
             Vec::new()
         });
-        let idle = forwarding::idle(&turned, &networks, &found.around())?;
+        let idle = forwarding::idle(&turned, &networks, &found.links_and_routes())?;
         let mut networks = networks.readable;
         networks.retain(|network| {
             only.is_none() || attachments(&records).any(|(_, attachment)| attachment.network == network.name)
@@ -124,7 +124,7 @@ impl DoctorContext {
     }
 
     /// The link of the host's best default route.
-    pub(super) fn way_out(&self, family: Family) -> Option<&Link> {
+    pub(super) fn default_link(&self, family: Family) -> Option<&Link> {
         let best = route::defaults(&self.found.routes, family).find(|route| route.link.is_some())?;
         self.found.link_at(best.link?)
     }

@@ -73,6 +73,7 @@ const NFT_CT_MARK: u32 = libc::NFT_CT_MARK.cast_unsigned();
 const NFT_CT_STATUS: u32 = libc::NFT_CT_STATUS.cast_unsigned();
 const NFT_EXTHDR_OP_IPV6: u32 = 0;
 const NFTA_FLOW_TABLE_NAME: u16 = 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Accept,

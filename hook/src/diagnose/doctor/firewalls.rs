@@ -46,7 +46,7 @@ fn routed_by(context: &DoctorContext, chain: &Chain) -> (Fate, Vec<String>) {
     let mut worst = Fate::Passes;
     let mut links = Vec::new();
     for (family, place, lets_in) in routed_places(context) {
-        let outside = context.way_out(family).map(outside);
+        let outside = context.default_link(family).map(outside);
         let (is_ipv6, outside) = (family == Family::Ipv6, outside.as_ref());
         let sent = Packet { is_ipv6, from: Some(&place), to: outside, transport: Transport::default() };
         let received = lets_in.iter().map(|is_published| Packet {
@@ -118,7 +118,7 @@ pub(super) fn marks(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> 
     let later = others(context, NF_INET_FORWARD).filter(|chain| priority(chain) > 0);
     for base in later.chain(others(context, NF_INET_POST_ROUTING)) {
         for (family, place, _) in routed_places(context) {
-            let from = context.way_out(family).map(outside);
+            let from = context.default_link(family).map(outside);
             let transport = Transport::default();
             let is_ipv6 = family == Family::Ipv6;
             let packet = Packet { is_ipv6, from: from.as_ref(), to: Some(&place), transport };
@@ -264,15 +264,15 @@ fn acceptance(context: &DoctorContext, chain: &Chain, link: &str) -> Vec<String>
     }
     if !is_iptables(chain) {
         let (table, name) = (table_in_nft(chain), nft_name(&chain.name));
-        return both(&|way, link| {
-            let key = if way == "in" { "iifname" } else { "oifname" };
+        return both(&|direction, link| {
+            let key = if direction == "in" { "iifname" } else { "oifname" };
             format!("nft insert rule {table} {name} {key} {} accept", nft(link))
         });
     }
     if is_ufw(context, chain) {
-        return both(&|way, link| format!("ufw route allow {way} on {}", word(link)));
+        return both(&|direction, link| format!("ufw route allow {direction} on {}", word(link)));
     }
     let program = if chain.family == IPV4 { "iptables" } else { "ip6tables" };
     let to = if has(context, chain, "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
-    both(&|way, link| format!("{program} -I {to} -{} {} -j ACCEPT", &way[..1], word(link)))
+    both(&|direction, link| format!("{program} -I {to} -{} {} -j ACCEPT", &direction[..1], word(link)))
 }

@@ -23,7 +23,7 @@ pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> 
         return Ok(findings);
     }
     for (family, place, _) in routed_places(context) {
-        let Some(uplink) = context.way_out(family).map(outside) else { continue };
+        let Some(uplink) = context.default_link(family).map(outside) else { continue };
         for base in others(context, NF_INET_FORWARD).filter(|base| serves(base, family)) {
             for hit in hits(base, &context.chains, &flowtables, (family, &uplink, &place)) {
                 add(&mut findings, finding(base, &hit));

@@ -9,7 +9,7 @@ use super::context::DoctorContext;
 use super::finding::Finding;
 use crate::error::Error;
 use crate::host::forwarding;
-use crate::host::uplinks::of_default_routes;
+use crate::host::uplinks::links_of_default_routes;
 
 /// Whether the host and its links forward each family that a network is routed in, and whether ocinet left forwarding on that
 /// nothing needs any more.
@@ -46,7 +46,7 @@ fn by_link(context: &DoctorContext) -> Vec<Finding> {
     let networks = context.networks.iter().filter(|network| network.is_forwarded(family));
     let mut names: Vec<String> =
         networks.flat_map(|network| context.routers(network)).map(|name| name.to_string()).collect();
-    let uplinks = of_default_routes(&context.found.routes, family);
+    let uplinks = links_of_default_routes(&context.found.routes, family);
     names.extend(uplinks.filter_map(|index| Some(context.found.link_at(index)?.name.clone())));
     names.dedup();
     names.retain(|name| kernel::of_link(family, name) == Some(false));
@@ -106,7 +106,7 @@ pub(super) fn reverse_path(context: &mut DoctorContext) -> Result<Vec<Finding>, 
     if context.records.iter().all(|record| record.ports().next().is_none()) {
         return Ok(Vec::new());
     }
-    let Some(best) = context.way_out(Family::Ipv4).map(|link| link.index) else { return Ok(Vec::new()) };
+    let Some(best) = context.default_link(Family::Ipv4).map(|link| link.index) else { return Ok(Vec::new()) };
     let setting = |link: &str| {
         let key = format!("net/ipv4/conf/{link}/rp_filter");
         sysctl::read(&key).and_then(|value| value.parse::<u8>().ok()).unwrap_or_default()

@@ -144,9 +144,9 @@ pub(super) fn neighbours(context: &mut DoctorContext) -> Result<Vec<Finding>, Er
 /// Containers whose packets may be larger than the host's way out takes.
 pub(super) fn mtu(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let default_routes =
-        Family::ALL.into_iter().flat_map(|family| route::default_routes(&context.found.routes, family));
-    let links = default_routes.filter_map(|way| context.found.link_at(way.link?));
+    let routes =
+        Family::ALL.into_iter().flat_map(|family| route::routes_to_everywhere(&context.found.routes, family));
+    let links = routes.filter_map(|route| context.found.link_at(route.link?));
     let least = links.min_by_key(|link| link.mtu);
     let Some(way_out) = least else { return Ok(findings) };
     for (record, attachment) in context.attachments() {

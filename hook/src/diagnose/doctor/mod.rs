@@ -12,6 +12,8 @@
 //! | `host.rs` | ports that processes of the host hold, a connection table that is full |
 //! | `inside.rs` `names.rs` | the container's own namespace, and whether it has a name server |
 //!
+//! `context.rs` has what several checks read, once; `finding.rs` what a check finds; `packet.rs` the packets whose fate is asked.
+//!
 //! Nothing is changed: what is asked of a LAN leaves nobody's neighbour cache changed. Each row of [`CHECKS`] is described in docs/doctor.md.
 
 mod answers;
@@ -64,7 +66,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("gateways", links::gateways),
     ("addresses", links::clashes),
     ("lan", lan::clashes),
-    ("routes", routes::ways),
+    ("routes", routes::to_containers),
     ("routing rules", refusals::rules),
     ("answers", answers::answers),
     ("neighbours", links::neighbours),

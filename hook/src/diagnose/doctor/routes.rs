@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 }
 
 /// Containers' addresses that the host's routes lead elsewhere.
-pub(super) fn ways(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
+pub(super) fn to_containers(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut findings: Vec<Finding> = Vec::new();
     let all = wanted(context);
     for wanted in &all {
@@ -85,7 +85,7 @@ pub(super) fn uplinks(context: &DoctorContext, rules: &[Rule]) -> Vec<String> {
     if rules.iter().all(|rule| rule.by_link.is_none()) {
         return Vec::new();
     }
-    let of_host = context.found.around();
+    let of_host = context.found.links_and_routes();
     let ups = context.found.links.iter().filter(|link| link.is_up && of_host.is_way_out(link));
     ups.map(|link| link.name.clone()).collect()
 }

@@ -10,6 +10,7 @@ use ocinet_shared::quoted::word;
 use super::context::DoctorContext;
 use super::finding::Finding;
 use crate::diagnose::check::NOT_REACHED;
+use crate::diagnose::flaw;
 use crate::error::Error;
 use crate::host::observed::Lack;
 use crate::lifecycle::restore;
@@ -72,7 +73,7 @@ fn of_flaw(flaw: &Flaw, table: &str, fix: &[String]) -> Finding {
             return Finding::new(
                 format!("chain {chain} of table {table} is not ocinet's, and decides about packets"),
                 "somebody added it, so that a reload leaves it there",
-                restore::deletion(chain, table),
+                flaw::deletion(chain, table),
             );
         }
     };

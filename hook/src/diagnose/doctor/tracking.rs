@@ -27,7 +27,7 @@ const NAMED: usize = 4;
 pub(super) fn rules(context: &mut DoctorContext) -> Result<Vec<Finding>, Error> {
     let mut hits: Vec<Hit> = Vec::new();
     for family in Family::ALL {
-        let outside = context.way_out(family).map(outside);
+        let outside = context.default_link(family).map(outside);
         // The host reaches its own addresses by its loopback, whose index is 1.
         let own = Place { index: 1, name: "lo".to_owned(), group: 0 };
         for (what, transport) in published(context, family) {

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use ocinet_shared::kernel::filter;
-use ocinet_shared::kernel::filter::Sender;
+use ocinet_shared::kernel::filter::{Filter, Sender};
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::{Child, Veth};
-use ocinet_shared::kernel::{KernelError, optional, rate, sysctl};
+use ocinet_shared::kernel::{Change, KernelError, neighbour, optional, rate, sysctl};
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
+use ocinet_shared::model::mac::Mac;
 
 use super::applier::{Applier, Failure};
 use crate::error::{Class, Error};
 use crate::host::conflict;
 use crate::lifecycle::teardown::DEPARTURE;
-use crate::plan::link_filters;
 use crate::plan::step::{FilterHostEnd, LimitRates, MakeChild, MakeVeth};
 
 impl Applier<'_> {
@@ -48,14 +48,14 @@ impl Applier<'_> {
         let gateway = bridge.as_ref().map(|bridge| bridge.mac);
         if let Some(bridge) = bridge.as_ref().filter(|_| *shortcut) {
             let bridge = self.index_of(&bridge.name)?;
-            let changes = link_filters::put(index, sender, gateway, Some(bridge))?;
+            let changes = filters_of_host_end(index, sender, gateway, Some(bridge))?;
             match self.route.change(changes, |_| format!("filter what {host_interface} carries")) {
                 // A kernel without act_mirred has the other filters, and does without the shortcut.
                 Err(error) if filter::is_missing(&error) => {}
                 changed => return Ok(changed?),
             }
         }
-        let changes = link_filters::put(index, sender, gateway, None)?;
+        let changes = filters_of_host_end(index, sender, gateway, None)?;
         self.filter(changes, host_interface)
     }
 
@@ -125,4 +125,28 @@ pub(super) fn no_such_kind(error: KernelError) -> Error {
     }
     let hint = "load its module with `modprobe`, or use another net.driver";
     Error::new(Class::Kernel, error.doing, "this kernel does not have it", hint)
+}
+
+/// The messages that filter a container's link. On a bridge, whose Ethernet address is `gateway`, the bridge is told where the
+/// container is; with `shortcut`, the bridge's index, what the container sends to its gateway goes straight to the bridge, whose
+/// ports then do not see it and could not learn from it where the container is.
+///
+/// # Errors
+/// None in practice: see [`filter::put`].
+fn filters_of_host_end(
+    port: u32,
+    sender: Sender<'_>,
+    gateway: Option<Mac>,
+    shortcut: Option<u32>,
+) -> Result<Vec<Change>, KernelError> {
+    let mut filters = vec![Filter::Sender(sender), Filter::Receiver { gateway }];
+    // Asked first: see `filter::put`.
+    filters.extend(gateway.zip(shortcut).map(|(gateway, bridge)| Filter::Shortcut {
+        sender,
+        gateway,
+        bridge,
+    }));
+    let mut changes: Vec<Change> = gateway.iter().map(|_| neighbour::by_port(port, sender.mac)).collect();
+    changes.extend(filter::put(port, &filters)?);
+    Ok(changes)
 }
