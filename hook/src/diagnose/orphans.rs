@@ -248,7 +248,7 @@ fn orphan_elements(
     let mut known: BTreeSet<(Set, Vec<u8>)> = BTreeSet::new();
     let of_networks = networks.iter().flat_map(elements::network_elements);
     let turned = forwarding::kept_apart(state, |element| Ok(listed.elements.contains(element)))?;
-    let of_host = forwarding::elements(&turned, &listed.around());
+    let of_host = forwarding::elements(&turned, &listed.links_and_routes());
     known.extend(of_networks.chain(of_host).map(|element| (element.set, element.key_bytes())));
     known.extend(records.iter().flat_map(Record::elements).map(|element| (element.set, element.key_bytes())));
     let is_known = move |element: &&Element| known.contains(&(element.set, element.key_bytes()));
@@ -262,7 +262,7 @@ fn idle_forwarding(state: &StateDir, listed: &Listed) -> Result<Vec<Family>, Err
         return Ok(Vec::new());
     }
     let _alone = state.lock_networks_to_look()?;
-    Ok(forwarding::idle(&turned()?, &Networks::read(state)?, &listed.around())?)
+    Ok(forwarding::idle(&turned()?, &Networks::read(state)?, &listed.links_and_routes())?)
 }
 
 /// Removes an orphan; false where it turned out to be somebody's.
@@ -393,7 +393,7 @@ fn remove_element(state: &StateDir, element: &Element) -> Result<bool, Error> {
     drop(alone);
     if let Some(path) = lease {
         leases::release(state, &path, &id)?;
-        leases::forget_source(state, &id)?;
+        leases::remove_source(state, &id)?;
     }
     nft.close();
     Ok(deleted.map(|()| !is_wanted)?)

@@ -148,7 +148,8 @@ pub fn of_element(state: &StateDir, element: &Element, value: Option<&[u8]>) -> 
 fn by_value(state: &StateDir, value: &[u8]) -> Option<ContainerId> {
     let address = elements::address_of(value)?;
     let networks = std::fs::read_dir(state.folder(Folder::Leases)).ok()?.filter_map(Result::ok);
-    let leases = networks.map(|network| network.path().join(address.to_string()));
+    let networks = networks.filter_map(|network| network.file_name().to_str()?.parse().ok());
+    let leases = networks.map(|network: ContainerId| state.lease_path(&network, address));
     leases.into_iter().find_map(|lease| leases::holder(state, &lease).ok().flatten())
 }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::container_id::ContainerId;
 use crate::model::mac::Mac;
-use crate::model::port::PublishedPort;
+use crate::model::port::{Protocol, PublishedPort};
 use crate::model::record::SharedLink;
 
 /// The file whose bytes are the locks.
@@ -246,6 +246,14 @@ pub fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     path.with_file_name(name)
+}
+
+/// The port of a folder of claims, by the folder's name; see [`Layout::port_claim_folder`].
+#[must_use]
+pub fn port_of_claim_folder(name: &str) -> Option<(Protocol, u16)> {
+    let (protocol, port) = name.split_once('-')?;
+    let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol)?;
+    Some((protocol, port.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ pub enum Locked<'a> {
     /// The ids that are still to be looked at.
     Sweep,
     /// The elements of the records and the networks, while they are put back (exclusively) or some of them are deleted
-    /// (shared). Whoever has this lock takes no other. An element that no record, no network
-    /// and no forwarding of the host has is never put back.
+    /// (shared). Whoever has this lock takes no other. An element that no record, no network and no forwarding of the host has is
+    /// never put back.
     Elements,
     /// The turn to put elements back, from before [`Self::Elements`] is asked for.
     Restoring,

@@ -17,5 +17,5 @@ mod trust;
 pub use dir::StateDir;
 pub use error::{Danger, StateError, is_absent};
 pub use files::{MAX_FILE, to_json};
-pub use layout::{Folder, id_of, id_of_temporary, temporary_path};
+pub use layout::{Folder, id_of, id_of_temporary, port_of_claim_folder, temporary_path};
 pub use lock_file::{LOCK_DEADLINE, Lock, Locked};

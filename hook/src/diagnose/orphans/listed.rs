@@ -15,9 +15,9 @@ use ocinet_shared::kernel::route::Route;
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::element::Element;
 use ocinet_shared::model::mac::Mac;
-use ocinet_shared::model::port::{Protocol, PublishedPort};
+use ocinet_shared::model::port::PublishedPort;
 use ocinet_shared::model::record::{Owned, SharedLink};
-use ocinet_shared::state::{Folder, StateDir, StateError};
+use ocinet_shared::state::{Folder, StateDir, StateError, port_of_claim_folder};
 
 use super::temporary;
 use super::temporary::Temporary;
@@ -44,7 +44,7 @@ pub struct Listed {
 
 impl Listed {
     /// The host's links as forwarding looks at them.
-    pub fn around(&self) -> Links<'_> {
+    pub fn links_and_routes(&self) -> Links<'_> {
         Links { links: &self.links, routes: &self.routes }
     }
 }
@@ -64,7 +64,7 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
         owned.push(Owned::Lease { network, address });
     }
     for (of, address, path) in
-        entries(&state.folder(Folder::PortClaims), claimed, |name| name.parse::<IpAddr>().ok())?
+        entries(&state.folder(Folder::PortClaims), port_of_claim_folder, |name| name.parse::<IpAddr>().ok())?
     {
         let Some(by) = leases::holder(state, &path)? else { continue };
         let (protocol, host_port) = of;
@@ -99,13 +99,6 @@ fn claimed_macs(state: &StateDir) -> Result<Vec<(SharedLink, Mac, PathBuf)>, Sta
     let mut all = entries(&state.folder(Folder::NetworkMacClaims), network, mac)?;
     all.extend(entries(&state.folder(Folder::ParentMacClaims), parent, mac)?);
     Ok(all)
-}
-
-/// `tcp-8080`, as the folder of a port's claims is named.
-fn claimed(name: &str) -> Option<(Protocol, u16)> {
-    let (protocol, port) = name.split_once('-')?;
-    let protocol = Protocol::ALL.into_iter().find(|known| known.name() == protocol)?;
-    Some((protocol, port.parse().ok()?))
 }
 
 /// The files of the folders of a folder, by what their names say.
