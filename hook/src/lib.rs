@@ -22,8 +22,8 @@
 //! | `error.rs` `log.rs` `cli.rs` | failures, the log, the command line |
 //!
 //! Invariants: only `lifecycle/` changes the kernel, but for what `ocinet gc` deletes (`diagnose/orphans.rs`); drivers see no
-//! socket; undo comes from the record alone; the record is
-//! on disk before the first change; no cost grows with the number of other containers.
+//! socket; undo reads the record, and for the last container of a network that network's file; the record is on disk before the first
+//! change; no cost grows with the number of other containers.
 //!
 //! ARCHITECTURE.md follows one container through the rooms.
 

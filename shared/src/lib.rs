@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `state/` | the state folder: its layout, its locks, how its files are read and written |
 //! | `kernel/` | netlink, nfnetlink, namespaces, sysctls, filters: the only code that touches the kernel |
-//! | `model/` | the words of the design as types, and what is written down of them |
+//! | `model/` | types that both programs share, and the forms of the files that are written |
 //! | `one_line.rs` `quoted.rs` | texts and commands that quote what came from outside |
 //! | `small_file.rs` | files that others write, opened without a wait and read with bounds |
 //!

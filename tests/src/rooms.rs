@@ -60,7 +60,7 @@ impl File {
     }
 }
 
-/// A file's text without comments, strings and the tests at its end.
+/// A file's text without lines of comment and the tests at its end.
 fn code(text: &str) -> String {
     let text = text.split("\nmod tests {").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -154,7 +154,7 @@ fn files(folder: &Path) -> Vec<File> {
     files
 }
 
-/// Files that only tests have: `tests.rs`, a folder `tests`, and those that their room declares so.
+/// Files that only tests have: `tests.rs`, a folder `tests`, and `properties.rs`, which is a test, too.
 fn is_test(path: &Path) -> bool {
     path.iter().any(|part| part == "tests") || path.ends_with("tests.rs") || path.ends_with("properties.rs")
 }

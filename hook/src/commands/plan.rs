@@ -17,7 +17,7 @@ use crate::input::oci_bundle::{
 };
 use crate::input::oci_state;
 use crate::input::oci_state::{BundleConfig, Container};
-use crate::lifecycle::planner::Assembly;
+use crate::lifecycle::planner::Planner;
 use crate::lifecycle::setup;
 use crate::policy::rules;
 use crate::policy::rules::Rules;
@@ -48,7 +48,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
     {
         crate::log::warn(warning);
     }
-    let assembly = Assembly {
+    let planner = Planner {
         state,
         config: &config,
         rules: &rules,
@@ -59,7 +59,7 @@ pub(super) fn run(state: &StateDir, config: Option<&PathBuf>, bundle: &str) -> R
         asks_host: false,
         has_default_route: false,
     };
-    let plan = assembly.plan(&request)?.to_string();
+    let plan = planner.plan(&request)?.to_string();
     plan.lines().try_for_each(print_line)
 }
 

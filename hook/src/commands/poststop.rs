@@ -1,4 +1,4 @@
-//! `ocinet poststop`: detaches a container by its record alone.
+//! `ocinet poststop`: detaches a container by its record.
 
 use std::fs;
 use std::io::stdin;

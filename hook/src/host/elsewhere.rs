@@ -17,12 +17,12 @@ use super::uplinks::Links;
 /// The error of the socket.
 pub fn find<'a>(
     socket: &mut NetlinkSocket,
-    around: &Links<'a>,
+    all: &Links<'a>,
     networks: &[Network],
     family: Family,
 ) -> Result<Option<&'a Link>, KernelError> {
-    for (end, router) in link::routed_ends(around.links) {
-        if around.leads_by(router, family)
+    for (end, router) in link::routed_ends(all.links) {
+        if all.leads_by(router, family)
             && !networks.iter().any(|network| router.routes_for(network))
             && link::peer_namespace_lives(socket, end)?
         {

@@ -70,7 +70,7 @@ pub fn find(
         let by_default = || match request.driver.addresses() {
             // A VPN that leads everywhere has no LAN.
             AddressScope::Lan => default_links(routes, group),
-            AddressScope::Host | AddressScope::Overlay => default_routes(routes, group),
+            AddressScope::Host | AddressScope::Overlay => links_to_everywhere(routes, group),
         };
         narrowest(socket, if peers.is_empty() { by_default() } else { by_peers })?
     };
@@ -188,9 +188,9 @@ fn default_links(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
 }
 
 /// The links by which packets to everywhere leave: those of default routes, and of VPNs that lead parts of everywhere.
-fn default_routes(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
+fn links_to_everywhere(routes: &[Route], preferred: Option<Family>) -> BTreeSet<u32> {
     let of = |family| {
-        route::default_routes(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>()
+        route::routes_to_everywhere(routes, family).filter_map(|route| route.link).collect::<BTreeSet<_>>()
     };
     let mut links = preferred.into_iter().chain(Family::ALL).map(of);
     links.find(|links| !links.is_empty()).unwrap_or_default()

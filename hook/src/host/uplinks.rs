@@ -65,7 +65,7 @@ impl<'a> Links<'a> {
     fn has_default_route(&self, link: &Link) -> bool {
         Family::ALL
             .into_iter()
-            .any(|family| of_default_routes(self.routes, family).any(|index| index == link.index))
+            .any(|family| links_of_default_routes(self.routes, family).any(|index| index == link.index))
     }
 
     /// Whether the host has a route of a family by a link.
@@ -97,7 +97,7 @@ impl<'a> Links<'a> {
 }
 
 /// The indexes of the links by which the main table's default routes of a family leave.
-pub fn of_default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = u32> {
+pub fn links_of_default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = u32> {
     let is_default = move |route: &&Route| route.is_in_main() && route.is_default_of(family);
     routes.iter().filter(is_default).filter_map(|route| route.link)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ocinet_shared::kernel::conntrack;
-use ocinet_shared::kernel::conntrack::{Found, InTheWay, NowPublished};
+use ocinet_shared::kernel::conntrack::{InTheWay, NowPublished, TrackedConnection};
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::Nft;
 use ocinet_shared::kernel::{KernelError, route};
@@ -36,7 +36,7 @@ pub fn end_in_the_way(
             containers.insert(address);
         }
     }
-    found.retain(|Found { why, .. }| match why {
+    found.retain(|TrackedConnection { why, .. }| match why {
         InTheWay::SentTo(address) => own.contains(address),
         InTheWay::BegunBy(address) => containers.contains(address),
     });

@@ -73,14 +73,14 @@ pub fn give_back(state: &StateDir, socket: &mut NetlinkSocket, nft: &mut Nft) ->
         return if kept.is_empty() { Ok(write(state, &[])?) } else { Ok(()) };
     }
     let (links, routes) = (link::list(socket)?, route::list_all(socket)?);
-    let around = Links { links: &links, routes: &routes };
+    let all = Links { links: &links, routes: &routes };
     for turned in ended {
         // A kernel that lost the family has nothing to turn off.
         let is_on = match sysctl::forwards(turned.family) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             read => read.map_err(|error| KernelError::from_io("read whether the host forwards", &error))?,
         };
-        if is_on && let Some(theirs) = elsewhere::find(socket, &around, &networks, turned.family)? {
+        if is_on && let Some(theirs) = elsewhere::find(socket, &all, &networks, turned.family)? {
             let (family, name) = (turned.family, &theirs.name);
             crate::log::info(format_args!(
                 "{family} forwarding is left on for a container on {name}, whose network is not of this state folder"
@@ -88,7 +88,7 @@ pub fn give_back(state: &StateDir, socket: &mut NetlinkSocket, nft: &mut Nft) ->
             kept.push(turned);
             continue;
         }
-        match around.others(turned.family).filter(|_| is_on) {
+        match all.others(turned.family).filter(|_| is_on) {
             Some(theirs) => {
                 if !turned.left_on {
                     let (family, name) = (turned.family, &theirs.name);

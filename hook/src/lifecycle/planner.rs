@@ -26,7 +26,7 @@ use crate::plan::{elements, validate};
 use crate::policy::rules::Rules;
 
 /// What a plan is made from besides the request.
-pub struct Assembly<'a> {
+pub struct Planner<'a> {
     /// The state folder.
     pub state: &'a StateDir,
     /// The administrator's defaults.
@@ -47,7 +47,7 @@ pub struct Assembly<'a> {
     pub has_default_route: bool,
 }
 
-impl Assembly<'_> {
+impl Planner<'_> {
     /// The plan for a container.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use proptest::sample::{select, subsequence};
 
 use crate::error::Error;
 use crate::input::config::Config;
-use crate::lifecycle::planner::Assembly;
+use crate::lifecycle::planner::Planner;
 use crate::plan::Plan;
 use crate::plan::step::{LimitRates, RouteFromHost, Step};
 use crate::policy::rules;
@@ -119,7 +119,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
     let config = Config::default();
     let driver_of = |network: &ContainerId| crate::host::facts::driver_of(&state, network);
     let request = rules::admit(annotations, &config, &driver_of)?.expect("there are net. annotations");
-    let assembly = Assembly {
+    let planner = Planner {
         state: &state,
         config: &config,
         rules: &Rules::of(&config, annotations),
@@ -130,7 +130,7 @@ fn plan(folder: &Path, id: &ContainerId, annotations: &Annotations) -> Result<Pl
         asks_host: false,
         has_default_route: false,
     };
-    assembly.plan(&request)
+    planner.plan(&request)
 }
 
 /// What a step leaves on the host, or in a namespace that may live on, by name.

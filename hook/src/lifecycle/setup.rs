@@ -25,7 +25,7 @@ use crate::input::oci_state::Container;
 use crate::input::request::Request;
 use crate::lifecycle::apply::{Applier, Failure, Subject};
 use crate::lifecycle::phases::Phases;
-use crate::lifecycle::planner::Assembly;
+use crate::lifecycle::planner::Planner;
 use crate::lifecycle::teardown::Teardown;
 use crate::lifecycle::{identity, sweep};
 use crate::plan::{Plan, pod};
@@ -42,7 +42,7 @@ const MAX_RECORD: usize = MAX_FILE as usize - (4 << 10);
 /// What earlier attempts of this start found: in the container's namespace, what others of its pod made; on the host, which
 /// addresses living containers have.
 #[derive(Default)]
-struct Found {
+struct Learned {
     /// The container whose attachments this one shares.
     owner: Option<Box<Record>>,
     /// Whether there is a default route.
@@ -119,7 +119,7 @@ impl<'a> Setup<'a> {
         sweep::some(self.state, &self.boot_id);
         self.phases.end("look for the dead");
         let mut last = None;
-        let mut found = Found::default();
+        let mut found = Learned::default();
         for _ in 0..ATTEMPTS {
             match self.attempt(&found) {
                 Ok(()) => return Ok(()),
@@ -132,10 +132,10 @@ impl<'a> Setup<'a> {
                     last = Some(of.error);
                 }
                 Err(Failure::Attached(record)) => found.owner = self.owner(record)?,
-                Err(Failure::Conflict(taken)) => match self.pod_mate(&taken)? {
+                Err(Failure::Conflict(conflict)) => match self.pod_mate(&conflict)? {
                     Some(record) if found.owner.is_none() => found.owner = self.owner(record)?,
-                    _ if self.make_way(&taken, &mut found.gone)? => last = Some(taken.error),
-                    _ => return Err(taken.error),
+                    _ if self.free(&conflict, &mut found.gone)? => last = Some(conflict.error),
+                    _ => return Err(conflict.error),
                 },
                 Err(Failure::Final(error)) => return Err(error),
             }
@@ -171,8 +171,8 @@ impl<'a> Setup<'a> {
     }
 
     /// The record of who has what this container wants, if that one is in the same namespace: they share it then.
-    fn pod_mate(&self, taken: &Conflict) -> Result<Option<Box<Record>>, Error> {
-        taken.by.as_ref().map_or(Ok(None), |holder| self.mate(holder))
+    fn pod_mate(&self, conflict: &Conflict) -> Result<Option<Box<Record>>, Error> {
+        conflict.by.as_ref().map_or(Ok(None), |holder| self.mate(holder))
     }
 
     fn mate(&self, other: &ContainerId) -> Result<Option<Box<Record>>, Error> {
@@ -215,21 +215,21 @@ impl<'a> Setup<'a> {
         identity::check_free(self.state, record, &self.container, &self.boot_id, netns_is_same)
     }
 
-    /// Takes back who has it, if that one is dead. Whether another attempt may succeed: it was given back, whoever had it has
-    /// gone, or ocinet chose it and can choose another. A holder without a record is worth one more attempt alone, since a
-    /// stop removes the record last.
-    fn make_way(&self, taken: &Conflict, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
-        if taken.is_given_back {
+    /// Detaches whoever has it, if that one is dead. True if another attempt may succeed: it was given back, whoever had it has
+    /// gone, or ocinet chose it and can choose another. A container without a record is worth one more attempt, because a stop
+    /// removes the record last.
+    fn free(&self, conflict: &Conflict, gone: &mut BTreeSet<ContainerId>) -> Result<bool, Error> {
+        if conflict.is_given_back {
             return Ok(true);
         }
-        let other = taken.by.as_ref().filter(|holder| **holder != self.container.id);
+        let other = conflict.by.as_ref().filter(|holder| **holder != self.container.id);
         if let Some(holder) = other
             && (sweep::if_dead(self.state, holder, &self.boot_id)?
                 || (self.state.read_record(holder)?.is_none() && gone.insert(holder.clone())))
         {
             return Ok(true);
         }
-        let asked_for = match taken.what {
+        let asked_for = match conflict.what {
             Wanted::Address(address) => self.asks_for(address),
             Wanted::Port(wanted) => self.request.ports().any(|port| port.host_port == wanted),
             Wanted::Mac(mac) => self.request.attachments.iter().any(|asked| {
@@ -245,7 +245,7 @@ impl<'a> Setup<'a> {
     }
 
     /// One plan, recorded and applied.
-    fn attempt(&self, found: &Found) -> Result<(), Failure> {
+    fn attempt(&self, found: &Learned) -> Result<(), Failure> {
         let plan = self.plan(found)?;
         self.phases.end("plan");
         let owner = found.owner.as_deref();
@@ -289,7 +289,7 @@ impl<'a> Setup<'a> {
             };
             self.state.replace(&path, &to_json(&ready, &path)?)?;
             applier.keep_elements(&ready)?;
-            leases::forget_source(self.state, &self.container.id)?;
+            leases::remove_source(self.state, &self.container.id)?;
             Ok(self.state.remove(&self.state.last_error_path(&self.container.id))?)
         });
         let mut teardown = applier.into_teardown();
@@ -303,8 +303,8 @@ impl<'a> Setup<'a> {
         result
     }
 
-    fn plan(&self, found: &Found) -> Result<Plan, Error> {
-        // Whether it is shared with a pod mate is found out when it is taken.
+    fn plan(&self, found: &Learned) -> Result<Plan, Error> {
+        // Whether it is shared with a pod mate is found out when it is conflict.
         let ended = RefCell::new(BTreeSet::new());
         let is_gone = |other: &ContainerId| {
             if pod_members::has_ended(self.state, other, &self.boot_id)? {
@@ -313,7 +313,7 @@ impl<'a> Setup<'a> {
             }
             Ok(self.mate(other)?.is_some())
         };
-        let assembly = Assembly {
+        let planner = Planner {
             state: self.state,
             config: self.config,
             rules: &Rules::of(self.config, &self.container.annotations),
@@ -325,8 +325,8 @@ impl<'a> Setup<'a> {
             has_default_route: found.default_route,
         };
         let plan = match &found.owner {
-            Some(owner) => assembly.share(self.request, owner),
-            None => assembly.plan(self.request),
+            Some(owner) => planner.share(self.request, owner),
+            None => planner.plan(self.request),
         }?;
         // What the plan counts on has to be free before it is applied.
         for other in ended.into_inner() {
@@ -391,7 +391,7 @@ fn both(failure: &Failure, undo: Error) -> Error {
         Failure::Stale(error) | Failure::HasDefaultRoute(error) | Failure::Final(error) => {
             error.without_hint()
         }
-        Failure::Conflict(taken) => taken.error.without_hint(),
+        Failure::Conflict(conflict) => conflict.error.without_hint(),
         Failure::WithoutLease(of) => of.error.without_hint(),
         Failure::Attached(owner) => format!("its network namespace is container {}'s", owner.id),
     };

@@ -1,5 +1,5 @@
-//! Removes what a container has by its record, and by that alone: no annotation, no configuration, no process is
-//! asked. What is gone already counts as removed. `network.rs` leaves networks.
+//! Removes what a container has, as its record lists it: no annotation and no configuration is read. Only the last container to leave a
+//! network reads that network's file, too. What is gone already counts as removed. `network.rs` leaves networks.
 
 mod network;
 
@@ -32,13 +32,13 @@ pub const DEPARTURE: Duration = Duration::from_secs(2);
 /// Whether the container is known to have got all that its record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certainty {
-    /// They were.
-    Taken,
-    /// The process that took them was killed or failed half-way; any of them may be missing.
+    /// It has.
+    Complete,
+    /// The process that set it up was killed or failed half-way: anything may be missing.
     Unknown,
 }
 
-/// Takes containers back.
+/// Detaches containers.
 pub struct Teardown<'a> {
     state: &'a StateDir,
     route: NetlinkSocket,
@@ -64,29 +64,29 @@ impl<'a> Teardown<'a> {
         Self { state, route, nft, silent: Vec::new(), unused: Vec::new() }
     }
 
-    /// Takes a recorded container back and removes its record. The caller holds the record's lock.
+    /// Detaches a recorded container and removes its record. The caller holds the record's lock.
     ///
     /// # Errors
     /// [`Class::Partial`] with everything that could not be removed; the record is kept then, for another try.
     pub fn container(&mut self, record: &Record) -> Result<(), Error> {
         self.silent = self.find_silent(record)?;
-        let certainty = if record.phase == Phase::Ready { Certainty::Taken } else { Certainty::Unknown };
+        let certainty = if record.phase == Phase::Ready { Certainty::Complete } else { Certainty::Unknown };
         self.unused = self.find_unused(record, certainty)?;
         let _ending = self.state.lock(Locked::EndingContainer(&record.id))?;
-        self.take_all(record, certainty)?;
+        self.remove_all(record, certainty)?;
         remove_record(self.state, &record.id)
     }
 
     /// Goes on after an error: what can be removed is, whatever else cannot. The addresses alone are kept then: by them
     /// the next try knows what is still this container's.
-    fn take_all(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
+    fn remove_all(&mut self, record: &Record, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
         let mut failed = Vec::new();
         for owned in record.owned.iter().rev() {
             if !failed.is_empty() && matches!(owned, Owned::Lease { .. } | Owned::MacClaim { .. }) {
                 continue;
             }
-            if let Err(error) = self.take_away(record, owned, certainty) {
+            if let Err(error) = self.remove(record, owned, certainty) {
                 failed.push(error.without_hint());
             }
         }
@@ -103,7 +103,7 @@ impl<'a> Teardown<'a> {
         ))
     }
 
-    fn take_away(&mut self, record: &Record, owned: &Owned, certainty: Certainty) -> Result<(), Error> {
+    fn remove(&mut self, record: &Record, owned: &Owned, certainty: Certainty) -> Result<(), Error> {
         let id = &record.id;
         match owned {
             Owned::Lease { network, address } => self.release_lease(record, network, *address),
@@ -219,7 +219,7 @@ impl<'a> Teardown<'a> {
         let Some(number) = record.netns_number else { return Ok(()) };
         let of_record = record.attachments.iter().find(|attachment| attachment.interface == *interface);
         let Some(found) = link::find_inside(&mut self.route, number, interface)? else {
-            if let Some(attachment) = of_record.filter(|_| certainty == Certainty::Taken) {
+            if let Some(attachment) = of_record.filter(|_| certainty == Certainty::Complete) {
                 self.wait_for_departure(attachment);
             }
             return Ok(());
@@ -262,8 +262,8 @@ impl<'a> Teardown<'a> {
         Ok(())
     }
 
-    /// The attachments outlive the container that they belong to as long as others share them: the last of these takes
-    /// them back.
+    /// The attachments outlive the container that they belong to as long as others share them: the last of these removes
+    /// them.
     fn unshare(&mut self, owner: &ContainerId, record: &Record) -> Result<(), Error> {
         pod_members::remove(self.state, owner, &record.id)?;
         let is_left = |owner: &Record| !pod_members::is_live(self.state, owner, &record.boot_id);
@@ -313,7 +313,7 @@ fn is_own(found: &Link, id: &ContainerId, of_record: Option<&Attachment>) -> boo
 /// # Errors
 /// Those of unlink(2).
 fn remove_record(state: &StateDir, id: &ContainerId) -> Result<(), Error> {
-    leases::forget_source(state, id)?;
+    leases::remove_source(state, id)?;
     Ok(state.remove(&state.record_path(id))?)
 }
 

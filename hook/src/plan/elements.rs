@@ -23,7 +23,7 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
     for cidr in &attachment.addresses {
         let family = cidr.family();
         if !inputs.network.internal {
-            elements.extend(default_routes(inputs, cidr));
+            elements.extend(outbound(inputs, cidr));
         }
         for port in inputs.ports.iter().filter(|port| port.serves(family)) {
             elements.push(publish(port, cidr));
@@ -45,7 +45,7 @@ pub fn udp_ports<'a>(elements: impl Iterator<Item = &'a Element>) -> Vec<NowPubl
 }
 
 /// What lets a container's address leave its network, and counts what does.
-fn default_routes(inputs: &Inputs<'_>, cidr: &Cidr) -> Vec<Element> {
+fn outbound(inputs: &Inputs<'_>, cidr: &Cidr) -> Vec<Element> {
     let (family, own) = (cidr.family(), || Field::Address(cidr.address()));
     let of = |ipv4, ipv6| Element::new(Set::by_family(family, ipv4, ipv6), vec![own()]);
     let member = Set::by_family(family, Set::Member4, Set::Member6);

@@ -239,7 +239,7 @@ fn check_routes(request: &Request, attached: &[Attached]) -> Result<(), Error> {
     for asked in &request.attachments {
         for (to, _) in &asked.routes {
             if let Some(interface) = known.insert(*to, &asked.interface) {
-                let cause = format!("there is a way to {to} by {interface} already");
+                let cause = format!("there is a route to {to} by {interface} already");
                 return Err(asked.label("routes").error(cause, "leave one of them out"));
             }
         }

@@ -78,7 +78,7 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
 /// # Errors
 /// A link or a subnet that is in use, no subnet left, or a gateway that is not in the subnet.
 pub fn make(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Network, Error> {
-    let pool = request.driver.addresses();
+    let scope = request.driver.addresses();
     let ranges = ranges(request, context)?;
     for range in &ranges {
         if let Some(overlap) = context.occupied.iter().find(|one| is_barred(range, one, request, context)) {
@@ -90,20 +90,20 @@ pub fn make(request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result
             ));
         }
     }
-    let is_inside = |gateway: &&IpAddr| ranges.iter().any(|range| is_on_link(pool, range, **gateway));
-    if let Some(stray) = request.gateways.iter().find(|gateway| !is_inside(gateway)) {
-        let cause = format!("{stray} is outside {}", list(&ranges));
+    let is_inside = |gateway: &&IpAddr| ranges.iter().any(|range| is_on_link(scope, range, **gateway));
+    if let Some(outside) = request.gateways.iter().find(|gateway| !is_inside(gateway)) {
+        let cause = format!("{outside} is outside {}", list(&ranges));
         return Err(request.label("gateway").error(cause, "give an address inside the subnet"));
     }
     let subnets = ranges.iter().map(|range| subnet(*range, request, context)).collect::<Result<_, _>>()?;
-    let on_lan = pool == AddressScope::Lan;
+    let on_lan = scope == AddressScope::Lan;
     let underlay_mtu = context.underlay.map(|underlay| underlay.mtu).filter(|mtu| *mtu != DEFAULT_MTU);
     let driver = drivers::of(&request.driver);
     let mut network = Network {
         name: request.network.clone(),
         settings: driver.settings(request, context)?,
         subnets,
-        ip_ranges: if pool == AddressScope::Host { Vec::new() } else { request.ip_ranges.clone() },
+        ip_ranges: if scope == AddressScope::Host { Vec::new() } else { request.ip_ranges.clone() },
         reserved: Vec::new(),
         internal: request.internal.unwrap_or(false),
         isolate: request.isolate.unwrap_or(!on_lan),
@@ -209,9 +209,9 @@ pub fn families(request: &AttachmentRequest, config: &Config) -> Vec<Family> {
 
 /// A subnet with its gateway: the one that is asked for; else the LAN's own router, or the first address.
 fn subnet(range: Cidr, request: &AttachmentRequest, context: &NetworkContext<'_>) -> Result<Subnet, Error> {
-    let pool = request.driver.addresses();
-    let inside = |list: &[IpAddr]| list.iter().copied().find(|gateway| is_on_link(pool, &range, *gateway));
-    let gateway = match (inside(&request.gateways), pool) {
+    let scope = request.driver.addresses();
+    let inside = |list: &[IpAddr]| list.iter().copied().find(|gateway| is_on_link(scope, &range, *gateway));
+    let gateway = match (inside(&request.gateways), scope) {
         (Some(asked), _) => Some(asked),
         (None, AddressScope::Lan) => context.underlay.and_then(|underlay| inside(&underlay.gateways)),
         (None, _) => Some(range.nth(1)),
@@ -221,7 +221,7 @@ fn subnet(range: Cidr, request: &AttachmentRequest, context: &NetworkContext<'_>
             .label("gateway")
             .error(format!("{gateway} is {what} of {range}"), "give another address inside the subnet")),
         None => {
-            let is_asked = gateway.is_none() && pool == AddressScope::Lan && range.family() == Family::Ipv4;
+            let is_asked = gateway.is_none() && scope == AddressScope::Lan && range.family() == Family::Ipv4;
             let next_hop = context.underlay.filter(|_| is_asked).and_then(|underlay| underlay.next_hop);
             Ok(Subnet { range, gateway, next_hop })
         }

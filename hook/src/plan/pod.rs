@@ -30,8 +30,8 @@ pub fn check(owner: &Record, members: &[Record], id: &ContainerId, request: &Req
             return differ(format!("whose {} is on {theirs}, not on {ours}", asked.interface));
         }
         let is_there = |address| has.addresses.iter().any(|cidr| cidr.address() == address);
-        if let Some(stray) = asked.addresses.iter().find(|address| !is_there(**address)) {
-            return differ(format!("whose {} has not the address {stray}", asked.interface));
+        if let Some(outside) = asked.addresses.iter().find(|address| !is_there(**address)) {
+            return differ(format!("whose {} has not the address {outside}", asked.interface));
         }
         if let Some(mac) = asked.mac.filter(|mac| has.mac != Some(*mac)) {
             return differ(format!("whose {} has not the Ethernet address {mac}", asked.interface));

@@ -54,7 +54,7 @@ pub fn has_source(state: &StateDir, id: &ContainerId) -> bool {
 ///
 /// # Errors
 /// Those of unlink(2).
-pub fn forget_source(state: &StateDir, id: &ContainerId) -> Result<(), StateError> {
+pub fn remove_source(state: &StateDir, id: &ContainerId) -> Result<(), StateError> {
     state.remove(&state.claim_source_path(id))
 }
 

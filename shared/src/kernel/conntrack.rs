@@ -22,7 +22,7 @@ use self::messages::{
     with_address,
 };
 pub use messages::IPS_DST_NAT;
-pub use published::{Found, InTheWay, NowPublished, in_the_way};
+pub use published::{InTheWay, NowPublished, TrackedConnection, in_the_way};
 
 /// Hands over the addresses of every open connection: source and destination as they were sent, and as they are
 /// answered. One may come several times.
@@ -151,8 +151,8 @@ fn end_some(
 ///
 /// # Errors
 /// What the kernel says besides that a connection has ended already.
-pub fn end_found(socket: &mut NetlinkSocket, found: &[Found]) -> Result<(), KernelError> {
-    end_listed(socket, found.iter().map(Found::entry))
+pub fn end_found(socket: &mut NetlinkSocket, found: &[TrackedConnection]) -> Result<(), KernelError> {
+    end_listed(socket, found.iter().map(TrackedConnection::entry))
 }
 
 fn end_listed<'a>(

@@ -29,6 +29,7 @@ const ACKNOWLEDGED: usize = 128;
 const ACKNOWLEDGEMENT: usize = 1024;
 /// The most that a socket buffer is given for acknowledgements, in bytes.
 const MAX_ROOM: usize = 8 << 20;
+
 /// What the kernel said to one message.
 #[derive(Debug)]
 pub struct Refusal {

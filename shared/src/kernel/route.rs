@@ -123,7 +123,7 @@ pub fn defaults(routes: &[Route], family: Family) -> impl Iterator<Item = &Route
 
 /// The routes by which a family's packets to everywhere leave: the default routes that are used, and parts of everywhere
 /// that lead elsewhere.
-pub fn default_routes(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
+pub fn routes_to_everywhere(routes: &[Route], family: Family) -> impl Iterator<Item = &Route> {
     let parts = routes.iter().filter(move |route| {
         let to = route.destination;
         route.leads_out() && to.prefix() > 0 && to.family() == family

@@ -1,4 +1,4 @@
-//! What neighbours and containers try, as frames: the same against every tool that wires containers.
+//! What neighbours and containers try, as frames: the same against every tool that attaches containers.
 //!
 //! Each attack says when it has succeeded: who saw what, or which table of the host's changed.
 

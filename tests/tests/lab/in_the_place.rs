@@ -170,7 +170,7 @@ fn what_is_in_the_place_of_the_lock_file_is_replaced() {
     }
 }
 
-/// Nothing is written or removed where it leads, and the stop takes back what is the container's.
+/// Nothing is written or removed where it leads, and the stop removes what is the container's.
 #[test]
 #[ignore = "needs root"]
 fn a_link_one_level_down_is_not_followed() {
@@ -224,7 +224,7 @@ fn a_link_one_level_down_is_not_followed() {
     }
 }
 
-/// The container's things are not taken back then, and the stop says so.
+/// The container's things are not removed then, and the stop says so.
 #[test]
 #[ignore = "needs root"]
 fn a_link_in_the_place_of_a_record_is_named_by_the_stop() {

@@ -75,14 +75,14 @@ fn start(lab: &Lab, sandbox: &Sandbox) -> u64 {
     count
 }
 
-/// Runs poststop and returns how many instructions it took until everything is taken back. valgrind ends there: it knows no clone(2)
+/// Runs poststop and returns how many instructions it took until everything is removed. valgrind ends there: it knows no clone(2)
 /// of the kind that makes the child which waits for the kernel. It is told to write down now and then what it has counted.
 fn stop(lab: &Lab, sandbox: &Sandbox) -> u64 {
     let now_and_then = ["--combine-dumps=yes", "--dump-every-bb=500"];
     let state = format!("{{\"id\":\"{}\"}}", sandbox.id);
     let (finished, count) = counted(lab, &now_and_then, "poststop", &state);
     assert!(finished.stderr.contains("Unsupported clone() flags"), "{}", finished.stderr);
-    assert!(lab.record(&sandbox.id).is_none(), "{} is taken back", sandbox.id);
+    assert!(lab.record(&sandbox.id).is_none(), "{} is detached", sandbox.id);
     count
 }
 

@@ -47,7 +47,7 @@ fn a_container_of_many_ports_is_taken_back_after_a_flush() {
     }
 }
 
-/// What is asked for is refused before anything is made, or can be read again and is taken back.
+/// What is asked for is refused before anything is made, or can be read again and is released.
 #[test]
 #[ignore = "needs root"]
 fn ten_thousand_ports_come_and_go() {

@@ -25,7 +25,7 @@ fn runs_are_counted_by_stage_and_result() {
     // Links whose namespaces have ended are the kernel's to remove.
     assert!(until(|| lab.host.links_named("oc-").is_empty()));
     refused(&lab, &[("net.ports", "0:80")], 3, "is not a port");
-    // Nothing to do is no run: a container of somebody else's, and one that was taken back already.
+    // Nothing to do is no run: a container of somebody else's, and one that was detached already.
     let other = Sandbox::new("other");
     assert_eq!(lab.create(&other, &[]).code, 0);
     assert_eq!(lab.poststop("other").code, 0);

@@ -351,7 +351,7 @@ fn a_container_may_have_thousands_of_routes() {
     reaches(&web.net, INTERNET6, 80, "internet");
     let twice = format!("{routes},172.16.7.7/32 via 10.90.0.1");
     let twice = [BRIDGE, &[("net.routes", twice.as_str())]].concat();
-    refused(&lab, &twice, 3, "there is a way to 172.16.7.7/32 by eth0 already");
+    refused(&lab, &twice, 3, "there is a route to 172.16.7.7/32 by eth0 already");
 }
 
 /// What one container leaves with is not what the next one with its address leaves with.

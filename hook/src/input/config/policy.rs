@@ -68,8 +68,8 @@ impl Table {
     /// # Errors
     /// What is wrong, and where.
     pub fn check(&self) -> Result<(), (Range<usize>, &'static str)> {
-        if let Some(stray) = self.annotation.as_ref().or(self.prefix.as_ref()) {
-            return Err((stray.span(), "it belongs to an entry [[policy.match]]"));
+        if let Some(outside) = self.annotation.as_ref().or(self.prefix.as_ref()) {
+            return Err((outside.span(), "it belongs to an entry [[policy.match]]"));
         }
         for entry in &self.matches {
             let table = entry.as_ref();

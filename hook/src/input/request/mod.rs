@@ -1,7 +1,8 @@
 //! What a container's annotations ask for, each value checked by itself. What they mean on this host is for
 //! `plan/` to say.
 //!
-//! `values.rs` reads single values and lists, `published.rs` ports, `container.rs` what is about the container as a whole.
+//! `values.rs` reads single values and lists, `driver.rs` the settings of a driver, `published.rs` ports, `container.rs` what is about
+//! the container as a whole. `routable.rs` says where a route cannot lead.
 
 mod container;
 mod driver;

@@ -69,8 +69,8 @@ impl For<'_> {
     /// Takes a key's value, if the driver supports it.
     pub fn take(&mut self, name: &str) -> Result<Option<(String, Label)>, Error> {
         let subject = key(name).map(|key| key.subject);
-        let is_of_use = subject.is_some_and(|subject| self.driver.spec().subjects.contains(&subject));
-        if is_of_use { self.annotations.take(name) } else { Ok(None) }
+        let is_supported = subject.is_some_and(|subject| self.driver.spec().subjects.contains(&subject));
+        if is_supported { self.annotations.take(name) } else { Ok(None) }
     }
 
     fn parsed<T: FromStr>(&mut self, name: &str, hint: &str) -> Result<Option<T>, Error>

@@ -29,8 +29,8 @@ impl Applier<'_> {
             && let Some(element) = elements.get(index)
             && let Some(address) = element.of_container()
         {
-            if let Some(holder) = conflict::who_lives_without_lease(address)? {
-                return Err(Failure::WithoutLease(Box::new(holder)));
+            if let Some(found) = conflict::who_lives_without_lease(address)? {
+                return Err(Failure::WithoutLease(Box::new(found)));
             }
             // Nobody who lives has it: it is left of a container that has ended. A start of another state folder that
             // has no link yet is not seen.

@@ -76,7 +76,7 @@ impl Applier<'_> {
         };
         match link::find(&mut self.route, &first.name)? {
             Some(found) if !is_ours(&found, first) => return Err(not_ours(network, &found).into()),
-            Some(found) if fresh => self.delete_stray_tunnels(network, found.index)?,
+            Some(found) if fresh => self.delete_orphan_tunnels(network, found.index)?,
             Some(found) if found.is_up && self.are_there(&network.links[1..])? => {
                 self.links.insert(first.name.clone(), found.index);
                 return Ok(());

@@ -97,7 +97,7 @@ impl Applier<'_> {
     }
 
     /// A bridge that outlived its network may still have that one's tunnels, which lead elsewhere.
-    pub(super) fn delete_stray_tunnels(&mut self, network: &Network, bridge: u32) -> Result<(), Failure> {
+    pub(super) fn delete_orphan_tunnels(&mut self, network: &Network, bridge: u32) -> Result<(), Failure> {
         for found in link::list(&mut self.route)? {
             let is_wanted =
                 network.links.iter().any(|link| link.name.as_str() == found.name && is_ours(&found, link));

@@ -37,14 +37,14 @@ impl Teardown<'_> {
             return Ok(());
         }
         let _ending = self.state.lock(Locked::EndingNetwork(name))?;
-        self.take_network_back(&network)?;
+        self.remove_network(&network)?;
         self.state.wait_for_restore()?;
         let _alone = self.state.lock_networks()?;
         self.state.remove(&self.state.network_path(name))?;
         forwarding::give_back(self.state, &mut self.route, &mut self.nft)
     }
 
-    fn take_network_back(&mut self, network: &Network) -> Result<(), Error> {
+    fn remove_network(&mut self, network: &Network) -> Result<(), Error> {
         let links = link::list(&mut self.route)?;
         let used = self.used(network, &links)?;
         if used.any() {

@@ -40,13 +40,13 @@ pub enum InTheWay {
 
 /// A connection that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct TrackedConnection {
     /// Why it is in the way.
     pub why: InTheWay,
     entry: Vec<u8>,
 }
 
-impl Found {
+impl TrackedConnection {
     pub(super) fn entry(&self) -> &[u8] {
         &self.entry
     }
@@ -56,7 +56,10 @@ impl Found {
 ///
 /// # Errors
 /// What the kernel says besides that there is no connection tracking.
-pub fn in_the_way(socket: &mut NetlinkSocket, ports: &[NowPublished]) -> Result<Vec<Found>, KernelError> {
+pub fn in_the_way(
+    socket: &mut NetlinkSocket,
+    ports: &[NowPublished],
+) -> Result<Vec<TrackedConnection>, KernelError> {
     let mut found = Vec::new();
     if ports.is_empty() || !text::may_have(names(ports)) {
         return Ok(found);
@@ -68,7 +71,7 @@ pub fn in_the_way(socket: &mut NetlinkSocket, ports: &[NowPublished]) -> Result<
         }
         list(socket, &of_udp(family), &mut |payload| {
             let why = why(payload, &bounds);
-            found.extend(why.map(|why| Found { why, entry: payload.to_vec() }));
+            found.extend(why.map(|why| TrackedConnection { why, entry: payload.to_vec() }));
         })?;
     }
     Ok(found)

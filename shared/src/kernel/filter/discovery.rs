@@ -27,8 +27,8 @@ const REDIRECT: u32 = 137;
 
 impl Program {
     /// Judges neighbour discovery: right behind the IPv6 header, router advertisements and redirects are dropped, a
-    /// neighbour advertisement goes on at the label that is returned. Behind extension
-    /// headers and in fragments, all of it is dropped (RFC 6980) that has a hop limit by which anybody believes it.
+    /// neighbour advertisement goes on at the label that is returned. Behind extension headers and in fragments, all of it is
+    /// dropped (RFC 6980) that has a hop limit by which anybody believes it.
     /// Everything else goes on here.
     pub(super) fn judge_discovery(&mut self) -> Label {
         let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());

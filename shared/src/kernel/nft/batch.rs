@@ -22,6 +22,7 @@ use crate::model::element::{Element, Set};
 /// How many elements are deleted in one transaction. One that fails takes the kernel a grace period, and has an answer for
 /// each element that is missing.
 const DELETED_AT_ONCE: usize = 4096;
+
 /// Whether elements come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {

@@ -1,4 +1,4 @@
-//! The base tables. This is the only file that starts a process.
+//! The base tables. This is the only file that starts a program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

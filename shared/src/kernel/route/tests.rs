@@ -34,5 +34,5 @@ fn parts_of_everywhere_lead_out_and_groups_and_sites_do_not() {
         assert!(!route(to, 2, 0).leads_out(), "{to}");
     }
     let routes = [route("0.0.0.0/0", 2, 0), route("0.0.0.0/1", 7, 0), route("224.0.0.0/4", 8, 0)];
-    assert_eq!(links(default_routes(&routes, Family::Ipv4)), [2, 7]);
+    assert_eq!(links(routes_to_everywhere(&routes, Family::Ipv4)), [2, 7]);
 }

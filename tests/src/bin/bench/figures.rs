@@ -30,7 +30,7 @@ pub fn markdown(rows: &[Row], costs: &[(String, [usize; 5])], rounds: usize) -> 
         "# Benchmark\n\nWritten by `make bench`; {rounds} rounds, interleaved, on {} with {} cores. One IPv4 container on a \
          bridge with one published port (`ocinet, DRIVER`: by that driver, macvlan without a port, and with the 25 ms that its LAN has to say that it has the address); whole\nprocesses timed from outside, in milliseconds; every set-up proved by a \
          connection. `floor` is a static C program with the same kernel\ncalls, the links' filters included, and nothing else \
-         (`tests/src/bin/bench/floor.c`). ocinet and the floor take back a container that has ended, as poststop finds \
+         (`tests/src/bin/bench/floor.c`). ocinet and the floor detach a container that has ended, as poststop finds \
          it; the others\nare called before, as their runtimes call them. State folders are on a tmpfs, as /run is. \
          Compare within this table only: the\nmachine is \
          shared. Beside more than {} containers only ocinet on a bridge, ocinet with veth and the floor are measured: rivals take minutes to \

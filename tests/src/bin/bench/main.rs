@@ -126,7 +126,7 @@ fn starts(options: &Options, folder: &std::path::Path) {
     }
 }
 
-/// One container's life: set up, proved by a connection, taken back in the state in which its runtime would do it.
+/// One container's life: attached, proved by a connection, detached in the state in which its runtime would do it.
 fn one_life(bench: &mut Bench) -> (Duration, Duration) {
     let mut container = bench.next_container();
     let up = bench.up(&container);

@@ -73,13 +73,13 @@ pub struct Step {
     pub input: String,
 }
 
-/// A tool that wires containers.
+/// A tool that attaches containers.
 pub trait Tool {
     /// Its name in the table.
     fn name(&self) -> String;
     /// The programs that a runtime would start to wire a container; each gets what the one before it printed.
     fn up(&self, folder: &Path, container: &Container, printed: &str) -> Vec<StepOf>;
-    /// The programs that take it back, given what the last of `up` printed.
+    /// The programs that detach it, given what the last of `up` printed.
     fn down(&self, folder: &Path, container: &Container, printed: &str) -> Vec<StepOf>;
     /// Whether its runtime calls it when the container's process has ended, as poststop is called.
     fn takes_back_the_dead(&self) -> bool {
@@ -95,7 +95,7 @@ pub trait Tool {
     fn most(&self) -> usize {
         usize::MAX
     }
-    /// From where, and at which address, the container's server answers once it is wired.
+    /// From where, and at which address, the container's server answers once it is attached.
     fn reached_from<'a>(&'a self, host: &'a Netns, container: &Container) -> (&'a Netns, SocketAddr) {
         (host, container.published())
     }
@@ -135,7 +135,7 @@ impl Bench {
         Self { tool, host, folder, attached: Vec::new(), next: 0, printed: Vec::new() }
     }
 
-    /// A container that is not wired yet.
+    /// A container that is not attached yet.
     pub fn next_container(&mut self) -> Container {
         let number = self.next;
         self.next += 1;
@@ -179,7 +179,7 @@ impl Bench {
         self.attached.len()
     }
 
-    /// What a set-up says for whoever looks for a fault; the container is taken back.
+    /// What a set-up says for whoever looks for a fault; the container is detached.
     pub fn said_at_start(&mut self) -> String {
         let mut container = self.next_container();
         let steps = self.tool.up(&self.folder, &container, "");

@@ -16,7 +16,7 @@ pub fn check(host: &Host) {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_record = name.ends_with(".json") && !name.starts_with('.');
-        // One that is being taken back may be gone by now; whole it always is.
+        // One that is being detached may be gone by now; whole it always is.
         let Some(text) = is_record.then(|| fs::read_to_string(entry.path()).ok()).flatten() else { continue };
         let record: Value = serde_json::from_str(&text).expect("a whole record");
         if record["phase"] != "ready" {

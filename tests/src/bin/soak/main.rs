@@ -103,7 +103,7 @@ fn main() {
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     println!(
         "{} lives, {} hooks killed, {} containers never stopped, {} starts refused for what others had; \
-         {checks} checks of who has what; the gc at the end took back {} things; 0 leaked",
+         {checks} checks of who has what; the gc at the end removed {} things; 0 leaked",
         of(&counts.lives),
         of(&counts.killed),
         of(&counts.abandoned),

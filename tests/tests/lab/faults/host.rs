@@ -102,7 +102,7 @@ fn new_networks_are_made_beside_links_and_routes_that_come_and_go() {
     before.assert_is_back(&lab, "thirty networks beside links that come and go");
 }
 
-/// A record as the first version wrote it is taken back by every later one.
+/// A record as the first version wrote it is undone by every later one.
 #[test]
 #[ignore = "needs root"]
 fn a_record_of_version_1_is_taken_back() {

@@ -209,7 +209,7 @@ fn a_start_that_loses_an_address_does_not_take_the_winners_route_away() {
     drop(friend);
 }
 
-/// What could not be taken back is taken back by the next try, beside a container that keeps the host's macvlan.
+/// What could not be removed is removed by the next try, beside a container that keeps the host's macvlan.
 #[test]
 #[ignore = "needs root"]
 fn a_macvlan_stop_that_fails_at_every_step_is_finished_by_the_next() {

@@ -38,12 +38,12 @@ pub struct Site {
     addresses: [IpAddr; 2],
     /// Where the published port is, by family.
     published: [SocketAddr; 2],
-    /// What has wired it, and takes it down with this value.
-    _wired: Box<dyn Any>,
+    /// What has attached it, and takes it down with this value.
+    _attached: Box<dyn Any>,
 }
 
 impl Site {
-    /// Wires two containers on a fresh host, the first with so many ports.
+    /// Attaches two containers on a fresh host, the first with so many ports.
     pub fn new(tool: Box<dyn Tool>, folder: &Path, ports: u16) -> Self {
         let name = tool.name();
         eprintln!("{name}: {ports} ports");
@@ -91,13 +91,13 @@ impl Site {
         name: String,
         [peer, server, neighbour]: [Netns; 3],
         (addresses, published): ([IpAddr; 2], [SocketAddr; 2]),
-        wired: Box<dyn Any>,
+        attached: Box<dyn Any>,
     ) -> Self {
         let arrived = Arc::new(AtomicU64::new(0));
         for net in [&peer, &server, &neighbour] {
             serve(net, &arrived);
         }
-        Self { name, peer, server, neighbour, arrived, addresses, published, _wired: wired }
+        Self { name, peer, server, neighbour, arrived, addresses, published, _attached: attached }
     }
 
     /// The published port.
