@@ -11,8 +11,8 @@ const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/src/kernel/nf
 const HEAD: &str = "\
 # Which test holds which rule
 
-`make mutants` takes each of these rules out of ocinet's tables in turn, and runs the test beside it, which must fail. `make mutants FIND=1` looks for a test for a rule
-that is new or has changed; it keeps rows that say why no test can hold a rule. That every rule is here, and every test, is itself a test (`every_rule_has_a_test_that_holds_it`).
+`sudo make mutants` takes each of these rules out of ocinet's tables in turn, and runs the test beside it, which must fail. `sudo make mutants FIND=1` looks for a test for a rule
+that is new or has changed; it keeps rows that say why no test can hold a rule. That every rule is here, and every test, is itself a test (`every_rule_has_a_test_that_holds_it`). What stands before `::` is the test's file in `tests/tests/lab/`.
 
 The checks of the filters are held by `no_check_of_a_filter_can_be_removed_unnoticed`, which changes each of their instructions.
 ";

@@ -6,6 +6,7 @@ use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::network::{Network, not_a_host};
 
 use crate::error::{Class, Error};
+use crate::input::annotations::Label;
 use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
 use crate::model::mtu::IPV6_MTU;
@@ -84,10 +85,14 @@ fn check_snat(request: &AttachmentRequest, network: &Network) -> Result<(), Erro
     }
     let lacks = |address: &&IpAddr| network.subnet(Family::of(**address)).is_none();
     let Some(address) = request.snat.iter().find(lacks) else { return Ok(()) };
-    let family = Family::of(*address);
+    Err(no_subnet_of_family(&label, network, *address))
+}
+
+fn no_subnet_of_family(label: &Label, network: &Network, address: IpAddr) -> Error {
+    let family = Family::of(address);
     let cause =
         format!("{address} is an {family} address, but the network {} has no {family} subnet", network.name);
-    Err(label.error(cause, format!("give the network an {family} subnet with net.subnet")))
+    label.error(cause, format!("give the network an {family} subnet with net.subnet"))
 }
 
 /// Checks an address that a container asks for.
@@ -99,6 +104,9 @@ pub fn check_address(request: &AttachmentRequest, network: &Network, address: Ip
     let refuse = |cause: String| Err(request.label("ip").error(cause, hint.clone()));
     if let Some(kind) = unusable(address) {
         return refuse(format!("{address} is a {kind} address"));
+    }
+    if network.subnet(Family::of(address)).is_none() {
+        return Err(no_subnet_of_family(&request.label("ip"), network, address));
     }
     let Some(subnet) = network.subnets().find(|subnet| subnet.contains(address)) else {
         return refuse(format!("{address} is outside the subnet of network {}", network.name));
