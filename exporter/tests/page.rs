@@ -122,20 +122,6 @@ fn every_metric_has_a_source_that_there_is() {
     assert_eq!(named, sources);
 }
 
-#[test]
-fn what_the_process_collector_tells_is_in_the_table() {
-    use prometheus::core::Collector as _;
-    let families = prometheus::process_collector::ProcessCollector::for_self().collect();
-    let told: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
-    let of_process: Vec<Description> = table().filter(|metric| metric.source == Some("process")).collect();
-    assert_eq!(told, of_process.iter().map(|metric| metric.name.as_str()).collect());
-    for family in &families {
-        let metric = of_process.iter().find(|metric| metric.name == family.name()).unwrap();
-        let kind = format!("{:?}", family.get_field_type()).to_lowercase();
-        assert_eq!(kind, metric.kind.name(Format::Text), "{}", metric.name);
-    }
-}
-
 /// The rows that docs/metrics.md has, and no others.
 #[test]
 fn the_reference_has_every_metric() {

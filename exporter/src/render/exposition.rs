@@ -200,6 +200,9 @@ pub const fn histogram<T>(name: &'static str, help: &'static str, value: fn(&T) 
     Metric { header: Header { name, kind: Kind::Histogram, help }, value }
 }
 
+/// 2^53: up to here a float has every whole number.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+
 /// The units that a metric's name can end with.
 const UNITS: [&str; 2] = ["bytes", "seconds"];
 
@@ -230,7 +233,7 @@ impl<'a> Writer<'a> {
                 Value::Missing => {}
                 Value::Whole(number) => self.number(header.name, labels, number),
                 Value::Large(number) => self.display(header.name, labels, number),
-                Value::Real(number) => self.display(header.name, labels, number),
+                Value::Real(number) => self.real(header.name, labels, number),
                 Value::Histogram(histogram) => self.histogram(header.name, labels, &histogram),
             }
         }
@@ -241,44 +244,58 @@ impl<'a> Writer<'a> {
             Format::Text => name,
             Format::OpenMetrics => name.strip_suffix(kind.suffix()).unwrap_or(name),
         };
-        let _ = write!(self.out, "# HELP {family} ");
+        self.texts(&["# HELP ", family, " "]);
         escape(help, self.format == Format::OpenMetrics, self.out);
-        let _ = write!(self.out, "\n# TYPE {family} {}\n", kind.name(self.format));
+        self.texts(&["\n# TYPE ", family, " ", kind.name(self.format), "\n"]);
         if self.format == Format::OpenMetrics
             && let Some((_, unit)) = family.rsplit_once('_')
             && UNITS.contains(&unit)
         {
-            let _ = writeln!(self.out, "# UNIT {family} {unit}");
+            self.texts(&["# UNIT ", family, " ", unit, "\n"]);
         }
     }
 
+    /// Without the formatting machinery, which costs more than what it writes.
+    fn texts(&mut self, texts: &[&str]) {
+        self.out.reserve(texts.iter().map(|text| text.len()).sum());
+        texts.iter().for_each(|text| self.out.push_str(text));
+    }
+
     fn number(&mut self, name: &str, labels: &LabelSet, value: u64) {
-        let labels = labels.as_str();
-        self.out.reserve(name.len() + labels.len() + 22);
-        self.out.push_str(name);
-        self.out.push_str(labels);
-        self.out.push(' ');
+        self.texts(&[name, labels.as_str(), " "]);
         push_number(value, self.out);
         self.out.push('\n');
     }
 
     fn display(&mut self, name: &str, labels: &LabelSet, value: impl std::fmt::Display) {
-        let _ = writeln!(self.out, "{name}{} {value}", labels.as_str());
+        self.texts(&[name, labels.as_str(), " "]);
+        let _ = writeln!(self.out, "{value}");
+    }
+
+    fn real(&mut self, name: &str, labels: &LabelSet, value: f64) {
+        // Most are whole, and so small that a float has all their digits.
+        if (0.0..=LARGEST_WHOLE).contains(&value) && value.fract() == 0.0 && value.is_sign_positive() {
+            self.number(name, labels, value as u64);
+        } else {
+            self.display(name, labels, value);
+        }
     }
 
     fn histogram(&mut self, name: &str, labels: &LabelSet, Histogram { buckets, sum, count }: &Histogram) {
-        let bucket = format!("{name}_bucket");
+        let bucket = [name, "_bucket"].concat();
+        let mut text = String::new();
         for (bound, count) in buckets {
+            text.clear();
             // OpenMetrics writes a bound as a number with a fraction.
-            let bound = match self.format {
-                Format::Text => format!("{bound}"),
-                Format::OpenMetrics => format!("{bound:?}"),
+            let _ = match self.format {
+                Format::Text => write!(text, "{bound}"),
+                Format::OpenMetrics => write!(text, "{bound:?}"),
             };
-            self.number(&bucket, &labels.clone().with("le", &bound), *count);
+            self.number(&bucket, &labels.clone().with("le", &text), *count);
         }
         self.number(&bucket, &labels.clone().with("le", "+Inf"), *count);
-        self.display(&format!("{name}_sum"), labels, sum);
-        self.number(&format!("{name}_count"), labels, *count);
+        self.real(&[name, "_sum"].concat(), labels, *sum);
+        self.number(&[name, "_count"].concat(), labels, *count);
     }
 
     /// The end of the text.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocinet_shared::state::StateDir;
-use prometheus::process_collector::ProcessCollector;
 
 use crate::scrape::snapshot::{Container, Interface, Snapshot, SourceReport};
 use crate::scrape::sources::conntrack::ConntrackSource;
@@ -72,7 +71,6 @@ pub struct Collector {
     nft: NftSource,
     pools: PoolSource,
     conntrack: ConntrackSource,
-    process: ProcessCollector,
 }
 
 impl Collector {
@@ -86,7 +84,6 @@ impl Collector {
             nft: NftSource::default(),
             pools: PoolSource::new(state.clone()),
             conntrack: ConntrackSource::default(),
-            process: ProcessCollector::for_self(),
             state,
             options,
         }
@@ -121,8 +118,8 @@ impl Collector {
         run.source("hooks", || hooks::read(&self.state).map(|runs| snapshot.hooks = runs).is_ok());
         run.source("conntrack", || self.conntrack.read(&mut snapshot.containers).is_ok());
         run.source("process", || {
-            snapshot.process = process::read(&self.process);
-            !snapshot.process.is_empty()
+            snapshot.process = process::read().ok();
+            snapshot.process.is_some()
         });
         snapshot.sources = run.reports;
         snapshot

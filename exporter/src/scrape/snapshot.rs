@@ -25,8 +25,8 @@ pub struct Snapshot {
     pub hooks: Vec<HookRuns>,
     /// Whether the base tables are in place; nothing where the kernel could not be asked.
     pub tables: Option<Tables>,
-    /// The resources of the exporter's own process, by metric.
-    pub process: Vec<(String, f64)>,
+    /// What the exporter's own process takes; nothing where /proc cannot be read.
+    pub process: Option<ProcessUsage>,
     /// What the exporter has counted of itself.
     pub own: Vec<MetricFamily>,
     /// The result of each source.
@@ -154,4 +154,23 @@ pub fn addresses(container: &Container, interface: &Interface) -> impl Iterator<
     attachment
         .into_iter()
         .flat_map(|attachment| attachment.addresses.iter().map(ocinet_shared::model::cidr::Cidr::address))
+}
+
+/// What the exporter's own process takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProcessUsage {
+    /// Processor time, in seconds, of the process and of the kernel for it.
+    pub cpu_seconds: f64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// The most file descriptors that may be open.
+    pub max_fds: u64,
+    /// Virtual memory, in bytes.
+    pub virtual_bytes: u64,
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// When it was started, in seconds since 1970-01-01 UTC.
+    pub start_time: f64,
+    /// Threads.
+    pub threads: u64,
 }

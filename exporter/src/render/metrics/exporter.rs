@@ -1,9 +1,9 @@
 //! The exporter itself: its sources, its version and its process.
 
-use crate::render::exposition::{Description, Group, Header, Kind, Value, Writer, gauge, info};
+use crate::render::exposition::{Description, Group, Writer, counter, gauge, info};
 use crate::render::labels::LabelSet;
 use crate::render::metrics::own;
-use crate::scrape::snapshot::{Snapshot, SourceReport};
+use crate::scrape::snapshot::{ProcessUsage, Snapshot, SourceReport};
 
 /// The sources.
 #[rustfmt::skip]
@@ -28,27 +28,26 @@ static BUILD: Group<()> = Group {
     ],
 };
 
-const fn of_process(name: &'static str, kind: Kind, help: &'static str) -> Header<'static> {
-    Header { name, kind, help }
-}
-
-/// The resources of the exporter's own process, by the names of the prometheus crate.
+/// The resources of the exporter's own process, by the names that Prometheus's client libraries give them.
 #[rustfmt::skip]
-static PROCESS: &[Header<'static>] = &[
-    of_process("process_cpu_seconds_total", Kind::Counter, "Seconds of processor time, in whole ones."),
-    of_process("process_open_fds", Kind::Gauge, "Open file descriptors."),
-    of_process("process_max_fds", Kind::Gauge, "The most file descriptors that may be open."),
-    of_process("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory."),
-    of_process("process_resident_memory_bytes", Kind::Gauge, "Memory in use."),
-    of_process("process_start_time_seconds", Kind::Gauge,
-        "When the process was started, in seconds since 1970-01-01 UTC."),
-    of_process("process_threads", Kind::Gauge, "Threads."),
-];
+static PROCESS: Group<ProcessUsage> = Group {
+    labels: &[],
+    source: Some("process"),
+    metrics: &[
+        counter("process_cpu_seconds_total", "Seconds of processor time.", |process| process.cpu_seconds.into()),
+        gauge("process_open_fds", "Open file descriptors.", |process| process.open_fds.into()),
+        gauge("process_max_fds", "The most file descriptors that may be open.", |process| process.max_fds.into()),
+        gauge("process_virtual_memory_bytes", "Virtual memory.", |process| process.virtual_bytes.into()),
+        gauge("process_resident_memory_bytes", "Memory in use.", |process| process.resident_bytes.into()),
+        gauge("process_start_time_seconds", "When the process was started, in seconds since 1970-01-01 UTC.",
+            |process| process.start_time.into()),
+        gauge("process_threads", "Threads.", |process| process.threads.into()),
+    ],
+};
 
 /// What the tables say, in their order.
 pub(super) fn table() -> impl Iterator<Item = Description> {
-    let process = PROCESS.iter().map(|header| header.describe(&[], Some("process")));
-    SOURCES.describe().chain(BUILD.describe()).chain(own::table()).chain(process)
+    SOURCES.describe().chain(BUILD.describe()).chain(own::table()).chain(PROCESS.describe())
 }
 
 pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
@@ -59,9 +58,8 @@ pub(super) fn write(snapshot: &Snapshot, writer: &mut Writer<'_>) {
         .with("rustversion", env!("OCINET_RUSTC_VERSION"));
     BUILD.write(&[(version, ())], writer);
     own::write(&snapshot.own, writer);
-    let none = LabelSet::default();
-    for header in PROCESS {
-        let values = snapshot.process.iter().filter(|(name, _)| name == header.name);
-        writer.metric(header, values.map(|(_, value)| (&none, Value::Real(*value))));
-    }
+    PROCESS.write(
+        &snapshot.process.map(|process| (LabelSet::default(), process)).into_iter().collect::<Vec<_>>(),
+        writer,
+    );
 }

@@ -1,6 +1,6 @@
 //! What the exporter counts of itself, by name: what its registry says, in the text formats of all other metrics.
 
-use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
+use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::render::exposition::{Description, Header, Histogram, Kind, Value, Writer};
 use crate::render::labels::LabelSet;
@@ -31,18 +31,20 @@ fn header(family: &MetricFamily) -> Header<'_> {
 
 fn write_family(family: &MetricFamily, writer: &mut Writer<'_>) {
     let header = header(family);
-    let series = family.get_metric().iter().map(|metric| {
-        let labels = metric.get_label().iter();
-        let labels = labels.fold(LabelSet::default(), |all, label| all.with(label.name(), label.value()));
-        let value = match header.kind {
-            Kind::Counter => metric.get_counter().get_value().into(),
-            Kind::Histogram => Value::Histogram(histogram(metric.get_histogram())),
-            _ => metric.get_gauge().get_value().into(),
-        };
-        (labels, value)
-    });
-    let series: Vec<(LabelSet, Value)> = series.collect();
-    writer.metric(&header, series.iter().map(|(labels, value)| (labels, value.clone())));
+    let metrics = family.get_metric();
+    let label_set = |metric: &Metric| {
+        metric
+            .get_label()
+            .iter()
+            .fold(LabelSet::default(), |all, label| all.with(label.name(), label.value()))
+    };
+    let value = |metric: &Metric| match header.kind {
+        Kind::Counter => metric.get_counter().get_value().into(),
+        Kind::Histogram => Value::Histogram(histogram(metric.get_histogram())),
+        _ => metric.get_gauge().get_value().into(),
+    };
+    let labels: Vec<LabelSet> = metrics.iter().map(label_set).collect();
+    writer.metric(&header, labels.iter().zip(metrics.iter().map(value)));
 }
 
 fn histogram(histogram: &proto::Histogram) -> Histogram {
