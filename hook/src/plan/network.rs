@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocinet_shared::model::cidr::{Cidr, Family};
-use ocinet_shared::model::driver_settings::DriverSettings;
 use ocinet_shared::model::network::{HostLinkKind, Network, Subnet, not_a_host};
 
 use crate::error::{Class, Error};
@@ -42,7 +41,7 @@ pub fn share(request: &AttachmentRequest, network: Network) -> Result<Network, E
     if request.driver.name() != network.settings.driver() {
         return differ("driver", request.driver.name(), network.settings.driver());
     }
-    if matches!(network.settings, DriverSettings::Unreadable { .. }) {
+    if network.settings.fault().is_some() {
         return Err(unreadable(&network));
     }
     let asked = request.driver.texts();
@@ -283,7 +282,7 @@ mod tests {
             ("ipvlan", json!({ "mode": "l2" })),
         ] {
             let said = shared(driver, &settings, &[]).unwrap_err();
-            assert!(said.contains("no settings of the driver"), "{said}");
+            assert!(said.contains("does not hold the settings of the driver"), "{said}");
         }
     }
 }

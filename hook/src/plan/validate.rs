@@ -160,11 +160,7 @@ pub fn too_small_for_ipv6(request: &AttachmentRequest, mtu: u32) -> Error {
 /// The refusal to join a network whose file does not say what its driver writes there.
 #[must_use]
 pub fn unreadable(network: &Network) -> Error {
-    let driver = network.settings.driver();
-    Error::new(
-        Class::State,
-        format!("join network {}", network.name),
-        format!("what was written down about it are no settings of the driver {driver}"),
-        "stop its containers, so that it is made anew",
-    )
+    let cause = network.settings.fault().unwrap_or_else(|| "another driver made it".to_owned());
+    let hint = "stop its containers, so that it is made anew";
+    Error::new(Class::State, format!("join network {}", network.name), cause, hint)
 }

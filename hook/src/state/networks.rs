@@ -34,13 +34,18 @@ impl Networks {
         Ok(all)
     }
 
-    /// The same, with a warning of each file that is not believed.
+    /// The same, with a warning of each file that is not believed, and of each network that no container can join.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn read_and_warn(state: &StateDir) -> Result<Self, StateError> {
         let all = Self::read(state)?;
         all.faults().for_each(crate::log::warn);
+        for network in &all.readable {
+            if let Some(fault) = network.settings.fault() {
+                crate::log::warn(format_args!("no container can join network {}: {fault}", network.name));
+            }
+        }
         Ok(all)
     }
 

@@ -83,6 +83,13 @@ impl DriverSettings {
         }
     }
 
+    /// Why no container can join the network, where its file does not say what its driver writes there.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let Self::Unreadable { driver, .. } = self else { return None };
+        Some(format!("its file does not hold the settings of the driver {driver}"))
+    }
+
     /// The link of the host that containers' links, or tunnels, are bound to, where one was named or found.
     #[must_use]
     pub fn parent(&self) -> Option<&IfName> {

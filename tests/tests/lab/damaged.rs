@@ -120,6 +120,46 @@ fn a_damaged_network_is_named_and_stops_nothing_else() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_network_without_its_drivers_settings_is_named_and_joined_by_nobody() {
+    let lab = Lab::new();
+    used(&lab);
+    let before = Snapshot::of(&lab);
+    let web = lab.attach("web", &WEB);
+    let _server = Server::tcp(&web.net, 80, "web");
+    let file = lab.state_dir().join("networks/default.json");
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        whole.replacen(r#""settings":{"bridge":"ocinet0"}"#, r#""settings":{"bridge":"a b"}"#, 1),
+    )
+    .unwrap();
+    assert_ne!(fs::read_to_string(&file).unwrap(), whole, "it has settings");
+    let says = "its file does not hold the settings of the driver bridge";
+    for (command, code) in [("reload", 0), ("check", 1), ("doctor", 0)] {
+        let said = lab.run(&[command], "");
+        assert_eq!(said.code, code, "{command}: {}", said.stderr);
+        assert!((said.stdout + &said.stderr).contains(says), "{command}");
+    }
+    assert_eq!(lab.run(&["gc"], "").code, 0);
+    let refused = lab.create(&Sandbox::new("second"), &WEB[..1]);
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&format!("cannot join network default: {says}; hint: stop its containers")),
+        "{}",
+        refused.stderr
+    );
+    let blue = lab.attach("blue", &BLUE);
+    reaches(&lab.peer, HOST4, 8080, "web");
+    lab.detach(blue);
+    drop(_server);
+    lab.detach(web);
+    let anew = lab.attach("anew", &WEB[..1]);
+    lab.detach(anew);
+    before.assert_is_back(&lab, "a network without settings");
+}
+
 /// What happened to the file that says which families' forwarding ocinet turned on.
 #[derive(Debug, Clone, Copy)]
 enum OfForwarding {

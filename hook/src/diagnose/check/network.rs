@@ -12,7 +12,9 @@ use crate::plan::link_filters::with_tunnel;
 
 /// What of a network is not as recorded.
 pub(super) fn differences(network: &Network, found: &mut ObservedHost) -> Vec<String> {
-    let mut differences = Vec::new();
+    let fault = network.settings.fault();
+    let mut differences: Vec<String> =
+        fault.iter().map(|fault| format!("no container can join it: {fault}")).collect();
     for link in &network.links {
         let (name, kind) = (&link.name, link.kind.name());
         let Some(there) = found.link(name.as_str()).cloned() else {
