@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
-use ocinet_shared::kernel::{process, random, route};
+use ocinet_shared::kernel::{random, route};
 use ocinet_shared::model::cidr::{Cidr, Family};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::ifname::IfName;
@@ -14,7 +14,7 @@ use ocinet_shared::model::network::Network;
 use ocinet_shared::state::StateDir;
 
 use crate::error::{Class, Error, annotation};
-use crate::host::{conflict, occupied, underlay};
+use crate::host::{boot, conflict, occupied, underlay};
 use crate::input::config::Config;
 use crate::input::request::AttachmentRequest;
 use crate::model::driver_spec::AddressScope;
@@ -51,7 +51,7 @@ pub fn network(
     for family in network::families(request, config) {
         routes.extend(route::list(&mut socket, family)?);
     }
-    let boot_id = process::boot_id()?;
+    let boot_id = boot::id()?;
     let peers = underlay::peers(&mut socket, request)?;
     let underlay = underlay::find(&mut socket, request, &routes, &peers)?;
     network::make(

@@ -25,7 +25,7 @@ use crate::plan::elements;
 
 /// What keeps a network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Keeper {
+enum KeptBy {
     /// A process that is in it.
     Process(u32),
     /// A file that it is mounted on.
@@ -34,7 +34,7 @@ enum Keeper {
     Unseen,
 }
 
-impl fmt::Display for Keeper {
+impl fmt::Display for KeptBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process(pid) => write!(f, "process {pid} is in its network namespace"),
@@ -56,7 +56,7 @@ struct Living {
     /// Whether that is a link of its own.
     has_host_end: bool,
     addresses: Vec<IpAddr>,
-    keeper: Keeper,
+    keeper: KeptBy,
 }
 
 /// What lives on this host, and what of ocinet's belongs to it whatever the records say.
@@ -105,7 +105,7 @@ impl Inhabitants {
                     on: link.index,
                     has_host_end: true,
                     addresses: Vec::new(),
-                    keeper: Keeper::Unseen,
+                    keeper: KeptBy::Unseen,
                 });
             }
         }
@@ -248,10 +248,10 @@ fn address(field: &Field) -> Option<IpAddr> {
 }
 
 /// The network namespaces besides this process's own, each once.
-fn namespaces() -> Result<Vec<(Namespace, Keeper)>, KernelError> {
+fn namespaces() -> Result<Vec<(Namespace, KeptBy)>, KernelError> {
     let own = home()?.id();
-    let mut all: BTreeMap<(u64, u64), (Namespace, Keeper)> = BTreeMap::new();
-    let mut add = |namespace: Namespace, keeper: Keeper| {
+    let mut all: BTreeMap<(u64, u64), (Namespace, KeptBy)> = BTreeMap::new();
+    let mut add = |namespace: Namespace, keeper: KeptBy| {
         let NamespaceId { device, inode } = namespace.id();
         if namespace.id() != own {
             all.entry((device, inode)).or_insert((namespace, keeper));
@@ -260,12 +260,12 @@ fn namespaces() -> Result<Vec<(Namespace, Keeper)>, KernelError> {
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if let Ok(namespace) = Namespace::of_process(pid) {
-            add(namespace, Keeper::Process(pid));
+            add(namespace, KeptBy::Process(pid));
         }
     }
     for path in mounted(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()) {
         if let Ok(namespace) = Namespace::at(&path) {
-            add(namespace, Keeper::Mount(path));
+            add(namespace, KeptBy::Mount(path));
         }
     }
     Ok(all.into_values().collect())
@@ -286,7 +286,7 @@ fn home() -> Result<Namespace, KernelError> {
 }
 
 /// What in a namespace is attached to this host by ocinet.
-fn attachments(namespace: &Namespace, keeper: &Keeper) -> Result<Vec<Living>, KernelError> {
+fn attachments(namespace: &Namespace, keeper: &KeptBy) -> Result<Vec<Living>, KernelError> {
     let home = home()?;
     let mut socket = namespace.enter(&home, || NetlinkSocket::open(NETLINK_ROUTE))??;
     let links = link::list(&mut socket)?;

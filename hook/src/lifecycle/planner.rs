@@ -20,7 +20,7 @@ use crate::input::request::{AttachmentRequest, Request};
 use crate::plan::Plan;
 use crate::plan::driver::{Attached, Inputs};
 use crate::plan::drivers;
-use crate::plan::resolver_files::Names;
+use crate::plan::resolver_files::HostNames;
 use crate::plan::step::Step;
 use crate::plan::{elements, validate};
 use crate::policy::rules::Rules;
@@ -74,14 +74,14 @@ impl Planner<'_> {
 
     /// What the container is told without asking for it; nothing where no bundle says where its files are. A container on
     /// internal networks alone reaches no name server and is told none, so that a look-up fails at once.
-    fn names(&self, request: &Request, families: &[Family]) -> Result<Names, Error> {
+    fn names(&self, request: &Request, families: &[Family]) -> Result<HostNames, Error> {
         let asks = request.resolver.servers.is_empty();
         let families = if asks { families } else { &[] };
         let answer = name_servers::name_servers(self.config, families)?;
-        let Some(bundle) = self.bundle else { return Ok(Names::default()) };
+        let Some(bundle) = self.bundle else { return Ok(HostNames::default()) };
         let has_none = answer == Answer::Nobody;
         let host = if let Answer::Servers(servers) = answer { Some(servers) } else { None };
-        Ok(Names { host, has_none, own: bundle.own_name().map(str::to_owned) })
+        Ok(HostNames { host, has_none, own: bundle.own_name().map(str::to_owned) })
     }
 
     fn attach(

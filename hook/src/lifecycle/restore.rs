@@ -7,15 +7,15 @@ use nix::errno::Errno;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft;
 use ocinet_shared::kernel::nft::{ChangeError, Flaw, InstallError, Nft, counted};
-use ocinet_shared::kernel::{conntrack, link, process, route};
+use ocinet_shared::kernel::{conntrack, link, route};
 use ocinet_shared::model::element::{Element, Field, Set, Table};
 use ocinet_shared::model::network::Network;
 use ocinet_shared::model::record::{Phase, Record};
 use ocinet_shared::state::{Locked, StateDir, StateError};
 
 use crate::error::{Class, Error};
-use crate::host::forwarding;
 use crate::host::uplinks::Links;
+use crate::host::{boot, forwarding};
 use crate::lifecycle::connections;
 use crate::lifecycle::forwarding::delete_uplinks;
 use crate::plan::elements;
@@ -76,7 +76,7 @@ fn restore_lost(state: &StateDir, nft: &mut Nft) {
 
 /// `new` are elements that are to be added next: the parts of the tables that they need are made as well.
 fn restore_alone(state: &StateDir, nft: &mut Nft, new: &[Element]) -> Result<Vec<Record>, Error> {
-    let boot_id = process::boot_id()?;
+    let boot_id = boot::id()?;
     let staying_networks = staying_networks(state, Networks::read_and_warn(state)?.readable)?;
     let mut common: Vec<Element> = staying_networks.iter().flat_map(elements::network_elements).collect();
     if let Err(fault) = turned(state)? {
@@ -214,7 +214,7 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
             return Ok(true);
         }
     }
-    let boot_id = process::boot_id()?;
+    let boot_id = boot::id()?;
     let records = state.records()?.into_iter().flatten();
     let live: Vec<Record> = records.filter(|record| is_attached(state, record, &boot_id)).collect();
     let networks = Networks::read(state)?.readable;

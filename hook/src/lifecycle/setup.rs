@@ -17,13 +17,14 @@ use ocinet_shared::model::record::{Phase, Record, VERSION};
 use ocinet_shared::state::{Locked, MAX_FILE, StateDir, to_json};
 
 use crate::error::{Class, Error, annotation};
+use crate::host::boot;
 use crate::host::conflict::{Conflict, Wanted};
 use crate::input::config::Config;
 use crate::input::labels;
 use crate::input::oci_bundle::OciBundle;
 use crate::input::oci_state::Container;
 use crate::input::request::Request;
-use crate::lifecycle::apply::{Applier, Failure, Subject};
+use crate::lifecycle::apply::{Applier, Failure, Target};
 use crate::lifecycle::phases::Phases;
 use crate::lifecycle::planner::Planner;
 use crate::lifecycle::teardown::Teardown;
@@ -99,7 +100,7 @@ impl<'a> Setup<'a> {
         if home.id() == namespace.id() && request.needs_own_namespace() {
             return Err(no_own_namespace(&container.id));
         }
-        let boot_id = process::boot_id()?;
+        let boot_id = boot::id()?;
         let bundle = OciBundle::read(Path::new(&container.bundle));
         phases.end("look at the process and its bundle");
         Ok(Self { state, config, request, container, bundle, boot_id, pid_start, home, namespace, phases })
@@ -251,7 +252,7 @@ impl<'a> Setup<'a> {
         let owner = found.owner.as_deref();
         let path = self.state.record_path(&self.container.id);
         let mut record = self.record(&plan, owner)?;
-        let subject = Subject {
+        let target = Target {
             id: &self.container.id,
             pid: self.container.pid,
             bundle: &self.bundle,
@@ -259,7 +260,7 @@ impl<'a> Setup<'a> {
             namespace: &self.namespace,
             phases: self.phases,
         };
-        let mut applier = Applier::new(self.state, &subject)?;
+        let mut applier = Applier::new(self.state, &target)?;
         let json = to_json(&record, &path)?;
         if json.len() > MAX_RECORD {
             let cause = format!("its record would have {} bytes, and may have {MAX_RECORD}", json.len());

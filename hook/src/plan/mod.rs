@@ -30,7 +30,7 @@ use crate::input::request::Request;
 use crate::model::driver_spec::StandaloneDriver;
 use crate::plan::driver::Attached;
 use crate::plan::drivers::standalone;
-use crate::plan::resolver_files::Names;
+use crate::plan::resolver_files::HostNames;
 use crate::plan::step::{AskLan, ConfigureInterface, OwnTable, Step};
 
 /// The routing table of an interface beside others is this and the number in the interface's name.
@@ -55,7 +55,7 @@ impl Plan {
         request: &Request,
         attached: Vec<Attached>,
         has_default_route: bool,
-        names: Names,
+        names: HostNames,
     ) -> Result<Self, Error> {
         check_routes(request, &attached)?;
         let defaults = defaults(request, &attached, has_default_route)?;
@@ -103,7 +103,7 @@ impl Plan {
             return Err(annotation("net.sysctl", cause, "leave it out, or use another net.driver"));
         }
         let mut plan = Self { steps: standalone::steps(driver), ..Self::default() };
-        plan.finish(request, Names::default())?;
+        plan.finish(request, HostNames::default())?;
         Ok(plan)
     }
 
@@ -135,7 +135,7 @@ impl Plan {
     }
 
     /// What is about the container as a whole comes last.
-    fn finish(&mut self, request: &Request, names: Names) -> Result<(), Error> {
+    fn finish(&mut self, request: &Request, names: HostNames) -> Result<(), Error> {
         if !request.sysctls.is_empty() {
             self.steps.push(Step::WriteSysctls(request.sysctls.clone()));
         }
@@ -146,7 +146,7 @@ impl Plan {
     ///
     /// # Errors
     /// A name for the gateway where there is none.
-    pub fn shared(request: &Request, owner: &Record, names: Names) -> Result<Self, Error> {
+    pub fn shared(request: &Request, owner: &Record, names: HostNames) -> Result<Self, Error> {
         let steps = vec![Step::Share(owner.id.clone())];
         let mut plan = Self { steps, attachments: owner.attachments.clone() };
         plan.finish(request, names)?;
@@ -161,7 +161,7 @@ impl Plan {
 
     /// Names for `host-gateway` are the gateway's, of the first interface that has one. The container's own name is the
     /// addresses of its first interface, unless `net.hosts` gives it to another.
-    fn tell_the_resolver(&mut self, request: &Request, names: Names) -> Result<(), Error> {
+    fn tell_the_resolver(&mut self, request: &Request, names: HostNames) -> Result<(), Error> {
         let resolver = &request.resolver;
         let asked = NameServers { servers: resolver.servers.clone(), search: resolver.search.clone() };
         let host = names.host.filter(|_| asked.servers.is_empty());

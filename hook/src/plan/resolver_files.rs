@@ -11,7 +11,7 @@ const END: &str = "# ocinet ends";
 
 /// What ocinet tells a container by itself, where nothing else does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct HostNames {
     /// The host's name servers, as far as the container may reach them.
     pub host: Option<NameServers>,
     /// Whether the host was asked, and has none that the container could ask.

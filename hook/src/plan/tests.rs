@@ -97,7 +97,7 @@ fn who_shares_the_attachments_of_another_takes_its_share_first() {
     }))
     .unwrap();
     let request = request(&[("net.driver", "bridge"), ("net.hosts", "gw:host-gateway")]);
-    let plan = Plan::shared(&request, &owner, Names::default()).unwrap();
+    let plan = Plan::shared(&request, &owner, HostNames::default()).unwrap();
     let gateway = ("10.90.0.1".parse().unwrap(), "gw".to_owned());
     let hosts = Step::WriteHosts(ToldHosts { own: None, asked: vec![gateway] });
     assert_eq!(plan.steps, [Step::Share(owner.id), hosts]);

@@ -52,7 +52,7 @@ impl<E: Into<Error>> From<E> for Failure {
 
 /// The container that is being set up.
 #[derive(Debug)]
-pub struct Subject<'a> {
+pub struct Target<'a> {
     /// Its id.
     pub id: &'a ContainerId,
     /// Its first process.
@@ -79,7 +79,7 @@ pub(super) struct Question {
 /// The sockets and namespaces of one set-up.
 pub struct Applier<'a> {
     pub(super) state: &'a StateDir,
-    pub(super) subject: &'a Subject<'a>,
+    pub(super) target: &'a Target<'a>,
     pub(super) route: NetlinkSocket,
     pub(super) nft: Nft,
     pub(super) inside: Option<NetlinkSocket>,
@@ -98,10 +98,10 @@ impl<'a> Applier<'a> {
     ///
     /// # Errors
     /// Those of socket(2).
-    pub fn new(state: &'a StateDir, subject: &'a Subject<'a>) -> Result<Self, KernelError> {
+    pub fn new(state: &'a StateDir, target: &'a Target<'a>) -> Result<Self, KernelError> {
         Ok(Self {
             state,
-            subject,
+            target,
             route: NetlinkSocket::open(NETLINK_ROUTE)?,
             nft: Nft::open()?,
             inside: None,
@@ -130,7 +130,7 @@ impl<'a> Applier<'a> {
     pub(super) fn inside(&mut self) -> Result<&mut NetlinkSocket, KernelError> {
         if self.inside.is_none() {
             let opened =
-                self.subject.namespace.enter(self.subject.home, || NetlinkSocket::open(NETLINK_ROUTE))??;
+                self.target.namespace.enter(self.target.home, || NetlinkSocket::open(NETLINK_ROUTE))??;
             self.inside = Some(opened);
         }
         self.inside.as_mut().ok_or_else(|| KernelError::new("open a netlink socket", Errno::EBADF))

@@ -17,7 +17,7 @@ use crate::state::{leases, pod_members};
 impl Applier<'_> {
     pub(super) fn take_lease(&mut self, network: &ContainerId, address: IpAddr) -> Result<(), Failure> {
         let path = self.state.lease_path(network, address);
-        if leases::take(self.state, &path, self.subject.id)? {
+        if leases::take(self.state, &path, self.target.id)? {
             return Ok(());
         }
         Err(Failure::Conflict(Box::new(conflict::of_lease(self.state, network, address))))
@@ -34,14 +34,14 @@ impl Applier<'_> {
             ))
         };
         let (record, _lock) = self.state.lock_record(owner)?.ok_or_else(gone)?;
-        if record.phase != Phase::Ready || record.netns != self.subject.namespace.id() {
+        if record.phase != Phase::Ready || record.netns != self.target.namespace.id() {
             return Err(gone());
         }
-        Ok(pod_members::add(self.state, owner, self.subject.id)?)
+        Ok(pod_members::add(self.state, owner, self.target.id)?)
     }
 
     pub(super) fn claim_mac(&mut self, on: &SharedLink, mac: Mac) -> Result<(), Failure> {
-        if leases::take(self.state, &self.state.mac_claim_path(on, mac), self.subject.id)? {
+        if leases::take(self.state, &self.state.mac_claim_path(on, mac), self.target.id)? {
             return Ok(());
         }
         Err(Failure::Conflict(Box::new(conflict::of_mac(self.state, on, mac))))
@@ -49,7 +49,7 @@ impl Applier<'_> {
 
     pub(super) fn claim_port(&mut self, port: &PublishedPort) -> Result<(), Failure> {
         let Some(path) = self.state.port_claim_path(port) else { return Ok(()) };
-        if !leases::take(self.state, &path, self.subject.id)? {
+        if !leases::take(self.state, &path, self.target.id)? {
             return Err(Failure::Conflict(Box::new(conflict::of_claim(self.state, port, &path))));
         }
         // Claims are made before publish elements are looked for, and publish elements before claims: of two

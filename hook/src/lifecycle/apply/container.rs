@@ -50,7 +50,7 @@ impl Applier<'_> {
             _ => {}
         }
         let mut changes = vec![
-            link::alias(index, &format!("{}{}", link::OF_CONTAINER, self.subject.id)),
+            link::alias(index, &format!("{}{}", link::OF_CONTAINER, self.target.id)),
             link::up(link::LOOPBACK),
         ];
         if *announce {
@@ -180,7 +180,7 @@ impl Applier<'_> {
             settings.push(("ndisc_notify", "1"));
         }
         let is_open = self.inside.is_some();
-        let (opened, index) = self.subject.namespace.enter(self.subject.home, || {
+        let (opened, index) = self.target.namespace.enter(self.target.home, || {
             sysctl::write_all(Family::Ipv6, interface, &settings)?;
             let opened = if is_open { None } else { Some(NetlinkSocket::open(NETLINK_ROUTE)?) };
             Ok::<_, KernelError>((opened, link::index_of(interface)?))
@@ -197,7 +197,7 @@ impl Applier<'_> {
     }
 
     pub(super) fn write_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<(), Failure> {
-        let written = self.subject.namespace.enter(self.subject.home, || {
+        let written = self.target.namespace.enter(self.target.home, || {
             sysctls.iter().try_for_each(|sysctl| sysctl::write(&sysctl.key, &sysctl.value))
         })?;
         written.map_err(|error| {

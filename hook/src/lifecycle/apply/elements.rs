@@ -38,7 +38,7 @@ impl Applier<'_> {
             result = self.nft.add(elements);
         }
         self.refuse_taken(result, elements)?;
-        match bound_claim(self.state, self.subject.id, elements)? {
+        match bound_claim(self.state, self.target.id, elements)? {
             Some(taken) => {
                 self.nft.delete(elements)?;
                 Err(Failure::Conflict(Box::new(taken)))

@@ -34,7 +34,7 @@ impl Applier<'_> {
             mtu: *mtu,
             hairpin: *hairpin,
         };
-        let made = link::make_veth(&mut self.route, &veth, self.subject.namespace.as_fd());
+        let made = link::make_veth(&mut self.route, &veth, self.target.namespace.as_fd());
         self.made_inside(made, interface)?;
         let host_end = self.index_of(host_interface)?;
         self.host_ends.insert(interface.clone(), host_end);
@@ -68,7 +68,7 @@ impl Applier<'_> {
             Child { name: interface, parent: parent_index, kind: *kind, mac: *mac, mtu: *mtu, group: None };
         let deadline = Instant::now() + DEPARTURE;
         let made = loop {
-            match link::make_child(&mut self.route, &child, Some(self.subject.namespace.as_fd())) {
+            match link::make_child(&mut self.route, &child, Some(self.target.namespace.as_fd())) {
                 Err(KernelError { errno: Errno::EBUSY | Errno::EINVAL, .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(1));
                 }
@@ -95,9 +95,9 @@ impl Applier<'_> {
         let owner = link::find(self.inside()?, interface)?
             .and_then(|link| link.alias.strip_prefix(link::OF_CONTAINER)?.parse::<ContainerId>().ok());
         let record = owner.map(|owner| self.state.read_record(&owner)).transpose()?.flatten();
-        Err(match record.filter(|record| record.netns == self.subject.namespace.id()) {
-            Some(record) if record.id != *self.subject.id => Failure::Attached(Box::new(record)),
-            _ => conflict::of_interface(self.subject.id, interface).into(),
+        Err(match record.filter(|record| record.netns == self.target.namespace.id()) {
+            Some(record) if record.id != *self.target.id => Failure::Attached(Box::new(record)),
+            _ => conflict::of_interface(self.target.id, interface).into(),
         })
     }
 

@@ -20,7 +20,7 @@ pub mod network;
 mod routes;
 mod tunnel;
 
-pub use applier::{Applier, Failure, Subject};
+pub use applier::{Applier, Failure, Target};
 
 use ocinet_shared::kernel::link;
 
@@ -36,7 +36,7 @@ impl Applier<'_> {
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Failure> {
         plan.steps.iter().try_for_each(|step| {
             self.step(step)?;
-            self.subject.phases.end(step.phase());
+            self.target.phases.end(step.phase());
             Ok(())
         })
     }

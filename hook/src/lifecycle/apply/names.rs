@@ -30,7 +30,7 @@ impl Applier<'_> {
             has_one = resolver_files::names_server(text);
             None
         });
-        let id = &self.subject.id;
+        let id = &self.target.id;
         match read {
             Err(error) => crate::log::warn(format_args!(
                 "container {id} may have no name server: the host has none for it, and its etc/resolv.conf cannot be read ({}); hint: {NAME_ONE}",
@@ -52,7 +52,7 @@ impl Applier<'_> {
         if let Some(files) = self.root_files.get() {
             return Ok(files);
         }
-        let opened = RootFiles::open(self.subject.pid, &bundle.root)?;
+        let opened = RootFiles::open(self.target.pid, &bundle.root)?;
         Ok(self.root_files.get_or_init(|| opened))
     }
 
@@ -60,7 +60,7 @@ impl Applier<'_> {
     fn unless_asked_for(&self, is_asked_for: bool, written: Result<(), Error>) -> Result<(), Failure> {
         match written {
             Err(error) if !is_asked_for => {
-                let id = self.subject.id;
+                let id = self.target.id;
                 crate::log::info(format_args!(
                     "container {id} starts without its names: {}",
                     error.without_hint()
@@ -76,7 +76,7 @@ impl Applier<'_> {
         path: &str,
         new: impl FnOnce(Option<&str>) -> Option<String> + Send,
     ) -> Result<(), Error> {
-        let bundle = self.subject.bundle.as_ref().map_err(Error::clone)?;
+        let bundle = self.target.bundle.as_ref().map_err(Error::clone)?;
         let written =
             self.root_files(bundle).and_then(|files| files.rewrite(path, &bundle.mounted(path)?, new));
         written.map_err(|error| {

@@ -251,9 +251,7 @@ impl Step {
             | Self::BringUpLoopback => None,
         }
     }
-}
 
-impl Step {
     /// The phase of a start that it is a part of.
     #[must_use]
     pub fn phase(&self) -> &'static str {
