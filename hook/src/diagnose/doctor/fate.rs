@@ -372,3 +372,6 @@ fn verdict(immediate: &[u8]) -> Does {
         _ => Does::Accept,
     }
 }
+
+#[cfg(test)]
+mod tests;
