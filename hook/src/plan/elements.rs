@@ -183,3 +183,6 @@ pub fn wildcard_element(port: &PublishedPort, family: Family) -> Element {
     let key = vec![Field::Protocol(port.protocol), Field::Port(port.host_port)];
     Element::new(Set::by_family(family, Set::Publish4, Set::Publish6), key)
 }
+
+#[cfg(test)]
+mod tests;
