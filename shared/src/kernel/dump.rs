@@ -187,3 +187,6 @@ fn refusal(message: &Message<'_>) -> Option<Errno> {
     let code = super::raw::word(message.payload, 0)?.cast_signed();
     (code != 0).then(|| Errno::from_raw(code.wrapping_neg()))
 }
+
+#[cfg(test)]
+mod tests;

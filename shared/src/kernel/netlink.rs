@@ -319,3 +319,6 @@ fn sentence<T>(message: &NetlinkMessage<T>) -> Option<String> {
     let sentence = Attributes::behind(&error.header, HEADER_LENGTH).find(NLMSGERR_ATTR_MSG)?;
     Some(String::from_utf8_lossy(sentence).trim_end_matches('\0').to_owned())
 }
+
+#[cfg(test)]
+pub(super) mod tests;
