@@ -261,6 +261,41 @@ mod tests {
     use super::*;
     use crate::model::port::parse_published;
 
+    /// The paths in the table of the file, with words in capitals where a path has a name.
+    fn table() -> Vec<&'static str> {
+        let table = include_str!("layout.rs").split("```").nth(1).unwrap();
+        let lines = table.lines().filter_map(|line| line.strip_prefix("//! "));
+        // Two spaces are between the paths and what is said of them.
+        lines.flat_map(|line| line.split("  ").next().unwrap().split_whitespace()).collect()
+    }
+
+    /// What the words in capitals stand for in this test.
+    const NAMES: [(&str, &[&str]); 10] = [
+        ("ID", &["web"]),
+        ("NETWORK", &["web", "blue"]),
+        ("ADDRESS", &["10.0.0.2", "fd00::2", "127.0.0.1"]),
+        ("PROTOCOL", &["udp"]),
+        ("PORT", &["53"]),
+        ("MAC", &["02:6f:0a:5a:00:05"]),
+        ("LINK", &["eth0"]),
+        ("OWNER", &["db"]),
+        ("MEMBER", &["web"]),
+        ("NAME", &["sweep"]),
+    ];
+
+    /// Whether a path is as a row of the table shows it.
+    fn has_shape(path: &str, row: &str) -> bool {
+        let is_capital = |letter: char| letter.is_ascii_uppercase();
+        let (literal, rest) = row.split_at(row.find(is_capital).unwrap_or(row.len()));
+        let Some(path) = path.strip_prefix(literal) else { return false };
+        if rest.is_empty() {
+            return path.is_empty();
+        }
+        let (word, rest) = rest.split_at(rest.find(|letter| !is_capital(letter)).unwrap_or(rest.len()));
+        let (_, names) = NAMES.iter().find(|(known, _)| *known == word).unwrap();
+        names.iter().filter_map(|name| path.strip_prefix(name)).any(|path| has_shape(path, rest))
+    }
+
     #[test]
     fn everything_is_where_the_table_of_the_file_says() {
         let layout = Layout::new("/s");
@@ -269,6 +304,7 @@ mod tests {
         let mac = "02:6f:0a:5a:00:05".parse().unwrap();
         let on_network = SharedLink::Network("blue".parse().unwrap());
         let on_parent = SharedLink::Parent("eth0".parse().unwrap());
+        let (rows, mut shown) = (table(), Vec::new());
         for (path, expected) in [
             (layout.record_path(&web), "containers/web.json"),
             (layout.claim_source_path(&web), "containers/.web.claim"),
@@ -283,14 +319,19 @@ mod tests {
             (layout.forwarding_path(), "forwarding.json"),
             (layout.hook_stats_path(), "stats.json"),
             (layout.sweep_path(), "sweep"),
+            (layout.root().join(LOCK_FILE), "lock"),
+            (temporary_path(&layout.sweep_path()), ".sweep"),
         ] {
             assert_eq!(path, Path::new("/s").join(expected));
-            let table = include_str!("layout.rs").split("```").nth(1).unwrap();
+            let row: Vec<&str> = rows.iter().copied().filter(|row| has_shape(expected, row)).collect();
+            assert_eq!(row.len(), 1, "{expected} is like {row:?} of {rows:?}");
+            shown.extend(row);
             let folder = expected.split('/').next().unwrap();
-            assert!(table.contains(folder), "{folder} is not in the table");
             let is_known = FOLDERS.iter().any(|(name, _)| *name == folder) || FILES.contains(&folder);
-            assert!(is_known, "{folder} is not checked");
+            assert!(is_known || folder.starts_with('.'), "{folder} is not checked");
         }
+        let never: Vec<_> = rows.iter().filter(|row| !shown.contains(row)).collect();
+        assert!(never.is_empty(), "no path is like {never:?}");
         assert_eq!(layout.port_claim_path(&port("8080:80")), None);
     }
 
