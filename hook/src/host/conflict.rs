@@ -215,3 +215,6 @@ pub fn of_interface(id: &ContainerId, name: &IfName) -> Error {
         "let the runtime make a network namespace without interfaces (podman: --network=none), or give net.ifname another name beside it",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,88 @@ pub(super) fn says_nobody_is_there(packet: &Packet<'_>, reject: &[u8]) -> bool {
         && of(1).and_then(number) == Some(NFT_REJECT_ICMP_UNREACH)
         && of(2).and_then(<[u8]>::first) == Some(&ADDRESS_UNREACHABLE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::doctor::packet::Transport;
+    use ocinet_shared::kernel::raw::{HEADER_LENGTH, Request};
+
+    fn packet(is_ipv6: bool, transport: Transport) -> Packet<'static> {
+        Packet { is_ipv6, from: None, to: None, transport }
+    }
+
+    /// `struct xt_conntrack_mtinfo3`, which is 156 bytes long, with what is asked, what of it is inverted, and the states.
+    fn states(asked: u16, inverted: u16, states: u16) -> Vec<u8> {
+        let mut info = vec![0xff; 156];
+        for (at, number) in [(146, asked), (148, inverted), (150, states)] {
+            info[at..at + 2].copy_from_slice(&number.to_ne_bytes());
+        }
+        info
+    }
+
+    /// The bits of `linux/netfilter/xt_conntrack.h`: invalid 1, established 2, related 4, new 8, snat 64, dnat 128.
+    #[test]
+    fn iptables_asks_for_the_states_of_a_connection() {
+        let established = Transport { is_established: true, ..Transport::default() };
+        let translated = Transport { is_translated: true, ..Transport::default() };
+        for (says, info, [new, of_established, of_translated]) in [
+            ("RELATED,ESTABLISHED", states(1, 0, 6), [Some(false), Some(true), Some(false)]),
+            ("! RELATED,ESTABLISHED", states(1, 1, 6), [Some(true), Some(false), Some(true)]),
+            ("NEW", states(1, 0, 8), [Some(true), Some(false), Some(true)]),
+            ("INVALID", states(1, 0, 1), [Some(false); 3]),
+            ("DNAT", states(1, 0, 128), [Some(false), Some(false), Some(true)]),
+            ("! DNAT", states(1, 1, 128), [Some(true), Some(true), Some(false)]),
+            ("SNAT", states(1, 0, 64), [Some(false); 3]),
+            ("NEW, of somebody", states(1 | 4, 0, 8), [None; 3]),
+            ("of somebody", states(4, 0, 8), [None; 3]),
+            // Of what is not asked, it does not count that it is inverted.
+            ("NEW, and another bit", states(1, 4, 8), [Some(true), Some(false), Some(true)]),
+            ("cut off", states(1, 0, 8)[..151].to_vec(), [None; 3]),
+        ] {
+            let holds = |transport| of_iptables(&packet(false, transport), Some("conntrack"), Some(&info));
+            assert_eq!(holds(Transport::default()), new, "{says}");
+            assert_eq!(holds(established), of_established, "{says}, established");
+            assert_eq!(holds(translated), of_translated, "{says}, translated");
+        }
+        let packet = packet(false, Transport::default());
+        assert_eq!(of_iptables(&packet, Some("conntrack"), None), None);
+    }
+
+    #[test]
+    fn a_condition_of_iptables_that_nobody_knows_may_hold() {
+        for (name, expected) in [
+            (Some("comment"), Some(true)),
+            (Some("frag"), Some(false)),
+            (Some("ipv6header"), Some(false)),
+            (Some("physdev"), None),
+            (Some(""), None),
+            (None, None),
+        ] {
+            let packet = packet(true, Transport::default());
+            assert_eq!(of_iptables(&packet, name, Some(&[])), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_there_where_the_answer_says_so_of_an_ipv6_address() {
+        let reject = |kind: u32, code: &[u8]| {
+            let mut bytes = Vec::new();
+            Request::new(0, &[]).with(1, &kind.to_be_bytes()).with(2, code).write(0, 0, &mut bytes);
+            bytes.split_off(HEADER_LENGTH)
+        };
+        for (is_ipv6, answer, expected) in [
+            (true, reject(0, &[3]), true),
+            (false, reject(0, &[3]), false),
+            (true, reject(0, &[4]), false),
+            // A reset (1), and what both families have (2).
+            (true, reject(1, &[3]), false),
+            (true, reject(2, &[3]), false),
+            (true, reject(0, &[]), false),
+            (true, Vec::new(), false),
+        ] {
+            let packet = packet(is_ipv6, Transport::default());
+            assert_eq!(says_nobody_is_there(&packet, &answer), expected, "{is_ipv6} {answer:?}");
+        }
+    }
+}
