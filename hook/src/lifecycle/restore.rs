@@ -348,3 +348,6 @@ pub fn change_error(error: ChangeError) -> Error {
         ChangeError::Kernel(error) => refused(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
