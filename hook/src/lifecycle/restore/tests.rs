@@ -1,3 +1,4 @@
+use ocinet_shared::kernel::process;
 use ocinet_shared::model::container_id::ContainerId;
 use serde_json::json;
 
@@ -112,44 +113,7 @@ fn a_network_that_is_being_removed_is_not_put_back() {
 }
 
 #[test]
-fn every_flaw_is_told_with_the_command_that_fixes_it() {
-    for (found, expected) in [
-        (Flaw::Dormant, "table inet ocinet is dormant: `ocinet reload` wakes it"),
-        (
-            Flaw::Lacks("forward"),
-            "chain forward of table inet ocinet lacks rules: `ocinet reload` puts them back",
-        ),
-        (
-            Flaw::Others("forward"),
-            "chain forward of table inet ocinet has other rules than ocinet's: `ocinet reload` puts its own back",
-        ),
-        (
-            Flaw::Policy("forward"),
-            "chain forward of table inet ocinet drops what no rule decides: `ocinet reload` puts its policy back",
-        ),
-        (
-            Flaw::Foreign("extra".to_owned()),
-            "chain extra of table inet ocinet is not ocinet's, and decides about packets: \
-             `nft delete chain inet ocinet extra` deletes it",
-        ),
-    ] {
-        assert_eq!(flaw(&found, "table inet ocinet"), expected);
-    }
-}
-
-/// Somebody's name of a chain goes into a shell.
-#[test]
-fn a_command_deletes_nothing_but_what_it_names() {
-    assert_eq!(deletion("extra", "bridge ocinet"), "nft delete chain bridge ocinet extra");
-    for (name, argument) in [
-        ("x; reboot", "'?x??reboot'"),
-        ("$(reboot)", "'???reboot?'"),
-        ("x\ny", "'?x?y'"),
-        ("-x", "'?-x'"),
-        ("", "'?'"),
-    ] {
-        assert_eq!(deletion(name, "inet ocinet"), format!("nft delete chain inet ocinet {argument}"));
-    }
+fn tables_are_made_anew_by_deleting_them_and_restoring() {
     let both = ["nft delete table inet ocinet", "nft delete table bridge ocinet", "ocinet reload"];
     assert_eq!(anew(&[Table::Inet, Table::Bridge]), both);
     assert_eq!(anew(&[Table::Bridge]), both[1..]);
