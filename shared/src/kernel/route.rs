@@ -154,7 +154,7 @@ pub fn add(index: u32, route: &RouteSpec) -> Change {
         IpAddr::V6(next_hop) if route.to.family() == Family::Ipv4 => {
             RouteAttribute::Via(RouteVia::Inet6(next_hop))
         }
-        gateway => RouteAttribute::Gateway(route_address(gateway)),
+        gateway => RouteAttribute::Gateway(RouteAddress::from(gateway)),
     }));
     if route.onlink {
         message.header.flags = RouteFlags::Onlink;
@@ -220,16 +220,9 @@ fn to(destination: Cidr) -> RouteMessage {
     message.header.kind = RouteType::Unicast;
     message.header.destination_prefix_length = destination.prefix();
     if destination.prefix() > 0 {
-        message.attributes.push(RouteAttribute::Destination(route_address(destination.address())));
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination.address())));
     }
     message
-}
-
-fn route_address(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
 }
 
 /// The routes of a family in every table but the local one; one by several links is as many. What the kernel learned of

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::route_address;
 use crate::kernel::KernelError;
 use crate::kernel::addr::netlink_family;
 use crate::kernel::netlink::NetlinkSocket;
@@ -63,7 +62,7 @@ fn look_up(socket: &mut NetlinkSocket, address: IpAddr) -> Result<Option<RouteMe
     let mut message = RouteMessage::default();
     message.header.address_family = netlink_family(Family::of(address));
     message.header.destination_prefix_length = Family::of(address).bits();
-    message.attributes.push(RouteAttribute::Destination(route_address(address)));
+    message.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
     let doing = format!("look up the route to {address}");
     match socket.get(RouteNetlinkMessage::GetRoute(message), &doing) {
         Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
