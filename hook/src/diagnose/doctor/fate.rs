@@ -1,7 +1,7 @@
 //! What another program's chains do to a packet: they are walked with what is known of it, and a condition on anything
-//! else may hold or not.
+//! else may hold or not. `registers.rs` has what a rule computes.
 
-use std::collections::BTreeMap;
+mod registers;
 
 use nix::libc::{self, NFT_BREAK, NFT_CONTINUE};
 use ocinet_shared::kernel::conntrack::IPS_DST_NAT;
@@ -11,6 +11,7 @@ use ocinet_shared::kernel::nft::chains::{
 };
 use ocinet_shared::kernel::raw::{Attributes, word};
 
+use self::registers::{Registers, compared, masked, value};
 use super::conditions;
 use super::packet::{Packet, Place};
 
@@ -93,7 +94,9 @@ enum Does {
 struct Walk<'a> {
     packet: &'a Packet<'a>,
     chains: &'a [Chain],
+    /// The packet's mark and its connection's, where they are known.
     mark: Option<u32>,
+    connection_mark: Option<u32>,
     may_drop: bool,
     may_accept: bool,
     unmarked: Option<(String, u64)>,
@@ -110,6 +113,7 @@ impl<'a> Walk<'a> {
             packet,
             chains,
             mark: Some(MARK),
+            connection_mark: Some(0),
             may_drop: false,
             may_accept: false,
             unmarked: None,
@@ -122,6 +126,7 @@ impl<'a> Walk<'a> {
         if depth > DEEPEST {
             return End::Nothing;
         }
+        let mut may_have_left = false;
         for rule in &chain.rules {
             let (holds, does) = self.rule(chain, rule);
             if holds == Some(false) {
@@ -130,7 +135,10 @@ impl<'a> Walk<'a> {
             let end = match does {
                 Does::GoOn => continue,
                 Does::Return if holds.is_some() => return End::Nothing,
-                Does::Return => continue,
+                Does::Return => {
+                    may_have_left = true;
+                    continue;
+                }
                 Does::Accept => End::Accept,
                 Does::Drop => End::Drop,
                 Does::Jump(name, is_goto) => {
@@ -138,21 +146,42 @@ impl<'a> Walk<'a> {
                         other.family == chain.family && other.table == chain.table && other.name == name
                     };
                     let Some(next) = self.chains.iter().find(same) else { continue };
+                    let marks = (self.mark, self.connection_mark);
                     let end = self.chain(next, depth + 1);
-                    if is_goto && holds.is_some() {
-                        return end;
+                    if holds.is_none() {
+                        self.keep_marks_that_are_sure(marks);
+                        may_have_left |= is_goto;
+                    } else if is_goto {
+                        return self.unless_left(may_have_left, end);
                     }
                     end
                 }
             };
             match (holds, end) {
                 (_, End::Nothing) => {}
-                (Some(_), end) => return end,
-                (None, End::Accept) => self.may_accept = true,
-                (None, End::Drop) => self.may_drop = true,
+                (Some(_), end) => return self.unless_left(may_have_left, end),
+                (None, end) => {
+                    self.unless_left(true, end);
+                }
             }
         }
         End::Nothing
+    }
+
+    /// How a chain ends that a packet may have left before: it may end so.
+    fn unless_left(&mut self, may_have_left: bool, end: End) -> End {
+        if !may_have_left {
+            return end;
+        }
+        self.may_accept |= end == End::Accept;
+        self.may_drop |= end == End::Drop;
+        End::Nothing
+    }
+
+    /// Behind rules that may not have been met.
+    fn keep_marks_that_are_sure(&mut self, (mark, connection_mark): (Option<u32>, Option<u32>)) {
+        self.mark = self.mark.filter(|_| self.mark == mark);
+        self.connection_mark = self.connection_mark.filter(|_| self.connection_mark == connection_mark);
     }
 
     fn rule(&mut self, chain: &Chain, rule: &Rule) -> (Holds, Does) {
@@ -172,8 +201,19 @@ impl<'a> Walk<'a> {
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
-                    self.set_mark(mark.unwrap_or_default(), chain, rule);
+                    self.set_mark(mark, hit(chain, rule, holds));
                     Some(true)
+                }
+                // The same of the connection's, with the register in the fourth place.
+                "ct" if at(2) == Some(NFT_CT_MARK) && at(4).is_some() => {
+                    let mark = registers.get(at(4)).and_then(|bytes| word(bytes, 0));
+                    self.connection_mark = mark.filter(|_| holds.is_some() || mark == self.connection_mark);
+                    Some(true)
+                }
+                // A program decides, or nobody.
+                "queue" => {
+                    self.may_accept = true;
+                    return (holds, Does::Drop);
                 }
                 "cmp" => registers.get(at(1)).and_then(|bytes| compared(bytes, at(2)?, value(of(3)?)?)),
                 "match" => conditions::of_iptables(self.packet, of(1).map(text).as_deref(), of(3)),
@@ -191,7 +231,7 @@ impl<'a> Walk<'a> {
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
                 "target" if is_notrack(data) => self.untrack(hit(chain, rule, holds)),
-                "target" => match self.target(data, chain, rule) {
+                "target" => match self.target(data, hit(chain, rule, holds)) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
                 },
@@ -217,9 +257,9 @@ impl<'a> Walk<'a> {
             "ct" => {
                 let known = match at(2) {
                     Some(NFT_CT_STATE) => Some(self.packet.transport.state()),
-                    // What an established one has is not known. Nobody has marked a new one.
+                    // What an established one has is not known.
                     _ if self.packet.transport.is_established => None,
-                    Some(NFT_CT_MARK) => Some(0),
+                    Some(NFT_CT_MARK) => self.connection_mark,
                     Some(NFT_CT_STATUS) => {
                         Some(if self.packet.transport.is_translated { IPS_DST_NAT } else { 0 })
                     }
@@ -235,7 +275,11 @@ impl<'a> Walk<'a> {
             "immediate" => (at(1), of(2).and_then(value).map(<[u8]>::to_vec)),
             "payload" => (at(1), self.payload(at(2), at(3), at(4))),
             "exthdr" | "socket" | "hash" | "numgen" | "rt" | "fib" => (at(1), None),
-            _ => return None,
+            _ => {
+                // Whatever register it puts something into.
+                *registers = Registers::default();
+                return None;
+            }
         };
         // One that sets something of the packet's has no target.
         if let Some(target) = target {
@@ -273,11 +317,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn set_mark(&mut self, mark: u32, chain: &Chain, rule: &Rule) {
-        if mark & MARK == 0 && self.unmarked.is_none() {
-            self.unmarked = Some((chain.name.clone(), rule.handle));
+    fn set_mark(&mut self, mark: Option<u32>, (chain, handle, is_sure): Hit) {
+        if mark.unwrap_or_default() & MARK == 0 && self.unmarked.is_none() {
+            self.unmarked = Some((chain, handle));
         }
-        self.mark = Some(mark);
+        self.mark = mark.filter(|_| is_sure || mark == self.mark);
     }
 
     /// The first rule is told.
@@ -288,15 +332,20 @@ impl<'a> Walk<'a> {
 
     /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
     /// xt_connmark.h.
-    fn target(&mut self, data: &[u8], chain: &Chain, rule: &Rule) -> Does {
+    fn target(&mut self, data: &[u8], hit: Hit) -> Does {
         let info = Attributes::new(data).find(3).unwrap_or_default();
         let at = |offset| word(info, offset).unwrap_or_default();
-        let mark = self.mark.unwrap_or_default();
+        let masked = |mask: u32| self.mark.map(|mark| mark & !mask);
         match Attributes::new(data).find(1).map(text).as_deref() {
             Some("REJECT" | "DROP") => return Does::Drop,
             Some("MASQUERADE" | "SNAT" | "DNAT" | "ACCEPT") => return Does::Accept,
-            Some("MARK") => self.set_mark((mark & !at(4)) ^ at(0), chain, rule),
-            Some("CONNMARK") if info.get(12) == Some(&2) => self.set_mark(mark & !at(8), chain, rule),
+            Some("NFQUEUE") => {
+                self.may_accept = true;
+                return Does::Drop;
+            }
+            Some("MARK") => self.set_mark(masked(at(4)).map(|mark| mark ^ at(0)), hit),
+            Some("CONNMARK") if info.get(12) == Some(&2) => self.set_mark(masked(at(8)), hit),
+            Some("CONNMARK") => self.connection_mark = None,
             _ => {}
         }
         Does::GoOn
@@ -313,48 +362,6 @@ fn is_notrack(target: &[u8]) -> bool {
         Some("NOTRACK") => true,
         Some("CT") => of(3).and_then(<[u8]>::first).is_some_and(|flags| flags & 1 != 0),
         _ => false,
-    }
-}
-
-/// What is known to be in the registers of a rule.
-#[derive(Default)]
-struct Registers(BTreeMap<u32, Vec<u8>>);
-
-impl Registers {
-    /// A register of 16 bytes is four of those of 4 bytes (`enum nft_registers`).
-    fn place(number: u32) -> u32 {
-        if number <= 4 { number * 4 } else { number.saturating_sub(4) }
-    }
-
-    fn get(&self, number: Option<u32>) -> Option<&[u8]> {
-        self.0.get(&Self::place(number?)).map(Vec::as_slice)
-    }
-
-    fn set(&mut self, number: u32, value: Option<Vec<u8>>) {
-        match value {
-            Some(value) => self.0.insert(Self::place(number), value),
-            None => self.0.remove(&Self::place(number)),
-        };
-    }
-}
-
-/// `NFTA_DATA_VALUE`.
-fn value(data: &[u8]) -> Option<&[u8]> {
-    Attributes::new(data).find(1)
-}
-
-fn masked(source: &[u8], mask: &[u8], xor: &[u8]) -> Option<Vec<u8>> {
-    let pairs = source.iter().zip(mask).zip(xor);
-    (source.len() >= mask.len()).then(|| pairs.map(|((byte, mask), xor)| (byte & mask) ^ xor).collect())
-}
-
-/// `enum nft_cmp_ops`: equal and not equal; the beginning of a name is compared by as many bytes as are given.
-fn compared(source: &[u8], operation: u32, with: &[u8]) -> Holds {
-    let is_equal = source.get(..with.len())? == with;
-    match operation {
-        0 => Some(is_equal),
-        1 => Some(!is_equal),
-        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! of the case. Numbers are those of linux/netfilter/nf_tables.h, written out: a wrong constant above must show.
 
 mod expressions;
+mod marks;
 
 use ocinet_shared::kernel::nft::chains::{Hook, INET};
 
@@ -246,6 +247,35 @@ fn a_jump_comes_back_and_a_goto_does_not() {
 }
 
 #[test]
+fn what_stands_behind_a_rule_that_may_leave_the_chain_may_decide() {
+    let chains = [chain("leaves", &[perhaps(leave()), vec![drop()]]), chain("nothing", &[])];
+    let drops = || vec![drop()];
+    for (says, rules, [open, closed]) in [
+        ("perhaps return, drop", vec![perhaps(leave()), drops()], [Fate::MayDrop, Fate::Drops]),
+        ("perhaps return, accept", vec![perhaps(leave()), vec![accept()]], [Fate::Passes, Fate::MayDrop]),
+        (
+            "perhaps return, accept, drop",
+            vec![perhaps(leave()), vec![accept()], drops()],
+            [Fate::Passes, Fate::MayDrop],
+        ),
+        ("jump leaves", vec![vec![jump("leaves")]], [Fate::MayDrop, Fate::Drops]),
+        ("jump leaves, accept", vec![vec![jump("leaves")], vec![accept()]], [Fate::MayDrop; 2]),
+        ("perhaps goto nothing, drop", vec![perhaps(goto("nothing")), drops()], [Fate::MayDrop, Fate::Drops]),
+        (
+            "perhaps return, goto leaves",
+            vec![perhaps(leave()), vec![goto("leaves")]],
+            [Fate::MayDrop, Fate::Drops],
+        ),
+        ("queue", vec![vec![numbers("queue", &[(1, 0)])]], [Fate::MayDrop; 2]),
+        ("queue, drop", vec![vec![numbers("queue", &[(1, 0)])], drops()], [Fate::MayDrop; 2]),
+        ("-j NFQUEUE", vec![vec![xtables("target", "NFQUEUE", &[])], drops()], [Fate::MayDrop; 2]),
+    ] {
+        let of = |policy| fate_of(Transport::default(), false, &base(policy, &rules), &chains);
+        assert_eq!([of(false), of(true)], [open, closed], "{says}");
+    }
+}
+
+#[test]
 fn a_jump_stays_in_its_own_table() {
     let other = Chain { table: "other".to_owned(), ..chain("next", &[vec![drop()]]) };
     let ipv6 = Chain { family: IPV6, ..chain("next", &[vec![drop()]]) };
@@ -272,41 +302,13 @@ fn an_answer_that_nobody_is_there_is_for_addresses_that_nobody_has() {
     }
 }
 
+/// `iifname map { … }` puts what it finds where the name was.
 #[test]
-fn the_first_rule_that_takes_the_mark_is_told() {
-    let words = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>();
-    let mark = |mark, mask| vec![xtables("target", "MARK", &words(&[mark, mask]))];
-    let connmark = |mask, mode| vec![xtables("target", "CONNMARK", &words(&[0, u32::MAX, mask, mode]))];
-    let set = |mask, xor| vec![meta(3), bitwise(mask, xor), set_meta(3)];
-    for (says, rules, expected) in [
-        ("no rule", vec![], None),
-        ("mark set 1", vec![vec![], vec![load(1), set_meta(3)]], Some(2)),
-        ("mark set mark | 1", vec![set(!1, 1)], None),
-        ("mark set mark & 1", vec![set(1, 0), vec![load(0), set_meta(3)]], Some(1)),
-        ("mark set ct mark", vec![vec![ct(3), set_meta(3)]], Some(1)),
-        ("priority set 0", vec![vec![load(0), set_meta(2)]], None),
-        ("iif eth0 mark set 1", vec![vec![meta(4), is(2), load(1), set_meta(3)]], None),
-        ("-j MARK --set-mark 1", vec![mark(1, u32::MAX)], Some(1)),
-        ("-j MARK --or-mark 1", vec![mark(1, 1)], None),
-        ("-j MARK --xor-mark 0x20000000", vec![mark(0x2000_0000, 0)], Some(1)),
-        ("-j CONNMARK --restore-mark", vec![connmark(u32::MAX, 2)], Some(1)),
-        ("-j CONNMARK --restore-mark --nfmask 1", vec![connmark(1, 2)], None),
-        ("-j CONNMARK --save-mark", vec![connmark(u32::MAX, 1)], None),
-        ("accept, mark set 0", vec![vec![accept()], vec![load(0), set_meta(3)]], None),
-    ] {
-        let (from, to, base) = (from(), to(), base(false, &rules));
-        let transport = Transport::default();
-        let packet = Packet { is_ipv6: false, from: Some(&from), to: Some(&to), transport };
-        let (_, unmarked) = of(&packet, &base, &[]);
-        assert_eq!(unmarked, expected.map(|handle| ("forward".to_owned(), handle)), "{says}");
+fn what_nobody_knows_about_is_not_what_was_in_the_register_before() {
+    for unknown in [numbers("lookup", &[(2, 8), (3, 8)]), numbers("byteorder", &[(1, 8), (2, 8)])] {
+        assert_eq!(fate(&[vec![meta(4), unknown.clone(), is(4), drop()]]), Fate::MayDrop);
+        assert_eq!(fate(&[vec![meta(4), unknown, is(5), drop()]]), Fate::MayDrop);
     }
-}
-
-#[test]
-fn a_mark_that_a_rule_has_set_is_what_later_rules_see() {
-    let rules = |mark| [vec![load(7), set_meta(3)], vec![meta(3), is(mark), drop()]];
-    assert_eq!(fate(&rules(7)), Fate::Drops);
-    assert_eq!(fate(&rules(0x2000_0000)), Fate::Passes);
 }
 
 #[test]
