@@ -248,7 +248,7 @@ pub fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The port of a folder of claims, by the folder's name; see [`Layout::port_claim_folder`].
+/// The port of a folder of claims, by the folder's name: `tcp-8080`.
 #[must_use]
 pub fn port_of_claim_folder(name: &str) -> Option<(Protocol, u16)> {
     let (protocol, port) = name.split_once('-')?;

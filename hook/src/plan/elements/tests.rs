@@ -176,7 +176,7 @@ fn one_port_of_two_host_addresses_is_counted_once() {
 }
 
 #[test]
-fn who_shares_anothers_addresses_publishes_and_does_not_count_twice() {
+fn who_shares_the_addresses_of_another_publishes_and_does_not_count_twice() {
     let addresses: Vec<Cidr> = ["10.90.0.7/16", "fd00:5a::7/64"].map(|cidr| cidr.parse().unwrap()).to_vec();
     let own = ports(&["192.0.2.1:53:53/udp", "0.0.0.0:81:81"]);
     let of_81 = [

@@ -54,7 +54,7 @@ fn fate(rules: &[Vec<Expression>]) -> Fate {
 }
 
 #[test]
-fn what_no_rule_decides_is_the_policys() {
+fn what_no_rule_decides_is_for_the_policy() {
     for (drops, expected) in [(false, Fate::Passes), (true, Fate::Drops)] {
         for rules in [&[][..], &[vec![numbers("counter", &[])]], &[vec![is_known(false), drop()]]] {
             let found = fate_of(Transport::default(), false, &base(drops, rules), &[]);
