@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use ocinet_shared::kernel::raw::{Attributes, Messages};
 use ocinet_shared::kernel::{conntrack, counters};
-use ocinet_shared::kernel::nft::counted;
+use ocinet_shared::kernel::nft::listing;
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);
@@ -20,6 +20,6 @@ fn read(payload: &[u8]) {
     let _ = counters::host_answer(payload);
     let _ = counters::inside_answer(payload);
     conntrack::answer(payload, &mut Vec::new());
-    let _ = counted::table_answer(payload);
-    assert!(counted::elements_answer(payload).count() <= payload.len() / 4);
+    let _ = listing::table_answer(payload);
+    assert!(listing::elements_answer(payload).count() <= payload.len() / 4);
 }

@@ -181,7 +181,10 @@ mod tests {
     fn exit_codes_are_told_one_by_one() {
         let page = behind("ocinet-list").unwrap();
         assert!(page.contains(".SH EXIT STATUS\n.TP\n\\fB0\\fR\ndone\n.TP\n\\fB2\\fR\n"), "{page}");
-        assert!(page.contains(".TP\n\\fB2\\fR\nusage or state\n"), "{page}");
+        assert!(
+            page.contains(".TP\n\\fB2\\fR\ncommand line, configuration or the runtime's state\n"),
+            "{page}"
+        );
         assert!(page.contains(".TP\n\\fB70\\fR\na bug\n"), "{page}");
     }
 

@@ -1,4 +1,4 @@
-//! One run of a hook: whether it is counted, and what its failure means to the runtime.
+//! One run of a hook: whether it is run_and_count, and what its failure means to the runtime.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub(super) enum Work {
 }
 
 /// Runs a hook and counts the run, unless there was nothing to do.
-pub(super) fn counted(
+pub(super) fn run_and_count(
     state: &StateDir,
     stage: &str,
     hook: impl FnOnce() -> Result<Work, Error>,

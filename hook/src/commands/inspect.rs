@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ocinet_shared::kernel::nft::{Counter, Nft};
 use ocinet_shared::model::cidr::Family;
-use ocinet_shared::model::counted;
 use ocinet_shared::model::element::{Element, Field, Set};
 use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::port::Protocol;
+use ocinet_shared::model::port_elements;
 use ocinet_shared::model::record::Record;
 use ocinet_shared::one_line::one_line;
 use ocinet_shared::state::StateDir;
@@ -107,7 +107,7 @@ fn counters(record: &Record) -> Result<Counters, Error> {
                 outward: Traffic::default(),
             };
             for cidr in attachment.addresses.iter().filter(|cidr| port.serves(cidr.family())) {
-                let [publish, inward, outward] = counted::port_elements(port, cidr);
+                let [publish, inward, outward] = port_elements::of_port(port, cidr);
                 counted.connections += count(&publish)?.packets;
                 counted.inward.add(count(&inward)?);
                 counted.outward.add(count(&outward)?);

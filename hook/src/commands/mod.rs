@@ -21,7 +21,7 @@ use ocinet_shared::kernel::{privileges, process};
 use ocinet_shared::one_line::of_clap_error;
 use ocinet_shared::state::StateDir;
 
-use self::hook_run::{counted, without_failing};
+use self::hook_run::{run_and_count, without_failing};
 use self::output::print;
 use crate::cli::{Command, Options};
 use crate::error::{Class, Error};
@@ -40,10 +40,10 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     check_configuration(options)?;
     match &options.command {
         Command::CreateRuntime => {
-            counted(&state, "createRuntime", || create_runtime::run(&state, options.config.as_ref()))?;
+            run_and_count(&state, "createRuntime", || create_runtime::run(&state, options.config.as_ref()))?;
         }
-        Command::Poststart => without_failing(counted(&state, "poststart", || poststart::run(&state))),
-        Command::Poststop => counted(&state, "poststop", || poststop::run(&state))?,
+        Command::Poststart => without_failing(run_and_count(&state, "poststart", || poststart::run(&state))),
+        Command::Poststop => run_and_count(&state, "poststop", || poststop::run(&state))?,
         Command::Plan { bundle, .. } => plan::run(&state, options.config.as_ref(), bundle)?,
         Command::List { json } => list::run(&state, *json)?,
         Command::Inspect { id, json } => with_root_hint(inspect::run(&state, id, *json))?,

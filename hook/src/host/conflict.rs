@@ -14,11 +14,11 @@ use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::ports;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::model::counted::published;
 use ocinet_shared::model::element::Element;
 use ocinet_shared::model::ifname::IfName;
 use ocinet_shared::model::mac::Mac;
 use ocinet_shared::model::port::{Protocol, PublishedPort};
+use ocinet_shared::model::port_elements::published;
 use ocinet_shared::model::record::SharedLink;
 use ocinet_shared::state::{Folder, StateDir};
 

@@ -13,7 +13,7 @@ use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::{Nft, listing};
 use ocinet_shared::kernel::{KernelError, addr};
 use ocinet_shared::model::container_id::ContainerId;
 use ocinet_shared::model::element::{Element, Field, Set};
@@ -235,7 +235,7 @@ impl Inhabitants {
 /// What the kernel refuses to tell of the host itself.
 pub fn living_addresses() -> Result<BTreeMap<IpAddr, Option<ContainerId>>, Error> {
     let links = link::list(&mut NetlinkSocket::open(NETLINK_ROUTE)?)?;
-    let keys = counted::all_keys(Nft::open()?.socket())?;
+    let keys = listing::all_keys(Nft::open()?.socket())?;
     let elements: Vec<Element> =
         keys.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     let all = Inhabitants::find(&links, &elements, |_| false, |_| false)?;

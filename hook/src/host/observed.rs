@@ -10,7 +10,7 @@ use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::netns::Namespace;
 use ocinet_shared::kernel::nft;
-use ocinet_shared::kernel::nft::{Nft, Place, counted};
+use ocinet_shared::kernel::nft::{Nft, Place, listing};
 use ocinet_shared::kernel::route;
 use ocinet_shared::kernel::route::Route;
 use ocinet_shared::kernel::{KernelError, addr, neighbour};
@@ -51,9 +51,9 @@ impl ObservedHost {
         let mut nft = Nft::open()?;
         let mut tables = Vec::new();
         for table in [Table::Inet, Table::Bridge] {
-            tables.extend(counted::table(nft.socket(), table)?.map(|_| table));
+            tables.extend(listing::table(nft.socket(), table)?.map(|_| table));
         }
-        let elements = counted::all_keys(nft.socket())?;
+        let elements = listing::all_keys(nft.socket())?;
         let links = link::list(&mut route)?;
         let addresses = addr::list(&mut route)?;
         let routes = route::list_all(&mut route)?;

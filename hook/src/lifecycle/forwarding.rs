@@ -5,7 +5,7 @@ use std::io;
 use ocinet_shared::kernel::forwarding;
 use ocinet_shared::kernel::forwarding::Before;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::{Nft, listing};
 use ocinet_shared::kernel::{KernelError, link, route, sysctl};
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::element::Element;
@@ -135,7 +135,7 @@ pub fn give_back_alone(state: &StateDir, socket: &mut NetlinkSocket, nft: &mut N
 pub fn delete_uplinks(nft: &mut Nft, wanted: &[Element]) -> Result<(), KernelError> {
     let mut stale = Vec::new();
     for set in UPLINKS {
-        stale.extend(counted::of_set(nft.socket(), set)?);
+        stale.extend(listing::of_set(nft.socket(), set)?);
     }
     stale.retain(|element| !wanted.contains(element));
     nft.delete(&stale)

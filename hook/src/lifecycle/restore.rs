@@ -6,7 +6,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft;
-use ocinet_shared::kernel::nft::{ChangeError, Flaw, InstallError, Nft, counted};
+use ocinet_shared::kernel::nft::{ChangeError, Flaw, InstallError, Nft, listing};
 use ocinet_shared::kernel::{conntrack, link, route};
 use ocinet_shared::model::element::{Element, Field, Set, Table};
 use ocinet_shared::model::network::Network;
@@ -130,7 +130,7 @@ fn restore_alone(state: &StateDir, nft: &mut Nft, new: &[Element]) -> Result<Vec
 fn wake(nft: &mut Nft) -> Result<(), Error> {
     let mut dormant = Vec::new();
     for table in [Table::Inet, Table::Bridge] {
-        if counted::is_dormant(nft.socket(), table)? {
+        if listing::is_dormant(nft.socket(), table)? {
             dormant.push(table);
         }
     }
@@ -141,7 +141,7 @@ fn wake(nft: &mut Nft) -> Result<(), Error> {
 fn refused(nft: &mut Nft, error: InstallError) -> Error {
     let socket = nft.socket();
     let mut is_odd = |table: &Table| {
-        counted::table(socket, *table).is_ok_and(|there| there.is_some())
+        listing::table(socket, *table).is_ok_and(|there| there.is_some())
             && nft::flaws(socket, *table).is_ok_and(|flaws| !flaws.is_empty())
     };
     let odd: Vec<Table> = [Table::Inet, Table::Bridge].into_iter().filter(|table| is_odd(table)).collect();
@@ -208,7 +208,7 @@ pub fn keep(state: &StateDir, nft: &mut Nft, ready: &[Element]) -> Result<Result
 /// Those of reading the folder, and a refusal of the kernel's.
 pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     for table in [Table::Inet, Table::Bridge] {
-        if counted::table(nft.socket(), table)?.is_none()
+        if listing::table(nft.socket(), table)?.is_none()
             || nft::flaws(nft.socket(), table)?.iter().any(Flaw::is_fixed_by_reload)
         {
             return Ok(true);
@@ -219,7 +219,7 @@ pub fn is_incomplete(state: &StateDir, nft: &mut Nft) -> Result<bool, Error> {
     let live: Vec<Record> = records.filter(|record| is_attached(state, record, &boot_id)).collect();
     let networks = Networks::read(state)?.readable;
     let of_host = wanted_of_host(state, nft)?;
-    let there = counted::all_keys(nft.socket())?;
+    let there = listing::all_keys(nft.socket())?;
     let is_lost = |element: &Element| !there.contains(&(element.set, element.key_bytes()));
     let makes_sense = |element: &Element| Element::from_key(element.set, &element.key_bytes()).is_some();
     let is_used = |network: &&Network| {

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 
 use ocinet_shared::kernel::conntrack::NowPublished;
 use ocinet_shared::model::cidr::{Cidr, Family};
-use ocinet_shared::model::counted;
-use ocinet_shared::model::counted::{port_counters, publish, taken};
 use ocinet_shared::model::element::{Element, Field, Set};
 use ocinet_shared::model::network::{HostLinkKind, Network};
 use ocinet_shared::model::port::{Protocol, PublishedPort};
+use ocinet_shared::model::port_elements;
+use ocinet_shared::model::port_elements::{port_counters, publish, taken};
 use ocinet_shared::model::record::Attachment;
 
 use crate::plan::driver::Inputs;
@@ -39,7 +39,8 @@ pub fn elements(inputs: &Inputs<'_>, attachment: &Attachment) -> Vec<Element> {
 /// The UDP ports that elements publish.
 #[must_use]
 pub fn udp_ports<'a>(elements: impl Iterator<Item = &'a Element>) -> Vec<NowPublished> {
-    let udp = elements.filter_map(counted::published).filter(|(_, port)| port.protocol == Protocol::Udp);
+    let udp =
+        elements.filter_map(port_elements::published).filter(|(_, port)| port.protocol == Protocol::Udp);
     udp.map(|(family, port)| NowPublished { family, bound: port.bound_address(), port: port.host_port })
         .collect()
 }

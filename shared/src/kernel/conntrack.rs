@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use super::KernelError;
 use super::netlink::NetlinkSocket;
-use super::raw::{Attributes, NESTED, Request};
+use super::raw::{Attributes, NESTED, NetlinkRequest};
 use crate::model::cidr::Family;
 
 use self::messages::{
@@ -30,7 +30,7 @@ pub use published::{InTheWay, NowPublished, TrackedConnection, in_the_way};
 /// # Errors
 /// A refusal of the dump.
 pub fn entries(socket: &mut NetlinkSocket, mut take: impl FnMut(&[IpAddr])) -> Result<(), KernelError> {
-    let request = Request::new(CT_GET, &[0; NFGENMSG_LENGTH]);
+    let request = NetlinkRequest::new(CT_GET, &[0; NFGENMSG_LENGTH]);
     let mut addresses = Vec::with_capacity(4);
     socket.stream(&request, "list the open connections", &mut |payload| {
         answer(payload, &mut addresses);
@@ -71,7 +71,7 @@ pub fn end_all_of(socket: &mut NetlinkSocket, address: IpAddr) -> Result<(), Ker
         return end_some(socket, &of_family(CT_GET, family), is_meant);
     }
     let question = |(direction, flags)| {
-        let filter = move |request: Request| {
+        let filter = move |request: NetlinkRequest| {
             request
                 .with_nested(direction, |tuple| {
                     tuple.with_nested(CTA_TUPLE_IP, |ip| with_address(ip, CTA_IP_SRC, address))
@@ -95,7 +95,7 @@ struct Question<'a> {
     is_meant: IsMeant<'a>,
 }
 
-type Filter<'a> = Box<dyn Fn(Request) -> Request + 'a>;
+type Filter<'a> = Box<dyn Fn(NetlinkRequest) -> NetlinkRequest + 'a>;
 type IsMeant<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
 
 /// Ends what these addresses began and nobody answered, untranslated: without rules, it left as it was sent, and would
@@ -122,7 +122,7 @@ pub fn end_all_untranslated(socket: &mut NetlinkSocket, of: &HashSet<IpAddr>) ->
 /// there, the connections are listed by it.
 fn end_by(socket: &mut NetlinkSocket, questions: &[Question<'_>]) -> Result<(), KernelError> {
     let request = |kind, of: &Question<'_>| (of.filter)(of_family(kind, of.family));
-    let requests: Vec<Request> = questions.iter().map(|of| request(CT_DELETE, of)).collect();
+    let requests: Vec<NetlinkRequest> = questions.iter().map(|of| request(CT_DELETE, of)).collect();
     match refused(socket, &requests)? {
         None => Ok(()),
         Some(Errno::EINVAL | Errno::EOPNOTSUPP) => {
@@ -135,7 +135,7 @@ fn end_by(socket: &mut NetlinkSocket, questions: &[Question<'_>]) -> Result<(), 
 /// Ends those of the connections that a filter finds which are meant. A kernel that does not know filters finds all.
 fn end_some(
     socket: &mut NetlinkSocket,
-    request: &Request,
+    request: &NetlinkRequest,
     is_meant: impl Fn(&[u8]) -> bool,
 ) -> Result<(), KernelError> {
     let mut found = Vec::new();
@@ -159,7 +159,7 @@ fn end_listed<'a>(
     socket: &mut NetlinkSocket,
     found: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(), KernelError> {
-    let deletions: Vec<Request> = found.filter_map(deletion).collect();
+    let deletions: Vec<NetlinkRequest> = found.filter_map(deletion).collect();
     match refused(socket, &deletions)? {
         None | Some(Errno::ENOENT) => Ok(()),
         Some(errno) => Err(KernelError::new("end a connection", errno)),
@@ -167,11 +167,11 @@ fn end_listed<'a>(
 }
 
 /// The message that ends one connection, by how it was begun and by its number, lest it is a newer one.
-fn deletion(payload: &[u8]) -> Option<Request> {
+fn deletion(payload: &[u8]) -> Option<NetlinkRequest> {
     let attributes = || Attributes::behind(payload, NFGENMSG_LENGTH);
     let tuple = attributes().find(CTA_TUPLE_ORIG)?;
     let id = attributes().find(CTA_ID)?;
-    let request = Request::new(CT_DELETE, &[*payload.first()?, 0, 0, 0]);
+    let request = NetlinkRequest::new(CT_DELETE, &[*payload.first()?, 0, 0, 0]);
     let request = request.with(CTA_TUPLE_ORIG | NESTED, tuple).with(CTA_ID, id);
     Some(match attributes().find(CTA_ZONE) {
         Some(zone) => request.with(CTA_ZONE, zone),
@@ -180,7 +180,7 @@ fn deletion(payload: &[u8]) -> Option<Request> {
 }
 
 /// The last refusal of several messages.
-fn refused(socket: &mut NetlinkSocket, requests: &[Request]) -> Result<Option<Errno>, KernelError> {
+fn refused(socket: &mut NetlinkSocket, requests: &[NetlinkRequest]) -> Result<Option<Errno>, KernelError> {
     let mut refused = None;
     let asked = socket.ask_each(requests, &mut |_, answer| refused = answer.err().or(refused));
     asked.map_err(|errno| KernelError::new("end connections", errno))?;

@@ -2,7 +2,7 @@
 
 use super::KernelError;
 use super::netlink::NetlinkSocket;
-use super::raw::{Attributes, Request, long, word};
+use super::raw::{Attributes, NetlinkRequest, long, word};
 use crate::model::ifname::IfName;
 use nix::libc;
 
@@ -87,10 +87,10 @@ pub fn of_host(
 
 /// The request of [`of_host`].
 #[must_use]
-pub fn host_request() -> Request {
+pub fn host_request() -> NetlinkRequest {
     let mut header = [0; IF_STATS_MSG_LENGTH];
     header[8..].copy_from_slice(&FILTER_LINK_64.to_ne_bytes());
-    Request::new(libc::RTM_GETSTATS, &header)
+    NetlinkRequest::new(libc::RTM_GETSTATS, &header)
 }
 
 /// What a message of the answer to [`host_request`] says: a link's index, and what it counted.
@@ -112,7 +112,8 @@ pub fn inside(
     wanted: &[(i32, &IfName)],
     mut take: impl FnMut(usize, LinkCounters, LinkState),
 ) -> Result<(), KernelError> {
-    let requests: Vec<Request> = wanted.iter().map(|(number, name)| inside_request(*number, name)).collect();
+    let requests: Vec<NetlinkRequest> =
+        wanted.iter().map(|(number, name)| inside_request(*number, name)).collect();
     let asked = socket.ask_each(&requests, &mut |index, answer| {
         if let Some((counters, state)) = answer.ok().and_then(inside_answer) {
             take(index, counters, state);
@@ -121,8 +122,8 @@ pub fn inside(
     asked.map_err(|errno| KernelError::new("read the counters of containers' links", errno))
 }
 
-fn inside_request(number: i32, name: &IfName) -> Request {
-    Request::new(libc::RTM_GETLINK, &[0; IFINFOMSG_LENGTH])
+fn inside_request(number: i32, name: &IfName) -> NetlinkRequest {
+    NetlinkRequest::new(libc::RTM_GETLINK, &[0; IFINFOMSG_LENGTH])
         .with(IFLA_TARGET_NETNSID, &number.to_ne_bytes())
         .with_text(IFLA_IFNAME, name.as_str())
 }

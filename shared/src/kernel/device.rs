@@ -23,12 +23,12 @@ const SETTINGS_LENGTH: usize = 12 + 3 * 127;
 
 /// `struct ifreq` of linux/if.h: a name, and 16 bytes that mean something else to each call, 24 with their padding.
 #[repr(C, align(8))]
-struct Request {
+struct Ifreq {
     name: [u8; 16],
     value: [u8; 24],
 }
 
-impl Request {
+impl Ifreq {
     fn of(name: &IfName) -> Self {
         let mut request = Self { name: [0; 16], value: [0; 24] };
         // Names come from `IfName`, which holds at most 15 bytes.
@@ -58,7 +58,7 @@ impl Devices {
     /// # Errors
     /// Any other refusal.
     pub fn state(&self, name: &IfName) -> Result<Option<LinkState>, KernelError> {
-        let mut request = Request::of(name);
+        let mut request = Ifreq::of(name);
         let asked = self.ask(libc::SIOCGIFFLAGS, &mut request).and_then(|()| {
             let flags = i16::from_ne_bytes([request.value[0], request.value[1]]);
             self.ask(libc::SIOCGIFMTU, &mut request)?;
@@ -92,14 +92,14 @@ impl Devices {
     }
 
     fn ask_settings(&self, name: &IfName, settings: &mut [u32; SETTINGS_LENGTH]) -> Option<()> {
-        let mut request = Request::of(name);
+        let mut request = Ifreq::of(name);
         let pointer = std::ptr::from_mut(settings).expose_provenance().to_ne_bytes();
         request.value[..pointer.len()].copy_from_slice(&pointer);
         self.ask(libc::SIOCETHTOOL, &mut request).ok()
     }
 
     #[expect(unsafe_code, reason = "ioctl(2) has no safe wrapper")]
-    fn ask(&self, call: libc::Ioctl, request: &mut Request) -> Result<(), Errno> {
+    fn ask(&self, call: libc::Ioctl, request: &mut Ifreq) -> Result<(), Errno> {
         // SAFETY: the calls of this file read and write one `struct ifreq`, which `request` is, mutably borrowed.
         // SIOCETHTOOL, the one among them that follows a pointer in it, gets it from `ask_settings` alone: to an array
         // mutably borrowed for the call's time, with room for the most words that ETHTOOL_GLINKSETTINGS can write.

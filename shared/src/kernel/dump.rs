@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::netlink::NetlinkSocket;
-use super::raw::{Message, Messages, Request};
+use super::raw::{Message, Messages, NetlinkRequest};
 use super::{KernelError, errno_of};
 
 // Types of messages that end an answer, from linux/netlink.h.
@@ -44,7 +44,7 @@ impl NetlinkSocket {
     /// A refusal, or an answer that does not end.
     pub fn stream(
         &mut self,
-        request: &Request,
+        request: &NetlinkRequest,
         doing: &str,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<(), KernelError> {
@@ -152,7 +152,7 @@ impl NetlinkSocket {
     /// Only where the socket itself fails.
     pub fn ask_each(
         &mut self,
-        requests: &[Request],
+        requests: &[NetlinkRequest],
         take: &mut dyn FnMut(usize, Answer<'_>),
     ) -> Result<(), Errno> {
         let mut bytes = Vec::with_capacity(AT_ONCE.min(requests.len()) * 64);

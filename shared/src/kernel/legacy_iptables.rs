@@ -31,7 +31,7 @@ const ACCEPT: i32 = -2;
 const DROP: i32 = -1;
 
 /// Where the fields of a family's entry are: `struct ipt_entry`, `struct ip6t_entry`.
-struct Form {
+struct EntryLayout {
     level: libc::c_int,
     addresses: usize,
     offsets: usize,
@@ -39,10 +39,10 @@ struct Form {
 }
 
 /// `struct ipt_ip` begins with 4 addresses, `struct ip6t_ip6` as well; two names and two masks of interfaces follow.
-fn form(family: Family) -> Form {
+fn layout(family: Family) -> EntryLayout {
     match family {
-        Family::Ipv4 => Form { level: libc::SOL_IP, addresses: 16, offsets: 88, size: 112 },
-        Family::Ipv6 => Form { level: libc::SOL_IPV6, addresses: 64, offsets: 140, size: 168 },
+        Family::Ipv4 => EntryLayout { level: libc::SOL_IP, addresses: 16, offsets: 88, size: 112 },
+        Family::Ipv6 => EntryLayout { level: libc::SOL_IPV6, addresses: 64, offsets: 140, size: 168 },
     }
 }
 
@@ -75,18 +75,18 @@ pub fn forward_chain(family: Family) -> Result<Option<ForwardChain>, KernelError
         Family::Ipv6 => AddressFamily::Inet6,
     };
     let socket = socket(kind, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).map_err(fail)?;
-    let form = form(family);
+    let layout = layout(family);
     let mut info = vec![0; INFO];
     info[..6].copy_from_slice(b"filter");
-    get(&socket, form.level, GET_INFO, &mut info).map_err(fail)?;
+    get(&socket, layout.level, GET_INFO, &mut info).map_err(fail)?;
     let size = word(&info, INFO - 4).unwrap_or_default();
     let mut entries = vec![0; ENTRIES + size as usize];
     entries[..6].copy_from_slice(b"filter");
     entries[NAME..NAME + 4].copy_from_slice(&size.to_ne_bytes());
-    get(&socket, form.level, GET_ENTRIES, &mut entries).map_err(fail)?;
+    get(&socket, layout.level, GET_ENTRIES, &mut entries).map_err(fail)?;
     let at = |offset| word(&info, offset).unwrap_or_default() as usize;
     let bounds = (at(NAME + 4 + 4 * FORWARD), at(NAME + 4 + 20 + 4 * FORWARD));
-    Ok(Some(read(&form, entries.get(ENTRIES..).unwrap_or_default(), bounds)))
+    Ok(Some(read(&layout, entries.get(ENTRIES..).unwrap_or_default(), bounds)))
 }
 
 fn get(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, into: &mut [u8]) -> Result<(), Errno> {
@@ -100,13 +100,13 @@ fn get(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, into: &mut [u8
 }
 
 /// The chain is between two offsets, at the second of which is the policy.
-fn read(form: &Form, entries: &[u8], (first, policy): (usize, usize)) -> ForwardChain {
+fn read(layout: &EntryLayout, entries: &[u8], (first, policy): (usize, usize)) -> ForwardChain {
     let mut chain =
-        ForwardChain { drops: verdict(form, entries, policy) == Some(DROP), ..Default::default() };
+        ForwardChain { drops: verdict(layout, entries, policy) == Some(DROP), ..Default::default() };
     let mut at = first;
     while at < policy {
         let Some((from, to)) =
-            links(form, entries, at).filter(|_| verdict(form, entries, at) == Some(ACCEPT))
+            links(layout, entries, at).filter(|_| verdict(layout, entries, at) == Some(ACCEPT))
         else {
             break;
         };
@@ -115,7 +115,7 @@ fn read(form: &Form, entries: &[u8], (first, policy): (usize, usize)) -> Forward
             (true, false) => chain.accepted_to.push(to),
             _ => break,
         }
-        match offset(entries, at + form.offsets + 2) {
+        match offset(entries, at + layout.offsets + 2) {
             Some(next) if next > 0 => at += next,
             _ => break,
         }
@@ -124,12 +124,12 @@ fn read(form: &Form, entries: &[u8], (first, policy): (usize, usize)) -> Forward
 }
 
 /// The links that an entry asks for, where it asks for nothing else: no address, protocol, match, and no inversion.
-fn links(form: &Form, entries: &[u8], at: usize) -> Option<(String, String)> {
-    let entry = entries.get(at..at + form.size)?;
-    let names = form.addresses..form.addresses + 32;
+fn links(layout: &EntryLayout, entries: &[u8], at: usize) -> Option<(String, String)> {
+    let entry = entries.get(at..at + layout.size)?;
+    let names = layout.addresses..layout.addresses + 32;
     let asks_else =
-        entry[..names.start].iter().chain(&entry[names.end + 32..form.offsets]).any(|byte| *byte != 0);
-    if asks_else || offset(entry, form.offsets)? != form.size {
+        entry[..names.start].iter().chain(&entry[names.end + 32..layout.offsets]).any(|byte| *byte != 0);
+    if asks_else || offset(entry, layout.offsets)? != layout.size {
         return None;
     }
     let name = |start: usize| {
@@ -140,8 +140,8 @@ fn links(form: &Form, entries: &[u8], at: usize) -> Option<(String, String)> {
 }
 
 /// A standard target's verdict, which has no name.
-fn verdict(form: &Form, entries: &[u8], at: usize) -> Option<i32> {
-    let target = entries.get(at + offset(entries, at + form.offsets)?..)?;
+fn verdict(layout: &EntryLayout, entries: &[u8], at: usize) -> Option<i32> {
+    let target = entries.get(at + offset(entries, at + layout.offsets)?..)?;
     if *target.get(2)? != 0 {
         return None;
     }

@@ -22,12 +22,12 @@ const USUAL_BODY: usize = 160;
 
 /// A question: a message's type, and what follows its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct NetlinkRequest {
     kind: u16,
     body: Vec<u8>,
 }
 
-impl Request {
+impl NetlinkRequest {
     /// A message of a type with the family's own header, such as `struct ifinfomsg`, and no attribute yet.
     #[must_use]
     pub fn new(kind: u16, header: &[u8]) -> Self {
@@ -101,7 +101,7 @@ fn attribute_header(length: usize, kind: u16) -> [u8; ATTRIBUTE_HEADER] {
     [first, second, third, fourth]
 }
 
-impl NetlinkSerializable for Request {
+impl NetlinkSerializable for NetlinkRequest {
     fn message_type(&self) -> u16 {
         self.kind
     }
@@ -248,9 +248,9 @@ mod tests {
 
     fn datagram() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let first = Request::new(18, &[0; 16]).with(46, &7_u32.to_ne_bytes()).with_text(3, "eth0");
+        let first = NetlinkRequest::new(18, &[0; 16]).with(46, &7_u32.to_ne_bytes()).with_text(3, "eth0");
         first.write(0x301, 5, &mut bytes);
-        Request::new(3, &[]).write(2, 6, &mut bytes);
+        NetlinkRequest::new(3, &[]).write(2, 6, &mut bytes);
         bytes
     }
 

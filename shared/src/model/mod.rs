@@ -2,7 +2,7 @@
 
 pub mod cidr;
 pub mod container_id;
-pub mod counted;
+
 pub mod driver_settings;
 pub mod element;
 pub mod hook_stats;
@@ -13,4 +13,5 @@ pub mod names;
 pub mod namespace_id;
 pub mod network;
 pub mod port;
+pub mod port_elements;
 pub mod record;

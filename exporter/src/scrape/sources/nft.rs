@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use ocinet_shared::kernel::KernelError;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
 use ocinet_shared::kernel::nft::{self, Counter};
-use ocinet_shared::model::counted::port_elements;
 use ocinet_shared::model::element::{Set, Table};
+use ocinet_shared::model::port_elements;
 use ocinet_shared::model::record::Record;
 
 use super::open;
@@ -95,7 +95,7 @@ impl ContainerElements {
                     CounterOf::PortReceived(index),
                     CounterOf::PortSent(index),
                 ];
-                for (element, of) in port_elements(port, cidr).iter().zip(of) {
+                for (element, of) in port_elements::of_port(port, cidr).iter().zip(of) {
                     let found =
                         Key::new(&element.key_bytes()).filter(|key| own.contains(&(element.set, *key)));
                     elements.extend(found.map(|key| (element.set, key, of)));
@@ -219,22 +219,22 @@ impl NftSource {
         let socket = open(&mut self.socket, NETLINK_NETFILTER)?;
         self.counters.resize_with(Set::ALL.len(), HashMap::new);
         self.counters.iter_mut().for_each(HashMap::clear);
-        let before = nft::counted::table(socket, Table::Inet)?;
+        let before = nft::listing::table(socket, Table::Inet)?;
         let mut are_there = true;
         for &set in needed {
             let Some(counters) = self.counters.get_mut(set as usize) else { continue };
-            are_there &= nft::counted::elements(socket, set, |bytes, counter| {
+            are_there &= nft::listing::elements(socket, set, |bytes, counter| {
                 if let Some(key) = Key::new(bytes) {
                     counters.insert(key, counter);
                 }
             })?;
         }
-        let after = nft::counted::table(socket, Table::Inet)?;
+        let after = nft::listing::table(socket, Table::Inet)?;
         if before != after {
             return Ok(None);
         }
         let tables =
-            Tables { inet: after.is_some(), bridge: nft::counted::table(socket, Table::Bridge)?.is_some() };
+            Tables { inet: after.is_some(), bridge: nft::listing::table(socket, Table::Bridge)?.is_some() };
         Ok(Some(SetDump { tables, number: after.filter(|_| are_there) }))
     }
 }

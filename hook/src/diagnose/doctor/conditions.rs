@@ -45,7 +45,7 @@ pub(super) fn says_nobody_is_there(packet: &Packet<'_>, reject: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::diagnose::doctor::packet::Transport;
-    use ocinet_shared::kernel::raw::{HEADER_LENGTH, Request};
+    use ocinet_shared::kernel::raw::{HEADER_LENGTH, NetlinkRequest};
 
     fn packet(is_ipv6: bool, transport: Transport) -> Packet<'static> {
         Packet { is_ipv6, from: None, to: None, transport }
@@ -107,7 +107,7 @@ mod tests {
     fn nobody_is_there_where_the_answer_says_so_of_an_ipv6_address() {
         let reject = |kind: u32, code: &[u8]| {
             let mut bytes = Vec::new();
-            Request::new(0, &[]).with(1, &kind.to_be_bytes()).with(2, code).write(0, 0, &mut bytes);
+            NetlinkRequest::new(0, &[]).with(1, &kind.to_be_bytes()).with(2, code).write(0, 0, &mut bytes);
             bytes.split_off(HEADER_LENGTH)
         };
         for (is_ipv6, answer, expected) in [

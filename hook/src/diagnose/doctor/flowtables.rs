@@ -73,24 +73,25 @@ fn finding(base: &Chain, ((chain, handle, is_certain), flowtable): &(Hit, String
 #[cfg(test)]
 mod tests {
     use ocinet_shared::kernel::nft::chains::{Hook, INET, Rule};
-    use ocinet_shared::kernel::raw::{HEADER_LENGTH, Request};
+    use ocinet_shared::kernel::raw::{HEADER_LENGTH, NetlinkRequest};
 
     use super::*;
 
     type Expression = (String, Vec<u8>);
 
-    fn expression(name: &str, of: impl FnOnce(Request) -> Request) -> Expression {
+    fn expression(name: &str, of: impl FnOnce(NetlinkRequest) -> NetlinkRequest) -> Expression {
         let mut message = Vec::new();
-        of(Request::new(0, &[])).write(0, 0, &mut message);
+        of(NetlinkRequest::new(0, &[])).write(0, 0, &mut message);
         (name.to_owned(), message.split_off(HEADER_LENGTH))
     }
 
     /// A condition, in the first register: a property and a mask of it, and what it is not. The numbers are those of
     /// linux/netfilter/nf_tables.h, in its order.
     fn is_not((name, key): (&str, u32), mask: u32, other: u32) -> Vec<Expression> {
-        let number = |of: Request, kind, number: u32| of.with(kind, &number.to_be_bytes());
-        let value =
-            |of: Request, kind, value: u32| of.with_nested(kind, |of| of.with(1, &value.to_ne_bytes()));
+        let number = |of: NetlinkRequest, kind, number: u32| of.with(kind, &number.to_be_bytes());
+        let value = |of: NetlinkRequest, kind, value: u32| {
+            of.with_nested(kind, |of| of.with(1, &value.to_ne_bytes()))
+        };
         vec![
             expression(name, |of| number(number(of, 1, 1), 2, key)),
             expression("bitwise", |of| {

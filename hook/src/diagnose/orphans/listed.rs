@@ -9,7 +9,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::link;
 use ocinet_shared::kernel::link::Link;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
-use ocinet_shared::kernel::nft::{Nft, counted};
+use ocinet_shared::kernel::nft::{Nft, listing};
 use ocinet_shared::kernel::route;
 use ocinet_shared::kernel::route::Route;
 use ocinet_shared::model::container_id::ContainerId;
@@ -87,7 +87,7 @@ pub fn list(state: &StateDir) -> Result<Listed, Error> {
     let mut socket = NetlinkSocket::open(NETLINK_ROUTE)?;
     let (links, routes) = (link::list(&mut socket)?, route::list_all(&mut socket)?);
     let mut nft = Nft::open()?;
-    let elements = counted::all_keys(nft.socket())?;
+    let elements = listing::all_keys(nft.socket())?;
     let elements = elements.into_iter().filter_map(|(set, key)| Element::from_key(set, &key)).collect();
     Ok(Listed { held, links, routes, elements, temporary: temporary::list(state)?, foreign: foreign(state)? })
 }

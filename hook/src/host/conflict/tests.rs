@@ -1,8 +1,8 @@
 use std::net::UdpSocket;
 
 use ocinet_shared::model::cidr::Cidr;
-use ocinet_shared::model::counted::{publish, taken};
 use ocinet_shared::model::port::parse_published;
+use ocinet_shared::model::port_elements::{publish, taken};
 
 use super::*;
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ocinet_shared::kernel::nft::ChangeError;
 use ocinet_shared::model::cidr::Family;
 use ocinet_shared::model::container_id::ContainerId;
-use ocinet_shared::model::counted::published;
 use ocinet_shared::model::element::Element;
+use ocinet_shared::model::port_elements::published;
 use ocinet_shared::model::record::Record;
 use ocinet_shared::state::{StateDir, StateError};
 

@@ -7,7 +7,7 @@ use nix::libc;
 
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request};
+use crate::kernel::raw::{Attributes, NetlinkRequest};
 use crate::model::cidr::Family;
 
 /// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h) with `IPCTNL_MSG_CT_GET` and `IPCTNL_MSG_CT_DELETE`
@@ -51,14 +51,14 @@ pub(super) fn status(payload: &[u8]) -> u32 {
     status.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_be_bytes)
 }
 
-pub(super) fn with_address(request: Request, kinds: [u16; 2], address: IpAddr) -> Request {
+pub(super) fn with_address(request: NetlinkRequest, kinds: [u16; 2], address: IpAddr) -> NetlinkRequest {
     request.with_address(kinds[usize::from(address.is_ipv6())], address)
 }
 
 /// Hands over the connections that a filter finds.
 pub(super) fn list(
     socket: &mut NetlinkSocket,
-    request: &Request,
+    request: &NetlinkRequest,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), KernelError> {
     match socket.stream(request, "list the open connections", take) {
@@ -68,10 +68,10 @@ pub(super) fn list(
     }
 }
 
-pub(super) fn of_family(kind: u16, family: Family) -> Request {
+pub(super) fn of_family(kind: u16, family: Family) -> NetlinkRequest {
     let mut header = [0; NFGENMSG_LENGTH];
     header[0] = family.number();
-    Request::new(kind, &header)
+    NetlinkRequest::new(kind, &header)
 }
 
 /// Source and destination of one direction.

@@ -12,7 +12,7 @@ use super::messages::{
 use super::text;
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request};
+use crate::kernel::raw::{Attributes, NetlinkRequest};
 use crate::model::cidr::Family;
 use crate::model::port::Protocol;
 
@@ -99,7 +99,7 @@ pub(super) fn bounds<'a>(ports: impl Iterator<Item = &'a NowPublished>) -> Bound
 }
 
 /// Asks for the UDP connections of a family whose destination is not translated.
-fn of_udp(family: Family) -> Request {
+fn of_udp(family: Family) -> NetlinkRequest {
     of_family(CT_GET, family)
         .with_nested(CTA_TUPLE_ORIG, |tuple| {
             tuple.with_nested(CTA_TUPLE_PROTO, |of| of.with(CTA_PROTO_NUM, &[Protocol::Udp.number()]))

@@ -33,7 +33,7 @@ fn published(port: u16, bound: Option<IpAddr>) -> Bounds {
 
 /// An entry whose packets of both directions are sent to one port.
 fn entry(status: u32, protocol: u8, port: u16, [source, target]: [IpAddr; 2]) -> Vec<u8> {
-    let tuple = |request: Request, kind, [source, target]: [IpAddr; 2]| {
+    let tuple = |request: NetlinkRequest, kind, [source, target]: [IpAddr; 2]| {
         request.with_nested(kind, |tuple| {
             let ends = |ip| with_address(with_address(ip, CTA_IP_SRC, source), CTA_IP_DST, target);
             tuple.with_nested(CTA_TUPLE_IP, ends).with_nested(CTA_TUPLE_PROTO, |of| {

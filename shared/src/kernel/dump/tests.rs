@@ -20,8 +20,8 @@ fn done(sequence: u32, code: i32) -> Vec<u8> {
     message(3, PART, sequence, &(-code).to_ne_bytes())
 }
 
-fn request() -> Request {
-    Request::new(KIND, &[0; 16])
+fn request() -> NetlinkRequest {
+    NetlinkRequest::new(KIND, &[0; 16])
 }
 
 /// What a dump and what a stream makes of the same answers, and how often it asked.
@@ -154,7 +154,7 @@ fn the_kernel_is_asked_for_more_than_fit_into_one_send() {
     let of = |index: u32| {
         let mut header = [0; 16];
         header[4..8].copy_from_slice(&index.to_ne_bytes());
-        Request::new(RTM_GETLINK, &header)
+        NetlinkRequest::new(RTM_GETLINK, &header)
     };
     let is_absent = |number: usize| number.is_multiple_of(3);
     let questions: Vec<_> =

@@ -40,14 +40,14 @@ pub(super) enum Is {
 
 /// Where a jump leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Label(usize);
+pub(super) struct JumpTarget(usize);
 
 #[derive(Debug, Clone, Copy)]
 struct Instruction {
     code: u16,
     /// Where it goes on if what it asks is so, and if it is not; the next instruction without.
-    yes: Option<Label>,
-    no: Option<Label>,
+    yes: Option<JumpTarget>,
+    no: Option<JumpTarget>,
     number: u32,
 }
 
@@ -65,13 +65,13 @@ impl Program {
     }
 
     /// A label, to be put at a place behind every jump to it.
-    pub fn label(&mut self) -> Label {
+    pub fn label(&mut self) -> JumpTarget {
         self.places.push(None);
-        Label(self.places.len() - 1)
+        JumpTarget(self.places.len() - 1)
     }
 
     /// Puts a label here.
-    pub fn here(&mut self, label: Label) {
+    pub fn here(&mut self, label: JumpTarget) {
         self.places[label.0] = Some(self.instructions.len());
     }
 
@@ -136,12 +136,12 @@ impl Program {
     }
 
     /// Goes on at one label or the other; at the next instruction where there is none.
-    pub fn ask(&mut self, is: Is, number: u32, yes: Option<Label>, no: Option<Label>) {
+    pub fn ask(&mut self, is: Is, number: u32, yes: Option<JumpTarget>, no: Option<JumpTarget>) {
         self.instructions.push(Instruction { code: JMP | is as u16, yes, no, number });
     }
 
     /// Goes on at a label.
-    pub fn go(&mut self, to: Label) {
+    pub fn go(&mut self, to: JumpTarget) {
         self.instructions.push(Instruction { code: JMP, yes: Some(to), no: None, number: 0 });
     }
 
@@ -154,7 +154,7 @@ impl Program {
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(8 * self.instructions.len());
         for (index, instruction) in self.instructions.iter().enumerate() {
-            let distance = |label: Option<Label>| match label {
+            let distance = |label: Option<JumpTarget>| match label {
                 None => Some(0),
                 Some(label) => self.places.get(label.0).copied()??.checked_sub(index + 1),
             };

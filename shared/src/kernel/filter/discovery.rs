@@ -1,6 +1,6 @@
 //! IPv6's neighbour discovery (RFC 4861), wherever in a packet it is.
 
-use super::assembler::{Is, Label, Program, Size};
+use super::assembler::{Is, JumpTarget, Program, Size};
 use super::offsets::{BEHIND_IP6, HOP_LIMIT6, NEXT_HEADER6};
 use crate::kernel::frame::{ICMPV6, NEIGHBOUR_ADVERTISEMENT};
 
@@ -30,7 +30,7 @@ impl Program {
     /// neighbour advertisement goes on at the label that is returned. Behind extension headers and in fragments, all of it is
     /// dropped (RFC 6980) that has a hop limit by which anybody believes it.
     /// Everything else goes on here.
-    pub(super) fn judge_discovery(&mut self) -> Label {
+    pub(super) fn judge_discovery(&mut self) -> JumpTarget {
         let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());
         self.load(Size::Byte, NEXT_HEADER6);
         self.ask(Is::Equal, ICMPV6, None, Some(behind));
@@ -65,7 +65,7 @@ impl Program {
     /// Moves the index register, which is at a header of the accumulator's kind, behind that header, and loads the next
     /// one's kind. Goes to `found` where it is no extension header, and to `other` where it is that of a later fragment,
     /// which is nothing without the first.
-    fn skip_extension(&mut self, found: Label, other: Label) {
+    fn skip_extension(&mut self, found: JumpTarget, other: JumpTarget) {
         let (extension, fragment, authentication) = (self.label(), self.label(), self.label());
         let next = self.label();
         for kind in EXTENSIONS {
@@ -106,7 +106,7 @@ impl Program {
     }
 
     /// Goes on at a label that may be far away.
-    fn go_if(&mut self, is: Is, number: u32, to: Label) {
+    fn go_if(&mut self, is: Is, number: u32, to: JumpTarget) {
         let stay = self.label();
         self.ask(is, number, None, Some(stay));
         self.go(to);

@@ -29,7 +29,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::netlink::NetlinkSocket;
-use super::raw::{Attributes, Request};
+use super::raw::{Attributes, NetlinkRequest};
 use super::{Change, KernelError};
 use crate::model::mac::Mac;
 
@@ -135,7 +135,7 @@ impl Filter<'_> {
         header[4..8].copy_from_slice(&index.to_ne_bytes());
         header[12..16].copy_from_slice(&u32::from(self.parent()).to_ne_bytes());
         let mut is_on = false;
-        let request = Request::new(libc::RTM_GETTFILTER, &header);
+        let request = NetlinkRequest::new(libc::RTM_GETTFILTER, &header);
         let listed = socket.stream(&request, "list the filters of a link", &mut |payload| {
             let options =
                 Attributes::behind(payload, TCMSG_LENGTH).find(libc::TCA_OPTIONS).unwrap_or_default();

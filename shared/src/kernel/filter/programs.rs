@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::assembler::{Is, Label, Program, Size, with_verdicts};
+use super::assembler::{Is, JumpTarget, Program, Size, with_verdicts};
 use super::discovery::UNROUTED;
 use super::offsets::{
     ARP_SENDER, ARP_SENDER_MAC, BEHIND_IP6, DESTINATION_MAC, DESTINATION4, DESTINATION6, HOP_LIMIT6, IP,
@@ -209,7 +209,7 @@ impl Program {
     }
 
     /// Goes to a label where the destination is in one of the ranges of a family.
-    fn pass_into(&mut self, ranges: &[Cidr], family: Family, inside: Label) {
+    fn pass_into(&mut self, ranges: &[Cidr], family: Family, inside: JumpTarget) {
         for range in ranges.iter().filter(|range| range.family() == family) {
             let other = self.label();
             let (at, network) = match range.network().address() {
@@ -261,7 +261,7 @@ impl Program {
         self.drop_if(Is::Set, 1 << 31);
     }
 
-    fn go_unless_mac(&mut self, at: u32, mac: Mac, other: Label) {
+    fn go_unless_mac(&mut self, at: u32, mac: Mac, other: JumpTarget) {
         let [high, low] = halves(mac);
         self.load(Size::Word, at);
         self.ask(Is::Equal, high, None, Some(other));
@@ -299,7 +299,7 @@ impl Program {
         self.here(good);
     }
 
-    fn go_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32), to: Label) {
+    fn go_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32), to: JumpTarget) {
         for address in addresses {
             let other = self.label();
             for (word, at) in address.iter().zip((0..).step_by(4)) {

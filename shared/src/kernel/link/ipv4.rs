@@ -7,7 +7,7 @@ use nix::libc;
 
 use super::message::set;
 use crate::kernel::Change;
-use crate::kernel::raw::Request;
+use crate::kernel::raw::NetlinkRequest;
 
 // Attributes of a link, from linux/if_link.h.
 const IFLA_AF_SPEC: u16 = 26;
@@ -51,7 +51,7 @@ impl Ipv4Setting {
 /// The message that changes settings of a link.
 #[must_use]
 pub fn ipv4_settings(index: u32, settings: &[(Ipv4Setting, u32)]) -> Change {
-    let families = Request::new(0, &[]).with_nested(libc::AF_INET as u16, |of| {
+    let families = NetlinkRequest::new(0, &[]).with_nested(libc::AF_INET as u16, |of| {
         of.with_nested(IFLA_INET_CONF, |of| {
             settings.iter().fold(of, |of, (setting, value)| of.with(*setting as u16, &value.to_ne_bytes()))
         })

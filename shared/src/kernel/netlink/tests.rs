@@ -3,19 +3,19 @@ pub(in crate::kernel) mod answering;
 use answering::{KIND, answered, message, refusal};
 
 use super::*;
-use crate::kernel::raw::Request;
+use crate::kernel::raw::NetlinkRequest;
 
 const NLM_F_ACK: u16 = 4;
 
-fn questions(count: usize) -> Vec<(Question<Request>, u16)> {
-    (0..count).map(|_| (Question::Ask(Request::new(KIND, &[0; 16])), 0)).collect()
+fn questions(count: usize) -> Vec<(Question<NetlinkRequest>, u16)> {
+    (0..count).map(|_| (Question::Ask(NetlinkRequest::new(KIND, &[0; 16])), 0)).collect()
 }
 
 fn answer(sequence: u32, payload: &[u8]) -> Vec<u8> {
     message(KIND, 0, sequence, payload)
 }
 
-fn bytes(answers: &[Question<Request>]) -> Vec<&[u8]> {
+fn bytes(answers: &[Question<NetlinkRequest>]) -> Vec<&[u8]> {
     answers.iter().map(Question::bytes).collect()
 }
 

@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::unistd::pipe2;
 
-use super::counted::{Counter, counter};
+use super::listing::{Counter, counter};
 use super::messages::{
     Bound, NFGENMSG_LENGTH, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_EXPR,
     NFTA_SET_ELEM_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, Verb, about_element, bound,

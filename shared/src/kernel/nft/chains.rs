@@ -6,7 +6,7 @@ pub use nix::libc::{NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_RETURN};
 use super::messages::{NFGENMSG_LENGTH, NFTA_LIST_ELEM, NFTABLES};
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request, long_be};
+use crate::kernel::raw::{Attributes, NetlinkRequest, long_be};
 
 // Messages, from linux/netfilter/nf_tables.h.
 pub(super) const NFT_MSG_GETCHAIN: u16 = libc::NFT_MSG_GETCHAIN as u16;
@@ -75,15 +75,15 @@ pub struct Rule {
 /// # Errors
 /// A refusal of a dump: a kernel without nftables.
 pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<Chain>, KernelError> {
-    let request = |kind| Request::new(NFTABLES | kind, &[0; NFGENMSG_LENGTH]);
+    let request = |kind| NetlinkRequest::new(NFTABLES | kind, &[0; NFGENMSG_LENGTH]);
     answers(socket, &request(NFT_MSG_GETCHAIN), &request(NFT_MSG_GETRULE))
 }
 
 /// The chains that one request asks for, with the rules of another one's.
 pub(super) fn answers(
     socket: &mut NetlinkSocket,
-    of_chains: &Request,
-    of_rules: &Request,
+    of_chains: &NetlinkRequest,
+    of_rules: &NetlinkRequest,
 ) -> Result<Vec<Chain>, KernelError> {
     let mut chains: Vec<Chain> = Vec::new();
     // A dump that a change interrupted hands over the same once more.

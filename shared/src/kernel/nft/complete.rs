@@ -5,13 +5,13 @@ use super::chains::{
     Chain, NF_ACCEPT, NF_DROP, NFT_GOTO, NFT_JUMP, NFT_MSG_GETRULE, NFT_RETURN, NFTA_RULE_TABLE, Rule,
     VERDICT_REGISTER,
 };
-use super::counted::is_dormant;
+use super::listing::is_dormant;
 use super::messages::{NFTABLES, TABLE, header};
 use super::parts;
 use super::parts::Part;
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request};
+use crate::kernel::raw::{Attributes, NetlinkRequest};
 use crate::model::element::Table;
 
 /// What decides about a packet, or changes it, in a chain of somebody else's.
@@ -56,8 +56,9 @@ fn look(socket: &mut NetlinkSocket, table: Table) -> Result<Vec<Flaw>, KernelErr
     if is_dormant(socket, table)? {
         found.push(Flaw::Dormant);
     }
-    let of_family = Request::new(NFTABLES | chains::NFT_MSG_GETCHAIN, &header(table));
-    let of_table = Request::new(NFTABLES | NFT_MSG_GETRULE, &header(table)).with_text(NFTA_RULE_TABLE, TABLE);
+    let of_family = NetlinkRequest::new(NFTABLES | chains::NFT_MSG_GETCHAIN, &header(table));
+    let of_table =
+        NetlinkRequest::new(NFTABLES | NFT_MSG_GETRULE, &header(table)).with_text(NFTA_RULE_TABLE, TABLE);
     let there = chains::answers(socket, &of_family, &of_table)?;
     let there: Vec<&Chain> = there.iter().filter(|chain| chain.table == TABLE).collect();
     let texts = parts::there(socket)?.into_iter().map(Part::text);

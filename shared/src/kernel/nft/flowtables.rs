@@ -4,7 +4,7 @@ use super::chains::text;
 use super::messages::{NFGENMSG_LENGTH, NFTABLES};
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request};
+use crate::kernel::raw::{Attributes, NetlinkRequest};
 
 // A message and attributes, from linux/netfilter/nf_tables.h.
 const NFT_MSG_GETFLOWTABLE: u16 = 23;
@@ -44,7 +44,7 @@ impl Flowtable {
 /// A refusal of the dump.
 pub fn list(socket: &mut NetlinkSocket) -> Result<Vec<Flowtable>, KernelError> {
     let mut found: Vec<Flowtable> = Vec::new();
-    let request = Request::new(NFTABLES | NFT_MSG_GETFLOWTABLE, &[0; NFGENMSG_LENGTH]);
+    let request = NetlinkRequest::new(NFTABLES | NFT_MSG_GETFLOWTABLE, &[0; NFGENMSG_LENGTH]);
     // A dump that a change interrupted hands over the same once more.
     socket.stream(&request, "list the flowtables of nftables", &mut |payload| {
         if let Some(flowtable) = flowtable(payload)
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_flowtable_takes_what_comes_by_its_links() {
-        let answer = Request::new(0, &[1, 0, 0, 0])
+        let answer = NetlinkRequest::new(0, &[1, 0, 0, 0])
             .with_text(NFTA_FLOWTABLE_TABLE, "filter")
             .with_text(NFTA_FLOWTABLE_NAME, "fast")
             .with_nested(NFTA_FLOWTABLE_HOOK, |hook| {

@@ -3,7 +3,7 @@
 
 use nix::libc;
 
-use crate::kernel::raw::Request;
+use crate::kernel::raw::NetlinkRequest;
 use crate::model::element::{Element, Set, Table};
 
 /// The subsystem that a message is for, in its type (linux/netfilter/nfnetlink.h).
@@ -48,15 +48,15 @@ pub(super) fn header(table: Table) -> [u8; NFGENMSG_LENGTH] {
 }
 
 /// A message about a set.
-pub(super) fn about_set(verb: Verb, set: Set) -> Request {
+pub(super) fn about_set(verb: Verb, set: Set) -> NetlinkRequest {
     let (table, name) = set.place();
-    Request::new(NFTABLES | verb as u16, &header(table))
+    NetlinkRequest::new(NFTABLES | verb as u16, &header(table))
         .with_text(NFTA_SET_ELEM_LIST_TABLE, TABLE)
         .with_text(NFTA_SET_ELEM_LIST_SET, name)
 }
 
 /// A message about an element, by its key. A new one has its value, too, where it is a map's.
-pub(super) fn about_element(verb: Verb, element: &Element) -> Request {
+pub(super) fn about_element(verb: Verb, element: &Element) -> NetlinkRequest {
     let key = element.key_bytes();
     let value = if verb == Verb::New { element.value_bytes() } else { Vec::new() };
     about_set(verb, element.set).with_nested(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
@@ -71,7 +71,7 @@ pub(super) fn about_element(verb: Verb, element: &Element) -> Request {
 }
 
 /// A bound of a batch of this subsystem's.
-pub(super) fn bound(bound: Bound) -> Request {
+pub(super) fn bound(bound: Bound) -> NetlinkRequest {
     let [high, low] = (NFTABLES >> 8).to_be_bytes();
-    Request::new(bound as u16, &[0, 0, high, low])
+    NetlinkRequest::new(bound as u16, &[0, 0, high, low])
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::counted;
+use super::listing;
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
 use crate::model::element::Set;
@@ -73,7 +73,7 @@ pub(super) fn base() -> &'static str {
 pub fn there(socket: &mut NetlinkSocket) -> Result<BTreeSet<Part>, KernelError> {
     let mut there = BTreeSet::new();
     for part in Part::ALL {
-        if counted::elements(socket, part.set(), |_, _| {})? {
+        if listing::elements(socket, part.set(), |_, _| {})? {
             there.insert(part);
         }
     }

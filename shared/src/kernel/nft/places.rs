@@ -8,7 +8,7 @@ use super::batch::state;
 use super::messages::{Verb, about_element};
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::Request;
+use crate::kernel::raw::NetlinkRequest;
 use crate::model::element::{Element, Set};
 
 /// What a map has where an element would be.
@@ -31,7 +31,8 @@ pub fn places(
     elements: &[Element],
 ) -> Result<BTreeMap<(Set, Vec<u8>), Place>, KernelError> {
     let of_maps: Vec<&Element> = elements.iter().filter(|element| !element.value.is_empty()).collect();
-    let requests: Vec<Request> = of_maps.iter().map(|element| about_element(Verb::Get, element)).collect();
+    let requests: Vec<NetlinkRequest> =
+        of_maps.iter().map(|element| about_element(Verb::Get, element)).collect();
     let (mut places, mut refused) = (BTreeMap::new(), Ok(()));
     let asked = socket.ask_each(&requests, &mut |index, answer| {
         let Some(element) = of_maps.get(index) else { return };

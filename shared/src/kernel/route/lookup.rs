@@ -10,7 +10,7 @@ use nix::libc;
 use crate::kernel::KernelError;
 use crate::kernel::addr::netlink_family;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::Request;
+use crate::kernel::raw::NetlinkRequest;
 use crate::model::cidr::Family;
 
 /// `struct rtmsg` of linux/rtnetlink.h: the family, the destination's bits, and the type at 7.
@@ -89,7 +89,7 @@ pub fn is_own(socket: &mut NetlinkSocket, address: IpAddr) -> Result<bool, Kerne
 /// # Errors
 /// Only where the socket itself fails.
 pub fn own_of(socket: &mut NetlinkSocket, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, KernelError> {
-    let requests: Vec<Request> = addresses.iter().map(|address| lookup_request(*address)).collect();
+    let requests: Vec<NetlinkRequest> = addresses.iter().map(|address| lookup_request(*address)).collect();
     let mut own = Vec::new();
     let asked = socket.ask_each(&requests, &mut |index, answer| {
         if answer.is_ok_and(|route| route.get(RTM_TYPE) == Some(&libc::RTN_LOCAL)) {
@@ -100,9 +100,9 @@ pub fn own_of(socket: &mut NetlinkSocket, addresses: &[IpAddr]) -> Result<Vec<Ip
     Ok(own)
 }
 
-fn lookup_request(address: IpAddr) -> Request {
+fn lookup_request(address: IpAddr) -> NetlinkRequest {
     let family = Family::of(address);
     let mut header = [0; RTMSG_LENGTH];
     (header[0], header[1]) = (family.number(), family.bits());
-    Request::new(libc::RTM_GETROUTE, &header).with_address(libc::RTA_DST, address)
+    NetlinkRequest::new(libc::RTM_GETROUTE, &header).with_address(libc::RTA_DST, address)
 }

@@ -16,7 +16,7 @@ use ocinet_exporter::render::metrics::{Format, write};
 use ocinet_exporter::scrape::collector::{Collector, Options, default_sources};
 use ocinet_shared::kernel::counters;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
-use ocinet_shared::kernel::nft::counted;
+use ocinet_shared::kernel::nft::listing;
 use ocinet_shared::model::element::{Set, Table};
 use ocinet_tests::figures::spread;
 use ocinet_tests::lab::{Netns, Sandbox, command, finish, ocinet_path};
@@ -200,10 +200,10 @@ fn dump(channels: &mut [NetlinkSocket; 2], dual: bool) {
     route.stream(&counters::host_request(), "dump links", &mut |_| {}).expect("dump links");
     let ipv4 = [Set::Masquerade4, Set::Sent4, Set::Received4, Set::Publish4, Set::PortIn4, Set::PortOut4];
     let ipv6 = [Set::Masquerade6, Set::Sent6, Set::Received6, Set::Publish6, Set::PortIn6, Set::PortOut6];
-    counted::table(netfilter, Table::Inet).expect("look for the table");
+    listing::table(netfilter, Table::Inet).expect("look for the table");
     for set in ipv4.into_iter().chain(ipv6.into_iter().filter(|_| dual)) {
         netfilter
-            .stream(&counted::elements_request(set), "dump elements", &mut |_| {})
+            .stream(&listing::elements_request(set), "dump elements", &mut |_| {})
             .expect("dump elements");
     }
 }

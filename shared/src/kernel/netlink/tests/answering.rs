@@ -4,7 +4,7 @@ use netlink_sys::protocols::NETLINK_USERSOCK;
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::kernel::netlink::{NetlinkSocket, RECEIVE_BUFFER};
-use crate::kernel::raw::{Message, Messages, Request};
+use crate::kernel::raw::{Message, Messages, NetlinkRequest};
 
 /// A question to be asked, and a type of message that answers one.
 pub(in crate::kernel) const KIND: u16 = 18;
@@ -53,7 +53,7 @@ pub(in crate::kernel) fn answered(datagrams: &[Vec<u8>]) -> (NetlinkSocket, Othe
 /// A message as the kernel writes it.
 pub(in crate::kernel) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Request::new(kind, payload).write(flags, sequence, &mut bytes);
+    NetlinkRequest::new(kind, payload).write(flags, sequence, &mut bytes);
     bytes
 }
 
@@ -61,7 +61,7 @@ pub(in crate::kernel) fn message(kind: u16, flags: u16, sequence: u32, payload: 
 /// and perhaps a sentence.
 pub(in crate::kernel) fn refusal(sequence: u32, errno: i32, sentence: &str) -> Vec<u8> {
     let header = [(-errno).to_ne_bytes().to_vec(), message(KIND, 0, sequence, &[])].concat();
-    let request = Request::new(NLMSG_ERROR, &header);
+    let request = NetlinkRequest::new(NLMSG_ERROR, &header);
     let request = if sentence.is_empty() { request } else { request.with_text(1, sentence) };
     let mut bytes = Vec::new();
     request.write(0, sequence, &mut bytes);

@@ -1,17 +1,17 @@
 //! The expressions of rules, as the kernel hands them over.
 
-use ocinet_shared::kernel::raw::{HEADER_LENGTH, Request};
+use ocinet_shared::kernel::raw::{HEADER_LENGTH, NetlinkRequest};
 
 pub(super) type Expression = (String, Vec<u8>);
 
 /// A row of attributes.
-pub(super) fn attributes(with: impl FnOnce(Request) -> Request) -> Vec<u8> {
+pub(super) fn attributes(with: impl FnOnce(NetlinkRequest) -> NetlinkRequest) -> Vec<u8> {
     let mut bytes = Vec::new();
-    with(Request::new(0, &[])).write(0, 0, &mut bytes);
+    with(NetlinkRequest::new(0, &[])).write(0, 0, &mut bytes);
     bytes.split_off(HEADER_LENGTH)
 }
 
-pub(super) fn expression(name: &str, with: impl FnOnce(Request) -> Request) -> Expression {
+pub(super) fn expression(name: &str, with: impl FnOnce(NetlinkRequest) -> NetlinkRequest) -> Expression {
     (name.to_owned(), attributes(with))
 }
 

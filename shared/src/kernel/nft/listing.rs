@@ -13,7 +13,7 @@ use super::messages::{
 };
 use crate::kernel::KernelError;
 use crate::kernel::netlink::NetlinkSocket;
-use crate::kernel::raw::{Attributes, Request, long_be};
+use crate::kernel::raw::{Attributes, NetlinkRequest, long_be};
 use crate::model::element::{Element, Set, Table};
 
 /// A message, from linux/netfilter/nf_tables.h.
@@ -96,7 +96,7 @@ pub fn of_set(socket: &mut NetlinkSocket, set: Set) -> Result<Vec<Element>, Kern
 
 /// The request of [`elements`].
 #[must_use]
-pub fn elements_request(set: Set) -> Request {
+pub fn elements_request(set: Set) -> NetlinkRequest {
     about_set(Verb::Get, set)
 }
 
@@ -170,7 +170,8 @@ fn ask_of_table<T>(
     table: Table,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Option<T>, KernelError> {
-    let request = Request::new(NFTABLES | NFT_MSG_GETTABLE, &header(table)).with_text(NFTA_TABLE_NAME, TABLE);
+    let request =
+        NetlinkRequest::new(NFTABLES | NFT_MSG_GETTABLE, &header(table)).with_text(NFTA_TABLE_NAME, TABLE);
     let mut found = Ok(None);
     let asked = socket.ask_each(&[request], &mut |_, answer| match answer {
         Ok(payload) => found = Ok(read(payload)),

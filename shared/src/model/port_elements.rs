@@ -72,7 +72,7 @@ pub fn port_counters(port: &PublishedPort, container: &Cidr) -> [Element; 2] {
 
 /// Where a container's port counts what it publishes: the publishing element, and its two counters.
 #[must_use]
-pub fn port_elements(port: &PublishedPort, container: &Cidr) -> [Element; 3] {
+pub fn of_port(port: &PublishedPort, container: &Cidr) -> [Element; 3] {
     let [inward, outward] = port_counters(port, container);
     [publish(port, container), inward, outward]
 }
