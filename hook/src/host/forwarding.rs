@@ -18,9 +18,9 @@ use crate::state::networks::Networks;
 /// The sets whose elements are the host's uplinks.
 pub const UPLINKS: [Set; 2] = [Set::Uplinks, Set::Bridged];
 
-/// The families in which the host's uplinks are to be kept apart: those that `forwarding.json` names. Where the file cannot be believed, the elements that are there tell. Where
-/// none is, as after a flush, it is each family that the host forwards and a network needs: the file is there because ocinet
-/// turned one of them on.
+/// The families in which the host's uplinks are to be kept apart: those that `forwarding.json` names. Where the file cannot be
+/// believed, the elements that are there tell. Where none is, as after a flush, it is each family that the host forwards and a
+/// network needs: the file is there because ocinet turned one of them on.
 ///
 /// # Errors
 /// As [`turned`], and those of asking the kernel.

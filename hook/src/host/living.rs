@@ -56,7 +56,7 @@ struct Living {
     /// Whether that is a link of its own.
     has_host_end: bool,
     addresses: Vec<IpAddr>,
-    keeper: KeptBy,
+    kept_by: KeptBy,
 }
 
 /// What lives on this host, and what of ocinet's belongs to it whatever the records say.
@@ -85,9 +85,9 @@ impl Inhabitants {
         has_record: impl Fn(&ContainerId) -> bool,
     ) -> Result<Self, Error> {
         let mut living = Vec::new();
-        for (namespace, keeper) in namespaces()? {
+        for (namespace, kept_by) in namespaces()? {
             // A namespace may end while it is looked at.
-            let found = attachments(&namespace, &keeper).unwrap_or_default();
+            let found = attachments(&namespace, &kept_by).unwrap_or_default();
             living.extend(found);
         }
         let link = |index: u32| links.iter().find(|link| link.index == index);
@@ -105,7 +105,7 @@ impl Inhabitants {
                     on: link.index,
                     has_host_end: true,
                     addresses: Vec::new(),
-                    keeper: KeptBy::Unseen,
+                    kept_by: KeptBy::Unseen,
                 });
             }
         }
@@ -216,11 +216,11 @@ impl Inhabitants {
     pub fn lines(&self, links: &[Link]) -> Vec<String> {
         let name = |index: u32| links.iter().find(|link| link.index == index).map_or("?", |link| &link.name);
         let line = |one: &Living| match &one.id {
-            Some(id) => format!("container {id} lives and has no record here: {}", one.keeper),
+            Some(id) => format!("container {id} lives and has no record here: {}", one.kept_by),
             None => format!(
                 "the link {} leads to a container without a record here: {}",
                 name(one.on),
-                one.keeper
+                one.kept_by
             ),
         };
         let unrecorded = self.living.iter().filter(|one| !one.is_recorded);
@@ -251,10 +251,10 @@ fn address(field: &Field) -> Option<IpAddr> {
 fn namespaces() -> Result<Vec<(Namespace, KeptBy)>, KernelError> {
     let own = home()?.id();
     let mut all: BTreeMap<(u64, u64), (Namespace, KeptBy)> = BTreeMap::new();
-    let mut add = |namespace: Namespace, keeper: KeptBy| {
+    let mut add = |namespace: Namespace, kept_by: KeptBy| {
         let NamespaceId { device, inode } = namespace.id();
         if namespace.id() != own {
-            all.entry((device, inode)).or_insert((namespace, keeper));
+            all.entry((device, inode)).or_insert((namespace, kept_by));
         }
     };
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -286,7 +286,7 @@ fn home() -> Result<Namespace, KernelError> {
 }
 
 /// What in a namespace is attached to this host by ocinet.
-fn attachments(namespace: &Namespace, keeper: &KeptBy) -> Result<Vec<Living>, KernelError> {
+fn attachments(namespace: &Namespace, kept_by: &KeptBy) -> Result<Vec<Living>, KernelError> {
     let home = home()?;
     let mut socket = namespace.enter(&home, || NetlinkSocket::open(NETLINK_ROUTE))??;
     let links = link::list(&mut socket)?;
@@ -311,7 +311,7 @@ fn attachments(namespace: &Namespace, keeper: &KeptBy) -> Result<Vec<Living>, Ke
                 .filter(|(on, _)| *on == link.index)
                 .map(|(_, cidr)| cidr.address())
                 .collect(),
-            keeper: keeper.clone(),
+            kept_by: kept_by.clone(),
         })
     };
     Ok(ours.into_iter().filter_map(living).collect())

@@ -22,7 +22,8 @@ const TRIES: usize = 64;
 
 /// Chooses the host ports that are left to ocinet, and checks that no process of the host holds any.
 ///
-/// `others` are the ports of the container's other interfaces. Only the elements decide between containers; here the processes of the host are asked.
+/// `others` are the ports of the container's other interfaces. Only the elements decide between containers; here the processes
+/// of the host are asked.
 ///
 /// # Errors
 /// A port that is held, an address that is not the host's, a family that the network does not have.

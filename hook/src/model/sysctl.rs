@@ -17,7 +17,8 @@ impl fmt::Display for Sysctl {
     }
 }
 
-/// A sysctl's path below /proc/sys, where it is one of the network namespace. As sysctl(8) reads a key, the separator that comes first separates, the other one belongs to an interface's name.
+/// A sysctl's path below /proc/sys, where it is one of the network namespace. As sysctl(8) reads a key, the separator that comes
+/// first separates, the other one belongs to an interface's name.
 #[must_use]
 pub fn sysctl_path(key: &str) -> Option<String> {
     let first = key.find(['.', '/']).map(|at| &key[at..=at])?;

@@ -1,5 +1,5 @@
-//! Leases, and claims of ports and Ethernet addresses, as files that hold the container's id. A name exists once in a folder: the file system
-//! decides who has it, with no lock and at the same cost whatever the number of leases.
+//! Leases, and claims of ports and Ethernet addresses, as files that hold the container's id. A name exists once in a folder:
+//! the file system decides who has it, with no lock and at the same cost whatever the number of leases.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,8 @@ use ocinet_shared::state::is_absent;
 use ocinet_shared::state::{StateDir, StateError};
 
 /// Takes a name for a container; false where somebody has it. The file is a link to the container's own: link(2) makes a name
-/// appear with its content, so that nobody ever sees a lease without its holder, and fails where the name exists. A link in the place of a folder is not followed.
+/// appear with its content, so that nobody ever sees a lease without its holder, and fails where the name exists. A link in the
+/// place of a folder is not followed.
 ///
 /// # Errors
 /// Those of the file system, and such a link.

@@ -1,7 +1,8 @@
 //! `make mutants`: takes every rule of base.nft out in turn, and runs the lab's test that holds it, which must fail.
 //!
-//! `mutants [--since=COMMIT] [CHAIN…]` runs the tests that docs/guards.md names. `mutants --find [CHAIN…]` looks for a test for each rule that
-//! the page has none for, and writes what it found there; with `--likely`, among those alone that are about the rule's chain.
+//! `mutants [--since=COMMIT] [CHAIN…]` runs the tests that docs/guards.md names. `mutants --find [CHAIN…]` looks for a test
+//! for each rule that the page has none for, and writes what it found there; with `--likely`, among those alone that are about
+//! the rule's chain.
 
 #![allow(
     clippy::print_stdout,

@@ -1,6 +1,6 @@
-//! Reads connections as text where they are few, to find out whether the kernel has to be asked at all. To list a table, the kernel locks each of
-//! its buckets, 262,144 on a host with memory enough, and to delete by a filter it looks at each: that takes milliseconds,
-//! however few connections there are. To write them as text, it passes over the empty buckets once.
+//! Reads connections as text where they are few, to find out whether the kernel has to be asked at all. To list a table, the
+//! kernel locks each of its buckets, 262,144 on a host with memory enough, and to delete by a filter it looks at each: that
+//! takes milliseconds, however few connections there are. To write them as text, it passes over the empty buckets once.
 
 use std::fs::File;
 use std::io::{self, Read as _};
