@@ -395,6 +395,7 @@ mod tests {
 
     /// What ip(8) makes is read as it was made.
     #[test]
+    #[ignore = "needs root"]
     fn what_is_made_is_read() {
         let net = Netns::new();
         net.batch(
