@@ -1,4 +1,4 @@
-//! One run of a hook: whether it is run_and_count, and what its failure means to the runtime.
+//! One run of a hook: whether it is counted, and what its failure means to the runtime.
 
 use std::time::Instant;
 

@@ -305,7 +305,7 @@ impl<'a> Setup<'a> {
     }
 
     fn plan(&self, found: &Learned) -> Result<Plan, Error> {
-        // Whether it is shared with a pod mate is found out when it is conflict.
+        // Whether something is shared with a pod mate is found out when it turns out to be taken.
         let ended = RefCell::new(BTreeSet::new());
         let is_gone = |other: &ContainerId| {
             if pod_members::has_ended(self.state, other, &self.boot_id)? {

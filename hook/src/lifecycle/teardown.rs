@@ -32,7 +32,7 @@ pub const DEPARTURE: Duration = Duration::from_secs(2);
 /// Whether the container is known to have got all that its record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certainty {
-    /// It has.
+    /// It got everything: its record is ready.
     Complete,
     /// The process that set it up was killed or failed half-way: anything may be missing.
     Unknown,

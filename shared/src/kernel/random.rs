@@ -2,7 +2,8 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-/// 64 bits. The standard library draws the keys of its hashes from the kernel (getrandom(2)), anew for each process.
+/// 64 bits. The standard library draws the keys of its hashes from the kernel (getrandom(2)) once for each thread, and changes them
+/// for each hash: a forked child would repeat its parent's.
 #[must_use]
 pub fn draw() -> u64 {
     RandomState::new().build_hasher().finish()

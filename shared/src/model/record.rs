@@ -47,8 +47,8 @@ impl fmt::Display for SharedLink {
     }
 }
 
-/// Something that a container has on the host, and that is taken away when it is detached. The list is closed: a record cannot
-/// ask for anything else. In a record's file, each is named by what takes it away.
+/// Something that a container has on the host, and that is removed when it is detached. The list is closed: a record cannot
+/// ask for anything else. In a record's file, each is named by what removes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Owned {
     /// An address of a network.
@@ -196,7 +196,7 @@ pub struct Record {
     pub created: u64,
     /// Its interfaces.
     pub attachments: Vec<Attachment>,
-    /// What it has, in the order in which it got it. It is taken away in the reverse order.
+    /// What it has, in the order in which it got it. It is removed in the reverse order.
     #[serde(rename = "undo")]
     pub owned: Vec<Owned>,
     /// How long the set-up took, in microseconds; 0 while pending.

@@ -94,6 +94,8 @@ enum Does {
 struct Walk<'a> {
     packet: &'a Packet<'a>,
     chains: &'a [Chain],
+    /// Whether the packet surely meets the rule that is looked at.
+    is_certain: bool,
     /// The packet's mark and its connection's, where they are known.
     mark: Option<u32>,
     connection_mark: Option<u32>,
@@ -112,6 +114,7 @@ impl<'a> Walk<'a> {
         Self {
             packet,
             chains,
+            is_certain: true,
             mark: Some(MARK),
             connection_mark: Some(0),
             may_drop: false,
@@ -126,6 +129,13 @@ impl<'a> Walk<'a> {
         if depth > DEEPEST {
             return End::Nothing;
         }
+        let is_certain = self.is_certain;
+        let end = self.rules(chain, depth);
+        self.is_certain = is_certain;
+        end
+    }
+
+    fn rules(&mut self, chain: &Chain, depth: usize) -> End {
         let mut may_have_left = false;
         for rule in &chain.rules {
             let (holds, does) = self.rule(chain, rule);
@@ -137,6 +147,7 @@ impl<'a> Walk<'a> {
                 Does::Return if holds.is_some() => return End::Nothing,
                 Does::Return => {
                     may_have_left = true;
+                    self.is_certain = false;
                     continue;
                 }
                 Does::Accept => End::Accept,
@@ -146,11 +157,13 @@ impl<'a> Walk<'a> {
                         other.family == chain.family && other.table == chain.table && other.name == name
                     };
                     let Some(next) = self.chains.iter().find(same) else { continue };
-                    let marks = (self.mark, self.connection_mark);
+                    let is_certain = self.is_certain;
+                    self.is_certain &= holds.is_some();
                     let end = self.chain(next, depth + 1);
+                    self.is_certain = is_certain;
                     if holds.is_none() {
-                        self.keep_marks_that_are_sure(marks);
-                        may_have_left |= is_goto;
+                        may_have_left |= is_goto && end == End::Nothing;
+                        self.is_certain &= !may_have_left;
                     } else if is_goto {
                         return self.unless_left(may_have_left, end);
                     }
@@ -168,7 +181,7 @@ impl<'a> Walk<'a> {
         End::Nothing
     }
 
-    /// How a chain ends that a packet may have left before: it may end so.
+    /// How a chain ends. If the packet may have left it before, the end is only possible: it is noted, and the walk goes on.
     fn unless_left(&mut self, may_have_left: bool, end: End) -> End {
         if !may_have_left {
             return end;
@@ -178,39 +191,35 @@ impl<'a> Walk<'a> {
         End::Nothing
     }
 
-    /// Behind rules that may not have been met.
-    fn keep_marks_that_are_sure(&mut self, (mark, connection_mark): (Option<u32>, Option<u32>)) {
-        self.mark = self.mark.filter(|_| self.mark == mark);
-        self.connection_mark = self.connection_mark.filter(|_| self.connection_mark == connection_mark);
-    }
-
     fn rule(&mut self, chain: &Chain, rule: &Rule) -> (Holds, Does) {
         let mut registers = Registers::default();
         let mut holds = Some(true);
         for (name, data) in &rule.expressions {
             let of = |kind| Attributes::new(data).find(kind);
             let at = |kind| of(kind).and_then(number);
+            let hit = self.hit(chain, rule, holds);
             let found = match name.as_str() {
                 "counter" | "log" => Some(true),
-                "notrack" => self.untrack(hit(chain, rule, holds)),
+                "notrack" => self.untrack(hit),
                 "flow_offload" => {
                     let flowtable = of(NFTA_FLOW_TABLE_NAME).map(text).unwrap_or_default();
-                    self.offloaded.push((hit(chain, rule, holds), flowtable));
+                    self.offloaded.push((hit, flowtable));
                     Some(true)
                 }
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
-                    self.set_mark(mark, hit(chain, rule, holds));
+                    self.set_mark(mark, hit);
                     Some(true)
                 }
                 // The same of the connection's, with the register in the fourth place.
                 "ct" if at(2) == Some(NFT_CT_MARK) && at(4).is_some() => {
                     let mark = registers.get(at(4)).and_then(|bytes| word(bytes, 0));
-                    self.connection_mark = mark.filter(|_| holds.is_some() || mark == self.connection_mark);
+                    let is_sure = holds.is_some() && self.is_certain;
+                    self.connection_mark = mark.filter(|_| is_sure || mark == self.connection_mark);
                     Some(true)
                 }
-                // A program decides, or nobody.
+                // A program decides. If none listens, the kernel drops the packet, unless the rule has `bypass`.
                 "queue" => {
                     self.may_accept = true;
                     return (holds, Does::Drop);
@@ -230,8 +239,8 @@ impl<'a> Walk<'a> {
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
-                "target" if is_notrack(data) => self.untrack(hit(chain, rule, holds)),
-                "target" => match self.target(data, hit(chain, rule, holds)) {
+                "target" if is_notrack(data) => self.untrack(hit),
+                "target" => match self.target(data, hit) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
                 },
@@ -274,9 +283,10 @@ impl<'a> Walk<'a> {
             }
             "immediate" => (at(1), of(2).and_then(value).map(<[u8]>::to_vec)),
             "payload" => (at(1), self.payload(at(2), at(3), at(4))),
-            "exthdr" | "socket" | "hash" | "numgen" | "rt" | "fib" => (at(1), None),
+            "exthdr" | "numgen" | "rt" | "fib" => (at(1), None),
+            "socket" | "hash" => (at(2), None),
             _ => {
-                // Whatever register it puts something into.
+                // It is not known which register it writes, so none is known any more.
                 *registers = Registers::default();
                 return None;
             }
@@ -318,10 +328,15 @@ impl<'a> Walk<'a> {
     }
 
     fn set_mark(&mut self, mark: Option<u32>, (chain, handle, is_sure): Hit) {
-        if mark.unwrap_or_default() & MARK == 0 && self.unmarked.is_none() {
+        // What is not known may have been made of the mark itself.
+        if mark.is_some_and(|mark| mark & MARK == 0) && self.unmarked.is_none() {
             self.unmarked = Some((chain, handle));
         }
         self.mark = mark.filter(|_| is_sure || mark == self.mark);
+    }
+
+    fn hit(&self, chain: &Chain, rule: &Rule, holds: Holds) -> Hit {
+        (chain.name.clone(), rule.handle, self.is_certain && holds == Some(true))
     }
 
     /// The first rule is told.
@@ -344,16 +359,16 @@ impl<'a> Walk<'a> {
                 return Does::Drop;
             }
             Some("MARK") => self.set_mark(masked(at(4)).map(|mark| mark ^ at(0)), hit),
-            Some("CONNMARK") if info.get(12) == Some(&2) => self.set_mark(masked(at(8)), hit),
+            Some("CONNMARK") if info.get(12) == Some(&2) => {
+                let restored = self.connection_mark.filter(|_| !self.packet.transport.is_established);
+                let mark = masked(at(8)).zip(restored).map(|(mark, restored)| mark ^ (restored & at(4)));
+                self.set_mark(mark, hit);
+            }
             Some("CONNMARK") => self.connection_mark = None,
             _ => {}
         }
         Does::GoOn
     }
-}
-
-fn hit(chain: &Chain, rule: &Rule, holds: Holds) -> Hit {
-    (chain.name.clone(), rule.handle, holds == Some(true))
 }
 
 fn is_notrack(target: &[u8]) -> bool {

@@ -65,7 +65,7 @@ impl Program {
     }
 
     /// A label, to be put at a place behind every jump to it.
-    pub fn label(&mut self) -> JumpTarget {
+    pub fn jump_target(&mut self) -> JumpTarget {
         self.places.push(None);
         JumpTarget(self.places.len() - 1)
     }
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn jumps_are_counted_from_the_next_instruction() {
         let mut program = Program::default();
-        let (far, end) = (program.label(), program.label());
+        let (far, end) = (program.jump_target(), program.jump_target());
         program.load(Size::Half, 12);
         program.ask(Is::Equal, 0x800, Some(far), None);
         program.go(end);
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_jump_back_or_to_nowhere_is_no_program() {
         let mut program = Program::default();
-        let label = program.label();
+        let label = program.jump_target();
         program.go(label);
         assert_eq!(program.bytes(), None);
         program.here(label);

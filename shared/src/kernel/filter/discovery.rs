@@ -31,7 +31,8 @@ impl Program {
     /// dropped (RFC 6980) that has a hop limit by which anybody believes it.
     /// Everything else goes on here.
     pub(super) fn judge_discovery(&mut self) -> JumpTarget {
-        let (behind, found, advertises, other) = (self.label(), self.label(), self.label(), self.label());
+        let (behind, found, advertises, other) =
+            (self.jump_target(), self.jump_target(), self.jump_target(), self.jump_target());
         self.load(Size::Byte, NEXT_HEADER6);
         self.ask(Is::Equal, ICMPV6, None, Some(behind));
         self.drop_shorter_by_length(BEHIND_IP6 + 1);
@@ -66,8 +67,9 @@ impl Program {
     /// one's kind. Goes to `found` where it is no extension header, and to `other` where it is that of a later fragment,
     /// which is nothing without the first.
     fn skip_extension(&mut self, found: JumpTarget, other: JumpTarget) {
-        let (extension, fragment, authentication) = (self.label(), self.label(), self.label());
-        let next = self.label();
+        let (extension, fragment, authentication) =
+            (self.jump_target(), self.jump_target(), self.jump_target());
+        let next = self.jump_target();
         for kind in EXTENSIONS {
             self.ask(Is::Equal, kind, Some(extension), None);
         }
@@ -88,7 +90,7 @@ impl Program {
         self.here(fragment);
         self.load_behind(Size::Half, 2);
         self.and(0xfff8);
-        let first = self.label();
+        let first = self.jump_target();
         self.ask(Is::Equal, 0, Some(first), None);
         self.go(other);
         self.here(first);
@@ -107,7 +109,7 @@ impl Program {
 
     /// Goes on at a label that may be far away.
     fn go_if(&mut self, is: Is, number: u32, to: JumpTarget) {
-        let stay = self.label();
+        let stay = self.jump_target();
         self.ask(is, number, None, Some(stay));
         self.go(to);
         self.here(stay);

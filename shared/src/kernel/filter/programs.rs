@@ -45,9 +45,9 @@ pub(super) fn sender(sender: &Sender<'_>) -> Option<Vec<u8>> {
         ipv6.push(words(sender.mac.link_local().octets()));
     }
     program.load(Size::Half, PROTOCOL);
-    let (arp, ip6) = (program.label(), program.label());
+    let (arp, ip6) = (program.jump_target(), program.jump_target());
     if !ipv4.is_empty() {
-        let next = program.label();
+        let next = program.jump_target();
         program.ask(Is::Equal, ETH_P_ARP, Some(arp), None);
         program.ask(Is::Equal, ETH_P_IP, None, Some(next));
         program.sends_ipv4(&ipv4, sender.confined_to);
@@ -72,7 +72,7 @@ pub(super) fn sender(sender: &Sender<'_>) -> Option<Vec<u8>> {
 /// for its Ethernet address. `gateway` is the address that the host sends from; without one, nobody else is on the link.
 pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
     let mut program = Program::default();
-    let pass = program.label();
+    let pass = program.jump_target();
     if let Some(gateway) = gateway {
         // From a neighbour on the bridge, whose own filter has judged it.
         program.go_unless_mac(SOURCE_MAC, gateway, pass);
@@ -99,7 +99,7 @@ pub(super) fn receiver(gateway: Option<Mac>) -> Option<Vec<u8>> {
 /// that the shortcut is nobody's way around it.
 pub(super) fn shortcut(own: &Sender<'_>, gateway: Mac) -> Option<Vec<u8>> {
     let mut program = Program::default();
-    let (other, ip) = (program.label(), program.label());
+    let (other, ip) = (program.jump_target(), program.jump_target());
     program.go_unless_mac(DESTINATION_MAC, gateway, other);
     program.load(Size::Half, PROTOCOL);
     program.ask(Is::Equal, ETH_P_IP, Some(ip), None);
@@ -119,13 +119,13 @@ pub(super) fn tunnel(gateway: Mac, addresses: &[IpAddr]) -> Option<Vec<u8>> {
     program.load(Size::Word, SKF_AD_VLAN_TAG_PRESENT);
     program.drop_unless(Is::Equal, 0);
     for at in [SOURCE_MAC, DESTINATION_MAC] {
-        let other = program.label();
+        let other = program.jump_target();
         program.go_unless_mac(at, gateway, other);
         program.end(DROP);
         program.here(other);
     }
     program.load(Size::Half, PROTOCOL);
-    let (arp, ip, ip6) = (program.label(), program.label(), program.label());
+    let (arp, ip, ip6) = (program.jump_target(), program.jump_target(), program.jump_target());
     program.ask(Is::Equal, ETH_P_ARP, Some(arp), None);
     program.ask(Is::Equal, ETH_P_IP, Some(ip), None);
     program.ask(Is::Equal, ETH_P_IPV6, Some(ip6), None);
@@ -164,7 +164,7 @@ impl Program {
         if confined_to.is_empty() {
             self.drop_loopback(DESTINATION4);
         } else {
-            let inside = self.label();
+            let inside = self.jump_target();
             self.pass_into(confined_to, Family::Ipv4, inside);
             self.load(Size::Word, DESTINATION4);
             self.ask(Is::Equal, u32::MAX, Some(inside), None);
@@ -191,7 +191,7 @@ impl Program {
         self.drop_shorter_by_length(BEHIND_IP6);
         self.drop_unless_one_of(own, |program, word| program.load(Size::Word, SOURCE6 + word));
         if !confined_to.is_empty() {
-            let inside = self.label();
+            let inside = self.jump_target();
             self.pass_into(confined_to, Family::Ipv6, inside);
             // Groups (ff00::/8), and the link itself (fe80::/10).
             self.load(Size::Word, DESTINATION6);
@@ -211,7 +211,7 @@ impl Program {
     /// Goes to a label where the destination is in one of the ranges of a family.
     fn pass_into(&mut self, ranges: &[Cidr], family: Family, inside: JumpTarget) {
         for range in ranges.iter().filter(|range| range.family() == family) {
-            let other = self.label();
+            let other = self.jump_target();
             let (at, network) = match range.network().address() {
                 IpAddr::V4(address) => (DESTINATION4, vec![u32::from(address)]),
                 IpAddr::V6(address) => (DESTINATION6, words(address.octets())),
@@ -234,14 +234,14 @@ impl Program {
     }
 
     pub(super) fn drop_unless(&mut self, is: Is, number: u32) {
-        let good = self.label();
+        let good = self.jump_target();
         self.ask(is, number, Some(good), None);
         self.end(DROP);
         self.here(good);
     }
 
     pub(super) fn drop_if(&mut self, is: Is, number: u32) {
-        let good = self.label();
+        let good = self.jump_target();
         self.ask(is, number, None, Some(good));
         self.end(DROP);
         self.here(good);
@@ -284,14 +284,14 @@ impl Program {
     }
 
     fn drop_unless_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32)) {
-        let good = self.label();
+        let good = self.jump_target();
         self.go_if_one_of(addresses, load, good);
         self.end(DROP);
         self.here(good);
     }
 
     fn drop_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32)) {
-        let (bad, good) = (self.label(), self.label());
+        let (bad, good) = (self.jump_target(), self.jump_target());
         self.go_if_one_of(addresses, load, bad);
         self.go(good);
         self.here(bad);
@@ -301,7 +301,7 @@ impl Program {
 
     fn go_if_one_of(&mut self, addresses: &[Vec<u32>], load: impl Fn(&mut Self, u32), to: JumpTarget) {
         for address in addresses {
-            let other = self.label();
+            let other = self.jump_target();
             for (word, at) in address.iter().zip((0..).step_by(4)) {
                 load(self, at);
                 self.ask(Is::Equal, *word, None, Some(other));

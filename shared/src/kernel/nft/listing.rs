@@ -1,9 +1,8 @@
-//! What the elements of whole sets counted, and which tables there are.
+//! Which tables and elements there are, and what they counted.
 
 use std::collections::BTreeSet;
 
 use nix::errno::Errno;
-
 use nix::libc;
 
 use super::chains::number;

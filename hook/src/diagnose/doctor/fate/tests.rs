@@ -248,7 +248,11 @@ fn a_jump_comes_back_and_a_goto_does_not() {
 
 #[test]
 fn what_stands_behind_a_rule_that_may_leave_the_chain_may_decide() {
-    let chains = [chain("leaves", &[perhaps(leave()), vec![drop()]]), chain("nothing", &[])];
+    let chains = [
+        chain("leaves", &[perhaps(leave()), vec![drop()]]),
+        chain("nothing", &[]),
+        chain("drops", &[vec![drop()]]),
+    ];
     let drops = || vec![drop()];
     for (says, rules, [open, closed]) in [
         ("perhaps return, drop", vec![perhaps(leave()), drops()], [Fate::MayDrop, Fate::Drops]),
@@ -260,6 +264,7 @@ fn what_stands_behind_a_rule_that_may_leave_the_chain_may_decide() {
         ),
         ("jump leaves", vec![vec![jump("leaves")]], [Fate::MayDrop, Fate::Drops]),
         ("jump leaves, accept", vec![vec![jump("leaves")], vec![accept()]], [Fate::MayDrop; 2]),
+        ("perhaps goto drops, drop", vec![perhaps(goto("drops")), drops()], [Fate::Drops; 2]),
         ("perhaps goto nothing, drop", vec![perhaps(goto("nothing")), drops()], [Fate::MayDrop, Fate::Drops]),
         (
             "perhaps return, goto leaves",
@@ -319,6 +324,8 @@ fn the_first_rule_that_keeps_a_packet_from_tracking_is_told() {
         ("none", vec![vec![accept()]], None),
         ("notrack", vec![vec![notrack()], vec![notrack()]], Some(("forward", 1, true))),
         ("perhaps", vec![vec![], perhaps(notrack())], Some(("forward", 2, false))),
+        ("perhaps return, notrack", vec![perhaps(leave()), vec![notrack()]], Some(("forward", 2, false))),
+        ("perhaps jump other", vec![perhaps(jump("other"))], Some(("other", 2, false))),
         ("iif eth0 notrack", vec![vec![meta(4), is(2), notrack()]], None),
         ("jump other", vec![vec![jump("other")]], Some(("other", 2, true))),
         ("accept, notrack", vec![vec![accept()], vec![notrack()]], None),
