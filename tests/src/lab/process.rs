@@ -72,6 +72,18 @@ pub fn finish(mut child: Child, input: &[u8]) -> Finished {
     child.wait_with_output().expect("wait for a program").into()
 }
 
+/// The same of a program that a fault may keep from reading its input, or from living until it is written.
+#[must_use]
+#[track_caller]
+pub(super) fn finish_with_a_fault(mut child: Child, input: &[u8]) -> Finished {
+    if let Some(mut stdin) = child.stdin.take()
+        && let Err(error) = stdin.write_all(input)
+    {
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "write the standard input: {error}");
+    }
+    child.wait_with_output().expect("wait for a program").into()
+}
+
 /// A program that runs for as long as this value lives.
 #[derive(Debug)]
 pub struct Background(pub Child);

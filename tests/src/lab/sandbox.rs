@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::host::Host;
 use super::netns::Netns;
-use super::process::{Finished, command, finish};
+use super::process::{Finished, command, finish, finish_with_a_fault};
 use super::traffic::until;
 
 /// A process that keeps a network namespace alive.
@@ -139,6 +139,17 @@ impl Host {
     /// The same under another program, such as strace.
     #[track_caller]
     pub fn run_under(&self, under: &[&str], arguments: &[&str], input: &str) -> Finished {
+        finish(self.spawn_under(under, arguments), input.as_bytes())
+    }
+
+    /// The same under a program that makes system calls fail, perhaps the one that reads the input.
+    #[must_use]
+    #[track_caller]
+    pub fn run_with_a_fault(&self, under: &[&str], arguments: &[&str], input: &str) -> Finished {
+        finish_with_a_fault(self.spawn_under(under, arguments), input.as_bytes())
+    }
+
+    fn spawn_under(&self, under: &[&str], arguments: &[&str]) -> Child {
         let mut program = match under.split_first() {
             None => self.ocinet(),
             Some((first, rest)) => {
@@ -148,7 +159,7 @@ impl Host {
             }
         };
         program.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(self.net.spawn(program), input.as_bytes())
+        self.net.spawn(program)
     }
 
     /// The state that a runtime writes to createRuntime.

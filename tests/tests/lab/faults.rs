@@ -104,7 +104,7 @@ pub(crate) fn every_point_of_a_start(what: &str, neighbour: bool, annotations: &
         let mut sandbox = Sandbox::new("victim");
         let words = inject(call, *nth, what);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let finished = lab.run_under(&words, &["createRuntime"], &lab.state_of(&sandbox, annotations));
+        let finished = lab.run_with_a_fault(&words, &["createRuntime"], &lab.state_of(&sandbox, annotations));
         failed += usize::from(finished.code != 0);
         let point = format!("{what} at {call} {nth}");
         let one_line =
@@ -164,7 +164,7 @@ pub(crate) fn every_point_of_a_stop(neighbour: bool, annotations: &[(&str, &str)
         begin();
         let words = inject(call, *nth, "signal=SIGKILL");
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let _ = lab.run_under(&words, &["poststop"], input);
+        let _ = lab.run_with_a_fault(&words, &["poststop"], input);
         let again = lab.poststop("victim");
         assert_eq!(
             (again.code, again.stderr.as_str()),
