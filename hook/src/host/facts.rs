@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use ocinet_shared::kernel::netlink::NetlinkSocket;
@@ -166,13 +167,18 @@ fn named(
     id: &ContainerId,
     is_gone: IsGone<'_>,
 ) -> Result<IpAddr, Error> {
-    let path = state.lease_path(&network.name, address);
-    match leases::holder(state, &path)? {
-        Some(other) if other != *id && !is_gone(&other)? => {
-            Err(conflict::of_lease(state, &network.name, address).error)
-        }
-        _ => Ok(address),
+    if has_other(state, &state.lease_path(&network.name, address), id, is_gone)? {
+        return Err(conflict::of_lease(state, &network.name, address).error);
     }
+    Ok(address)
+}
+
+/// Whether another container, which has not ended, has what a lease or a claim is about.
+fn has_other(state: &StateDir, path: &Path, id: &ContainerId, is_gone: IsGone<'_>) -> Result<bool, Error> {
+    Ok(match leases::holder(state, path)? {
+        Some(other) => other != *id && !is_gone(&other)?,
+        None => false,
+    })
 }
 
 /// The first address of the pool that nobody has. Only a pool that is full makes dead containers be looked for.
@@ -183,21 +189,24 @@ fn free(
     id: &ContainerId,
     others: Others<'_>,
 ) -> Result<IpAddr, Error> {
-    let path = |address| state.lease_path(&network.name, address);
+    let lease = |address| state.lease_path(&network.name, address);
     // The Ethernet address that goes with the first address may be one that another container asked for.
     let on = routed::shared_link(network, network.bridge().or(network.settings.parent()));
     let on = on.filter(|_| network.subnets().next().is_some_and(|first| first.family() == pool.family()));
-    let has_mac =
-        |address| on.as_ref().is_some_and(|on| state.mac_claim_path(on, Mac::of_container(address)).exists());
-    let is_free = |address: &IpAddr| !path(*address).exists() && !has_mac(*address);
+    let claim = |address| on.as_ref().map(|on| state.mac_claim_path(on, Mac::of_container(address)));
+    let is_free =
+        |address: &IpAddr| !lease(*address).exists() && !claim(*address).is_some_and(|claim| claim.exists());
     let candidates = || addresses::candidates(network, pool, id).filter(|one| !others.living.contains(one));
     if let Some(address) = candidates().find(is_free) {
         return Ok(address);
     }
     for address in candidates() {
-        match leases::holder(state, &path(address))? {
-            Some(other) if other != *id && !(others.is_gone)(&other)? => {}
-            _ => return Ok(address),
+        let mut is_had = false;
+        for path in [Some(lease(address)), claim(address)].into_iter().flatten() {
+            is_had = is_had || has_other(state, &path, id, others.is_gone)?;
+        }
+        if !is_had {
+            return Ok(address);
         }
     }
     Err(Error::new(
@@ -253,5 +262,16 @@ mod tests {
         let claim = state.mac_claim_path(&on, Mac::of_container(first));
         assert!(leases::take(&state, &claim, &other).unwrap());
         assert_ne!(choose(), first);
+        // Nor where every other address of the network is leased.
+        for address in addresses::candidates(&network, "10.91.2.0/29".parse().unwrap(), &id) {
+            let lease = state.lease_path(&network.name, address);
+            assert!(address == first || leases::take(&state, &lease, &other).unwrap());
+        }
+        let others = Others { is_gone: &|_| Ok(false), living: &living };
+        let full = addresses(&state, &request.attachments[0], &network, &id, others).unwrap_err();
+        assert!(full.to_string().contains("every address of 10.91.2.0/29 is taken"), "{full}");
+        // A claim of a container that has ended holds nothing.
+        let others = Others { is_gone: &|id| Ok(*id == other), living: &living };
+        assert!(addresses(&state, &request.attachments[0], &network, &id, others).is_ok());
     }
 }
