@@ -43,6 +43,13 @@ pub(super) fn of(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> (Fate, 
 /// A rule that a packet meets: its chain and its number, and whether it surely applies.
 pub(super) type Hit = (String, u64, bool);
 
+/// The same, before anybody asked for it.
+type Met<'a> = (&'a str, u64, bool);
+
+fn hit((chain, handle, is_sure): Met<'_>) -> Hit {
+    (chain.to_owned(), handle, is_sure)
+}
+
 /// The rule that keeps a packet from connection tracking.
 pub(super) fn untracked_by(packet: &Packet<'_>, base: &Chain, chains: &[Chain]) -> Option<Hit> {
     let mut walk = Walk::new(packet, chains);
@@ -197,19 +204,19 @@ impl<'a> Walk<'a> {
         for (name, data) in &rule.expressions {
             let of = |kind| Attributes::new(data).find(kind);
             let at = |kind| of(kind).and_then(number);
-            let hit = self.hit(chain, rule, holds);
+            let met = self.met(chain, rule, holds);
             let found = match name.as_str() {
                 "counter" | "log" => Some(true),
-                "notrack" => self.untrack(hit),
+                "notrack" => self.untrack(met),
                 "flow_offload" => {
                     let flowtable = of(NFTA_FLOW_TABLE_NAME).map(text).unwrap_or_default();
-                    self.offloaded.push((hit, flowtable));
+                    self.offloaded.push((hit(met), flowtable));
                     Some(true)
                 }
                 // Only these have a register that they read from in the third place, and set the packet's mark by it.
                 "meta" if at(2) == Some(META_MARK) && at(3).is_some() => {
                     let mark = registers.get(at(3)).and_then(|bytes| word(bytes, 0));
-                    self.set_mark(mark, hit);
+                    self.set_mark(mark, met);
                     Some(true)
                 }
                 // The same of the connection's, with the register in the fourth place.
@@ -239,8 +246,8 @@ impl<'a> Walk<'a> {
                 "reject" => return (holds, Does::Drop),
                 "masq" | "nat" | "redir" | "tproxy" => return (holds, Does::Accept),
                 // `struct xt_ct_target_info` of linux/netfilter/xt_CT.h begins with its flags, of which 1 is XT_CT_NOTRACK.
-                "target" if is_notrack(data) => self.untrack(hit),
-                "target" => match self.target(data, hit) {
+                "target" if is_notrack(data) => self.untrack(met),
+                "target" => match self.target(data, met) {
                     Does::GoOn => Some(true),
                     does => return (holds, does),
                 },
@@ -327,27 +334,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn set_mark(&mut self, mark: Option<u32>, (chain, handle, is_sure): Hit) {
+    fn set_mark(&mut self, mark: Option<u32>, (chain, handle, is_sure): Met<'_>) {
         // What is not known may have been made of the mark itself.
         if mark.is_some_and(|mark| mark & MARK == 0) && self.unmarked.is_none() {
-            self.unmarked = Some((chain, handle));
+            self.unmarked = Some((chain.to_owned(), handle));
         }
         self.mark = mark.filter(|_| is_sure || mark == self.mark);
     }
 
-    fn hit(&self, chain: &Chain, rule: &Rule, holds: Holds) -> Hit {
-        (chain.name.clone(), rule.handle, self.is_certain && holds == Some(true))
+    fn met<'c>(&self, chain: &'c Chain, rule: &Rule, holds: Holds) -> Met<'c> {
+        (&chain.name, rule.handle, self.is_certain && holds == Some(true))
     }
 
     /// The first rule is told.
-    fn untrack(&mut self, by: Hit) -> Holds {
-        self.untracked.get_or_insert(by);
+    fn untrack(&mut self, by: Met<'_>) -> Holds {
+        self.untracked.get_or_insert_with(|| hit(by));
         Some(true)
     }
 
     /// An extension of iptables': `struct xt_mark_tginfo2` of linux/netfilter/xt_mark.h, `struct xt_connmark_tginfo1` of
     /// xt_connmark.h.
-    fn target(&mut self, data: &[u8], hit: Hit) -> Does {
+    fn target(&mut self, data: &[u8], met: Met<'_>) -> Does {
         let info = Attributes::new(data).find(3).unwrap_or_default();
         let at = |offset| word(info, offset).unwrap_or_default();
         let masked = |mask: u32| self.mark.map(|mark| mark & !mask);
@@ -358,11 +365,11 @@ impl<'a> Walk<'a> {
                 self.may_accept = true;
                 return Does::Drop;
             }
-            Some("MARK") => self.set_mark(masked(at(4)).map(|mark| mark ^ at(0)), hit),
+            Some("MARK") => self.set_mark(masked(at(4)).map(|mark| mark ^ at(0)), met),
             Some("CONNMARK") if info.get(12) == Some(&2) => {
                 let restored = self.connection_mark.filter(|_| !self.packet.transport.is_established);
                 let mark = masked(at(8)).zip(restored).map(|(mark, restored)| mark ^ (restored & at(4)));
-                self.set_mark(mark, hit);
+                self.set_mark(mark, met);
             }
             Some("CONNMARK") => self.connection_mark = None,
             _ => {}
