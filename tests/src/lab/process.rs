@@ -1,7 +1,7 @@
 //! Programs that the lab starts.
 
 use std::ffi::OsStr;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -63,9 +63,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 #[must_use]
 #[track_caller]
 pub fn finish(mut child: Child, input: &[u8]) -> Finished {
-    if let Some(mut stdin) = child.stdin.take()
-        && let Err(error) = stdin.write_all(input)
-    {
+    if let Err(error) = write_input(&mut child, input) {
         let killed = error.kind() == ErrorKind::BrokenPipe && child.wait().is_ok_and(|s| s.code().is_none());
         assert!(killed, "standard input was not read to its end: {error}");
     }
@@ -76,12 +74,15 @@ pub fn finish(mut child: Child, input: &[u8]) -> Finished {
 #[must_use]
 #[track_caller]
 pub(super) fn finish_with_a_fault(mut child: Child, input: &[u8]) -> Finished {
-    if let Some(mut stdin) = child.stdin.take()
-        && let Err(error) = stdin.write_all(input)
-    {
+    if let Err(error) = write_input(&mut child, input) {
         assert_eq!(error.kind(), ErrorKind::BrokenPipe, "write the standard input: {error}");
     }
     child.wait_with_output().expect("wait for a program").into()
+}
+
+/// Writes all of it, and closes the input.
+fn write_input(child: &mut Child, input: &[u8]) -> io::Result<()> {
+    child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input))
 }
 
 /// A program that runs for as long as this value lives.
